@@ -1,0 +1,86 @@
+//! The task that carries a flight with more than one waiter.
+
+use crate::{
+    flight::{Claim, Flight, Step, Work},
+    panics::Debris,
+};
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, Waker},
+};
+
+/// Moves the work of a flight to a task of its own, so that no waiter that goes quiet can hold it up.
+/// Call it under no lock. `false`: there is no runtime.
+pub(crate) fn carry<T: Send + Sync + 'static>(flight: &Arc<Flight<T>>) -> bool {
+    match flight.claim_for_task() {
+        Claim::Granted(runtime) => runtime.spawn(Carrier { flight: flight.clone(), waker: None, done: false }),
+        Claim::NotNeeded => {}
+        Claim::NoRuntime => return false,
+    }
+    true
+}
+
+struct Carrier<T: Send + Sync + 'static> {
+    flight: Arc<Flight<T>>,
+    /// The waker that the flight has, to end this task when everybody left.
+    waker: Option<Waker>,
+    done: bool,
+}
+
+impl<T: Send + Sync + 'static> Carrier<T> {
+    fn fly(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let parks = self.new_waker(cx);
+        let mut work = self.flight.take_aboard(parks);
+        if work.is_none() {
+            return Poll::Ready(());
+        }
+        match self.flight.step(&mut work, cx) {
+            Step::Pending => return self.put_down(work.expect("it is pending")),
+            Step::Ready(value, mut debris) => {
+                self.flight.land(value, None, &mut debris);
+                debris.swallow();
+            }
+            Step::Panicked(payload) => {
+                self.flight.crash(&payload);
+                Debris::from(payload).swallow();
+            }
+        }
+        Poll::Ready(())
+    }
+
+    fn put_down(&self, work: Work<T>) -> Poll<()> {
+        let Some(deserted) = self.flight.put_down(work) else { return Poll::Pending };
+        let mut debris = Debris::default();
+        debris.sweep(deserted);
+        debris.swallow();
+        Poll::Ready(())
+    }
+
+    fn new_waker(&mut self, cx: &Context<'_>) -> Option<Waker> {
+        if self.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            return None;
+        }
+        self.waker = Some(cx.waker().clone());
+        self.waker.clone()
+    }
+}
+
+impl<T: Send + Sync + 'static> Future for Carrier<T> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let flown = self.fly(cx);
+        self.done = flown.is_ready();
+        flown
+    }
+}
+
+/// A task that is dropped before its end, by a runtime that shuts down, loses its flight.
+impl<T: Send + Sync + 'static> Drop for Carrier<T> {
+    fn drop(&mut self) {
+        if !self.done {
+            self.flight.lose();
+        }
+    }
+}

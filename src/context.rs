@@ -1,0 +1,105 @@
+//! Which flights are being polled around the running code: how a flight is kept from waiting on itself.
+
+use crate::sync::thread_local;
+use std::{
+    cell::RefCell,
+    fmt,
+    sync::{Arc, Weak},
+};
+
+thread_local! {
+    /// The flights this thread is polling, outermost first.
+    static POLLING: RefCell<Vec<Arc<dyn Underway>>> = RefCell::new(Vec::new());
+}
+
+/// A flight, as seen by those led inside it.
+pub(crate) trait Underway: Send + Sync {
+    /// Whether its work goes on.
+    fn is_underway(&self) -> bool;
+    /// The flights inside which it was led.
+    fn lineage(&self) -> Lineage;
+}
+
+/// The flights inside which some code runs, wherever they are polled by now: those that would wait on
+/// it, directly or through others. A `Weak` keeps an address from being used again, so an address
+/// identifies a flight as a unique number would.
+#[derive(Clone, Default)]
+pub(crate) struct Lineage(Option<Arc<[Weak<dyn Underway>]>>);
+
+impl Lineage {
+    /// Of the code that runs now. Call it under no lock.
+    pub(crate) fn here() -> Self {
+        let polling = POLLING.try_with(|stack| stack.borrow().clone()).unwrap_or_default();
+        if polling.is_empty() {
+            return Self(None);
+        }
+        let mut all: Vec<Weak<dyn Underway>> = Vec::new();
+        for flight in &polling {
+            insert(&mut all, Arc::downgrade(flight));
+            flight.lineage().living().for_each(|ancestor| insert(&mut all, ancestor));
+        }
+        Self(Some(all.into()))
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+
+    pub(crate) fn contains<F>(&self, flight: &Arc<F>) -> bool {
+        self.iter().any(|ancestor| ancestor.as_ptr().cast::<()>() == Arc::as_ptr(flight).cast())
+    }
+
+    /// Both lineages in one.
+    pub(crate) fn and(self, other: Self) -> Self {
+        match (&self.0, &other.0) {
+            (_, None) => self,
+            (None, _) => other,
+            (Some(one), Some(two)) => {
+                let mut all = one.to_vec();
+                two.iter().cloned().for_each(|ancestor| insert(&mut all, ancestor));
+                Self(Some(all.into()))
+            }
+        }
+    }
+
+    /// Flights that ended wait on nobody. Without this, a chain of flights, each led by the one before,
+    /// would grow for ever.
+    fn living(&self) -> impl Iterator<Item = Weak<dyn Underway>> {
+        let lives = |flight: &&Weak<dyn Underway>| flight.upgrade().is_some_and(|flight| flight.is_underway());
+        self.iter().filter(lives).cloned()
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &Weak<dyn Underway>> {
+        self.0.iter().flat_map(|all| all.iter())
+    }
+}
+
+impl fmt::Debug for Lineage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Lineage({})", self.iter().count())
+    }
+}
+
+fn insert(all: &mut Vec<Weak<dyn Underway>>, one: Weak<dyn Underway>) {
+    if !all.iter().any(|known| known.as_ptr().cast::<()>() == one.as_ptr().cast()) {
+        all.push(one);
+    }
+}
+
+/// Until dropped, this thread is polling `flight`.
+#[must_use]
+pub(crate) fn enter(flight: Arc<dyn Underway>) -> Entered {
+    // A thread that is ending has no stack left, and nothing else to poll on it either.
+    let _ = POLLING.try_with(|stack| stack.borrow_mut().push(flight));
+    Entered(())
+}
+
+#[derive(Debug)]
+pub(crate) struct Entered(());
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        // Dropped after the borrow: this may be the last hold on the flight.
+        let _left = POLLING.try_with(|stack| stack.borrow_mut().pop());
+    }
+}

@@ -1,0 +1,589 @@
+//! One execution of the work for one key, and those who wait for it.
+
+use crate::{
+    context::{self, Lineage, Underway},
+    panics::{Debris, Message, Payload},
+    seats::{Seat, Seats, wake_all},
+    stats::Counters,
+    sync::{Mutex, MutexGuard, Runtime, current_runtime},
+};
+use std::{
+    mem,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll, Waker},
+    thread,
+    time::Duration,
+};
+use tokio::time::Instant;
+
+/// The inner work of a flight.
+pub(crate) type Work<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// Which newcomers a flight takes, and whether it goes on when all have left.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rules {
+    pub(crate) join_within: Option<Duration>,
+    pub(crate) max_waiters: usize,
+    pub(crate) run_to_completion: bool,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self { join_within: None, max_waiters: usize::MAX, run_to_completion: false }
+    }
+}
+
+/// The table that lists a flight, as the flight sees it.
+pub(crate) trait Home<T>: Send + Sync {
+    /// Takes this very flight off the table, whatever flight its key leads to by now. `Err` is a panic of
+    /// the key's `Drop`.
+    fn unlink(&self, place: Place, flight: &Flight<T>) -> thread::Result<()>;
+    fn counters(&self) -> &Counters;
+}
+
+/// Where the table keeps a flight.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place {
+    /// Picks the shard.
+    pub(crate) shard: u64,
+    /// Finds the flight in its shard.
+    pub(crate) hash: u64,
+}
+
+/// Invariants:
+///
+/// 1. The work is in `Stage::Parked`, or with the one who polls it or is about to board it (`Stage::Aloft`).
+///    It is polled and dropped under no lock.
+/// 2. Only the pilot takes the work out: a waiter polls it in place, until `claim_for_task` makes a task the pilot.
+/// 3. `waiters` counts the seats taken; after landing, the waiters that have not yet taken the value.
+/// 4. Whoever parks as pilot leaves its waker in its seat as well, so that it is woken when a task
+///    lands the flight in its place.
+/// 5. `closed` turns true once, before anybody can see how the flight ended: the table and the gauges no
+///    longer know it by then.
+/// 6. Locks are taken in the order shard, flight; never two flights.
+pub(crate) struct Flight<T> {
+    home: Arc<dyn Home<T>>,
+    place: Place,
+    closed: AtomicBool,
+    state: Mutex<State<T>>,
+}
+
+struct State<T> {
+    stage: Stage<T>,
+    pilot: Pilot,
+    /// The waiter whose own work this is.
+    leader: Option<Seat>,
+    waiters: usize,
+    /// Waiters that still have work of their own.
+    spares: usize,
+    shared: bool,
+    run_to_completion: bool,
+    opened: Option<Instant>,
+    runtime: Option<Runtime>,
+    lineage: Lineage,
+    seats: Seats,
+    /// Wakes the task that carries the flight.
+    carrier: Option<Waker>,
+}
+
+enum Stage<T> {
+    Aloft,
+    Parked(Work<T>),
+    /// The work is gone without a result, and a waiter may put in its own.
+    Lost,
+    Landed(Arc<T>),
+    Crashed(Message),
+    /// Lost, and no waiter has work left.
+    Stranded,
+    /// Nobody waits any more.
+    Over,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Pilot {
+    Nobody,
+    Waiter(Seat),
+    Task,
+}
+
+/// What a newcomer finds.
+pub(crate) enum Boarding {
+    Seat {
+        seat: Seat,
+        /// The flight was lost before: the newcomer is its leader, and has to `board`.
+        leads_anew: bool,
+        /// A waiter flies it, and may go quiet: it needs a task.
+        needs_task: bool,
+    },
+    /// It is called from inside this flight.
+    Inside,
+    /// The flight takes nobody more.
+    Closed,
+}
+
+/// Whether a task may fly.
+pub(crate) enum Claim {
+    Granted(Runtime),
+    NotNeeded,
+    NoRuntime,
+}
+
+/// What a waiter finds when it is polled.
+pub(crate) enum View<T> {
+    /// It is the pilot: here is the work.
+    Fly(Work<T>),
+    /// The flight was lost, and it is to board its own work.
+    LeadAnew,
+    Landed(Landed<T>),
+    Crashed(Message),
+    Stranded,
+    /// Its waker is parked. The one that was there before is to be dropped.
+    Wait(#[allow(dead_code, reason = "only dropped, once nothing is locked")] Option<Waker>),
+    /// It is to look again with a waker to park.
+    BringWaker,
+}
+
+/// A flight's result, for one waiter.
+pub(crate) struct Landed<T> {
+    cargo: Cargo<T>,
+    pub(crate) shared: bool,
+    pub(crate) leads: bool,
+}
+
+enum Cargo<T> {
+    Own(T),
+    Shared(Arc<T>),
+}
+
+impl<T> Landed<T> {
+    pub(crate) fn get_ref(&self) -> &T {
+        match &self.cargo {
+            Cargo::Own(value) => value,
+            Cargo::Shared(value) => value,
+        }
+    }
+}
+
+impl<T: Clone> Landed<T> {
+    /// Clones the value, but for the last taker, who gets the original.
+    pub(crate) fn take(self) -> T {
+        match self.cargo {
+            Cargo::Own(value) => value,
+            Cargo::Shared(value) => Arc::try_unwrap(value).unwrap_or_else(|value| T::clone(&value)),
+        }
+    }
+}
+
+/// How one poll of the work ended.
+pub(crate) enum Step<T> {
+    Pending,
+    /// With what its drop panicked with, if it did.
+    Ready(T, Debris),
+    Panicked(Payload),
+}
+
+impl<T: Send + Sync + 'static> Flight<T> {
+    /// A flight whose leader sits in the seat that is returned, and still has to `board` its work.
+    pub(crate) fn new(home: Arc<dyn Home<T>>, place: Place, rules: &Rules, lineage: Lineage) -> (Arc<Self>, Seat) {
+        let counters = home.counters();
+        counters.led.add(1);
+        counters.in_flight.add(1);
+        counters.waiting.add(1);
+        let mut seats = Seats::default();
+        let seat = seats.sit();
+        let state = State {
+            stage: Stage::Aloft,
+            pilot: Pilot::Waiter(seat),
+            leader: Some(seat),
+            waiters: 1,
+            spares: 0,
+            shared: false,
+            run_to_completion: rules.run_to_completion,
+            opened: rules.join_within.map(|_| Instant::now()),
+            runtime: None,
+            lineage,
+            seats,
+            carrier: None,
+        };
+        let flight = Self { home, place, closed: AtomicBool::new(false), state: Mutex::new(state) };
+        (Arc::new(flight), seat)
+    }
+
+    pub(crate) fn counters(&self) -> &Counters {
+        self.home.counters()
+    }
+
+    /// Joins it, if it takes the newcomer. `here` is the lineage of the code that joins.
+    pub(crate) fn join(self: &Arc<Self>, rules: &Rules, here: &Lineage) -> Boarding {
+        let mut state = self.state.lock();
+        if !state.takes_newcomer(rules) {
+            return Boarding::Closed;
+        }
+        if here.contains(self) {
+            return Boarding::Inside;
+        }
+        self.counters().joined.add(1);
+        self.counters().waiting.add(1);
+        state.seat_newcomer(rules)
+    }
+
+    /// The leader puts its work in. True: it has company, and the work needs a task.
+    #[must_use]
+    pub(crate) fn board(&self, work: Work<T>) -> bool {
+        let runtime = current_runtime();
+        let mut state = self.state.lock();
+        let had = mem::replace(&mut state.runtime, runtime);
+        let crowded = state.put_back(work);
+        drop(state);
+        drop(had);
+        crowded
+    }
+
+    /// A new leader's work waits on behalf of `here` too.
+    pub(crate) fn adopt(&self, here: Lineage) {
+        if !here.is_empty() {
+            let mut state = self.state.lock();
+            state.lineage = mem::take(&mut state.lineage).and(here);
+        }
+    }
+
+    /// The pilot's poll found the work pending. True: somebody joined, and the work needs a task.
+    #[must_use]
+    pub(crate) fn park(&self, seat: Seat, work: Work<T>, waker: Waker) -> bool {
+        let mut state = self.state.lock();
+        let parked = state.seats.park(seat, waker);
+        let crowded = state.put_back(work);
+        drop(state);
+        drop(parked);
+        crowded
+    }
+
+    /// Makes a task the pilot. No claim is given while the work is being polled: whoever polls it puts it back and
+    /// asks again.
+    pub(crate) fn claim_for_task(&self) -> Claim {
+        let here = current_runtime();
+        let mut state = self.state.lock();
+        if !matches!(state.stage, Stage::Parked(_)) || state.pilot == Pilot::Task {
+            return Claim::NotNeeded;
+        }
+        let Some(runtime) = state.runtime.take().or(here) else { return Claim::NoRuntime };
+        state.pilot = Pilot::Task;
+        Claim::Granted(runtime)
+    }
+
+    /// What the waiter in `seat` can do now. `spare`: it has work of its own. `parks`: the waker to leave in its
+    /// seat; it is dropped with the arguments, after the lock.
+    pub(crate) fn look(&self, seat: Seat, spare: bool, waker: &Waker, parks: Option<Waker>) -> View<T> {
+        let mut state = self.state.lock();
+        let state = &mut *state;
+        match mem::replace(&mut state.stage, Stage::Aloft) {
+            Stage::Parked(work) if state.may_fly(seat) => {
+                state.pilot = Pilot::Waiter(seat);
+                return View::Fly(work);
+            }
+            Stage::Lost if spare => {
+                state.spares -= 1;
+                state.lead_anew(seat);
+                return View::LeadAnew;
+            }
+            Stage::Landed(value) => return View::Landed(state.hand_out(seat, value)),
+            unchanged => state.stage = unchanged,
+        }
+        match &state.stage {
+            Stage::Crashed(message) => View::Crashed(message.clone()),
+            Stage::Stranded | Stage::Over => View::Stranded,
+            _ if state.seats.has_parked(seat, waker) => View::Wait(parks),
+            _ => match parks {
+                Some(waker) => View::Wait(state.seats.park(seat, waker)),
+                None => View::BringWaker,
+            },
+        }
+    }
+
+    /// One poll of the work, whoever is the pilot. After its end the work has been dropped.
+    pub(crate) fn step(self: &Arc<Self>, work: &mut Option<Work<T>>, cx: &mut Context<'_>) -> Step<T> {
+        let _entered = context::enter(self.clone());
+        let future = work.as_mut().expect("the pilot has the work");
+        let polled = catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx)));
+        if let Ok(Poll::Pending) = polled {
+            return Step::Pending;
+        }
+        let mut debris = Debris::default();
+        debris.sweep(work.take());
+        match polled {
+            Ok(Poll::Ready(value)) => Step::Ready(value, debris),
+            Ok(Poll::Pending) => unreachable!("returned above"),
+            Err(payload) => {
+                debris.swallow();
+                Step::Panicked(payload)
+            }
+        }
+    }
+
+    /// The work gave a result. A waiter that was its pilot gets its share at once.
+    pub(crate) fn land(&self, value: T, pilot: Option<Seat>, debris: &mut Debris) -> Option<Landed<T>> {
+        self.close(debris);
+        let mut state = self.state.lock();
+        self.counters().waiting.sub(state.waiters);
+        let shared = state.shared;
+        let leads = pilot.is_some() && state.leader == pilot;
+        let others = state.waiters - usize::from(pilot.is_some());
+        let (mut seats, carrier) = (state.seats.clear(), state.carrier.take());
+        state.waiters = others;
+        let cargo = if others == 0 {
+            state.stage = Stage::Over;
+            Cargo::Own(value)
+        } else {
+            let value = Arc::new(value);
+            state.stage = Stage::Landed(value.clone());
+            Cargo::Shared(value)
+        };
+        state.leader = state.leader.filter(|_| !leads);
+        drop(state);
+        let own_waker = pilot.and_then(|seat| seats.leave(seat));
+        seats.wake_all();
+        drop((own_waker, carrier));
+        let landed = Landed { cargo, shared, leads };
+        match pilot {
+            Some(_) => Some(landed),
+            None => {
+                debris.sweep(landed);
+                None
+            }
+        }
+    }
+
+    /// The work panicked.
+    pub(crate) fn crash(&self, payload: &Payload) {
+        self.counters().panicked.add(1);
+        self.fail(Stage::Crashed(Message::of(payload)));
+    }
+
+    fn fail(&self, stage: Stage<T>) {
+        let mut debris = Debris::default();
+        self.close(&mut debris);
+        self.end(self.state.lock(), stage, &mut debris);
+        debris.swallow();
+    }
+
+    /// Ends the flight without a value, and tells the waiters.
+    fn end(&self, mut state: MutexGuard<'_, State<T>>, stage: Stage<T>, debris: &mut Debris) {
+        self.counters().waiting.sub(state.waiters);
+        let was = mem::replace(&mut state.stage, stage);
+        let (seats, carrier) = (state.seats.clear(), state.carrier.take());
+        drop(state);
+        self.close(debris);
+        seats.wake_all();
+        debris.sweep((was, carrier));
+    }
+
+    /// The work is gone without a result: its task was dropped, or it never boarded.
+    pub(crate) fn lose(&self) {
+        let mut debris = Debris::default();
+        self.lost(self.state.lock(), &mut debris);
+        debris.swallow();
+    }
+
+    fn lost(&self, mut state: MutexGuard<'_, State<T>>, debris: &mut Debris) {
+        if !matches!(state.stage, Stage::Aloft | Stage::Parked(_)) {
+            return;
+        }
+        self.counters().lost.add(1);
+        if state.spares == 0 {
+            return self.end(state, Stage::Stranded, debris);
+        }
+        let work = mem::replace(&mut state.stage, Stage::Lost);
+        state.pilot = Pilot::Nobody;
+        let held = (state.carrier.take(), state.runtime.take());
+        let wakers = state.seats.take_wakers();
+        drop(state);
+        wake_all(wakers);
+        debris.sweep((work, held));
+    }
+
+    /// The waiter in `seat` goes. If it was the last, the work is dropped before this returns, unless
+    /// the flight runs to completion: then `true` says that it needs a task.
+    #[must_use]
+    pub(crate) fn leave(&self, seat: Seat, spare: bool, debris: &mut Debris) -> bool {
+        let mut state = self.state.lock();
+        match state.stage {
+            Stage::Landed(_) => {
+                state.waiters -= 1;
+                let rest = (state.waiters == 0).then(|| mem::replace(&mut state.stage, Stage::Over));
+                drop(state);
+                debris.sweep(rest);
+                false
+            }
+            Stage::Crashed(_) | Stage::Stranded | Stage::Over => false,
+            Stage::Aloft | Stage::Parked(_) | Stage::Lost => {
+                self.counters().waiting.sub(1);
+                let waker = state.vacate(seat, spare);
+                let needs_task = self.left(state, seat, debris);
+                debris.sweep(waker);
+                needs_task
+            }
+        }
+    }
+
+    /// What a departure means for those who stay, or for the work if nobody does.
+    fn left(&self, mut state: MutexGuard<'_, State<T>>, seat: Seat, debris: &mut Debris) -> bool {
+        let pilotless = state.pilot == Pilot::Waiter(seat);
+        if pilotless {
+            state.pilot = Pilot::Nobody;
+        }
+        let empty = state.waiters == 0;
+        match state.stage {
+            _ if empty && !state.run_to_completion => self.cancel(state, debris),
+            Stage::Lost if empty => self.cancel(state, debris),
+            Stage::Lost if state.spares == 0 => self.end(state, Stage::Stranded, debris),
+            // It went while it had the work: it panicked, and the work with it.
+            Stage::Aloft if pilotless => self.lost(state, debris),
+            Stage::Parked(_) if empty => return true,
+            // There is no runtime, so that another waiter must fly.
+            _ if pilotless => {
+                let wakers = state.seats.take_wakers();
+                drop(state);
+                wake_all(wakers);
+            }
+            _ => {}
+        }
+        false
+    }
+
+    /// Nobody waits, and nobody can carry the work on.
+    pub(crate) fn cancel_if_deserted(&self, debris: &mut Debris) {
+        let state = self.state.lock();
+        if state.waiters == 0 && matches!(state.stage, Stage::Parked(_)) {
+            self.cancel(state, debris);
+        }
+    }
+
+    /// Nobody waits: drops the work. Ending it here, under the lock, is what keeps newcomers out.
+    fn cancel(&self, mut state: MutexGuard<'_, State<T>>, debris: &mut Debris) {
+        let work = mem::replace(&mut state.stage, Stage::Over);
+        let carrier = state.carrier.take();
+        drop(state);
+        self.counters().cancelled.add(1);
+        self.close(debris);
+        wake_all(carrier);
+        debris.sweep(work);
+    }
+
+    /// Takes the flight off the table and the gauge, once.
+    fn close(&self, debris: &mut Debris) {
+        if self.closed.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        self.counters().in_flight.sub(1);
+        if let Err(payload) = self.home.unlink(self.place, self) {
+            debris.keep(payload);
+        }
+    }
+
+    /// For the task that carries the flight: the work, or `None` if there is nothing left to do.
+    /// `parks`: the waker that ends the task early.
+    pub(crate) fn take_aboard(&self, parks: Option<Waker>) -> Option<Work<T>> {
+        let mut state = self.state.lock();
+        let had = parks.and_then(|waker| state.carrier.replace(waker));
+        let work = match mem::replace(&mut state.stage, Stage::Aloft) {
+            Stage::Parked(work) => Some(work),
+            other => {
+                state.stage = other;
+                None
+            }
+        };
+        drop(state);
+        drop(had);
+        work
+    }
+
+    /// The task's poll found the work pending. Gives it back if everybody left meanwhile.
+    pub(crate) fn put_down(&self, work: Work<T>) -> Option<Work<T>> {
+        let mut state = self.state.lock();
+        if !matches!(state.stage, Stage::Aloft) {
+            return Some(work);
+        }
+        state.stage = Stage::Parked(work);
+        None
+    }
+}
+
+impl<T> State<T> {
+    fn takes_newcomer(&self, rules: &Rules) -> bool {
+        matches!(self.stage, Stage::Aloft | Stage::Parked(_) | Stage::Lost)
+            && self.waiters < rules.max_waiters
+            && self.is_young(rules.join_within)
+    }
+
+    fn is_young(&self, join_within: Option<Duration>) -> bool {
+        match (join_within, self.opened) {
+            (Some(limit), Some(opened)) => opened.elapsed() < limit,
+            _ => true,
+        }
+    }
+
+    fn seat_newcomer(&mut self, rules: &Rules) -> Boarding {
+        let seat = self.seats.sit();
+        let leads_anew = matches!(self.stage, Stage::Lost);
+        self.waiters += 1;
+        self.shared = true;
+        self.run_to_completion |= rules.run_to_completion;
+        if leads_anew {
+            self.stage = Stage::Aloft;
+            self.lead_anew(seat);
+        } else {
+            self.spares += 1;
+        }
+        Boarding::Seat { seat, leads_anew, needs_task: self.pilot != Pilot::Task }
+    }
+
+    /// True: the pilot is a waiter that has company.
+    fn put_back(&mut self, work: Work<T>) -> bool {
+        debug_assert!(matches!(self.stage, Stage::Aloft), "only the pilot has the work");
+        self.stage = Stage::Parked(work);
+        self.waiters > 1
+    }
+
+    fn may_fly(&self, seat: Seat) -> bool {
+        self.pilot == Pilot::Waiter(seat) || self.pilot == Pilot::Nobody
+    }
+
+    fn lead_anew(&mut self, seat: Seat) {
+        self.pilot = Pilot::Waiter(seat);
+        self.leader = Some(seat);
+        self.shared = self.waiters > 1;
+        self.opened = self.opened.map(|_| Instant::now());
+    }
+
+    fn hand_out(&mut self, seat: Seat, value: Arc<T>) -> Landed<T> {
+        self.waiters -= 1;
+        if self.waiters == 0 {
+            self.stage = Stage::Over;
+        } else {
+            self.stage = Stage::Landed(value.clone());
+        }
+        Landed { cargo: Cargo::Shared(value), shared: self.shared, leads: self.leader == Some(seat) }
+    }
+
+    fn vacate(&mut self, seat: Seat, spare: bool) -> Option<Waker> {
+        self.waiters -= 1;
+        self.spares -= usize::from(spare);
+        self.leader = self.leader.filter(|leader| *leader != seat);
+        self.seats.leave(seat)
+    }
+}
+
+impl<T: Send + Sync + 'static> Underway for Flight<T> {
+    fn is_underway(&self) -> bool {
+        !self.closed.load(Ordering::Acquire)
+    }
+
+    fn lineage(&self) -> Lineage {
+        self.state.lock().lineage.clone()
+    }
+}

@@ -1,0 +1,275 @@
+//! The primitive, for code that is not a `Service`.
+
+use crate::{
+    flight::{Landed, Place, Rules, Work},
+    stats::{Counters, PassReason},
+    sync::current_runtime,
+    table::{Entered, Table},
+    trace::in_current_span,
+    waiter::Waiter,
+};
+use std::{
+    borrow::Borrow,
+    fmt,
+    hash::{BuildHasher, Hash, RandomState},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+/// A namespace of keys, in which one piece of work at most runs for each key: Go's `singleflight.Group`.
+///
+/// [`run`](Group::run) is for callers that wait, and stops working when all of them have gone; [`spawn`](Group::spawn)
+/// is for work that is to be finished whoever waits. Fallible work has a `Result` for its `T`.
+///
+/// A clone is the same group. Calls with different keys never wait for one another.
+///
+/// ```
+/// use tower_singleflight::Group;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// let users = Group::new();
+/// let load = |id: u32| users.run(id, move || async move { format!("user {id}") });
+///
+/// let (one, two) = tokio::join!(load(7), load(7));
+/// assert_eq!(one.value, "user 7");
+/// assert_eq!(two.value, "user 7");
+/// assert!(one.shared && two.shared); // the closure ran once
+/// # }
+/// ```
+///
+/// # Calls inside a flight
+///
+/// Work that calls its own key, directly or through flights of other keys that it leads, would wait for itself. Such a
+/// call runs its own work at once and joins nothing. What cannot be seen is a call made in a task that the work itself
+/// spawned and then waits for.
+///
+/// # Panics
+///
+/// A panic in the work reaches every waiter with the same message, as in Go's `Do`; the key is free for the next call.
+/// Waiters of a flight that was lost, because its runtime shut down, panic only if none of them has work of its own left.
+/// A panic in `Hash`, `Eq` or `Drop` of a key, or in `Clone` or `Drop` of a value, reaches the caller that ran it, and
+/// nobody else.
+pub struct Group<K, T, H = RandomState> {
+    table: Arc<Table<K, T>>,
+    hasher: Arc<H>,
+}
+
+impl<K, T> Group<K, T>
+where
+    K: Hash + Eq + Send + Sync + 'static,
+    T: Clone + Send + Sync + 'static,
+{
+    /// A group without flights. It allocates no table before the first.
+    pub fn new() -> Self {
+        Self::with_hasher(RandomState::new())
+    }
+}
+
+impl<K, T, H> Group<K, T, H>
+where
+    K: Hash + Eq + Send + Sync + 'static,
+    T: Clone + Send + Sync + 'static,
+    H: BuildHasher,
+{
+    /// A group that hashes its keys with `hasher`. Keep the default where others choose the keys.
+    pub fn with_hasher(hasher: H) -> Self {
+        Self { table: Table::new(Arc::new(Counters::default())), hasher: Arc::new(hasher) }
+    }
+
+    /// Gives the result of `work`, or of the work in progress for `key`: Go's `Do`.
+    ///
+    /// The call joins or leads here and now; the work starts when the future is first polled, or when a second
+    /// caller joins. It is polled in place while one caller waits, and in a task of its own from the second on, on the
+    /// tokio runtime of its leader or else of the joiner. Where there is no runtime at all, it stays with one of its
+    /// waiters, and then a waiter that is not polled does hold the others up.
+    ///
+    /// `work` runs in the span of its leader (with the feature `tracing`). Task-locals do not follow it to its task.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future never disturbs the other waiters, whoever led. When all have gone, the work is dropped at
+    /// once, unless [`spawn`](Group::spawn) asked for the same key meanwhile.
+    ///
+    /// # Panics
+    ///
+    /// The future panics with what the work panicked with. See [`Group`].
+    pub fn run<F, Fut>(&self, key: K, work: F) -> Run<T>
+    where
+        F: FnOnce() -> Fut + Send + 'static,
+        Fut: Future<Output = T> + Send + 'static,
+    {
+        self.enter(key, lazily(work), &Rules::default(), |_, work| {
+            self.table.counters().pass(PassReason::Reentrant);
+            Run(Hold::Pass(work))
+        })
+    }
+
+    /// Starts the work in a task, or joins the work in progress for `key`, and finishes it whoever waits: Go's `DoChan`.
+    ///
+    /// The ticket gives the result, and may be dropped. A panic in the work reaches those who wait on their
+    /// tickets; unlike Go's, it does not end the process when there is nobody.
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime. The ticket panics with what the work panicked with. See [`Group`].
+    pub fn spawn<F, Fut>(&self, key: K, work: F) -> Ticket<T>
+    where
+        F: FnOnce() -> Fut + Send + 'static,
+        Fut: Future<Output = T> + Send + 'static,
+    {
+        assert!(current_runtime().is_some(), "tower-singleflight: `Group::spawn` was called outside a tokio runtime");
+        let rules = Rules { run_to_completion: true, ..Rules::default() };
+        let run = self.enter(key, lazily(work), &rules, |place, work| {
+            Run(Hold::Flight { waiter: self.table.lead_unlisted(place, &rules, work), spare: None })
+        });
+        run.carry();
+        Ticket(run)
+    }
+
+    /// Later calls for `key` do not join the work in progress: Go's `Forget`. Those who wait for it get its result.
+    pub fn forget<Q>(&self, key: &Q)
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        self.table.forget(self.hasher.hash_one(key), |known| known.borrow() == key);
+    }
+
+    /// How many flights are in progress, forgotten ones too.
+    pub fn in_flight(&self) -> usize {
+        self.table.counters().read().in_flight
+    }
+
+    fn enter(&self, key: K, work: Work<T>, rules: &Rules, inside: impl FnOnce(Place, Work<T>) -> Run<T>) -> Run<T> {
+        let hash = self.hasher.hash_one(&key);
+        let place = Place { shard: hash, hash };
+        let mut spare = Some(work);
+        let entered = self.table.enter(place, key, rules, || spare.take().expect("the work is asked for once"));
+        match (entered, spare) {
+            (Entered::Inside, Some(work)) => inside(place, work),
+            (Entered::Led(waiter) | Entered::LedAnew(waiter) | Entered::Joined(waiter), spare) => {
+                Run(Hold::Flight { waiter, spare })
+            }
+            (Entered::Inside, None) => unreachable!("a call inside a flight boards no work"),
+        }
+    }
+}
+
+/// Calls the closure when first polled, so that its panic is one of the work.
+fn lazily<T, F, Fut>(work: F) -> Work<T>
+where
+    F: FnOnce() -> Fut + Send + 'static,
+    Fut: Future<Output = T> + Send + 'static,
+{
+    Box::pin(in_current_span(async move { work().await }))
+}
+
+impl<K, T> Default for Group<K, T>
+where
+    K: Hash + Eq + Send + Sync + 'static,
+    T: Clone + Send + Sync + 'static,
+{
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<K, T, H> Clone for Group<K, T, H> {
+    fn clone(&self) -> Self {
+        Self { table: self.table.clone(), hasher: self.hasher.clone() }
+    }
+}
+
+impl<K, T, H> fmt::Debug for Group<K, T, H> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Group").field("table", &self.table).finish_non_exhaustive()
+    }
+}
+
+/// What a flight gave to one of its waiters: Go's `Result`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outcome<T> {
+    /// What the work returned. The last waiter to take it gets the original, the others clones.
+    pub value: T,
+    /// Whether somebody joined the flight: the same for all its waiters, its leader too.
+    pub shared: bool,
+    /// This waiter's part in the flight that gave the value.
+    pub role: Role,
+}
+
+/// A waiter's part in its flight.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// Its own work was done.
+    Leader,
+    /// It joined, and was given what the leader's work returned.
+    Follower,
+}
+
+impl<T: Clone> From<Landed<T>> for Outcome<T> {
+    fn from(landed: Landed<T>) -> Self {
+        let role = if landed.leads { Role::Leader } else { Role::Follower };
+        Self { shared: landed.shared, role, value: landed.take() }
+    }
+}
+
+/// The future of [`Group::run`].
+#[must_use = "a flight stops working when nobody waits for it"]
+pub struct Run<T: Send + Sync + 'static>(Hold<T>);
+
+enum Hold<T: Send + Sync + 'static> {
+    Flight {
+        waiter: Waiter<T>,
+        spare: Option<Work<T>>,
+    },
+    /// Called inside the flight that it would have joined.
+    Pass(Work<T>),
+}
+
+impl<T: Send + Sync + 'static> Run<T> {
+    fn carry(&self) {
+        if let Hold::Flight { waiter, .. } = &self.0 {
+            waiter.carry();
+        }
+    }
+}
+
+impl<T: Clone + Send + Sync + 'static> Future for Run<T> {
+    type Output = Outcome<T>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match &mut self.0 {
+            Hold::Flight { waiter, spare } => {
+                waiter.poll(cx, || spare.take().expect("a follower has work of its own")).map(Outcome::from)
+            }
+            Hold::Pass(work) => {
+                work.as_mut().poll(cx).map(|value| Outcome { value, shared: false, role: Role::Leader })
+            }
+        }
+    }
+}
+
+impl<T: Send + Sync + 'static> fmt::Debug for Run<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Run").finish_non_exhaustive()
+    }
+}
+
+/// The future of [`Group::spawn`]. The work goes on without it.
+pub struct Ticket<T: Send + Sync + 'static>(Run<T>);
+
+impl<T: Clone + Send + Sync + 'static> Future for Ticket<T> {
+    type Output = Outcome<T>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.0).poll(cx)
+    }
+}
+
+impl<T: Send + Sync + 'static> fmt::Debug for Ticket<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ticket").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,89 @@
+//! What becomes of a panic: told to every waiter, or kept until the bookkeeping is done.
+
+use std::{
+    any::Any,
+    mem,
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    sync::Arc,
+    thread,
+};
+
+pub(crate) type Payload = Box<dyn Any + Send>;
+
+/// What a waiter says when the work of its flight panicked: the same as the work itself.
+#[derive(Clone, Debug)]
+pub(crate) enum Message {
+    Literal(&'static str),
+    Text(Arc<str>),
+    NoText,
+}
+
+impl Message {
+    pub(crate) fn of(payload: &Payload) -> Self {
+        if let Some(text) = payload.downcast_ref::<&'static str>() {
+            Self::Literal(text)
+        } else if let Some(text) = payload.downcast_ref::<String>() {
+            Self::Text(text.as_str().into())
+        } else {
+            Self::NoText
+        }
+    }
+
+    /// Panics without calling the panic hook: it has printed the origin once already.
+    pub(crate) fn rethrow(self) -> ! {
+        resume_unwind(match self {
+            Self::Literal(text) => Box::new(text),
+            Self::Text(text) => Box::new(String::from(&*text)),
+            Self::NoText => {
+                Box::new("tower-singleflight: the work of this flight panicked, with a payload that is no text")
+            }
+        })
+    }
+}
+
+/// Drops values of user types one by one. A panic in one of them is kept, so that what is left to do
+/// gets done, and goes on in [`rethrow`](Debris::rethrow).
+#[derive(Default)]
+pub(crate) struct Debris(Option<Payload>);
+
+impl Debris {
+    pub(crate) fn sweep<V>(&mut self, value: V) {
+        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(value))) {
+            self.keep(payload);
+        }
+    }
+
+    pub(crate) fn keep(&mut self, payload: Payload) {
+        match self.0 {
+            None => self.0 = Some(payload),
+            Some(_) => forget_payload(payload),
+        }
+    }
+
+    /// Goes on with the panic, if there was one, unless another is under way: two would abort the process.
+    pub(crate) fn rethrow(mut self) {
+        match self.0.take() {
+            Some(payload) if !thread::panicking() => resume_unwind(payload),
+            Some(payload) => forget_payload(payload),
+            None => {}
+        }
+    }
+
+    /// For a task, which has no caller: the panic hook has printed it.
+    pub(crate) fn swallow(mut self) {
+        self.0.take().map(forget_payload);
+    }
+}
+
+impl From<Payload> for Debris {
+    fn from(payload: Payload) -> Self {
+        Self(Some(payload))
+    }
+}
+
+/// A payload may panic in its own `Drop`, and so may what that panics with: the second is leaked.
+fn forget_payload(payload: Payload) {
+    if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+        mem::forget(again);
+    }
+}

@@ -1,0 +1,171 @@
+//! What a group or a layer counted.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+macro_rules! reasons {
+    ($(#[$meta:meta])* pub enum $name:ident { $($(#[$doc:meta])* $variant:ident = $text:literal,)* }) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[non_exhaustive]
+        pub enum $name {
+            $($(#[$doc])* $variant,)*
+        }
+
+        impl $name {
+            /// Every reason there is.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
+
+            /// The reason as one word, for logs and labels.
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $text,)*
+                }
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+    };
+}
+
+reasons! {
+    /// Why a call went straight to the inner service and touched no flight, or left its flight to do so.
+    pub enum PassReason {
+        /// The layer's `filter` said `false`.
+        Filter = "filter",
+        /// It was made inside the very flight that it would have joined.
+        Reentrant = "reentrant",
+        /// It waited as a follower for as long as `wait_at_most` allows.
+        Patience = "patience",
+        /// HTTP: the method is not one that shares (`GET` and `HEAD` by default).
+        Method = "method",
+        /// HTTP: the request has a body.
+        Body = "body",
+        /// HTTP: a header of the request asks for an answer of its own, such as `Range`.
+        Header = "header",
+        /// HTTP: the request says `no-store`, or its `Cache-Control` cannot be read.
+        NoStore = "no-store",
+        /// HTTP: the request wants to change the protocol.
+        Upgrade = "upgrade",
+    }
+}
+
+reasons! {
+    /// HTTP: why followers did not get their leader's response, and sent their own requests.
+    pub enum VetoReason {
+        /// It sets a cookie.
+        SetCookie = "set-cookie",
+        /// Its `Cache-Control` says `private`, `no-store` or `no-cache`, or cannot be read.
+        CacheControl = "cache-control",
+        /// It varies by something that is not in the partition.
+        Vary = "vary",
+        /// Its status speaks to one client, such as 401 or 206.
+        Status = "status",
+        /// It is a stream of events without an end.
+        EventStream = "event-stream",
+        /// Its body is longer than the limit.
+        BodyTooLarge = "body-too-large",
+    }
+}
+
+/// What happened so far, as [`Handle::stats`](crate::Handle::stats) read it: totals since the layer was made, and two gauges.
+///
+/// The counters are relaxed: a snapshot taken while calls run may have counted one side of an event
+/// and not yet the other.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Calls that led a flight.
+    pub led: u64,
+    /// Calls that joined a flight, instead of calling the inner service. Go's `dups`.
+    pub joined: u64,
+    /// Calls that passed: the sum over all reasons, see [`passed_by`](Stats::passed_by).
+    pub passed: u64,
+    /// Followers whose leader's response was not for them: the sum over all reasons, see [`vetoed_by`](Stats::vetoed_by).
+    pub vetoed: u64,
+    /// Flights that everybody left, whose work was dropped.
+    pub cancelled: u64,
+    /// Flights whose work panicked.
+    pub panicked: u64,
+    /// Flights that were lost with their runtime or task before they had a result.
+    pub lost: u64,
+    /// Flights in progress, forgotten ones too.
+    pub in_flight: usize,
+    /// Waiters of the flights in progress, leaders too.
+    pub waiting: usize,
+    passed_by: [u64; PassReason::ALL.len()],
+    vetoed_by: [u64; VetoReason::ALL.len()],
+}
+
+impl Stats {
+    /// Calls that passed for this reason.
+    pub fn passed_by(&self, reason: PassReason) -> u64 {
+        self.passed_by[reason as usize]
+    }
+
+    /// Followers that sent their own requests for this reason.
+    pub fn vetoed_by(&self, reason: VetoReason) -> u64 {
+        self.vetoed_by[reason as usize]
+    }
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) led: Counter,
+    pub(crate) joined: Counter,
+    pub(crate) cancelled: Counter,
+    pub(crate) panicked: Counter,
+    pub(crate) lost: Counter,
+    pub(crate) in_flight: Counter,
+    pub(crate) waiting: Counter,
+    passed: [Counter; PassReason::ALL.len()],
+    vetoed: [Counter; VetoReason::ALL.len()],
+}
+
+impl Counters {
+    pub(crate) fn pass(&self, reason: PassReason) {
+        self.passed[reason as usize].add(1);
+    }
+
+    pub(crate) fn veto(&self, reason: VetoReason) {
+        self.vetoed[reason as usize].add(1);
+    }
+
+    pub(crate) fn read(&self) -> Stats {
+        let passed_by = self.passed.each_ref().map(Counter::get);
+        let vetoed_by = self.vetoed.each_ref().map(Counter::get);
+        Stats {
+            led: self.led.get(),
+            joined: self.joined.get(),
+            passed: passed_by.iter().sum(),
+            vetoed: vetoed_by.iter().sum(),
+            cancelled: self.cancelled.get(),
+            panicked: self.panicked.get(),
+            lost: self.lost.get(),
+            in_flight: self.in_flight.get() as usize,
+            waiting: self.waiting.get() as usize,
+            passed_by,
+            vetoed_by,
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Counter(AtomicU64);
+
+impl Counter {
+    pub(crate) fn add(&self, n: usize) {
+        self.0.fetch_add(n as u64, Relaxed);
+    }
+
+    pub(crate) fn sub(&self, n: usize) {
+        self.0.fetch_sub(n as u64, Relaxed);
+    }
+
+    pub(crate) fn get(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}

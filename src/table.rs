@@ -1,0 +1,247 @@
+//! The table of the flights that newcomers may join.
+
+use crate::{
+    context::Lineage,
+    flight::{Boarding, Flight, Home, Place, Rules, Work},
+    stats::Counters,
+    sync::{Mutex, MutexGuard},
+    waiter::Waiter,
+};
+use hashbrown::HashTable;
+use std::{
+    fmt,
+    panic::{AssertUnwindSafe, catch_unwind},
+    ptr,
+    sync::{Arc, OnceLock},
+    thread,
+};
+
+/// Sharded by key, so that calls with different keys seldom meet on a lock.
+pub(crate) struct Table<K, T> {
+    shards: OnceLock<Box<[Shard<K, T>]>>,
+    counters: Arc<Counters>,
+}
+
+/// On cache lines of its own.
+#[repr(align(128))]
+struct Shard<K, T>(Mutex<Entries<K, T>>);
+
+/// The first flight needs no table: traffic without concurrency allocates none.
+struct Entries<K, T> {
+    first: Option<Entry<K, T>>,
+    rest: HashTable<Entry<K, T>>,
+}
+
+struct Entry<K, T> {
+    key: K,
+    hash: u64,
+    flight: Arc<Flight<T>>,
+}
+
+/// How a call came in.
+pub(crate) enum Entered<T: Send + Sync + 'static> {
+    /// It opened a flight, and has boarded its work.
+    Led(Waiter<T>),
+    /// It joined one.
+    Joined(Waiter<T>),
+    /// It joined one that had been lost, and has boarded its work.
+    LedAnew(Waiter<T>),
+    /// It was called inside the flight that it would join.
+    Inside,
+}
+
+enum Found<T> {
+    Flight(Arc<Flight<T>>, Boarding),
+    None,
+}
+
+impl<K, T> Table<K, T>
+where
+    K: Eq + Send + Sync + 'static,
+    T: Send + Sync + 'static,
+{
+    pub(crate) fn new(counters: Arc<Counters>) -> Arc<Self> {
+        Arc::new(Self { shards: OnceLock::new(), counters })
+    }
+
+    /// Joins the flight of `key`, or leads one: here and now, in one critical section. `work` is called only to lead.
+    pub(crate) fn enter(
+        self: &Arc<Self>,
+        place: Place,
+        key: K,
+        rules: &Rules,
+        work: impl FnOnce() -> Work<T>,
+    ) -> Entered<T> {
+        let here = Lineage::here();
+        let mut entries = self.shard(place);
+        match entries.board(place, &key, rules, &here) {
+            Found::Flight(_, Boarding::Inside) => Entered::Inside,
+            Found::Flight(flight, Boarding::Seat { seat, leads_anew, needs_task }) => {
+                drop(entries);
+                let waiter = Waiter::new(flight, seat, !leads_anew);
+                drop(key);
+                if leads_anew {
+                    waiter.board_anew(work());
+                    return Entered::LedAnew(waiter);
+                }
+                if needs_task {
+                    waiter.carry();
+                }
+                Entered::Joined(waiter)
+            }
+            closed_or_none => {
+                let (flight, seat) = Flight::new(self.clone(), place, rules, here);
+                let replaced = match &closed_or_none {
+                    Found::Flight(closed, _) => entries.remove(place.hash, |entry| entry.is(closed)),
+                    Found::None => None,
+                };
+                entries.insert(Entry { key, hash: place.hash, flight: flight.clone() });
+                drop(entries);
+                let waiter = Waiter::new(flight, seat, false);
+                drop(replaced);
+                waiter.board(work());
+                Entered::Led(waiter)
+            }
+        }
+    }
+
+    /// Leads a flight that nobody can join.
+    pub(crate) fn lead_unlisted(self: &Arc<Self>, place: Place, rules: &Rules, work: Work<T>) -> Waiter<T> {
+        let (flight, seat) = Flight::new(self.clone(), place, rules, Lineage::here());
+        let waiter = Waiter::new(flight, seat, false);
+        waiter.board(work);
+        waiter
+    }
+
+    /// Takes the flight with this key off the table. It goes on for those who wait for it.
+    pub(crate) fn forget(&self, hash: u64, is_key: impl Fn(&K) -> bool) {
+        let Some(mut entries) = self.existing_shard(hash) else { return };
+        let forgotten = entries.remove(hash, |entry| is_key(&entry.key));
+        drop(entries);
+        drop(forgotten);
+    }
+
+    /// Takes all flights off the table for which `is_key` holds, in the shard of `shard`.
+    pub(crate) fn forget_all(&self, shard: u64, mut is_key: impl FnMut(&K) -> bool) {
+        let Some(mut entries) = self.existing_shard(shard) else { return };
+        let forgotten = entries.remove_all(|entry| is_key(&entry.key));
+        drop(entries);
+        drop(forgotten);
+    }
+
+    pub(crate) fn counters(&self) -> &Arc<Counters> {
+        &self.counters
+    }
+
+    fn shard(&self, place: Place) -> MutexGuard<'_, Entries<K, T>> {
+        let shards = self.shards.get_or_init(|| (0..shard_count()).map(|_| Shard::default()).collect());
+        lock(shards, place.shard)
+    }
+
+    fn existing_shard(&self, hash: u64) -> Option<MutexGuard<'_, Entries<K, T>>> {
+        self.shards.get().map(|shards| lock(shards, hash))
+    }
+}
+
+fn lock<K, T>(shards: &[Shard<K, T>], hash: u64) -> MutexGuard<'_, Entries<K, T>> {
+    // The high half: the low bits and the topmost ones pick the bucket inside the shard.
+    shards[(hash >> 32) as usize & (shards.len() - 1)].0.lock()
+}
+
+/// A power of two.
+fn shard_count() -> usize {
+    static COUNT: OnceLock<usize> = OnceLock::new();
+    if cfg!(tower_singleflight_loom) {
+        return 1;
+    }
+    *COUNT.get_or_init(|| {
+        let cores = thread::available_parallelism().map_or(1, usize::from);
+        (cores * 4).next_power_of_two().min(64)
+    })
+}
+
+impl<K: Eq, T: Send + Sync + 'static> Entries<K, T> {
+    fn board(&self, place: Place, key: &K, rules: &Rules, here: &Lineage) -> Found<T> {
+        match self.find(place.hash, |entry| entry.key == *key) {
+            Some(entry) => Found::Flight(entry.flight.clone(), entry.flight.join(rules, here)),
+            None => Found::None,
+        }
+    }
+
+    fn find(&self, hash: u64, is_it: impl Fn(&Entry<K, T>) -> bool) -> Option<&Entry<K, T>> {
+        let first = self.first.as_ref().filter(|entry| entry.hash == hash && is_it(entry));
+        first.or_else(|| self.rest.find(hash, |entry| entry.hash == hash && is_it(entry)))
+    }
+}
+
+impl<K, T> Entries<K, T> {
+    fn insert(&mut self, entry: Entry<K, T>) {
+        if self.first.is_none() {
+            self.first = Some(entry);
+        } else {
+            self.rest.insert_unique(entry.hash, entry, |entry| entry.hash);
+        }
+    }
+
+    /// Gives the entry back, to be dropped once nothing is locked.
+    #[must_use]
+    fn remove(&mut self, hash: u64, is_it: impl Fn(&Entry<K, T>) -> bool) -> Option<Entry<K, T>> {
+        if self.first.as_ref().is_some_and(|entry| entry.hash == hash && is_it(entry)) {
+            return self.first.take();
+        }
+        let found = self.rest.find_entry(hash, |entry| entry.hash == hash && is_it(entry));
+        let (entry, _) = found.ok()?.remove();
+        self.shrink();
+        Some(entry)
+    }
+
+    /// Finds all before it takes any: should `is_it` panic, nothing has changed.
+    #[must_use]
+    fn remove_all(&mut self, mut is_it: impl FnMut(&Entry<K, T>) -> bool) -> Vec<Entry<K, T>> {
+        let found = self.first.iter().chain(&self.rest).filter(|entry| is_it(entry));
+        let found: Vec<_> = found.map(|entry| (entry.hash, entry.flight.clone())).collect();
+        found.iter().filter_map(|(hash, flight)| self.remove(*hash, |entry| entry.is(flight))).collect()
+    }
+
+    /// A storm of keys leaves no large table behind.
+    fn shrink(&mut self) {
+        if self.rest.is_empty() && self.rest.capacity() > 64 {
+            self.rest = HashTable::new();
+        }
+    }
+}
+
+impl<K, T> Entry<K, T> {
+    fn is(&self, flight: &Flight<T>) -> bool {
+        ptr::eq(Arc::as_ptr(&self.flight), flight)
+    }
+}
+
+impl<K, T> Default for Shard<K, T> {
+    fn default() -> Self {
+        Self(Mutex::new(Entries { first: None, rest: HashTable::new() }))
+    }
+}
+
+impl<K, T> Home<T> for Table<K, T>
+where
+    K: Eq + Send + Sync + 'static,
+    T: Send + Sync + 'static,
+{
+    fn unlink(&self, place: Place, flight: &Flight<T>) -> thread::Result<()> {
+        let Some(mut entries) = self.existing_shard(place.shard) else { return Ok(()) };
+        let unlinked = entries.remove(place.hash, |entry| entry.is(flight));
+        drop(entries);
+        catch_unwind(AssertUnwindSafe(|| drop(unlinked)))
+    }
+
+    fn counters(&self) -> &Counters {
+        &self.counters
+    }
+}
+
+impl<K, T> fmt::Debug for Table<K, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Table").field("counters", &self.counters).finish_non_exhaustive()
+    }
+}
