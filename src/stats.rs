@@ -46,8 +46,12 @@ reasons! {
         Body = "body",
         /// HTTP: a header of the request asks for an answer of its own, such as `Range`.
         Header = "header",
-        /// HTTP: the request says `no-store`, or its `Cache-Control` cannot be read.
+        /// HTTP: the request says `no-store`.
         NoStore = "no-store",
+        /// HTTP: the request's `Cache-Control` cannot be read.
+        Malformed = "malformed",
+        /// HTTP: the bodies in progress hold more than `HttpPolicy::body_budget` allows.
+        BodyBudget = "body-budget",
         /// HTTP: the request wants to change the protocol.
         Upgrade = "upgrade",
     }
@@ -56,17 +60,17 @@ reasons! {
 reasons! {
     /// HTTP: why followers did not get their leader's response, and sent their own requests.
     pub enum VetoReason {
+        /// Its status speaks to one client only, such as 401.
+        Status = "status",
         /// It sets a cookie.
         SetCookie = "set-cookie",
         /// Its `Cache-Control` says `private`, `no-store` or `no-cache`, or cannot be read.
         CacheControl = "cache-control",
-        /// It varies by something that is not in the partition.
+        /// Its `Vary` is `*`, cannot be read, or names something outside the partition.
         Vary = "vary",
-        /// Its status speaks to one client, such as 401 or 206.
-        Status = "status",
-        /// It is a stream of events without an end.
-        EventStream = "event-stream",
-        /// Its body is longer than the limit.
+        /// Its content type is one of those that never end, such as `text/event-stream`.
+        ContentType = "content-type",
+        /// Its body is known to be over the limit, or its `Content-Length` cannot be read.
         BodyTooLarge = "body-too-large",
     }
 }

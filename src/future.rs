@@ -1,0 +1,167 @@
+//! The future of a call.
+
+use crate::{
+    flight::{Landed, Work},
+    group::Role,
+    stats::{Counters, PassReason, VetoReason},
+    waiter::Waiter,
+};
+use std::{
+    fmt,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+use tokio::time::{Instant, Sleep, sleep_until};
+
+/// One call of an inner service: enough to lead a flight with, or to pass.
+pub trait Job: Send + 'static {
+    /// What a flight lands with.
+    type Landing: Clone + Send + Sync + 'static;
+    /// What the caller gets.
+    type Output;
+
+    /// Calls the inner service on behalf of a flight.
+    fn fly(self) -> Work<Self::Landing>;
+    /// Calls it for this caller alone.
+    fn pass(self) -> Pin<Box<dyn Future<Output = Self::Output> + Send>>;
+    /// Why a follower must not get this.
+    fn veto(_: &Self::Landing) -> Option<VetoReason> {
+        None
+    }
+    /// What a waiter gets.
+    fn unpack(landing: Self::Landing, role: Role) -> Self::Output;
+}
+
+/// The response future of [`Singleflight`](crate::Singleflight).
+///
+/// # Cancel safety
+///
+/// Dropping it never disturbs the other waiters of its flight. When the last one goes, the inner call is dropped at
+/// once, unless the layer runs flights to their completion.
+///
+/// # Panics
+///
+/// With the message of the inner call's panic; or when the flight was lost with its runtime and nobody has a request left
+/// to lead it anew; or when polled after it was ready.
+#[must_use = "a flight stops working when nobody waits for it"]
+pub struct ResponseFuture<J: Job> {
+    state: State<J>,
+    counters: Arc<Counters>,
+}
+
+enum State<J: Job> {
+    Waiting { waiter: Waiter<J::Landing>, spare: Option<J>, patience: Patience },
+    Passing(Pin<Box<dyn Future<Output = J::Output> + Send>>),
+}
+
+/// How long a follower waits. The timer is made only when it is needed.
+pub(crate) enum Patience {
+    Endless,
+    Until(Instant),
+    Timed(Pin<Box<Sleep>>),
+}
+
+impl<J: Job> ResponseFuture<J> {
+    pub(crate) fn pass(job: J, reason: PassReason, counters: &Arc<Counters>) -> Self {
+        counters.pass(reason);
+        Self { state: State::Passing(job.pass()), counters: counters.clone() }
+    }
+
+    /// `spare` is the request of a follower.
+    pub(crate) fn wait(
+        waiter: Waiter<J::Landing>,
+        spare: Option<J>,
+        patience: Option<Duration>,
+        counters: &Arc<Counters>,
+    ) -> Self {
+        let patience = patience.filter(|_| spare.is_some());
+        let state = State::Waiting { waiter, spare, patience: Patience::from_now(patience) };
+        Self { state, counters: counters.clone() }
+    }
+
+    /// `Err`: the follower is to send its own request.
+    fn receive(&self, landed: Landed<J::Landing>) -> Result<J::Output, ()> {
+        if landed.leads {
+            return Ok(J::unpack(landed.take(), Role::Leader));
+        }
+        match J::veto(landed.get_ref()) {
+            Some(reason) => {
+                self.counters.veto(reason);
+                Err(())
+            }
+            None => Ok(J::unpack(landed.take(), Role::Follower)),
+        }
+    }
+}
+
+impl<J: Job> Future for ResponseFuture<J> {
+    type Output = J::Output;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<J::Output> {
+        loop {
+            let (waiter, spare, patience) = match &mut self.state {
+                State::Passing(call) => return call.as_mut().poll(cx),
+                State::Waiting { waiter, spare, patience } => (waiter, spare, patience),
+            };
+            match waiter.poll(cx, || spare.take().expect("a follower has its request").fly()) {
+                Poll::Ready(landed) => {
+                    let job = spare.take();
+                    match self.receive(landed) {
+                        Ok(output) => return Poll::Ready(output),
+                        Err(()) => self.state = State::Passing(job.expect(NOT_FOR_US).pass()),
+                    }
+                }
+                Poll::Pending if spare.is_none() => return Poll::Pending,
+                Poll::Pending => {
+                    ready!(patience.poll(cx));
+                    let job = spare.take().expect("a follower has its request");
+                    self.counters.pass(PassReason::Patience);
+                    self.state = State::Passing(job.pass());
+                }
+            }
+        }
+    }
+}
+
+const NOT_FOR_US: &str = "tower-singleflight: the flight was lost before it landed, another waiter led it anew, \
+    and got a response that must not be shared with this one, which has no request left";
+
+/// Nothing in it is pinned in place.
+impl<J: Job> Unpin for ResponseFuture<J> {}
+
+impl Patience {
+    fn from_now(patience: Option<Duration>) -> Self {
+        match patience.and_then(|patience| Instant::now().checked_add(patience)) {
+            Some(deadline) => Self::Until(deadline),
+            None => Self::Endless,
+        }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            match self {
+                Self::Endless => return Poll::Pending,
+                Self::Until(deadline) => *self = Self::Timed(Box::pin(timer(*deadline))),
+                Self::Timed(sleep) => return sleep.as_mut().poll(cx),
+            }
+        }
+    }
+}
+
+fn timer(deadline: Instant) -> Sleep {
+    let here = tokio::runtime::Handle::try_current();
+    assert!(here.is_ok(), "tower-singleflight: a follower with `wait_at_most` was polled outside a tokio runtime");
+    sleep_until(deadline)
+}
+
+impl<J: Job> fmt::Debug for ResponseFuture<J> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = match &self.state {
+            State::Waiting { .. } => "waiting",
+            State::Passing(_) => "passing",
+        };
+        f.debug_struct("ResponseFuture").field("state", &state).finish()
+    }
+}

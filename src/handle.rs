@@ -1,0 +1,66 @@
+//! The view from outside on what a layer does.
+
+use crate::{scope::Registry, stats::Stats};
+use std::{borrow::Borrow, fmt, hash::Hash, sync::Arc};
+
+/// Watches and steers every service that a layer made or will make, made by
+/// [`SingleflightLayer::handle`](crate::SingleflightLayer::handle). Cheap to clone.
+///
+/// ```
+/// use tower_singleflight::SingleflightLayer;
+///
+/// let layer = SingleflightLayer::by_key(|name: &String| name.clone());
+/// let handle = layer.handle();
+/// // … and after a write:
+/// handle.forget("alice");
+/// assert_eq!(handle.in_flight(), 0);
+/// ```
+pub struct Handle<K> {
+    registry: Arc<Registry<K>>,
+}
+
+impl<K: Hash + Eq + Send + Sync + 'static> Handle<K> {
+    pub(crate) fn new(registry: Arc<Registry<K>>) -> Self {
+        Self { registry }
+    }
+
+    /// Later calls for `key` do not join the flights in progress: Go's `Forget`. Those who wait for them get
+    /// their results.
+    ///
+    /// With HTTP, `key` is what the layer's closure returned: its flights are forgotten whatever their method
+    /// and headers.
+    pub fn forget<Q>(&self, key: &Q)
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        self.registry.forget_key(key, &|known: &K| known.borrow() == key);
+    }
+
+    /// How many flights are in progress, forgotten ones too.
+    pub fn in_flight(&self) -> usize {
+        self.stats().in_flight
+    }
+
+    /// How many callers wait for the flights in progress, leaders too.
+    pub fn waiting(&self) -> usize {
+        self.stats().waiting
+    }
+
+    /// What happened so far.
+    pub fn stats(&self) -> Stats {
+        self.registry.counters().read()
+    }
+}
+
+impl<K> Clone for Handle<K> {
+    fn clone(&self) -> Self {
+        Self { registry: self.registry.clone() }
+    }
+}
+
+impl<K> fmt::Debug for Handle<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Handle").field("registry", &self.registry).finish()
+    }
+}

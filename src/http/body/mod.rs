@@ -1,0 +1,191 @@
+//! A response body that many readers share.
+
+mod budget;
+mod error;
+mod frame;
+mod log;
+mod reader;
+mod shared;
+mod upstream;
+
+#[cfg(test)]
+mod tests;
+
+use std::{
+    fmt, mem,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+
+pub(crate) use self::budget::Budget;
+use self::{reader::Reader, upstream::Adapter};
+use crate::error::{BoxError, SharedError};
+
+/// What happens when a reader is so far behind the others that its window is full, and they ask
+/// for more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SlowReader {
+    /// The others wait for it, at most this long, then it ends with an error. The wait is over for
+    /// good only when the slow reader has caught up by half of its window.
+    ///
+    /// This needs tokio's clock. The readers that are polled outside of a tokio runtime do not
+    /// wait.
+    PauseThenEvict(Duration),
+    /// It ends with an error at once.
+    Evict,
+    /// The others wait for as long as it takes.
+    BackPressure,
+    /// Nobody waits: all that it has yet to read is held, however much that is.
+    Unbounded,
+}
+
+impl Default for SlowReader {
+    /// A pause of one second.
+    fn default() -> Self {
+        Self::PauseThenEvict(Duration::from_secs(1))
+    }
+}
+
+/// How the readers of a body get along.
+#[derive(Clone, Debug)]
+pub(crate) struct BodyConfig {
+    /// The window: how many bytes a reader may be behind the first. The frame that fills it may
+    /// exceed it.
+    pub(crate) limit: usize,
+    pub(crate) slow: SlowReader,
+    pub(crate) budget: Budget,
+}
+
+/// A response body that many readers share: each clone is a reader of its own.
+///
+/// It streams: a reader gets every frame, data and trailers, as soon as upstream gives it to
+/// whichever of the readers asks first. Data is never copied. What every reader has passed is
+/// freed, so a body with one reader holds nothing. A clone goes on from where its origin stands.
+/// When the last reader is dropped, so is upstream.
+///
+/// A reader that stops reading does not hold up the others for long: see [`SlowReader`].
+///
+/// ```
+/// use http_body_util::BodyExt;
+/// use tower_singleflight::SharedBody;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), tower_singleflight::SharedError> {
+/// let body = SharedBody::from("the response");
+/// let another = body.clone();
+///
+/// assert_eq!(body.collect().await?.to_bytes(), "the response");
+/// assert_eq!(another.collect().await?.to_bytes(), "the response");
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+///
+/// When upstream fails, every reader gets the same error after the same frames. So it is when
+/// upstream ends before the length that its size hint announced, and when it panics. A reader that
+/// was evicted gets an error of its own. After the error a reader is at its end; a clone of it gets
+/// the error again.
+///
+/// # Panics
+///
+/// A panic of upstream reaches the reader that polled it. A reader that has to wait for a slower
+/// one panics in a tokio runtime whose time driver is disabled.
+///
+/// # Cancel safety
+///
+/// A reader may be dropped, cloned, moved to another task or left alone at any time: it loses no
+/// frame by it, and neither do the others.
+pub struct SharedBody(Kind);
+
+#[derive(Clone)]
+enum Kind {
+    /// The rest of a body that needs no upstream; empty at its end.
+    Whole(Bytes),
+    Streamed(Reader),
+}
+
+impl SharedBody {
+    /// Makes a body shareable. One that is at its end already costs nothing.
+    pub(crate) fn new<B>(body: B, config: BodyConfig) -> Self
+    where
+        B: Body + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        if body.is_end_stream() {
+            return Self::default();
+        }
+        let upstream = Box::pin(Adapter::new(body));
+        Self(Kind::Streamed(Reader::new(upstream, config)))
+    }
+}
+
+impl Body for SharedBody {
+    type Data = Bytes;
+    type Error = SharedError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, SharedError>>> {
+        match &mut self.0 {
+            Kind::Whole(data) if data.is_empty() => Poll::Ready(None),
+            Kind::Whole(data) => Poll::Ready(Some(Ok(Frame::data(mem::take(data))))),
+            Kind::Streamed(reader) => reader.poll_frame(cx).map_ok(Frame::from),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.0 {
+            Kind::Whole(data) => SizeHint::with_exact(data.len() as u64),
+            Kind::Streamed(reader) => reader.size_hint(),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.0 {
+            Kind::Whole(data) => data.is_empty(),
+            Kind::Streamed(reader) => reader.is_end_stream(),
+        }
+    }
+}
+
+impl Clone for SharedBody {
+    /// A reader more, that goes on from where this one stands.
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl Default for SharedBody {
+    /// An empty body.
+    fn default() -> Self {
+        Bytes::new().into()
+    }
+}
+
+impl From<Bytes> for SharedBody {
+    fn from(data: Bytes) -> Self {
+        Self(Kind::Whole(data))
+    }
+}
+
+impl From<&'static str> for SharedBody {
+    fn from(data: &'static str) -> Self {
+        Bytes::from(data).into()
+    }
+}
+
+impl From<String> for SharedBody {
+    fn from(data: String) -> Self {
+        Bytes::from(data).into()
+    }
+}
+
+impl fmt::Debug for SharedBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SharedBody").finish_non_exhaustive()
+    }
+}

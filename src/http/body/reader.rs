@@ -1,0 +1,107 @@
+//! One reader of a shared body.
+
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use http_body::SizeHint;
+use tokio::{
+    runtime::Handle,
+    time::{self, Instant, Sleep},
+};
+
+use super::{
+    BodyConfig,
+    shared::{Place, Shared, Turn},
+    upstream::{BoxUpstream, Item},
+};
+
+type Timer = Pin<Box<Sleep>>;
+
+pub(super) struct Reader {
+    shared: Arc<Shared>,
+    place: Place,
+    /// Set while this reader waits for a slower one. Each has a timer of its own, so that none
+    /// depends on another's task, or on another's runtime.
+    timer: Option<Timer>,
+    failed: bool,
+}
+
+impl Reader {
+    pub(super) fn new(upstream: BoxUpstream, config: BodyConfig) -> Self {
+        let (shared, place) = Shared::new(upstream, config);
+        Self::at(place, shared)
+    }
+
+    fn at(place: Place, shared: Arc<Shared>) -> Self {
+        Self { shared, place, timer: None, failed: false }
+    }
+
+    pub(super) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Item> {
+        if self.failed {
+            return Poll::Ready(None);
+        }
+        let item = ready!(self.poll_item(cx));
+        self.failed = matches!(item, Some(Err(_)));
+        Poll::Ready(item)
+    }
+
+    pub(super) fn size_hint(&self) -> SizeHint {
+        if self.failed {
+            return SizeHint::with_exact(0);
+        }
+        self.shared.size_hint(&self.place)
+    }
+
+    pub(super) fn is_end_stream(&self) -> bool {
+        self.failed || self.shared.is_end_stream(&self.place)
+    }
+
+    fn poll_item(&mut self, cx: &mut Context<'_>) -> Poll<Item> {
+        let mut timer = self.timer.take();
+        loop {
+            if let Poll::Ready(item) = self.shared.read(&mut self.place) {
+                return Poll::Ready(item);
+            }
+            match self.shared.turn(&self.place, cx.waker().clone()) {
+                Turn::Again => {}
+                Turn::Wait => return Poll::Pending,
+                Turn::Pause(deadline) => ready!(self.poll_pause(deadline, timer.take(), cx)),
+                Turn::Poll(upstream, out) => return out.poll(upstream, &mut self.place),
+            }
+        }
+    }
+
+    /// Waits until `deadline` for the slowest reader, then evicts it. There is no waiting without
+    /// a clock.
+    fn poll_pause(&mut self, deadline: Instant, timer: Option<Timer>, cx: &mut Context<'_>) -> Poll<()> {
+        if deadline > Instant::now() && Handle::try_current().is_ok() {
+            let mut timer = timer
+                .filter(|timer| timer.deadline() == deadline)
+                .unwrap_or_else(|| Box::pin(time::sleep_until(deadline)));
+            if timer.as_mut().poll(cx).is_pending() {
+                self.timer = Some(timer);
+                return Poll::Pending;
+            }
+        }
+        self.shared.evict(&self.place, deadline);
+        Poll::Ready(())
+    }
+}
+
+/// Goes on from where its origin stands. One that failed is not done: who has the clone has not
+/// seen the error.
+impl Clone for Reader {
+    fn clone(&self) -> Self {
+        let place = self.shared.enter(&self.place);
+        Self::at(place, Arc::clone(&self.shared))
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        self.shared.leave(&self.place);
+    }
+}

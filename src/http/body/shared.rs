@@ -1,0 +1,335 @@
+//! One upstream body and the state of all its readers.
+
+use std::{
+    mem,
+    sync::Arc,
+    task::{Context, Poll, Wake, Waker},
+    time::Duration,
+};
+
+use http_body::SizeHint;
+use slab::Slab;
+use tokio::time::Instant;
+
+use super::{
+    BodyConfig, SlowReader,
+    error::BodyError,
+    frame::SharedFrame,
+    log::{Log, Next},
+    upstream::{BoxUpstream, Item, longer},
+};
+use crate::{error::SharedError, sync::Mutex};
+
+/// What the readers of one body share, and the waker that upstream is polled with.
+///
+/// No foreign code runs under the lock: upstream is taken out to be polled, and [`Later`] has what
+/// is to be woken or dropped, because any of that may drop or poll a reader of this same body.
+///
+/// 1. Upstream is here, or [`Out`] with a reader that stands at the end of the log, or dropped: when
+///    it is over, and when all readers are gone.
+/// 2. A waker is in its slot exactly while its reader is parked. A parked reader stands at the end
+///    of the log: every frame and the end of upstream unpark all.
+/// 3. `ready` is unset when upstream goes out, and set by its wake-up and by a frame. So while it
+///    is unset, upstream has promised a wake-up, which wakes everyone parked.
+/// 4. While it is set, upstream is out, or over, or whoever is parked waits for the window: `paused`
+///    is set, and the reader that makes room unparks them. A wake-up that finds upstream out is
+///    passed on by whoever brings it back.
+/// 5. A wake-up goes to all the parked, never to one: its task may be busy elsewhere for ever.
+pub(super) struct Shared {
+    state: Mutex<State>,
+}
+
+struct State {
+    log: Log,
+    parked: Slab<Option<Waker>>,
+    upstream: Option<BoxUpstream>,
+    over: Option<Result<(), SharedError>>,
+    ready: bool,
+    hint: SizeHint,
+    paused: bool,
+    /// When the slowest reader is evicted if the window is full. Once set it stays until that
+    /// reader has caught up by half, so that a trickle does not buy it one pause after another.
+    deadline: Option<Instant>,
+    config: BodyConfig,
+}
+
+/// Where a reader is.
+#[derive(Debug)]
+pub(super) struct Place {
+    slot: usize,
+    at: u64,
+    bytes: u64,
+}
+
+impl Place {
+    fn pass(&mut self, frame: &SharedFrame) {
+        self.at += 1;
+        self.bytes += frame.len();
+    }
+}
+
+/// What is left to do when the lock is released: first the wake-ups, then the drops.
+#[derive(Default)]
+struct Later {
+    wake: Vec<Waker>,
+    frames: Vec<SharedFrame>,
+    waker: Option<Waker>,
+    upstream: Option<BoxUpstream>,
+}
+
+impl Drop for Later {
+    fn drop(&mut self) {
+        self.wake.drain(..).for_each(Waker::wake);
+    }
+}
+
+/// What a reader at the end of the log is to do. But for `Again` it is parked.
+pub(super) enum Turn {
+    Again,
+    Wait,
+    Pause(Instant),
+    Poll(BoxUpstream, Out),
+}
+
+/// Stands for upstream while it is out. Dropped before upstream is back, as a panic does, it ends
+/// the body with an error.
+pub(super) struct Out {
+    shared: Arc<Shared>,
+    is_back: bool,
+}
+
+impl Out {
+    /// Polls upstream, brings it back, and moves the reader past the frame that it gave.
+    pub(super) fn poll(mut self, mut upstream: BoxUpstream, place: &mut Place) -> Poll<Item> {
+        let waker = Waker::from(Arc::clone(&self.shared));
+        let polled = upstream.as_mut().poll_frame(&mut Context::from_waker(&waker));
+        let hint = upstream.size_hint();
+        // An upstream that is over is dropped before anybody learns that it is.
+        let upstream = Some(upstream).filter(|upstream| match &polled {
+            Poll::Pending => true,
+            Poll::Ready(Some(Ok(_))) => !upstream.is_end_stream(),
+            Poll::Ready(_) => false,
+        });
+        self.is_back = true;
+        self.shared.with(|state, later| {
+            (state.upstream, state.hint) = (upstream, hint);
+            match &polled {
+                Poll::Ready(item) => state.settle(place, item, later),
+                Poll::Pending if state.ready => state.unpark(later),
+                Poll::Pending => {}
+            }
+        });
+        polled
+    }
+}
+
+impl Drop for Out {
+    fn drop(&mut self) {
+        if !self.is_back {
+            self.shared.with(State::fail);
+        }
+    }
+}
+
+impl Shared {
+    pub(super) fn new(upstream: BoxUpstream, config: BodyConfig) -> (Arc<Self>, Place) {
+        let mut parked = Slab::with_capacity(1);
+        let slot = parked.insert(None);
+        let state = State {
+            log: Log::new(config.budget.clone()),
+            parked,
+            hint: upstream.size_hint(),
+            upstream: Some(upstream),
+            over: None,
+            ready: true,
+            paused: false,
+            deadline: None,
+            config,
+        };
+        let state = Mutex::new(state);
+        let (at, bytes) = (0, 0);
+        (Arc::new(Self { state }), Place { slot, at, bytes })
+    }
+
+    /// A new reader at the place of another.
+    pub(super) fn enter(&self, origin: &Place) -> Place {
+        self.with(|state, _| state.enter(origin))
+    }
+
+    /// The reader is gone.
+    pub(super) fn leave(&self, place: &Place) {
+        self.with(|state, later| state.leave(place, later));
+    }
+
+    /// What the reader has in the log, which may be the end of upstream.
+    pub(super) fn read(&self, place: &mut Place) -> Poll<Item> {
+        self.with(|state, later| state.read(place, later))
+    }
+
+    /// Parks a reader that found nothing in the log, and says what it is to do.
+    pub(super) fn turn(self: &Arc<Self>, place: &Place, waker: Waker) -> Turn {
+        self.with(|state, later| {
+            later.waker = Some(waker);
+            state.turn(self, place, later)
+        })
+    }
+
+    /// The reader waited until `deadline` for the slowest, and waits no longer.
+    pub(super) fn evict(&self, place: &Place, deadline: Instant) {
+        self.with(|state, later| state.evict(place, deadline, later));
+    }
+
+    pub(super) fn size_hint(&self, place: &Place) -> SizeHint {
+        self.with(|state, _| longer(&state.hint, state.log.bytes() - place.bytes))
+    }
+
+    pub(super) fn is_end_stream(&self, place: &Place) -> bool {
+        self.with(|state, _| place.at == state.log.end() && matches!(state.over, Some(Ok(()))))
+    }
+
+    fn with<R>(&self, change: impl FnOnce(&mut State, &mut Later) -> R) -> R {
+        let mut later = Later::default();
+        // The lock is released at the end of this line, `later` is done at the end of the function.
+        let result = change(&mut self.state.lock(), &mut later);
+        result
+    }
+}
+
+impl Wake for Shared {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.with(State::ring);
+    }
+}
+
+impl State {
+    fn enter(&mut self, origin: &Place) -> Place {
+        self.log.enter(origin.at);
+        let slot = self.parked.insert(None);
+        Place { slot, ..*origin }
+    }
+
+    fn leave(&mut self, place: &Place, later: &mut Later) {
+        later.waker = self.parked.remove(place.slot);
+        self.log.leave(place.at, &mut later.frames);
+        if self.log.is_deserted() {
+            later.upstream = self.upstream.take();
+        }
+        self.relax(later);
+    }
+
+    fn read(&mut self, place: &mut Place, later: &mut Later) -> Poll<Item> {
+        match self.log.next(place.at) {
+            Next::Frame(frame) => {
+                place.pass(&frame);
+                self.relax(later);
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Next::Evicted => Poll::Ready(Some(Err(self.too_slow()))),
+            Next::End => match &self.over {
+                Some(Ok(())) => Poll::Ready(None),
+                Some(Err(error)) => Poll::Ready(Some(Err(error.clone()))),
+                None => Poll::Pending,
+            },
+        }
+    }
+
+    fn turn(&mut self, shared: &Arc<Shared>, place: &Place, later: &mut Later) -> Turn {
+        if place.at != self.log.end() || self.over.is_some() {
+            return Turn::Again;
+        }
+        self.park(place, later);
+        if !self.ready || self.upstream.is_none() {
+            return Turn::Wait;
+        }
+        if self.is_full() {
+            return self.pause();
+        }
+        self.ready = false;
+        let shared = Arc::clone(shared);
+        self.upstream.take().map_or(Turn::Wait, |upstream| Turn::Poll(upstream, Out { shared, is_back: false }))
+    }
+
+    /// What to do while the window is full.
+    fn pause(&mut self) -> Turn {
+        let pause = match self.config.slow {
+            SlowReader::PauseThenEvict(pause) => Some(pause),
+            SlowReader::Evict => Some(Duration::ZERO),
+            SlowReader::BackPressure | SlowReader::Unbounded => None,
+        };
+        self.paused = true;
+        // A pause too long for the clock is back-pressure.
+        let deadline = pause.and_then(|pause| Instant::now().checked_add(pause));
+        self.deadline = self.deadline.or(deadline);
+        self.deadline.map_or(Turn::Wait, Turn::Pause)
+    }
+
+    /// Evicts the slowest readers, if `deadline` is still theirs.
+    fn evict(&mut self, place: &Place, deadline: Instant, later: &mut Later) {
+        if self.deadline == Some(deadline) {
+            later.waker = self.parked[place.slot].take();
+            self.log.evict(self.config.limit, &mut later.frames);
+            self.relax(later);
+        }
+    }
+
+    /// Hands out what a poll of upstream gave.
+    fn settle(&mut self, place: &mut Place, item: &Item, later: &mut Later) {
+        self.ready = true;
+        self.over = match item {
+            Some(Err(error)) => Some(Err(error.clone())),
+            _ if self.upstream.is_none() => Some(Ok(())),
+            _ => None,
+        };
+        if let Some(Ok(frame)) = item {
+            self.log.push(frame);
+            place.pass(frame);
+        }
+        later.waker = self.parked[place.slot].take();
+        self.unpark(later);
+    }
+
+    fn fail(&mut self, later: &mut Later) {
+        self.over = Some(Err(SharedError::new(BodyError::Panicked)));
+        self.unpark(later);
+    }
+
+    /// Upstream is to be polled.
+    fn ring(&mut self, later: &mut Later) {
+        let was_ready = mem::replace(&mut self.ready, true);
+        if !was_ready && self.upstream.is_some() {
+            self.unpark(later);
+        }
+    }
+
+    fn park(&mut self, place: &Place, later: &mut Later) {
+        mem::swap(&mut self.parked[place.slot], &mut later.waker);
+    }
+
+    fn unpark(&mut self, later: &mut Later) {
+        self.paused = false;
+        let wakers = self.parked.iter_mut().filter_map(|(_, waker)| waker.take());
+        later.wake.extend(wakers);
+    }
+
+    fn is_full(&self) -> bool {
+        self.config.slow != SlowReader::Unbounded && self.log.is_full(self.config.limit)
+    }
+
+    fn too_slow(&self) -> SharedError {
+        SharedError::new(BodyError::TooSlow { limit: self.config.limit, budget: self.config.budget.limit() })
+    }
+
+    /// Lets upstream go on if the slowest reader has made room.
+    fn relax(&mut self, later: &mut Later) {
+        if self.paused && !self.is_full() {
+            self.unpark(later);
+        }
+        if self.log.is_half_empty(self.config.limit) {
+            self.deadline = None;
+        }
+    }
+}

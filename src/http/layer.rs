@@ -1,0 +1,115 @@
+//! The layer for HTTP.
+
+use super::{
+    body::{BodyConfig, Budget},
+    partition::Partition,
+    policy::HttpPolicy,
+};
+use crate::{
+    flight::Rules,
+    layer::SingleflightLayer,
+    mode::{Mode, sealed::Sealed},
+    scope::Forgets,
+    table::Table,
+};
+use http::Request;
+use std::{fmt, hash::Hash, marker::PhantomData, sync::Arc, time::Duration};
+
+/// HTTP requests and responses: the mode of [`SingleflightLayer::new`].
+pub struct Http<K> {
+    pub(super) policy: Arc<HttpPolicy>,
+    pub(super) bodies: BodyConfig,
+    key: PhantomData<fn() -> K>,
+}
+
+impl<K> Http<K> {
+    fn new(policy: HttpPolicy) -> Self {
+        let bodies = BodyConfig {
+            limit: usize::try_from(policy.flight.body_limit).unwrap_or(usize::MAX),
+            slow: policy.flight.slow_reader,
+            budget: Budget::new(policy.flight.body_budget),
+        };
+        Self { policy: Arc::new(policy), bodies, key: PhantomData }
+    }
+}
+
+impl<K: Hash + Eq + Send + Sync + 'static> Mode for Http<K> {
+    type Head = Request<()>;
+    type Key = K;
+}
+
+impl<K> Sealed for Http<K> {}
+
+impl<K> Clone for Http<K> {
+    fn clone(&self) -> Self {
+        Self { policy: self.policy.clone(), bodies: self.bodies.clone(), key: PhantomData }
+    }
+}
+
+impl<K> fmt::Debug for Http<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Http").field("policy", &self.policy).finish_non_exhaustive()
+    }
+}
+
+/// A newcomer joins only a flight that is younger, so that an upstream that hangs does not own its key for ever.
+const JOIN_WITHIN: Duration = Duration::from_secs(30);
+
+impl<K: Hash + Eq + Send + Sync + 'static> SingleflightLayer<Http<K>> {
+    /// Coalesces identical concurrent HTTP requests. `key` sees the head of a request (method, URI, version, headers,
+    /// extensions) and names what it asks for; the closure needs no annotation.
+    ///
+    /// Two requests share a flight only if their keys are equal and [`HttpPolicy`] says that one response may
+    /// answer both (RFC 9111 §4): by default `GET` and `HEAD`, with the same host, path, credentials and negotiation headers;
+    /// and followers do not get what speaks to the leader alone, such as `Set-Cookie` or `private`.
+    ///
+    /// The response's body becomes a [`SharedBody`](crate::SharedBody), which streams to every waiter. All services
+    /// made by this layer and its clones use one group, and a flight is joined for 30 s at most.
+    ///
+    /// ```
+    /// use axum::{Router, routing::get};
+    /// use tower_singleflight::SingleflightLayer;
+    ///
+    /// let app: Router = Router::new()
+    ///     .route("/report", get(|| async { "expensive" }))
+    ///     .layer(SingleflightLayer::new(|req| req.uri().to_string()));
+    /// ```
+    ///
+    /// # Nested routers
+    ///
+    /// axum strips the prefix of a nested router off the URI, so two nested routers that are given clones of one
+    /// layer value see one path for two routes, and one could answer for the other. Enable the feature `axum`, which compares the
+    /// original path too, or make a layer value for each.
+    ///
+    /// # Panics
+    ///
+    /// A panic in `key` reaches the caller of that one request.
+    pub fn new(key: impl Fn(&Request<()>) -> K + Send + Sync + 'static) -> Self {
+        let rules = Rules { join_within: Some(JOIN_WITHIN), ..Rules::default() };
+        Self::from_parts(Http::new(HttpPolicy::default()), Arc::new(key), rules, true)
+    }
+}
+
+impl<K: Hash + Eq + Send + Sync + 'static, E> SingleflightLayer<Http<K>, E> {
+    /// Sets what may be shared over HTTP, and how.
+    pub fn policy(self, policy: HttpPolicy) -> Self {
+        self.set(|settings| settings.mode = Http::new(policy))
+    }
+}
+
+/// The key of an HTTP flight: what the user's closure returned, and what the policy compares besides.
+#[derive(PartialEq, Eq)]
+pub(super) struct Partitioned<K> {
+    pub(super) key: K,
+    pub(super) partition: Partition,
+}
+
+impl<K, T> Forgets<K> for Table<Partitioned<K>, T>
+where
+    K: Eq + Send + Sync + 'static,
+    T: Send + Sync + 'static,
+{
+    fn forget_key(&self, hash: u64, is_key: &dyn Fn(&K) -> bool) {
+        self.forget_all(hash, |known| is_key(&known.key));
+    }
+}

@@ -1,0 +1,235 @@
+use std::{
+    collections::HashSet,
+    hash::{BuildHasher, RandomState},
+};
+
+use http::{
+    HeaderMap, HeaderName, Request,
+    header::{ACCEPT, COOKIE},
+};
+
+use super::{super::policy::HttpPolicy, Partition};
+
+const X: HeaderName = HeaderName::from_static("x");
+const Y: HeaderName = HeaderName::from_static("y");
+
+fn get(uri: &str, headers: &[(&str, &str)]) -> Request<()> {
+    let start = Request::get(uri);
+    let request = headers.iter().fold(start, |r, (n, v)| r.header(*n, *v));
+    request.body(()).unwrap()
+}
+
+fn of(head: &Request<()>) -> Partition {
+    HttpPolicy::default().admit(head, false).unwrap()
+}
+
+fn same(a: &[(&str, &str)], b: &[(&str, &str)]) -> bool {
+    let (a, b) = (of(&get("/", a)), of(&get("/", b)));
+    let hasher = RandomState::new();
+    assert!(a != b || hasher.hash_one(&a) == hasher.hash_one(&b));
+    a == b
+}
+
+#[test]
+fn equal_heads_have_equal_partitions() {
+    let headers = [("host", "h"), ("accept", "a"), ("cookie", "c"), ("user-agent", "u")];
+    assert!(same(&headers, &headers));
+}
+
+#[test]
+fn every_listed_header_parts_by_value() {
+    let listed = [
+        "accept",
+        "accept-encoding",
+        "accept-language",
+        "origin",
+        "authorization",
+        "proxy-authorization",
+        "cookie",
+        "if-none-match",
+        "if-modified-since",
+        "host",
+    ];
+    for name in listed {
+        assert!(same(&[(name, "a")], &[(name, "a")]), "{name}");
+        assert!(!same(&[(name, "a")], &[(name, "b")]), "{name}");
+        assert!(!same(&[(name, "a")], &[(name, "A")]), "{name}");
+        assert!(!same(&[(name, "a")], &[]), "{name}");
+    }
+}
+
+#[test]
+fn a_header_that_is_not_listed_does_not_part() {
+    assert!(same(&[("user-agent", "a")], &[("user-agent", "b")]));
+}
+
+#[test]
+fn a_value_counts_only_under_its_own_name() {
+    assert!(!same(&[("authorization", "x")], &[("cookie", "x")]));
+    assert!(!same(&[("authorization", "x")], &[("proxy-authorization", "x")]));
+}
+
+#[test]
+fn an_empty_value_is_not_an_absent_one() {
+    assert!(!same(&[("cookie", "")], &[]));
+    assert!(!same(&[("host", "")], &[]));
+}
+
+#[test]
+fn repeated_lines_count_in_order() {
+    let (ab, ba) = ([("cookie", "a"), ("cookie", "b")], [("cookie", "b"), ("cookie", "a")]);
+    assert!(same(&ab, &ab));
+    assert!(!same(&ab, &ba));
+    assert!(!same(&ab, &ab[..1]));
+    assert!(!same(&ab, &[("cookie", "a; b")]));
+    assert!(!same(&ab, &[("cookie", "a, b")]));
+}
+
+#[test]
+fn the_order_of_different_headers_does_not_count() {
+    let (accept, cookie) = (("accept", "a"), ("cookie", "c"));
+    assert!(same(&[accept, cookie], &[cookie, accept]));
+}
+
+#[test]
+fn a_second_host_line_counts() {
+    assert!(!same(&[("host", "a"), ("host", "b")], &[("host", "a")]));
+    assert!(!same(&[("host", "a"), ("host", "b")], &[("host", "a"), ("host", "c")]));
+}
+
+#[test]
+fn scheme_and_authority_of_the_uri_count() {
+    let plain = of(&get("http://a/x", &[]));
+    assert_eq!(plain, of(&get("http://a/x", &[])));
+    for other in ["https://a/x", "http://b/x", "http://a:80/x", "/x"] {
+        assert_ne!(plain, of(&get(other, &[])), "{other}");
+    }
+}
+
+#[test]
+fn a_password_in_the_authority_is_compared_in_its_case() {
+    assert_ne!(of(&get("http://u:P@a/", &[])), of(&get("http://u:p@a/", &[])));
+}
+
+#[test]
+fn authority_and_host_count_both() {
+    let both = of(&get("http://a/", &[("host", "b")]));
+    assert_ne!(both, of(&get("http://a/", &[])));
+    assert_ne!(both, of(&get("http://a/", &[("host", "a")])));
+    assert_ne!(both, of(&get("http://c/", &[("host", "b")])));
+}
+
+#[test]
+fn the_path_counts_and_the_query_is_the_keys_affair() {
+    assert_ne!(of(&get("/a", &[])), of(&get("/b", &[])));
+    assert_ne!(of(&get("/a", &[])), of(&get("/a/", &[])));
+    assert_ne!(of(&get("/a", &[])), of(&get("/A", &[])));
+    assert_eq!(of(&get("/a?x", &[])), of(&get("/a?y", &[])));
+}
+
+#[test]
+fn methods_are_apart() {
+    let head = Request::head("/").body(()).unwrap();
+    assert_ne!(of(&get("/", &[])), of(&head));
+}
+
+#[test]
+fn nothing_is_allocated_when_no_listed_header_is_there() {
+    let partition = of(&get("http://a/x?q", &[("host", "a"), ("user-agent", "u")]));
+    assert_eq!(partition.lines.capacity(), 0);
+}
+
+#[test]
+fn debug_shows_names_and_no_values() {
+    let headers = [("authorization", "Basic s3cret"), ("cookie", "s3cret"), ("host", "s3cret")];
+    let head = get("http://u:s3cret@h/path?s3cret", &headers);
+    let partition = of(&head).with_vary(&[X], &get("/", &[("x", "s3cret")]));
+    let shown = format!("{partition:?}");
+    assert!(!shown.contains("s3cret"), "{shown}");
+    assert!(shown.contains("authorization") && shown.contains("/path"), "{shown}");
+}
+
+#[test]
+fn it_is_send_sync_and_fit_for_a_table() {
+    fn fits<T: Send + Sync + Clone + Eq + std::hash::Hash + 'static>() {}
+    fits::<Partition>();
+    let table: HashSet<_> = [of(&get("/", &[])), of(&get("/", &[]))].into();
+    assert_eq!(table.len(), 1);
+}
+
+#[test]
+fn vary_splits_by_the_value_of_the_named_header() {
+    let (one, two) = (get("/", &[("x", "1")]), get("/", &[("x", "2")]));
+    let base = of(&one);
+    assert_eq!(base, of(&two));
+    assert_eq!(base.with_vary(&[X], &one), of(&two).with_vary(&[X], &one));
+    assert_ne!(base.with_vary(&[X], &one), base.with_vary(&[X], &two));
+}
+
+#[test]
+fn a_partition_split_by_vary_never_equals_the_one_it_came_from() {
+    for headers in [&[][..], &[("x", "")], &[("x", "1"), ("x", "2")]] {
+        let head = get("/", headers);
+        assert_ne!(of(&head).with_vary(&[X], &head), of(&head));
+    }
+}
+
+#[test]
+fn vary_on_an_absent_header_is_not_vary_on_an_empty_one() {
+    let (absent, empty) = (get("/", &[]), get("/", &[("x", "")]));
+    let base = of(&absent);
+    assert_ne!(base.with_vary(&[X], &absent), base.with_vary(&[X], &empty));
+}
+
+#[test]
+fn vary_in_another_order_or_in_steps_gives_the_same_partition() {
+    let head = get("/", &[("y", "2"), ("x", "1"), ("x", "0"), ("cookie", "c")]);
+    let at_once = of(&head).with_vary(&[X, Y], &head);
+    assert_eq!(at_once, of(&head).with_vary(&[Y, X], &head));
+    let in_steps = of(&head).with_vary(&[Y], &head).with_vary(&[X, Y], &head);
+    assert_eq!(at_once, in_steps);
+}
+
+#[test]
+fn vary_keeps_what_was_apart_apart() {
+    let (a, b) = (get("/", &[("cookie", "a")]), get("/", &[("cookie", "b")]));
+    assert_ne!(of(&a).with_vary(&[X], &a), of(&b).with_vary(&[X], &b));
+}
+
+#[test]
+fn requests_agree_only_in_all_lines_of_all_names() {
+    let agree = |a: &[(&str, &str)], b: &[(&str, &str)]| {
+        let (a, b) = (get("/", a), get("/", b));
+        Partition::same_for(&[X, ACCEPT], a.headers(), b.headers())
+    };
+    assert!(agree(&[("x", "1"), ("cookie", "a")], &[("x", "1")]));
+    assert!(!agree(&[("x", "1"), ("accept", "a")], &[("x", "1")]));
+    assert!(!agree(&[("x", "1")], &[("x", "1"), ("x", "1")]));
+    assert!(!agree(&[("x", "")], &[]));
+    assert!(Partition::same_for(&[COOKIE], &HeaderMap::new(), &HeaderMap::new()));
+}
+
+#[cfg(feature = "axum")]
+mod axum {
+    use ::axum::extract::OriginalUri;
+
+    use super::{get, of};
+
+    fn nested(path: &str, original: &str) -> super::Partition {
+        let mut head = get(path, &[]);
+        let uri = OriginalUri(original.parse().unwrap());
+        head.extensions_mut().insert(uri);
+        of(&head)
+    }
+
+    #[test]
+    fn routes_that_nesting_stripped_to_one_path_are_apart() {
+        assert_ne!(nested("/1", "/users/1"), nested("/1", "/orders/1"));
+        assert_eq!(nested("/1", "/users/1?a"), nested("/1", "/users/1?b"));
+    }
+
+    #[test]
+    fn a_path_rewritten_inside_counts_as_well() {
+        assert_ne!(nested("/1", "/users/1"), nested("/2", "/users/1"));
+    }
+}

@@ -1,0 +1,167 @@
+//! The switches about flights in progress: time, memory, and what is said.
+
+use std::time::Duration;
+
+use super::{
+    super::{body::SlowReader, field::is_token_byte},
+    HttpPolicy,
+};
+
+/// Who may join a flight after its response's head is known.
+///
+/// Whoever joins then must also find the whole body from its first byte held,
+/// and no write since.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum LateJoin {
+    /// Whoever comes while the response says that it is fresh, by `max-age` or
+    /// `s-maxage` (RFC 9111 §4.2.1).
+    #[default]
+    WhenFresh,
+    /// Whoever comes.
+    Always,
+    /// Nobody: the next one leads a new flight.
+    Never,
+}
+
+/// What the layer and the body read; the rest of this module is how users set it.
+#[derive(Clone, Debug)]
+pub(crate) struct FlightRules {
+    pub(crate) late_joins: LateJoin,
+    pub(crate) seal_on_write: bool,
+    pub(crate) unshareable_keys: usize,
+    pub(crate) unshareable_time: Duration,
+    pub(crate) body_limit: u64,
+    pub(crate) body_budget: u64,
+    pub(crate) slow_reader: SlowReader,
+    /// Ready to stand in a `Cache-Status` header.
+    pub(crate) cache_status: Option<String>,
+}
+
+impl Default for FlightRules {
+    fn default() -> Self {
+        Self {
+            late_joins: LateJoin::default(),
+            seal_on_write: true,
+            unshareable_keys: 4096,
+            unshareable_time: Duration::from_secs(30),
+            body_limit: 16 << 20,
+            body_budget: 256 << 20,
+            slow_reader: SlowReader::default(),
+            cache_status: None,
+        }
+    }
+}
+
+/// Flights in progress and their bodies.
+impl HttpPolicy {
+    /// Who joins after the head. Default: [`LateJoin::WhenFresh`]
+    /// (RFC 9111 §4.2).
+    ///
+    /// *Risk of [`LateJoin::Always`]:* an answer begun before a request is
+    /// given to it, without any word from the origin that it still holds.
+    #[must_use]
+    pub fn late_joins(mut self, who: LateJoin) -> Self {
+        self.flight.late_joins = who;
+        self
+    }
+
+    /// Whether a request with an unsafe method seals the flights of its key,
+    /// when sent and again when answered. Default: yes (RFC 9111 §4.4).
+    ///
+    /// Unsafe is all but `GET`, `HEAD`, `OPTIONS` and `TRACE`
+    /// (RFC 9110 §9.2.1), unless [`methods`](Self::methods) names it. A sealed
+    /// flight takes nobody more. Only writes that come through this layer with
+    /// the same key are seen.
+    ///
+    /// *Risk:* without it, a read after a write may get the answer from before.
+    #[must_use]
+    pub fn seal_on_write(mut self, seal: bool) -> Self {
+        self.flight.seal_on_write = seal;
+        self
+    }
+
+    /// How many keys whose response was vetoed are remembered, and for how
+    /// long. Default: 4096 keys, 30 s.
+    ///
+    /// Requests for such a key pass without waiting for a leader first; a
+    /// response that may be shared ends it. Zero of either remembers nothing.
+    ///
+    /// *Risk:* of more, memory, and a key that has become shareable is asked
+    /// for one by one until its time is up; of less, waiting in vain.
+    #[must_use]
+    pub fn unshareable_memory(mut self, keys: usize, time: Duration) -> Self {
+        self.flight.unshareable_keys = keys;
+        self.flight.unshareable_time = time;
+        self
+    }
+
+    /// How many bytes of one body are kept for the reader that lags the most.
+    /// Default: 16 MiB.
+    ///
+    /// What happens beyond is [`slow_reader`](Self::slow_reader)'s to say. A
+    /// response known to be larger is not shared at all, except by
+    /// [`share_large_bodies`](Self::share_large_bodies).
+    ///
+    /// *Risk:* of more, memory, up to [`body_budget`](Self::body_budget); of
+    /// less, readers that are cut off.
+    #[must_use]
+    pub fn body_limit(mut self, bytes: u64) -> Self {
+        self.flight.body_limit = bytes;
+        self
+    }
+
+    /// How many bytes all bodies of a group may hold together. Default:
+    /// 256 MiB. Above it nobody joins.
+    ///
+    /// *Risk:* of more, memory; of less, less sharing under load.
+    #[must_use]
+    pub fn body_budget(mut self, bytes: u64) -> Self {
+        self.flight.body_budget = bytes;
+        self
+    }
+
+    /// What happens to a reader that lags by more than
+    /// [`body_limit`](Self::body_limit). Default: the upstream pauses at most
+    /// 1 s, then the reader ends with an error.
+    ///
+    /// *Risk of back-pressure:* one stalled reader stalls all. *Of unbounded:*
+    /// memory as large as the body.
+    #[must_use]
+    pub fn slow_reader(mut self, what: SlowReader) -> Self {
+        self.flight.slow_reader = what;
+        self
+    }
+
+    /// Adds `Cache-Status` to every response, under this name for the layer
+    /// (RFC 9211). Default: no.
+    ///
+    /// Any printable ASCII will do; what is no token is quoted.
+    ///
+    /// *Risk:* clients learn that others ask for the same at the same time.
+    ///
+    /// # Panics
+    ///
+    /// If the name is empty or has other characters.
+    #[must_use]
+    pub fn cache_status(mut self, name: &str) -> Self {
+        self.flight.cache_status = Some(structured_item(name));
+        self
+    }
+}
+
+/// A token if it can be one, else a string (RFC 8941 §3.3.4, §3.3.3).
+fn structured_item(name: &str) -> String {
+    let printable = name.bytes().all(|b| matches!(b, b' '..=b'~'));
+    assert!(printable && !name.is_empty(), "a Cache-Status name must be printable ASCII");
+    if is_structured_token(name) {
+        name.to_owned()
+    } else {
+        format!("\"{}\"", name.replace('\\', "\\\\").replace('"', "\\\""))
+    }
+}
+
+fn is_structured_token(name: &str) -> bool {
+    let starts = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '*');
+    starts && name.bytes().all(|b| is_token_byte(&b) || b == b':' || b == b'/')
+}

@@ -1,0 +1,31 @@
+//! `Vary`, read strictly (RFC 9110 §12.5.5).
+
+use http::{HeaderMap, HeaderName, header::VARY};
+
+use super::field::{Malformed, members};
+
+/// What a response's selection depended on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Vary {
+    /// `*`: on something no header tells.
+    Anything,
+    /// On these request headers, sorted, each once; none without `Vary`.
+    Headers(Vec<HeaderName>),
+}
+
+impl Vary {
+    pub(super) fn of(headers: &HeaderMap) -> Result<Self, Malformed> {
+        if members(headers, &VARY).any(|member| member == b"*") {
+            return Ok(Self::Anything);
+        }
+        let mut names = members(headers, &VARY)
+            .map(|member| HeaderName::from_bytes(member).map_err(|_| Malformed))
+            .collect::<Result<Vec<_>, _>>()?;
+        names.sort_by(|a, b| a.as_str().cmp(b.as_str()));
+        names.dedup();
+        Ok(Self::Headers(names))
+    }
+}
+
+#[cfg(test)]
+mod tests;

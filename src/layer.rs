@@ -1,0 +1,224 @@
+//! The layer and its settings.
+
+use crate::{
+    flight::Rules,
+    handle::Handle,
+    mode::{ByKey, Mode, OwnErrors, SharedErrors},
+    scope::Registry,
+    service::Singleflight,
+};
+use std::{fmt, hash::Hash, marker::PhantomData, sync::Arc, time::Duration};
+use tower_layer::Layer;
+
+/// Makes services that coalesce identical concurrent requests: see the [crate docs](crate).
+///
+/// `SingleflightLayer::new` is for HTTP, [`by_key`](SingleflightLayer::by_key) for everything else.
+///
+/// ```
+/// use tower::{ServiceBuilder, ServiceExt};
+/// use tower_singleflight::SingleflightLayer;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// let lookup = ServiceBuilder::new()
+///     .layer(SingleflightLayer::by_key(|id: &u32| *id))
+///     .service_fn(|id: u32| async move { Ok::<_, std::convert::Infallible>(format!("user {id}")) });
+///
+/// let (one, two) = tokio::join!(lookup.clone().oneshot(7), lookup.oneshot(7));
+/// assert_eq!(one, two); // one call of the inner service
+/// # }
+/// ```
+///
+/// # Groups
+///
+/// Requests meet in a group. All services made by one layer value and its clones use one
+/// ([`shared_group`](Self::shared_group)), or each has its own ([`separate_groups`](Self::separate_groups)). Setting
+/// anything on a clone of a layer does not part it from the others.
+pub struct SingleflightLayer<M: Mode, E = OwnErrors> {
+    settings: Arc<Settings<M>>,
+    registry: Arc<Registry<M::Key>>,
+    errors: PhantomData<fn() -> E>,
+}
+
+pub(crate) type Extract<M> = Arc<dyn Fn(&<M as Mode>::Head) -> <M as Mode>::Key + Send + Sync>;
+type Filter<M> = Arc<dyn Fn(&<M as Mode>::Head) -> bool + Send + Sync>;
+
+pub(crate) struct Settings<M: Mode> {
+    pub(crate) mode: M,
+    pub(crate) extract: Extract<M>,
+    filter: Option<Filter<M>>,
+    pub(crate) rules: Rules,
+    pub(crate) patience: Option<Duration>,
+    one_group: bool,
+    name: Option<Arc<str>>,
+}
+
+impl<Req: 'static, K: Hash + Eq + Send + Sync + 'static> SingleflightLayer<ByKey<Req, K>> {
+    /// Coalesces calls of any service whose response is `Clone`. `key` sees the request and names the answer: two
+    /// requests with equal keys must be content with one and the same response.
+    ///
+    /// Name the request's type in the closure: `|request: &Lookup| request.id`. Each service that the layer makes
+    /// has a group of its own, and a flight may be joined for as long as it lasts.
+    ///
+    /// A panic in `key` reaches the caller of that one request.
+    pub fn by_key(key: impl Fn(&Req) -> K + Send + Sync + 'static) -> Self {
+        Self::from_parts(ByKey::new(), Arc::new(key), Rules::default(), false)
+    }
+}
+
+impl<M: Mode> SingleflightLayer<M> {
+    pub(crate) fn from_parts(mode: M, extract: Extract<M>, rules: Rules, one_group: bool) -> Self {
+        let settings = Settings { mode, extract, filter: None, rules, patience: None, one_group, name: None };
+        Self { settings: Arc::new(settings), registry: Registry::new(), errors: PhantomData }
+    }
+
+    /// Callers get a [`SharedError`](crate::SharedError), for inner services whose error is not `Clone`: tower's
+    /// `BoxError`, hyper's errors.
+    ///
+    /// All waiters hold one error. It displays as the inner one does, and `downcast_ref` finds it.
+    pub fn shared_errors(self) -> SingleflightLayer<M, SharedErrors> {
+        SingleflightLayer { settings: self.settings, registry: self.registry, errors: PhantomData }
+    }
+}
+
+impl<M: Mode, E> SingleflightLayer<M, E> {
+    /// Requests for which `filter` says `false` pass: they go straight to the inner service. Of several filters, all
+    /// have to say `true`. A panic in it reaches the caller of that one request.
+    pub fn filter(self, filter: impl Fn(&M::Head) -> bool + Send + Sync + 'static) -> Self {
+        self.set(|settings| {
+            settings.filter = Some(match settings.filter.take() {
+                Some(earlier) => Arc::new(move |head| earlier(head) && filter(head)),
+                None => Arc::new(filter),
+            });
+        })
+    }
+
+    /// Whether a flight that everybody left goes on to its end (`true`), or its inner call is dropped at once (`false`,
+    /// the default).
+    ///
+    /// Going on takes a tokio runtime, the leader's or that of whoever leaves last; where there is none, the inner
+    /// call is dropped all the same.
+    pub fn run_to_completion(self, run_to_completion: bool) -> Self {
+        self.set(|settings| settings.rules.run_to_completion = run_to_completion)
+    }
+
+    /// A newcomer joins only a flight that is younger than this, by tokio's clock; else it leads a new one, which
+    /// takes those who come later. So one inner call that hangs does not own its key for ever.
+    ///
+    /// 30 s for HTTP; no bound for `by_key`.
+    ///
+    /// # Panics
+    ///
+    /// When `age` is zero: nobody could join.
+    #[track_caller]
+    pub fn join_within(self, age: Duration) -> Self {
+        assert!(!age.is_zero(), "tower-singleflight: `join_within` of zero would let nobody join a flight");
+        self.set(|settings| settings.rules.join_within = Some(age))
+    }
+
+    /// How long a follower waits, from its call on; then it leaves the flight and passes, with its own request. The leader
+    /// waits as long as its inner call takes. No bound by default.
+    ///
+    /// # Panics
+    ///
+    /// When `patience` is zero: followers would only pass. With a patience, a follower's future panics when it is polled outside
+    /// a tokio runtime, or in one without its timer.
+    #[track_caller]
+    pub fn wait_at_most(self, patience: Duration) -> Self {
+        assert!(!patience.is_zero(), "tower-singleflight: `wait_at_most` of zero would let no follower wait");
+        self.set(|settings| settings.patience = Some(patience))
+    }
+
+    /// How many callers one flight takes, its leader included. The next to arrive leads a new flight, which takes
+    /// those who come later. No limit by default.
+    ///
+    /// # Panics
+    ///
+    /// When `waiters` is zero: a leader waits for its own flight. One means that nothing is coalesced.
+    #[track_caller]
+    pub fn max_waiters(self, waiters: usize) -> Self {
+        assert!(waiters > 0, "tower-singleflight: `max_waiters` counts the leader, and cannot be zero");
+        self.set(|settings| settings.rules.max_waiters = waiters)
+    }
+
+    /// All services made by this layer value and its clones use one group. The default of `new`, because axum
+    /// applies a router's layers anew for each route and each connection.
+    ///
+    /// Use it only where equal keys mean equal answers in all those services.
+    pub fn shared_group(self) -> Self {
+        self.set(|settings| settings.one_group = true)
+    }
+
+    /// Each call of [`Layer::layer`] makes a service with its own group, shared by that service's clones. The
+    /// default of [`by_key`](SingleflightLayer::by_key).
+    pub fn separate_groups(self) -> Self {
+        self.set(|settings| settings.one_group = false)
+    }
+
+    /// A label for logs and metrics.
+    pub fn name(self, name: impl Into<String>) -> Self {
+        self.set(|settings| settings.name = Some(name.into().into()))
+    }
+
+    /// Watches and steers all services that this layer and its clones made or will make.
+    pub fn handle(&self) -> Handle<M::Key> {
+        Handle::new(self.registry.clone())
+    }
+
+    pub(crate) fn set(mut self, change: impl FnOnce(&mut Settings<M>)) -> Self {
+        change(Arc::make_mut(&mut self.settings));
+        self
+    }
+}
+
+impl<S, M: Mode, E> Layer<S> for SingleflightLayer<M, E> {
+    type Service = Singleflight<S, M, E>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        let scope = if self.settings.one_group { self.registry.common() } else { self.registry.separate() };
+        Singleflight::new(inner, self.settings.clone(), self.registry.clone(), scope)
+    }
+}
+
+impl<M: Mode> Settings<M> {
+    pub(crate) fn wants(&self, head: &M::Head) -> bool {
+        self.filter.as_ref().is_none_or(|filter| filter(head))
+    }
+}
+
+impl<M: Mode> Clone for Settings<M> {
+    fn clone(&self) -> Self {
+        Self {
+            mode: self.mode.clone(),
+            extract: self.extract.clone(),
+            filter: self.filter.clone(),
+            rules: self.rules,
+            patience: self.patience,
+            one_group: self.one_group,
+            name: self.name.clone(),
+        }
+    }
+}
+
+impl<M: Mode, E> Clone for SingleflightLayer<M, E> {
+    fn clone(&self) -> Self {
+        Self { settings: self.settings.clone(), registry: self.registry.clone(), errors: PhantomData }
+    }
+}
+
+impl<M: Mode, E> fmt::Debug for SingleflightLayer<M, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SingleflightLayer").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
+impl<M: Mode> fmt::Debug for Settings<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Settings")
+            .field("name", &self.name)
+            .field("rules", &self.rules)
+            .field("wait_at_most", &self.patience)
+            .field("shared_group", &self.one_group)
+            .finish_non_exhaustive()
+    }
+}

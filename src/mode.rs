@@ -1,0 +1,84 @@
+//! What a layer is told by its type: where keys come from, and what errors followers get.
+
+use crate::error::{BoxError, SharedError};
+use std::{convert::Infallible, fmt, hash::Hash, marker::PhantomData};
+
+/// How a layer finds the key of a request. Sealed: [`ByKey`] and, for HTTP, [`Http`](crate::Http).
+pub trait Mode: Clone + sealed::Sealed + 'static {
+    /// What the layer's closures see of a request.
+    type Head;
+    /// What the closure returns.
+    type Key: Hash + Eq + Send + Sync + 'static;
+}
+
+/// Any request, and responses that are `Clone`: the mode of
+/// [`SingleflightLayer::by_key`](crate::SingleflightLayer::by_key).
+pub struct ByKey<Req, K>(PhantomData<fn(&Req) -> K>);
+
+impl<Req, K> ByKey<Req, K> {
+    pub(crate) fn new() -> Self {
+        Self(PhantomData)
+    }
+}
+
+impl<Req, K> Clone for ByKey<Req, K> {
+    fn clone(&self) -> Self {
+        Self::new()
+    }
+}
+
+impl<Req, K> fmt::Debug for ByKey<Req, K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ByKey")
+    }
+}
+
+impl<Req: 'static, K: Hash + Eq + Send + Sync + 'static> Mode for ByKey<Req, K> {
+    type Head = Req;
+    type Key = K;
+}
+
+/// What a layer makes of the inner service's errors. Sealed: [`OwnErrors`] and [`SharedErrors`].
+#[diagnostic::on_unimplemented(
+    message = "the inner service's error `{E}` cannot be given to every waiter of a flight",
+    label = "this error is not `Clone + Send + Sync + 'static`",
+    note = "call `.shared_errors()` on the `SingleflightLayer`: every waiter then gets a `SharedError`"
+)]
+pub trait ErrorMode<E>: sealed::Sealed + 'static {
+    /// What the callers get.
+    type Error: Clone + Send + Sync + 'static;
+
+    #[doc(hidden)]
+    fn convert(error: E) -> Self::Error;
+}
+
+/// Callers get the inner service's own error, which is `Clone`. The default.
+#[derive(Clone, Copy, Debug)]
+pub struct OwnErrors(Infallible);
+
+impl<E: Clone + Send + Sync + 'static> ErrorMode<E> for OwnErrors {
+    type Error = E;
+
+    fn convert(error: E) -> E {
+        error
+    }
+}
+
+/// Callers get a [`SharedError`]: see [`SingleflightLayer::shared_errors`](crate::SingleflightLayer::shared_errors).
+#[derive(Clone, Copy, Debug)]
+pub struct SharedErrors(Infallible);
+
+impl<E: Into<BoxError>> ErrorMode<E> for SharedErrors {
+    type Error = SharedError;
+
+    fn convert(error: E) -> SharedError {
+        SharedError::new(error)
+    }
+}
+
+pub(crate) mod sealed {
+    pub trait Sealed {}
+    impl<Req, K> Sealed for super::ByKey<Req, K> {}
+    impl Sealed for super::OwnErrors {}
+    impl Sealed for super::SharedErrors {}
+}

@@ -1,0 +1,135 @@
+//! Which services share which flights.
+
+use crate::{flight::Place, stats::Counters, sync::Mutex, table::Table};
+use std::{
+    any::Any,
+    fmt,
+    hash::{BuildHasher, Hash, RandomState},
+    sync::{Arc, Weak},
+};
+
+/// Everything that a layer value and its clones have in common.
+pub(crate) struct Registry<K> {
+    /// One for all tables, so that a key has one hash.
+    hasher: RandomState,
+    counters: Arc<Counters>,
+    common: Arc<Scope<K>>,
+    separate: Mutex<Vec<Weak<Scope<K>>>>,
+}
+
+/// The flights of one group. Their type is known only when a service is first called, so there is one table for each
+/// type that came up: in practice, one.
+pub(crate) struct Scope<K> {
+    tables: Mutex<Vec<Listed<K>>>,
+}
+
+struct Listed<K> {
+    table: Arc<dyn Any + Send + Sync>,
+    forgets: Arc<dyn Forgets<K>>,
+}
+
+/// A table whose flights can be forgotten by the user's key.
+pub(crate) trait Forgets<K>: Send + Sync {
+    fn forget_key(&self, hash: u64, is_key: &dyn Fn(&K) -> bool);
+}
+
+impl<K, T> Forgets<K> for Table<K, T>
+where
+    K: Eq + Send + Sync + 'static,
+    T: Send + Sync + 'static,
+{
+    fn forget_key(&self, hash: u64, is_key: &dyn Fn(&K) -> bool) {
+        self.forget(hash, is_key);
+    }
+}
+
+impl<K: Hash + 'static> Registry<K> {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self {
+            hasher: RandomState::new(),
+            counters: Arc::default(),
+            common: Arc::new(Scope::new()),
+            separate: Mutex::default(),
+        })
+    }
+
+    /// The place of a flight that is found by its key alone.
+    pub(crate) fn place(&self, key: &K) -> Place {
+        let hash = self.hasher.hash_one(key);
+        Place { shard: hash, hash }
+    }
+
+    pub(crate) fn hasher(&self) -> &RandomState {
+        &self.hasher
+    }
+
+    /// Of the key in a borrowed form.
+    pub(crate) fn forget_key<Q: Hash + ?Sized>(&self, key: &Q, is_key: &dyn Fn(&K) -> bool) {
+        let hash = self.hasher.hash_one(key);
+        for scope in self.scopes() {
+            scope.forget_key(hash, is_key);
+        }
+    }
+}
+
+impl<K> Registry<K> {
+    pub(crate) fn counters(&self) -> &Arc<Counters> {
+        &self.counters
+    }
+
+    pub(crate) fn common(&self) -> Arc<Scope<K>> {
+        self.common.clone()
+    }
+
+    pub(crate) fn separate(&self) -> Arc<Scope<K>> {
+        let scope = Arc::new(Scope::new());
+        let mut separate = self.separate.lock();
+        if separate.len() == separate.capacity() {
+            separate.retain(|scope| scope.strong_count() > 0);
+        }
+        separate.push(Arc::downgrade(&scope));
+        drop(separate);
+        scope
+    }
+
+    fn scopes(&self) -> Vec<Arc<Scope<K>>> {
+        let separate = self.separate.lock();
+        let separate: Vec<_> = separate.iter().filter_map(Weak::upgrade).collect();
+        [self.common()].into_iter().chain(separate).collect()
+    }
+}
+
+impl<K> Scope<K> {
+    fn new() -> Self {
+        Self { tables: Mutex::default() }
+    }
+
+    /// The table for flights with these keys and values.
+    pub(crate) fn table<F, T>(&self, counters: &Arc<Counters>) -> Arc<Table<F, T>>
+    where
+        F: Eq + Send + Sync + 'static,
+        T: Send + Sync + 'static,
+        Table<F, T>: Forgets<K>,
+    {
+        let mut tables = self.tables.lock();
+        if let Some(table) = tables.iter().find_map(|listed| listed.table.clone().downcast().ok()) {
+            return table;
+        }
+        let table = Table::new(counters.clone());
+        tables.push(Listed { table: table.clone(), forgets: table.clone() });
+        table
+    }
+
+    pub(crate) fn forget_key(&self, hash: u64, is_key: &dyn Fn(&K) -> bool) {
+        let tables: Vec<_> = self.tables.lock().iter().map(|listed| listed.forgets.clone()).collect();
+        for table in tables {
+            table.forget_key(hash, is_key);
+        }
+    }
+}
+
+impl<K> fmt::Debug for Registry<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Registry").field("counters", &self.counters).finish_non_exhaustive()
+    }
+}
