@@ -1,0 +1,19 @@
+//! The Tower layer by key, stepped by hand: one scenario a test.
+
+mod bounds;
+mod coalesce;
+mod completion;
+mod errors;
+mod filter;
+mod groups;
+mod handle;
+mod join_within;
+mod lost;
+mod max_waiters;
+mod panics;
+mod quiet;
+mod readiness;
+mod reentry;
+mod support;
+mod wait_at_most;
+mod wakeups;

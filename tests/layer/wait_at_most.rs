@@ -1,0 +1,259 @@
+//! A follower's patience.
+
+use crate::support::{Ask, Broken, Upstream, by_key, call, panic_of, result, settle};
+use std::time::Duration;
+use tokio::time::advance;
+use tokio_test::assert_pending;
+use tower::{Layer, Service};
+use tower_singleflight::{ByKey, PassReason, SingleflightLayer};
+
+const PATIENCE: Duration = Duration::from_secs(10);
+const TICK: Duration = Duration::from_millis(1);
+
+fn patient() -> SingleflightLayer<ByKey<Ask, u32>> {
+    by_key().wait_at_most(PATIENCE)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_follower_passes_with_its_own_request_when_its_patience_ends() {
+    let upstream = Upstream::<&str>::new();
+    let layer = patient();
+    let mut service = layer.layer(upstream.clone());
+    let mut leader = call(&mut service, (1, "leader"));
+    let mut follower = call(&mut service, (1, "follower"));
+    assert_pending!(follower.poll());
+    settle().await;
+    let leaders = upstream.next();
+
+    advance(PATIENCE).await;
+    assert!(follower.is_woken());
+    assert_pending!(follower.poll());
+    let own = upstream.next();
+    assert_eq!(own.request, (1, "follower"));
+    own.answer("its own");
+    assert_eq!(result(&mut follower), Ok("its own"));
+    assert_eq!(layer.handle().stats().passed_by(PassReason::Patience), 1);
+
+    leaders.answer("the leader's");
+    settle().await;
+    assert_eq!(result(&mut leader), Ok("the leader's"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_follower_waits_until_its_patience_ends() {
+    let upstream = Upstream::<&str>::new();
+    let mut service = patient().layer(upstream.clone());
+    let _leader = call(&mut service, (1, "leader"));
+    let mut follower = call(&mut service, (1, "follower"));
+    assert_pending!(follower.poll());
+    advance(PATIENCE - TICK).await;
+    assert!(!follower.is_woken());
+    assert_pending!(follower.poll());
+    assert_eq!(upstream.total(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn patience_counts_from_the_call_and_not_from_the_first_poll() {
+    let upstream = Upstream::<&str>::new();
+    let mut service = patient().layer(upstream.clone());
+    let _leader = call(&mut service, (1, "leader"));
+    let mut follower = call(&mut service, (1, "follower"));
+    advance(PATIENCE).await;
+    settle().await;
+    assert_eq!(upstream.next().request, (1, "leader"));
+    assert_pending!(follower.poll());
+    assert_eq!(upstream.next().request, (1, "follower"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_follower_has_a_patience_of_its_own() {
+    let upstream = Upstream::<&str>::new();
+    let mut service = patient().layer(upstream.clone());
+    let _leader = call(&mut service, (1, "leader"));
+    let mut early = call(&mut service, (1, "early"));
+    advance(TICK).await;
+    let mut late = call(&mut service, (1, "late"));
+    assert_pending!(early.poll());
+    assert_pending!(late.poll());
+    advance(PATIENCE - TICK).await;
+    assert!(early.is_woken());
+    assert!(!late.is_woken());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_leader_waits_as_long_as_it_takes() {
+    let upstream = Upstream::<&str>::new();
+    let mut service = patient().layer(upstream.clone());
+    let mut leader = call(&mut service, (1, "leader"));
+    assert_pending!(leader.poll());
+    advance(PATIENCE * 100).await;
+    assert_pending!(leader.poll());
+    upstream.next().answer("told");
+    assert_eq!(result(&mut leader), Ok("told"));
+    assert_eq!(upstream.total(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_leader_with_followers_waits_as_long_as_it_takes() {
+    let upstream = Upstream::<&str>::new();
+    let mut service = patient().layer(upstream.clone());
+    let mut leader = call(&mut service, (1, "leader"));
+    assert_pending!(leader.poll());
+    drop(service.call((1, "follower")));
+    settle().await;
+    advance(PATIENCE * 100).await;
+    assert!(!leader.is_woken());
+    upstream.next().answer("told");
+    settle().await;
+    assert_eq!(result(&mut leader), Ok("told"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_result_that_is_there_when_patience_ends_wins() {
+    let upstream = Upstream::<&str>::new();
+    let layer = patient();
+    let mut service = layer.layer(upstream.clone());
+    let _leader = call(&mut service, (1, "leader"));
+    let mut follower = call(&mut service, (1, "follower"));
+    assert_pending!(follower.poll());
+    settle().await;
+    upstream.next().answer("told");
+    settle().await;
+    advance(PATIENCE).await;
+    assert_eq!(result(&mut follower), Ok("told"));
+    assert_eq!(upstream.total(), 1);
+    assert_eq!(layer.handle().stats().passed, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_impatient_follower_that_was_the_last_waiter_cancels_the_flight() {
+    let upstream = Upstream::<&str>::new();
+    let layer = patient();
+    let mut service = layer.layer(upstream.clone());
+    let leader = call(&mut service, (1, "leader"));
+    let mut follower = call(&mut service, (1, "follower"));
+    assert_pending!(follower.poll());
+    settle().await;
+    let leaders = upstream.next();
+    drop(leader);
+    advance(PATIENCE).await;
+    assert!(!leaders.is_dropped());
+    assert_pending!(follower.poll());
+    assert!(leaders.is_dropped());
+    let stats = layer.handle().stats();
+    assert_eq!((stats.cancelled, stats.in_flight, stats.waiting), (1, 0, 0));
+    upstream.next().answer("its own");
+    assert_eq!(result(&mut follower), Ok("its own"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_impatient_follower_leaves_the_others_their_flight() {
+    let upstream = Upstream::<&str>::new();
+    let layer = patient();
+    let mut service = layer.layer(upstream.clone());
+    let mut leader = call(&mut service, (1, "leader"));
+    let mut follower = call(&mut service, (1, "follower"));
+    advance(PATIENCE).await;
+    assert_pending!(follower.poll());
+    assert_eq!((layer.handle().in_flight(), layer.handle().waiting()), (1, 1));
+    let _newcomer = service.call((1, "newcomer"));
+    assert_eq!(layer.handle().stats().joined, 2);
+    settle().await;
+    upstream.next().answer("told");
+    settle().await;
+    assert_eq!(result(&mut leader), Ok("told"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_joins_the_pass_of_an_impatient_follower() {
+    let upstream = Upstream::<&str>::new();
+    let layer = patient();
+    let mut service = layer.layer(upstream.clone());
+    let leader = call(&mut service, (1, "leader"));
+    let mut follower = call(&mut service, (1, "follower"));
+    advance(PATIENCE).await;
+    assert_pending!(follower.poll());
+    drop(leader);
+    let _newcomer = service.call((1, "newcomer"));
+    let stats = layer.handle().stats();
+    assert_eq!((stats.led, stats.joined), (2, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_error_of_a_pass_is_the_followers_alone() {
+    let upstream = Upstream::<&str, Broken>::new();
+    let mut service = patient().layer(upstream.clone());
+    let mut leader = call(&mut service, (1, "leader"));
+    let mut follower = call(&mut service, (1, "follower"));
+    settle().await;
+    let leaders = upstream.next();
+    advance(PATIENCE).await;
+    assert_pending!(follower.poll());
+    upstream.next().fail(Broken("pipe"));
+    assert_eq!(result(&mut follower), Err(Broken("pipe")));
+    leaders.answer("told");
+    settle().await;
+    assert_eq!(result(&mut leader), Ok("told"));
+}
+
+#[test]
+fn outside_a_runtime_a_follower_says_what_it_misses_and_the_leader_goes_on() {
+    let upstream = Upstream::<&str>::new();
+    let mut service = patient().layer(upstream.clone());
+    let mut leader = call(&mut service, (1, "leader"));
+    let mut follower = call(&mut service, (1, "follower"));
+    assert_pending!(leader.poll());
+    let text = panic_of(|| follower.poll());
+    assert!(text.contains("tower-singleflight") && text.contains("`wait_at_most`"), "{text}");
+    assert!(text.contains("outside a tokio runtime"), "{text}");
+    drop(follower);
+    upstream.next().answer("told");
+    assert_eq!(result(&mut leader), Ok("told"));
+}
+
+#[test]
+fn outside_a_runtime_a_lone_call_works_in_spite_of_its_patience() {
+    let upstream = Upstream::<&str>::new();
+    let mut service = patient().layer(upstream.clone());
+    let mut lone = call(&mut service, (1, "lone"));
+    assert_pending!(lone.poll());
+    upstream.next().answer("told");
+    assert_eq!(result(&mut lone), Ok("told"));
+}
+
+#[test]
+fn in_a_runtime_without_its_timer_a_follower_panics_and_the_leader_goes_on() {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(async {
+        let upstream = Upstream::<&str>::new();
+        let mut service = patient().layer(upstream.clone());
+        let mut leader = call(&mut service, (1, "leader"));
+        let mut follower = call(&mut service, (1, "follower"));
+        let text = panic_of(|| follower.poll());
+        assert!(text.contains("timers are disabled"), "{text}");
+        drop(follower);
+        settle().await;
+        upstream.next().answer("told");
+        settle().await;
+        assert_eq!(result(&mut leader), Ok("told"));
+    });
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_longest_patience_there_is_never_ends() {
+    for patience in [Duration::MAX, Duration::from_secs(i64::MAX as u64 / 2)] {
+        let upstream = Upstream::<&str>::new();
+        let mut service = by_key().wait_at_most(patience).layer(upstream.clone());
+        let _leader = call(&mut service, (1, "leader"));
+        let mut follower = call(&mut service, (1, "follower"));
+        assert_pending!(follower.poll());
+        advance(Duration::from_secs(86_400)).await;
+        assert!(!follower.is_woken());
+    }
+}
+
+#[test]
+fn a_patience_of_zero_panics_in_the_builder_and_names_the_method() {
+    let text = panic_of(|| by_key().wait_at_most(Duration::ZERO));
+    assert!(text.contains("`wait_at_most`") && text.contains("zero"), "{text}");
+}
