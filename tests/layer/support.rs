@@ -50,7 +50,7 @@ pub(crate) async fn settle() {
 
 /// Polls a call whose result is there.
 #[track_caller]
-pub(crate) fn result<F: Future + Unpin>(call: &mut Spawn<F>) -> F::Output {
+pub(crate) fn result<F: Future>(call: &mut Spawn<F>) -> F::Output {
     match call.poll() {
         Poll::Ready(output) => output,
         Poll::Pending => panic!("the call has no result yet"),
