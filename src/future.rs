@@ -52,7 +52,13 @@ pub struct ResponseFuture<J: Job> {
 }
 
 enum State<J: Job> {
-    Waiting { waiter: Waiter<J::Landing>, spare: Option<J>, patience: Patience },
+    /// Dropped in this order: leaving the flight may panic with what the dropped work panicked with, and a `spare`
+    /// dropped after that, whose `Drop` panics as well, would end the process.
+    Waiting {
+        spare: Option<J>,
+        waiter: Waiter<J::Landing>,
+        patience: Patience,
+    },
     Passing(Pin<Box<dyn Future<Output = J::Output> + Send>>),
 }
 
@@ -77,7 +83,7 @@ impl<J: Job> ResponseFuture<J> {
         counters: &Arc<Counters>,
     ) -> Self {
         let patience = patience.filter(|_| spare.is_some());
-        let state = State::Waiting { waiter, spare, patience: Patience::from_now(patience) };
+        let state = State::Waiting { spare, waiter, patience: Patience::from_now(patience) };
         Self { state, counters: counters.clone() }
     }
 
@@ -103,7 +109,7 @@ impl<J: Job> Future for ResponseFuture<J> {
         loop {
             let (waiter, spare, patience) = match &mut self.state {
                 State::Passing(call) => return call.as_mut().poll(cx),
-                State::Waiting { waiter, spare, patience } => (waiter, spare, patience),
+                State::Waiting { spare, waiter, patience } => (waiter, spare, patience),
             };
             match waiter.poll(cx, || spare.take().expect("a follower has its request").fly()) {
                 Poll::Ready(landed) => {
