@@ -212,3 +212,14 @@ fn who_leaves_last_lends_its_runtime_to_a_flight_that_runs_to_completion() {
         settle().await;
     });
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_callers_own_timeout_ends_its_call_alone() {
+    let (upstream, mut service) = coalesced();
+    let leader = tokio::time::timeout(std::time::Duration::from_secs(1), service.call((1, "leader")));
+    let follower = tokio::spawn(service.call((1, "follower")));
+    assert!(leader.await.is_err());
+    upstream.next().answer("told");
+    assert_eq!(follower.await.unwrap(), Ok("told"));
+    assert_eq!(upstream.total(), 1);
+}

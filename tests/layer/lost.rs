@@ -223,10 +223,10 @@ fn an_abandoned_flight_that_is_lost_leaves_nothing_behind() {
 fn a_lone_call_is_not_lost_with_the_runtime_it_was_made_on() {
     let upstream = Upstream::<&str>::new();
     let mut service = by_key().layer(upstream.clone());
-    let mut lone = on_a_runtime_that_ends(async {
+    let [mut lone] = on_a_runtime_that_ends(async {
         let mut lone = call(&mut service, (1, "lone"));
         assert_pending!(lone.poll());
-        lone
+        [lone]
     });
     let inner = upstream.next();
     assert!(!inner.is_dropped());
@@ -238,7 +238,7 @@ fn a_lone_call_is_not_lost_with_the_runtime_it_was_made_on() {
 fn a_follower_of_a_leader_whose_runtime_is_gone_gets_a_result() {
     let upstream = Upstream::<&str>::new();
     let mut service = by_key().layer(upstream.clone());
-    let mut leader = on_a_runtime_that_ends(async { call(&mut service, (1, "leader")) });
+    let [mut leader] = on_a_runtime_that_ends(async { [call(&mut service, (1, "leader"))] });
     runtime().block_on(async {
         let mut follower = call(&mut service, (1, "follower"));
         assert_pending!(leader.poll());

@@ -12,6 +12,7 @@ mod lost;
 mod max_waiters;
 mod panics;
 mod quiet;
+mod races;
 mod readiness;
 mod reentry;
 mod support;

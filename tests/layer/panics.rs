@@ -72,9 +72,11 @@ impl Drop for Touchy {
 /// A request whose key is as touchy as it says.
 type Key = Fault;
 
-type OverKeys = Singleflight<Upstream<&'static str, Infallible, Key>, ByKey<Key, Touchy>, OwnErrors>;
+type KeyUpstream = Upstream<&'static str, Infallible, Key>;
+type KeyLayer = SingleflightLayer<ByKey<Key, Touchy>>;
+type OverKeys = Singleflight<KeyUpstream, ByKey<Key, Touchy>, OwnErrors>;
 
-fn with_touchy_keys() -> (Upstream<&'static str, Infallible, Key>, SingleflightLayer<ByKey<Key, Touchy>>, OverKeys) {
+fn with_touchy_keys() -> (KeyUpstream, KeyLayer, OverKeys) {
     let upstream = Upstream::new();
     let layer = SingleflightLayer::by_key(|fault: &Key| Touchy(1, *fault));
     let service = layer.layer(upstream.clone());
@@ -82,7 +84,7 @@ fn with_touchy_keys() -> (Upstream<&'static str, Infallible, Key>, SingleflightL
 }
 
 /// A flight can be led, joined and landed, and nothing else is in flight then.
-async fn works(mut service: OverKeys, upstream: &Upstream<&'static str, Infallible, Key>) {
+async fn works(mut service: OverKeys, upstream: &KeyUpstream) {
     let (mut leader, mut follower) = (call(&mut service, Fine), call(&mut service, Fine));
     settle().await;
     upstream.next().answer("works");
@@ -287,10 +289,11 @@ async fn the_old_key_whose_drop_panics_harms_only_who_replaces_its_full_flight()
 
 // ---- Requests.
 
-type OverRequests = Singleflight<Upstream<&'static str, Infallible, Touchy>, ByKey<Touchy, u32>, OwnErrors>;
+type RequestUpstream = Upstream<&'static str, Infallible, Touchy>;
+type RequestLayer = SingleflightLayer<ByKey<Touchy, u32>>;
+type OverRequests = Singleflight<RequestUpstream, ByKey<Touchy, u32>, OwnErrors>;
 
-fn with_touchy_requests()
--> (Upstream<&'static str, Infallible, Touchy>, SingleflightLayer<ByKey<Touchy, u32>>, OverRequests) {
+fn with_touchy_requests() -> (RequestUpstream, RequestLayer, OverRequests) {
     let upstream = Upstream::new();
     let layer = SingleflightLayer::by_key(|request: &Touchy| request.0);
     let service = layer.layer(upstream.clone());

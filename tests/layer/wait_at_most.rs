@@ -1,10 +1,10 @@
 //! A follower's patience.
 
 use crate::support::{Ask, Broken, Upstream, by_key, call, panic_of, result, settle};
-use std::time::Duration;
+use std::{convert::Infallible, time::Duration};
 use tokio::time::advance;
 use tokio_test::assert_pending;
-use tower::{Layer, Service};
+use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_singleflight::{ByKey, PassReason, SingleflightLayer};
 
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -250,6 +250,29 @@ async fn the_longest_patience_there_is_never_ends() {
         advance(Duration::from_secs(86_400)).await;
         assert!(!follower.is_woken());
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn impatient_followers_in_tasks_of_their_own_are_served_while_the_leader_hangs() {
+    let layer = patient();
+    let service = layer.layer(service_fn(|ask: Ask| async move {
+        if ask.1 == "leader" {
+            std::future::pending::<()>().await;
+        }
+        Ok::<_, Infallible>(ask.1)
+    }));
+    let leader = tokio::spawn(service.clone().oneshot((1, "leader")));
+    settle().await;
+    let start = tokio::time::Instant::now();
+    let followers: Vec<_> = (0..10).map(|_| tokio::spawn(service.clone().oneshot((1, "follower")))).collect();
+    for follower in followers {
+        assert_eq!(follower.await.unwrap(), Ok("follower"));
+    }
+    assert!(start.elapsed() >= PATIENCE && start.elapsed() < PATIENCE + TICK * 2);
+    assert!(!leader.is_finished());
+    leader.abort();
+    assert!(leader.await.unwrap_err().is_cancelled());
+    assert_eq!((layer.handle().in_flight(), layer.handle().waiting()), (0, 0));
 }
 
 #[test]

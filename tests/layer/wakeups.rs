@@ -187,3 +187,30 @@ async fn a_waker_is_dropped_when_its_waiter_leaves() {
     drop(future);
     assert_eq!(Arc::strong_count(&wakes), 1);
 }
+
+/// Panics as it wakes.
+struct Grumpy;
+
+impl Wake for Grumpy {
+    fn wake(self: Arc<Self>) {
+        panic!("grumpy");
+    }
+}
+
+#[tokio::test]
+async fn a_waker_that_panics_keeps_nobody_asleep() {
+    let (upstream, mut service) = coalesced();
+    let mut grumpy = service.call((1, "grumpy"));
+    let waker = Waker::from(Arc::new(Grumpy));
+    assert!(Pin::new(&mut grumpy).poll(&mut Context::from_waker(&waker)).is_pending());
+    let mut followers = ["one", "two"].map(|who| Task::new(service.call((1, who))));
+    for follower in &mut followers {
+        assert!(follower.poll().is_pending());
+    }
+    settle().await;
+    upstream.next().answer("told");
+    settle().await;
+    for follower in &mut followers {
+        assert_eq!(follower.poll_if_woken(), Poll::Ready(Ok("told")));
+    }
+}
