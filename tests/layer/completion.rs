@@ -185,6 +185,17 @@ async fn run_to_completion_can_be_switched_off_again() {
     assert!(inner.is_dropped());
 }
 
+#[tokio::test]
+async fn a_flight_goes_on_if_any_that_joined_it_wants_it_run_to_completion() {
+    let upstream = Upstream::<&str>::new();
+    let layer = by_key().shared_group();
+    let mut leaves_it = layer.layer(upstream.clone());
+    let mut wants_it = layer.clone().run_to_completion(true).layer(upstream.clone());
+    drop([leaves_it.call((1, "leader")), wants_it.call((1, "follower"))]);
+    settle().await;
+    assert!(!upstream.next().is_dropped());
+}
+
 #[test]
 fn outside_a_runtime_an_abandoned_flight_is_dropped_though_it_runs_to_completion() {
     let upstream = Upstream::<&str>::new();

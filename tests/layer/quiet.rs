@@ -182,6 +182,23 @@ fn a_flight_led_outside_a_runtime_moves_to_that_of_its_first_joiner() {
     assert_eq!(result(&mut leader), Ok("told"));
 }
 
+#[test]
+fn a_shared_flight_is_carried_by_its_leaders_runtime() {
+    let (upstream, mut service) = coalesced();
+    let [leaders, joiners] = [(); 2].map(|()| tokio::runtime::Builder::new_current_thread().build().unwrap());
+    let [mut leader] = leaders.block_on(async { [call(&mut service, (1, "leader"))] });
+    let [mut follower] = joiners.block_on(async {
+        let follower = call(&mut service, (1, "follower"));
+        settle().await;
+        [follower]
+    });
+    assert_eq!((upstream.total(), joiners.metrics().num_alive_tasks()), (0, 0));
+    leaders.block_on(settle());
+    upstream.next().answer("told");
+    leaders.block_on(settle());
+    assert_eq!((result(&mut leader), result(&mut follower)), (Ok("told"), Ok("told")));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_thread_that_is_blocked_with_a_call_in_hand_delays_nobody_on_other_threads() {
     let (upstream, service) = coalesced();

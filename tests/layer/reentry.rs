@@ -309,3 +309,47 @@ fn a_service_of_another_layer_inside_a_flight_has_its_own_flights() {
         drop(call(&mut two.service, path([1])));
     });
 }
+
+fn on_a_runtime_that_ends<T>(calls: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(calls)
+}
+
+#[test]
+fn a_follower_inside_a_flight_that_leads_its_lost_flight_anew_passes_calls_of_the_outer_key() {
+    let mut nest = Nest::new(1, 0);
+    let (mut of_two, mut lone) = on_a_runtime_that_ends(async {
+        let of_two = call(&mut nest.service, path([2]));
+        let mut lone = call(&mut nest.service, path([1, 2, 1]));
+        assert_pending!(lone.poll());
+        settle().await;
+        assert_eq!(nest.calls(), [1, 2]);
+        (of_two, lone)
+    });
+    assert!(lone.is_woken());
+    nest.open();
+    on_a_runtime_that_ends(async {
+        assert_pending!(lone.poll());
+        settle().await;
+        assert_eq!((result(&mut lone), result(&mut of_two)), (Ok(3), Ok(2)));
+    });
+    assert_eq!((nest.calls(), nest.passed()), (vec![1, 2, 2, 1], 1));
+}
+
+#[test]
+fn a_newcomer_inside_a_flight_that_leads_a_lost_flight_anew_passes_calls_of_the_outer_key() {
+    let mut nest = Nest::new(0, 0);
+    let mut of_two = on_a_runtime_that_ends(async {
+        let calls = [(); 2].map(|()| call(&mut nest.service, path([2])));
+        settle().await;
+        calls
+    });
+    nest.open();
+    on_a_runtime_that_ends(async {
+        let mut lone = call(&mut nest.service, path([1, 2, 1]));
+        assert_pending!(lone.poll());
+        settle().await;
+        assert_eq!(result(&mut lone), Ok(3));
+        assert_eq!(of_two.each_mut().map(|call| result(call).unwrap()), [2, 2]);
+    });
+    assert_eq!((nest.calls(), nest.passed()), (vec![2, 1, 2, 1], 1));
+}
