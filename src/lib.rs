@@ -16,6 +16,7 @@ mod panics;
 mod scope;
 mod seats;
 mod service;
+mod site;
 mod stats;
 mod sync;
 mod table;

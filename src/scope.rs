@@ -59,6 +59,7 @@ impl<K: Hash + 'static> Registry<K> {
         Place { shard: hash, hash }
     }
 
+    #[cfg(feature = "http")]
     pub(crate) fn hasher(&self) -> &RandomState {
         &self.hasher
     }

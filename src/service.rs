@@ -1,14 +1,14 @@
 //! The service, and how it calls any service by key.
 
 use crate::{
-    flight::{Place, Work},
+    flight::Work,
     future::{Job, ResponseFuture},
     group::Role,
-    layer::Settings,
     mode::{ByKey, ErrorMode, Mode},
-    scope::{Forgets, Registry, Scope},
-    stats::{Counters, PassReason},
-    table::{Entered, Table},
+    scope::Forgets,
+    site::Site,
+    stats::PassReason,
+    table::Table,
     trace::in_current_span,
 };
 use std::{
@@ -30,22 +30,15 @@ use tower_service::Service;
 /// request. A clone uses the same flights.
 pub struct Singleflight<S, M: Mode, E> {
     inner: S,
-    settings: Arc<Settings<M>>,
-    registry: Arc<Registry<M::Key>>,
-    scope: Arc<Scope<M::Key>>,
+    site: Arc<Site<M>>,
     /// The table of the last call, in case the next has the same type.
     table: Option<Arc<dyn Any + Send + Sync>>,
     errors: PhantomData<fn() -> E>,
 }
 
 impl<S, M: Mode, E> Singleflight<S, M, E> {
-    pub(crate) fn new(
-        inner: S,
-        settings: Arc<Settings<M>>,
-        registry: Arc<Registry<M::Key>>,
-        scope: Arc<Scope<M::Key>>,
-    ) -> Self {
-        Self { inner, settings, registry, scope, table: None, errors: PhantomData }
+    pub(crate) fn new(inner: S, site: Site<M>) -> Self {
+        Self { inner, site: Arc::new(site), table: None, errors: PhantomData }
     }
 
     /// The inner service.
@@ -63,22 +56,12 @@ impl<S, M: Mode, E> Singleflight<S, M, E> {
         self.inner
     }
 
-    pub(crate) fn settings(&self) -> &Settings<M> {
-        &self.settings
+    #[cfg(feature = "http")]
+    pub(crate) fn site(&self) -> &Arc<Site<M>> {
+        &self.site
     }
 
-    pub(crate) fn registry(&self) -> &Registry<M::Key> {
-        &self.registry
-    }
-
-    pub(crate) fn scope(&self) -> &Arc<Scope<M::Key>> {
-        &self.scope
-    }
-
-    pub(crate) fn counters(&self) -> &Arc<Counters> {
-        self.registry.counters()
-    }
-
+    /// Found once, as long as all calls are of one type.
     pub(crate) fn table<F, T>(&mut self) -> Arc<Table<F, T>>
     where
         F: Eq + Send + Sync + 'static,
@@ -88,50 +71,21 @@ impl<S, M: Mode, E> Singleflight<S, M, E> {
         if let Some(table) = self.table.clone().and_then(|table| table.downcast().ok()) {
             return table;
         }
-        let table = self.scope.table::<F, T>(self.registry.counters());
+        let table = self.site.table::<F, T>();
         self.table = Some(table.clone());
         table
-    }
-
-    /// Joins or leads a flight.
-    pub(crate) fn enter<F, J>(&mut self, place: Place, key: F, job: J) -> ResponseFuture<J>
-    where
-        F: Eq + Send + Sync + 'static,
-        J: Job,
-        Table<F, J::Landing>: Forgets<M::Key>,
-    {
-        let table = self.table::<F, J::Landing>();
-        let mut spare = Some(job);
-        let lead = || spare.take().expect("the request is asked for once").fly();
-        match (table.enter(place, key, &self.settings.rules, lead), spare) {
-            (Entered::Inside, Some(job)) => ResponseFuture::pass(job, PassReason::Reentrant, self.counters()),
-            (Entered::Inside, None) => unreachable!("a call inside a flight boards no work"),
-            (Entered::Led(waiter) | Entered::LedAnew(waiter) | Entered::Joined(waiter), spare) => {
-                ResponseFuture::wait(waiter, spare, self.settings.patience, self.counters())
-            }
-        }
     }
 }
 
 impl<S: Clone, M: Mode, E> Clone for Singleflight<S, M, E> {
     fn clone(&self) -> Self {
-        Self {
-            inner: self.inner.clone(),
-            settings: self.settings.clone(),
-            registry: self.registry.clone(),
-            scope: self.scope.clone(),
-            table: self.table.clone(),
-            errors: PhantomData,
-        }
+        Self { inner: self.inner.clone(), site: self.site.clone(), table: self.table.clone(), errors: PhantomData }
     }
 }
 
 impl<S: fmt::Debug, M: Mode, E> fmt::Debug for Singleflight<S, M, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Singleflight")
-            .field("inner", &self.inner)
-            .field("settings", &self.settings)
-            .finish_non_exhaustive()
+        f.debug_struct("Singleflight").field("inner", &self.inner).field("site", &self.site).finish()
     }
 }
 
@@ -153,13 +107,13 @@ where
     }
 
     fn call(&mut self, request: Req) -> Self::Future {
-        if !self.settings.wants(&request) {
-            return ResponseFuture::pass(Call::new(&self.inner, request), PassReason::Filter, self.counters());
+        let site = self.site.clone();
+        if !site.settings.wants(&request) {
+            return ResponseFuture::pass(Call::new(&self.inner, request), PassReason::Filter, site.counters());
         }
-        let key = (self.settings.extract)(&request);
-        let place = self.registry.place(&key);
+        let key = (site.settings.extract)(&request);
         let call = Call::new(&self.inner, request);
-        self.enter(place, key, call)
+        site.enter(&self.table(), site.registry.place(&key), key, call)
     }
 }
 
@@ -192,7 +146,7 @@ where
         Box::pin(in_current_span(async move { self.service.oneshot(self.request).await.map_err(E::convert) }))
     }
 
-    fn pass(self) -> Pin<Box<dyn Future<Output = Self::Output> + Send>> {
+    fn pass(self, _: bool) -> Pin<Box<dyn Future<Output = Self::Output> + Send>> {
         Box::pin(async move { self.service.oneshot(self.request).await.map_err(E::convert) })
     }
 

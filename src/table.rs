@@ -121,6 +121,7 @@ where
         drop(forgotten);
     }
 
+    #[cfg(feature = "http")]
     /// Takes all flights off the table for which `is_key` holds, in the shard of `shard`.
     pub(crate) fn forget_all(&self, shard: u64, mut is_key: impl FnMut(&K) -> bool) {
         let Some(mut entries) = self.existing_shard(shard) else { return };
@@ -195,6 +196,7 @@ impl<K, T> Entries<K, T> {
         Some(entry)
     }
 
+    #[cfg(feature = "http")]
     /// Finds all before it takes any: should `is_it` panic, nothing has changed.
     #[must_use]
     fn remove_all(&mut self, mut is_it: impl FnMut(&Entry<K, T>) -> bool) -> Vec<Entry<K, T>> {

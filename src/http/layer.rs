@@ -2,6 +2,7 @@
 
 use super::{
     body::{BodyConfig, Budget},
+    memory::Memory,
     partition::Partition,
     policy::HttpPolicy,
 };
@@ -19,6 +20,7 @@ use std::{fmt, hash::Hash, marker::PhantomData, sync::Arc, time::Duration};
 pub struct Http<K> {
     pub(super) policy: Arc<HttpPolicy>,
     pub(super) bodies: BodyConfig,
+    pub(super) memory: Memory,
     key: PhantomData<fn() -> K>,
 }
 
@@ -29,7 +31,8 @@ impl<K> Http<K> {
             slow: policy.flight.slow_reader,
             budget: Budget::new(policy.flight.body_budget),
         };
-        Self { policy: Arc::new(policy), bodies, key: PhantomData }
+        let memory = Memory::new(&policy);
+        Self { policy: Arc::new(policy), bodies, memory, key: PhantomData }
     }
 }
 
@@ -42,7 +45,7 @@ impl<K> Sealed for Http<K> {}
 
 impl<K> Clone for Http<K> {
     fn clone(&self) -> Self {
-        Self { policy: self.policy.clone(), bodies: self.bodies.clone(), key: PhantomData }
+        Self { policy: self.policy.clone(), bodies: self.bodies.clone(), memory: self.memory.clone(), key: PhantomData }
     }
 }
 

@@ -1,12 +1,17 @@
 //! HTTP: which requests may share a response, and how its body reaches every reader.
 
 mod admit;
+mod answer;
 mod body;
 mod cache_control;
+mod cache_status;
+mod call;
 mod field;
 mod layer;
+mod memory;
 mod partition;
 mod policy;
+mod seal;
 mod service;
 mod vary;
 mod veto;

@@ -84,6 +84,11 @@ impl HttpPolicy {
         body.lower().max(announced) > self.flight.body_limit
     }
 
+    /// Whether followers are told apart by `Vary`.
+    pub(super) fn heeds_vary(&self) -> bool {
+        !self.response.ignore_vary
+    }
+
     /// The headers that the response's `Vary` names and the partition lacks:
     /// only requests that agree in them may share it. Sorted, each once.
     ///

@@ -1,5 +1,5 @@
 use http::{
-    HeaderName, Method, Request, Response, StatusCode,
+    HeaderName, Method, Response, StatusCode,
     header::{ACCEPT, COOKIE},
     response::Parts,
 };
