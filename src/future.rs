@@ -1,7 +1,7 @@
 //! The future of a call.
 
 use crate::{
-    flight::{Landed, Work},
+    flight::{Landed, Start, Work},
     group::Role,
     stats::{Counters, PassReason, VetoReason},
     waiter::Waiter,
@@ -23,7 +23,7 @@ pub trait Job: Send + 'static {
     type Output;
 
     /// Calls the inner service on behalf of a flight.
-    fn fly(self) -> Work<Self::Landing>;
+    fn fly(self, start: Start) -> Work<Self::Landing>;
     /// Calls it for this caller alone, who may have `waited` in a flight before.
     fn pass(self, waited: bool) -> Pin<Box<dyn Future<Output = Self::Output> + Send>>;
     /// Whether a follower gets this. `request` is its own, if it has one left.
@@ -70,8 +70,14 @@ pub struct ResponseFuture<J: Job> {
 }
 
 enum State<J: Job> {
-    Waiting { waiter: Waiter<J::Landing>, spare: Option<J>, patience: Patience },
+    Waiting {
+        waiter: Waiter<J::Landing>,
+        spare: Option<J>,
+        patience: Patience,
+    },
     Passing(Pin<Box<dyn Future<Output = J::Output> + Send>>),
+    #[cfg(feature = "http")]
+    Ready(Option<J::Output>),
 }
 
 /// How long a follower waits. The timer is made only when it is needed.
@@ -85,6 +91,12 @@ impl<J: Job> ResponseFuture<J> {
     pub(crate) fn pass(job: J, reason: PassReason, counters: &Arc<Counters>) -> Self {
         counters.pass(reason);
         Self { state: State::Passing(job.pass(false)), counters: counters.clone() }
+    }
+
+    #[cfg(feature = "http")]
+    pub(crate) fn ready(output: J::Output, counters: &Arc<Counters>) -> Self {
+        counters.joined.add(1);
+        Self { state: State::Ready(Some(output)), counters: counters.clone() }
     }
 
     /// `spare` is the request of a follower.
@@ -138,9 +150,11 @@ impl<J: Job> Future for ResponseFuture<J> {
         loop {
             let (waiter, spare, patience) = match &mut self.state {
                 State::Passing(call) => return call.as_mut().poll(cx),
+                #[cfg(feature = "http")]
+                State::Ready(output) => return Poll::Ready(output.take().expect("polled after it was ready")),
                 State::Waiting { waiter, spare, patience } => (waiter, spare, patience),
             };
-            match waiter.poll(cx, || spare.take().expect("a follower has its request").fly()) {
+            match waiter.poll(cx, || spare.take().expect("a follower has its request").fly(Start::Anew)) {
                 Poll::Ready(landed) => {
                     let request = spare.take();
                     match self.receive(landed, request) {
@@ -196,6 +210,8 @@ impl<J: Job> fmt::Debug for ResponseFuture<J> {
         let state = match &self.state {
             State::Waiting { .. } => "waiting",
             State::Passing(_) => "passing",
+            #[cfg(feature = "http")]
+            State::Ready(_) => "ready",
         };
         f.debug_struct("ResponseFuture").field("state", &state).finish()
     }

@@ -1,13 +1,13 @@
 //! The service, and how it calls any service by key.
 
 use crate::{
-    flight::Work,
+    flight::{Start, Work},
     future::{Job, ResponseFuture},
     group::Role,
     mode::{ByKey, ErrorMode, Mode},
     scope::Forgets,
     site::Site,
-    stats::PassReason,
+    stats::{Counters, PassReason},
     table::Table,
     trace::in_current_span,
 };
@@ -31,14 +31,14 @@ use tower_service::Service;
 pub struct Singleflight<S, M: Mode, E> {
     inner: S,
     site: Arc<Site<M>>,
-    /// The table of the last call, in case the next has the same type.
-    table: Option<Arc<dyn Any + Send + Sync>>,
+    /// Those of the last call, in case the next has the same type.
+    flights: Option<Arc<dyn Any + Send + Sync>>,
     errors: PhantomData<fn() -> E>,
 }
 
 impl<S, M: Mode, E> Singleflight<S, M, E> {
     pub(crate) fn new(inner: S, site: Site<M>) -> Self {
-        Self { inner, site: Arc::new(site), table: None, errors: PhantomData }
+        Self { inner, site: Arc::new(site), flights: None, errors: PhantomData }
     }
 
     /// The inner service.
@@ -61,25 +61,23 @@ impl<S, M: Mode, E> Singleflight<S, M, E> {
         &self.site
     }
 
-    /// Found once, as long as all calls are of one type.
-    pub(crate) fn table<F, T>(&mut self) -> Arc<Table<F, T>>
+    /// The flights of this type: looked up once, as long as all calls are of one type.
+    pub(crate) fn flights<P>(&mut self, new: impl FnOnce(&Arc<Counters>) -> Arc<P>) -> Arc<P>
     where
-        F: Eq + Send + Sync + 'static,
-        T: Send + Sync + 'static,
-        Table<F, T>: Forgets<M::Key>,
+        P: Forgets<M::Key> + 'static,
     {
-        if let Some(table) = self.table.clone().and_then(|table| table.downcast().ok()) {
-            return table;
+        if let Some(flights) = self.flights.clone().and_then(|flights| flights.downcast().ok()) {
+            return flights;
         }
-        let table = self.site.table::<F, T>();
-        self.table = Some(table.clone());
-        table
+        let flights = self.site.scope.part(|| new(self.site.counters()));
+        self.flights = Some(flights.clone());
+        flights
     }
 }
 
 impl<S: Clone, M: Mode, E> Clone for Singleflight<S, M, E> {
     fn clone(&self) -> Self {
-        Self { inner: self.inner.clone(), site: self.site.clone(), table: self.table.clone(), errors: PhantomData }
+        Self { inner: self.inner.clone(), site: self.site.clone(), flights: self.flights.clone(), errors: PhantomData }
     }
 }
 
@@ -113,7 +111,8 @@ where
         }
         let key = (site.settings.extract)(&request);
         let call = Call::new(&self.inner, request);
-        site.enter(&self.table(), site.registry.place(&key), key, call)
+        let flights = self.flights(|counters| Table::new(counters.clone()));
+        site.enter(&flights, site.registry.place(&key), key, call)
     }
 }
 
@@ -142,7 +141,7 @@ where
     type Landing = Result<S::Response, E::Error>;
     type Output = Result<S::Response, E::Error>;
 
-    fn fly(self) -> Work<Self::Landing> {
+    fn fly(self, _: Start) -> Work<Self::Landing> {
         Box::pin(in_current_span(async move { self.service.oneshot(self.request).await.map_err(E::convert) }))
     }
 

@@ -5,7 +5,7 @@ use crate::{
     future::{Job, ResponseFuture},
     layer::Settings,
     mode::Mode,
-    scope::{Forgets, Registry, Scope},
+    scope::{Registry, Scope},
     stats::{Counters, PassReason},
     table::{Entered, Table},
 };
@@ -22,15 +22,6 @@ impl<M: Mode> Site<M> {
         self.registry.counters()
     }
 
-    pub(crate) fn table<F, T>(&self) -> Arc<Table<F, T>>
-    where
-        F: Eq + Send + Sync + 'static,
-        T: Send + Sync + 'static,
-        Table<F, T>: Forgets<M::Key>,
-    {
-        self.scope.table(self.counters())
-    }
-
     /// Joins or leads a flight.
     pub(crate) fn enter<F, J>(
         &self,
@@ -44,7 +35,7 @@ impl<M: Mode> Site<M> {
         J: Job,
     {
         let mut spare = Some(job);
-        let lead = || spare.take().expect("the request is asked for once").fly();
+        let lead = |start| spare.take().expect("the request is asked for once").fly(start);
         match (table.enter(place, key, &self.settings.rules, lead), spare) {
             (Entered::Inside, Some(job)) => ResponseFuture::pass(job, PassReason::Reentrant, self.counters()),
             (Entered::Inside, None) => unreachable!("a call inside a flight boards no work"),

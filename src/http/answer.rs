@@ -7,8 +7,8 @@ use super::{
     policy::HttpPolicy,
 };
 use crate::{future::Verdict, group::Role, stats::VetoReason, sync::Mutex};
-use http::{HeaderMap, HeaderName, Method, Response};
-use http_body::Body;
+use http::{HeaderMap, HeaderName, Method, Response, response::Parts};
+use http_body::SizeHint;
 use std::{fmt, sync::Arc};
 
 #[derive(Clone)]
@@ -28,39 +28,64 @@ enum Kind {
     ForLeader(VetoReason, Arc<Mutex<Option<Response<SharedBody>>>>),
 }
 
+/// Who may have a response.
+pub(super) enum Judgement {
+    ForAll,
+    ForSome(Arc<Varies>),
+    ForLeader(VetoReason),
+}
+
+impl Judgement {
+    /// By the head alone. `asked` is the head of the request, `vary` is what its partition has beyond the policy's.
+    pub(super) fn of(
+        policy: &HttpPolicy,
+        response: &Parts,
+        size: &SizeHint,
+        (method, asked): (&Method, HeaderMap),
+        vary: &[HeaderName],
+    ) -> Self {
+        if let Some(reason) = policy.veto(response, size, method) {
+            return Self::ForLeader(reason);
+        }
+        let mut names = policy.foreign_vary(response);
+        names.retain(|name| !vary.contains(name));
+        if names.is_empty() { Self::ForAll } else { Self::ForSome(Arc::new(Varies { names, asked })) }
+    }
+}
+
+impl Judgement {
+    pub(super) fn is_for_others(&self) -> bool {
+        !matches!(self, Self::ForLeader(_))
+    }
+
+    pub(super) fn varies(&self) -> Option<Arc<Varies>> {
+        match self {
+            Self::ForSome(varies) => Some(varies.clone()),
+            Self::ForAll | Self::ForLeader(_) => None,
+        }
+    }
+}
+
 /// What a response varies by, outside the partition.
-struct Varies {
+pub(super) struct Varies {
     names: Vec<HeaderName>,
     /// The headers of the leader's request.
     asked: HeaderMap,
 }
 
 impl Answer {
-    /// Judges by the head alone. `asked` are the headers of the request, `vary` is what its partition has beyond the
-    /// policy's.
     pub(super) fn new(
         policy: &Arc<HttpPolicy>,
-        method: &Method,
-        asked: HeaderMap,
-        vary: Vec<HeaderName>,
+        judgement: Judgement,
+        refetched: bool,
         response: Response<SharedBody>,
     ) -> Self {
-        let (head, body) = response.into_parts();
-        let veto = policy.veto(&head, &body.size_hint(), method);
-        let mut names = policy.foreign_vary(&head);
-        names.retain(|name| !vary.contains(name));
-        let response = Response::from_parts(head, body);
-        let kind = match veto {
-            Some(reason) => Kind::ForLeader(reason, Arc::new(Mutex::new(Some(response)))),
-            None if names.is_empty() => Kind::ForAll(response),
-            None => Kind::ForSome(Arc::new(Varies { names, asked }), response),
+        let kind = match judgement {
+            Judgement::ForAll => Kind::ForAll(response),
+            Judgement::ForSome(varies) => Kind::ForSome(varies, response),
+            Judgement::ForLeader(reason) => Kind::ForLeader(reason, Arc::new(Mutex::new(Some(response)))),
         };
-        Self { kind, policy: policy.clone(), refetched: !vary.is_empty() }
-    }
-
-    /// Whether others than the leader may have it.
-    pub(super) fn is_shareable(&self) -> bool {
-        !matches!(self.kind, Kind::ForLeader(..))
+        Self { kind, policy: policy.clone(), refetched }
     }
 
     /// Whether a follower with these headers may have it.
@@ -92,8 +117,7 @@ impl Answer {
     pub(super) fn give(self, role: Role) -> Response<SharedBody> {
         let (policy, how) = (self.policy.clone(), self.how(role));
         let mut response = self.into_response();
-        response.extensions_mut().insert(role);
-        say(&policy, how, &mut response);
+        give(&policy, role, how, &mut response);
         response
     }
 
@@ -106,14 +130,20 @@ impl Answer {
     }
 }
 
+/// Marks a response that a flight gave.
+pub(super) fn give(policy: &HttpPolicy, role: Role, how: Forwarded, response: &mut Response<SharedBody>) {
+    response.extensions_mut().insert(role);
+    say(policy, how, response);
+}
+
 impl Varies {
-    fn agree(&self, headers: &HeaderMap) -> bool {
+    pub(super) fn agree(&self, headers: &HeaderMap) -> bool {
         Partition::same_for(&self.names, &self.asked, headers)
     }
 }
 
 impl fmt::Debug for Answer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Answer").field("for_others", &self.is_shareable()).finish_non_exhaustive()
+        f.debug_struct("Answer").field("refetched", &self.refetched).finish_non_exhaustive()
     }
 }

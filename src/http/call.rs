@@ -1,25 +1,27 @@
 //! A call of an HTTP service, alone or for a flight.
 
 use super::{
-    answer::Answer,
+    answer::{Answer, Judgement},
     body::SharedBody,
     cache_status::{Forwarded, say},
-    layer::{Http, Partitioned},
+    flights::{FlightKey, Flights},
+    late::Stream,
+    layer::Http,
     policy::HttpPolicy,
 };
 use crate::{
     error::BoxError,
-    flight::{Place, Work},
+    flight::{Place, Start, Work},
     future::{Job, ResponseFuture, Verdict},
     group::Role,
     mode::ErrorMode,
     site::Site,
-    table::Table,
     trace::in_current_span,
 };
 use http::{HeaderMap, HeaderName, Request, Response};
 use http_body::Body;
 use std::{fmt, hash::Hash, marker::PhantomData, pin::Pin, sync::Arc};
+use tokio::time::Instant;
 use tower::ServiceExt;
 use tower_service::Service;
 
@@ -31,9 +33,11 @@ pub struct HttpCall<S, B, K: Hash + Eq + Send + Sync + 'static, E, X> {
     service: S,
     request: Request<B>,
     site: Arc<Site<Http<K>>>,
-    table: Arc<Table<Partitioned<K>, Result<Answer, X>>>,
+    flights: Arc<Flights<K, X>>,
     /// The hash of its flight, if it has one: what `Memory` knows it by.
     hash: Option<u64>,
+    /// The flight that it leads, if newcomers may join that after its head.
+    listed: Option<(Place, FlightKey<K>)>,
     /// What its partition has beyond the policy's, because of a `Vary` that it met.
     vary: Vec<HeaderName>,
     /// How often `Vary` sent it on.
@@ -47,22 +51,19 @@ impl<S, B, K, E, X> HttpCall<S, B, K, E, X>
 where
     K: Hash + Eq + Send + Sync + 'static,
 {
-    pub(super) fn new(
-        service: S,
-        request: Request<B>,
-        site: Arc<Site<Http<K>>>,
-        table: Arc<Table<Partitioned<K>, Result<Answer, X>>>,
-    ) -> Self {
+    pub(super) fn new(service: S, request: Request<B>, site: Arc<Site<Http<K>>>, flights: Arc<Flights<K, X>>) -> Self {
+        let errors = PhantomData;
         Self {
             service,
             request,
             site,
-            table,
+            flights,
             hash: None,
+            listed: None,
             vary: Vec::new(),
             detours: 0,
             seal: None,
-            errors: PhantomData,
+            errors,
         }
     }
 
@@ -74,8 +75,9 @@ where
         Self { hash, ..self }
     }
 
-    fn policy(&self) -> &Arc<HttpPolicy> {
-        &self.site.settings.mode.policy
+    fn headers_to_compare(&self) -> HeaderMap {
+        let heeds_vary = self.site.settings.mode.policy.heeds_vary();
+        if heeds_vary { self.request.headers().clone() } else { HeaderMap::new() }
     }
 }
 
@@ -90,11 +92,15 @@ where
     E: ErrorMode<S::Error>,
 {
     /// Joins or leads the flight at `place`.
-    pub(super) fn enter(self, place: Place, key: Partitioned<K>) -> ResponseFuture<Self> {
-        let (site, table) = (self.site.clone(), self.table.clone());
-        site.enter(&table, place, key, self.with_hash(Some(place.hash)))
+    pub(super) fn enter(self, place: Place, key: FlightKey<K>) -> ResponseFuture<Self> {
+        let (site, flights) = (self.site.clone(), self.flights.clone());
+        // A partition that `Vary` made is not the one that newcomers come with.
+        let listed = (site.takes_late() && self.vary.is_empty()).then(|| (place, key.clone()));
+        let call = Self { hash: Some(place.hash), listed, ..self };
+        site.enter(&flights.table, place, key, call)
     }
 
+    /// Sends the request for this caller alone.
     async fn send(self) -> Result<Response<SharedBody>, E::Error> {
         let bodies = self.site.settings.mode.bodies.clone();
         let response = self.service.oneshot(self.request).await;
@@ -103,19 +109,26 @@ where
     }
 
     /// Sends the request, and judges who may have the answer.
-    async fn ask(self) -> Result<Answer, E::Error> {
-        let (site, vary, hash) = (self.site.clone(), self.vary.clone(), self.hash);
-        let (method, asked) = (self.request.method().clone(), self.headers_to_compare());
-        let response = self.send().await?;
-        let answer = Answer::new(&site.settings.mode.policy, &method, asked, vary, response);
-        if let Some(hash) = hash {
-            site.settings.mode.memory.note(hash, answer.is_shareable());
-        }
-        Ok(answer)
-    }
+    async fn ask(self, opened: Option<Instant>) -> Result<Answer, E::Error> {
+        let Http { policy, bodies, memory, .. } = &self.site.settings.mode;
+        let (method, headers) = (self.request.method().clone(), self.headers_to_compare());
+        let response = self.service.oneshot(self.request).await.map_err(E::convert)?;
 
-    fn headers_to_compare(&self) -> HeaderMap {
-        if self.policy().heeds_vary() { self.request.headers().clone() } else { HeaderMap::new() }
+        let (head, body) = response.into_parts();
+        let judgement = Judgement::of(policy, &head, &body.size_hint(), (&method, headers), &self.vary);
+        if let Some(hash) = self.hash {
+            memory.note(hash, judgement.is_for_others());
+        }
+        let until = policy.late_join_until(&head).filter(|_| judgement.is_for_others() && !body.is_end_stream());
+        let body = match self.listed.zip(opened).zip(until) {
+            Some((((place, key), opened), until)) => {
+                let stream = |body| Stream::new(head.clone(), body, judgement.varies(), opened, until);
+                self.flights.late.share(place, &key, body, bodies.clone(), until, stream)
+            }
+            _ => SharedBody::new(body, bodies.clone()),
+        };
+        let response = Response::from_parts(head, body);
+        Ok(Answer::new(policy, judgement, !self.vary.is_empty(), response))
     }
 }
 
@@ -132,16 +145,18 @@ where
     type Landing = Result<Answer, E::Error>;
     type Output = Result<Response<SharedBody>, E::Error>;
 
-    fn fly(self) -> Work<Self::Landing> {
-        Box::pin(in_current_span(self.ask()))
+    fn fly(self, start: Start) -> Work<Self::Landing> {
+        // A flight that was lost is listed by the key of its first leader, which this call does not have.
+        let opened = (start == Start::First && self.listed.is_some()).then(Instant::now);
+        Box::pin(in_current_span(self.ask(opened)))
     }
 
     fn pass(self, waited: bool) -> Pin<Box<dyn Future<Output = Self::Output> + Send>> {
         let how = if waited { Forwarded::Refetched } else { Forwarded::Bypassed };
         Box::pin(async move {
-            let policy = self.policy().clone();
-            let answer = if self.hash.is_some() { self.ask().await?.into_response() } else { self.send().await? };
-            Ok(passed(answer, &policy, how))
+            let site = self.site.clone();
+            let answer = if self.hash.is_some() { self.ask(None).await?.into_response() } else { self.send().await? };
+            Ok(passed(answer, &site.settings.mode.policy, how))
         })
     }
 

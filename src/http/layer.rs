@@ -3,15 +3,12 @@
 use super::{
     body::{BodyConfig, Budget},
     memory::Memory,
-    partition::Partition,
     policy::HttpPolicy,
 };
 use crate::{
     flight::Rules,
     layer::SingleflightLayer,
     mode::{Mode, sealed::Sealed},
-    scope::Forgets,
-    table::Table,
 };
 use http::Request;
 use std::{fmt, hash::Hash, marker::PhantomData, sync::Arc, time::Duration};
@@ -97,22 +94,5 @@ impl<K: Hash + Eq + Send + Sync + 'static, E> SingleflightLayer<Http<K>, E> {
     /// Sets what may be shared over HTTP, and how.
     pub fn policy(self, policy: HttpPolicy) -> Self {
         self.set(|settings| settings.mode = Http::new(policy))
-    }
-}
-
-/// The key of an HTTP flight: what the user's closure returned, and what the policy compares besides.
-#[derive(PartialEq, Eq)]
-pub(super) struct Partitioned<K> {
-    pub(super) key: K,
-    pub(super) partition: Partition,
-}
-
-impl<K, T> Forgets<K> for Table<Partitioned<K>, T>
-where
-    K: Eq + Send + Sync + 'static,
-    T: Send + Sync + 'static,
-{
-    fn forget_key(&self, hash: u64, is_key: &dyn Fn(&K) -> bool) {
-        self.forget_all(hash, |known| is_key(&known.key));
     }
 }

@@ -7,6 +7,8 @@ mod cache_control;
 mod cache_status;
 mod call;
 mod field;
+mod flights;
+mod late;
 mod layer;
 mod memory;
 mod partition;

@@ -1,15 +1,19 @@
 //! How the service takes an HTTP request.
 
 use super::{
+    answer::give,
     body::SharedBody,
+    cache_status::Forwarded,
     call::{HttpCall, join, split},
-    layer::{Http, Partitioned},
+    flights::{FlightKey, Flights},
+    late::Late,
+    layer::Http,
     partition::Partition,
     seal::Seal,
 };
 use crate::{
-    error::BoxError, flight::Place, future::ResponseFuture, mode::ErrorMode, service::Singleflight, site::Site,
-    stats::PassReason,
+    error::BoxError, flight::Place, future::ResponseFuture, group::Role, mode::ErrorMode, service::Singleflight,
+    site::Site, stats::PassReason,
 };
 use http::{Request, Response};
 use http_body::Body;
@@ -42,7 +46,11 @@ where
         let site = self.site().clone();
         let way = site.choose(&head, !body.is_end_stream());
         let seal = site.seal(&head);
-        let call = HttpCall::new(self.get_ref().clone(), join(head, body), site.clone(), self.table());
+        let flights = self.flights(Flights::new);
+        if let Some(response) = site.join_late(&flights.late, &way, &head) {
+            return ResponseFuture::ready(Ok(response), site.counters());
+        }
+        let call = HttpCall::new(self.get_ref().clone(), join(head, body), site.clone(), flights);
         match way {
             Way::Fly(place, key) => call.enter(place, key),
             Way::Pass(reason, hash) => {
@@ -54,7 +62,7 @@ where
 
 /// Where a request goes.
 enum Way<K> {
-    Fly(Place, Partitioned<K>),
+    Fly(Place, FlightKey<K>),
     /// With the hash of its flight, if its response tells whether later ones may fly.
     Pass(PassReason, Option<u64>),
 }
@@ -80,12 +88,29 @@ impl<K: Hash + Eq + Send + Sync + 'static> Site<Http<K>> {
     }
 
     /// All flights of one key are in one shard, so that they can be forgotten together.
-    pub(super) fn address(&self, head: &Request<()>, partition: Partition) -> (Place, Partitioned<K>) {
+    pub(super) fn address(&self, head: &Request<()>, partition: Partition) -> (Place, FlightKey<K>) {
         let key = (self.settings.extract)(head);
         let mut hasher = self.registry.hasher().build_hasher();
         (&key, &partition).hash(&mut hasher);
         let place = Place { shard: self.registry.place(&key).shard, hash: hasher.finish() };
-        (place, Partitioned { key, partition })
+        (place, FlightKey::new(key, partition))
+    }
+
+    /// Whether flights may be joined after their head. Waiters are not counted from then on.
+    pub(super) fn takes_late(&self) -> bool {
+        self.settings.mode.policy.takes_late() && self.settings.rules.max_waiters == usize::MAX
+    }
+
+    /// The response of a flight whose body still streams, if this request may have it.
+    fn join_late(&self, late: &Late<K>, way: &Way<K>, head: &Request<()>) -> Option<Response<SharedBody>> {
+        let Way::Fly(place, key) = way else { return None };
+        let policy = &self.settings.mode.policy;
+        if !self.takes_late() || policy.wants_fresh(head) {
+            return None;
+        }
+        let mut response = late.join(*place, key, head.headers(), self.settings.rules.join_within)?;
+        give(policy, Role::Follower, Forwarded::Collapsed, &mut response);
+        Some(response)
     }
 
     /// A write seals the flights of its key, now and when what is returned is dropped.
