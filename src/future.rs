@@ -133,11 +133,9 @@ impl<J: Job> ResponseFuture<J> {
 
     /// A follower's patience counts from its call on, through all its flights.
     fn with_patience_of(mut self, earlier: &mut Self) -> Self {
-        match (&mut self.state, &mut earlier.state) {
-            (State::Waiting { patience, spare: Some(_), .. }, State::Waiting { patience: rest, .. }) => {
-                mem::swap(patience, rest);
-            }
-            _ => {}
+        let states = (&mut self.state, &mut earlier.state);
+        if let (State::Waiting { patience, spare: Some(_), .. }, State::Waiting { patience: rest, .. }) = states {
+            mem::swap(patience, rest);
         }
         self
     }

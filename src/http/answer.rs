@@ -21,18 +21,18 @@ pub struct Answer {
 
 #[derive(Clone)]
 enum Kind {
-    ForAll(Response<SharedBody>),
+    All(Response<SharedBody>),
     /// For those whose request agrees in what the response varies by.
-    ForSome(Arc<Varies>, Response<SharedBody>),
+    Agreeing(Arc<Varies>, Response<SharedBody>),
     /// Taken by the leader. No clone of its body is kept for followers, who must not have it.
-    ForLeader(VetoReason, Arc<Mutex<Option<Response<SharedBody>>>>),
+    Leader(VetoReason, Arc<Mutex<Option<Response<SharedBody>>>>),
 }
 
 /// Who may have a response.
 pub(super) enum Judgement {
-    ForAll,
-    ForSome(Arc<Varies>),
-    ForLeader(VetoReason),
+    All,
+    Agreeing(Arc<Varies>),
+    Leader(VetoReason),
 }
 
 impl Judgement {
@@ -45,23 +45,23 @@ impl Judgement {
         vary: &[HeaderName],
     ) -> Self {
         if let Some(reason) = policy.veto(response, size, method) {
-            return Self::ForLeader(reason);
+            return Self::Leader(reason);
         }
         let mut names = policy.foreign_vary(response);
         names.retain(|name| !vary.contains(name));
-        if names.is_empty() { Self::ForAll } else { Self::ForSome(Arc::new(Varies { names, asked })) }
+        if names.is_empty() { Self::All } else { Self::Agreeing(Arc::new(Varies { names, asked })) }
     }
 }
 
 impl Judgement {
     pub(super) fn is_for_others(&self) -> bool {
-        !matches!(self, Self::ForLeader(_))
+        !matches!(self, Self::Leader(_))
     }
 
     pub(super) fn varies(&self) -> Option<Arc<Varies>> {
         match self {
-            Self::ForSome(varies) => Some(varies.clone()),
-            Self::ForAll | Self::ForLeader(_) => None,
+            Self::Agreeing(varies) => Some(varies.clone()),
+            Self::All | Self::Leader(_) => None,
         }
     }
 }
@@ -81,9 +81,9 @@ impl Answer {
         response: Response<SharedBody>,
     ) -> Self {
         let kind = match judgement {
-            Judgement::ForAll => Kind::ForAll(response),
-            Judgement::ForSome(varies) => Kind::ForSome(varies, response),
-            Judgement::ForLeader(reason) => Kind::ForLeader(reason, Arc::new(Mutex::new(Some(response)))),
+            Judgement::All => Kind::All(response),
+            Judgement::Agreeing(varies) => Kind::Agreeing(varies, response),
+            Judgement::Leader(reason) => Kind::Leader(reason, Arc::new(Mutex::new(Some(response)))),
         };
         Self { kind, policy: policy.clone(), refetched }
     }
@@ -91,25 +91,25 @@ impl Answer {
     /// Whether a follower with these headers may have it.
     pub(super) fn judge(&self, headers: Option<&HeaderMap>) -> Verdict {
         match &self.kind {
-            Kind::ForAll(_) => Verdict::Take,
-            Kind::ForSome(varies, _) if headers.is_some_and(|headers| varies.agree(headers)) => Verdict::Take,
-            Kind::ForSome(..) => Verdict::Again(VetoReason::Vary),
-            Kind::ForLeader(reason, _) => Verdict::Pass(*reason),
+            Kind::All(_) => Verdict::Take,
+            Kind::Agreeing(varies, _) if headers.is_some_and(|headers| varies.agree(headers)) => Verdict::Take,
+            Kind::Agreeing(..) => Verdict::Again(VetoReason::Vary),
+            Kind::Leader(reason, _) => Verdict::Pass(*reason),
         }
     }
 
     /// What it varies by, outside the partition.
     pub(super) fn varies_by(&self) -> &[HeaderName] {
         match &self.kind {
-            Kind::ForSome(varies, _) => &varies.names,
-            Kind::ForAll(_) | Kind::ForLeader(..) => &[],
+            Kind::Agreeing(varies, _) => &varies.names,
+            Kind::All(_) | Kind::Leader(..) => &[],
         }
     }
 
     pub(super) fn into_response(self) -> Response<SharedBody> {
         match self.kind {
-            Kind::ForAll(response) | Kind::ForSome(_, response) => response,
-            Kind::ForLeader(_, response) => response.lock().take().expect("only the leader takes it, once"),
+            Kind::All(response) | Kind::Agreeing(_, response) => response,
+            Kind::Leader(_, response) => response.lock().take().expect("only the leader takes it, once"),
         }
     }
 

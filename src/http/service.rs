@@ -18,7 +18,7 @@ use crate::{
 use http::{Request, Response};
 use http_body::Body;
 use std::{
-    hash::{BuildHasher, Hash, Hasher},
+    hash::{BuildHasher, Hash},
     task::{Context, Poll},
 };
 use tower_service::Service;
@@ -90,9 +90,8 @@ impl<K: Hash + Eq + Send + Sync + 'static> Site<Http<K>> {
     /// All flights of one key are in one shard, so that they can be forgotten together.
     pub(super) fn address(&self, head: &Request<()>, partition: Partition) -> (Place, FlightKey<K>) {
         let key = (self.settings.extract)(head);
-        let mut hasher = self.registry.hasher().build_hasher();
-        (&key, &partition).hash(&mut hasher);
-        let place = Place { shard: self.registry.place(&key).shard, hash: hasher.finish() };
+        let hash = self.registry.hasher().hash_one((&key, &partition));
+        let place = Place { shard: self.registry.place(&key).shard, hash };
         (place, FlightKey::new(key, partition))
     }
 
