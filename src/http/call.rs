@@ -119,10 +119,11 @@ where
         if let Some(hash) = self.hash {
             memory.note(hash, judgement.is_for_others());
         }
-        let until = policy.late_join_until(&head).filter(|_| judgement.is_for_others() && !body.is_end_stream());
-        let body = match self.listed.zip(opened).zip(until) {
-            Some((((place, key), opened), until)) => {
-                let stream = |body| Stream::new(head.clone(), body, judgement.varies(), opened, until);
+        let is_joinable = judgement.is_for_others() && !body.is_end_stream();
+        let until = opened.filter(|_| is_joinable).and_then(|opened| self.site.late_until(&head, opened));
+        let body = match self.listed.zip(until) {
+            Some(((place, key), until)) => {
+                let stream = |body| Stream::new(head.clone(), body, judgement.varies(), until);
                 self.flights.late.share(place, &key, body, bodies.clone(), until, stream)
             }
             _ => SharedBody::new(body, bodies.clone()),

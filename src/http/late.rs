@@ -23,7 +23,6 @@ use std::{
         atomic::{AtomicUsize, Ordering},
     },
     task::{Context, Poll},
-    time::Duration,
 };
 use tokio::time::Instant;
 
@@ -45,10 +44,8 @@ pub(super) struct Stream {
     head: Response<()>,
     body: Newcomers,
     varies: Option<Arc<Varies>>,
-    /// When its flight was opened.
-    opened: Instant,
-    /// When it is no longer fresh, if that matters.
-    fresh_until: Option<Instant>,
+    /// When it is no longer fresh enough, or its flight too old.
+    until: Option<Instant>,
     lineage: Lineage,
 }
 
@@ -82,15 +79,9 @@ impl<K: Eq + Send + Sync + 'static> Late<K> {
     }
 
     /// The response for a newcomer, if it may have it.
-    pub(super) fn join(
-        &self,
-        place: Place,
-        key: &FlightKey<K>,
-        headers: &HeaderMap,
-        join_within: Option<Duration>,
-    ) -> Option<Response<SharedBody>> {
+    pub(super) fn join(&self, place: Place, key: &FlightKey<K>, headers: &HeaderMap) -> Option<Response<SharedBody>> {
         let stream = self.find(place.hash, key)?;
-        stream.takes(headers, join_within).then(|| stream.join())?
+        stream.takes(headers).then(|| stream.join())?
     }
 
     fn find(&self, hash: u64, key: &FlightKey<K>) -> Option<Arc<Stream>> {
@@ -165,20 +156,13 @@ impl HttpPolicy {
 }
 
 impl Stream {
-    pub(super) fn new(
-        head: Parts,
-        body: Newcomers,
-        varies: Option<Arc<Varies>>,
-        opened: Instant,
-        until: Option<Instant>,
-    ) -> Self {
+    pub(super) fn new(head: Parts, body: Newcomers, varies: Option<Arc<Varies>>, until: Option<Instant>) -> Self {
         let head = Response::from_parts(head, ());
-        Self { head, body, varies, opened, fresh_until: until, lineage: Lineage::here() }
+        Self { head, body, varies, until, lineage: Lineage::here() }
     }
 
-    fn takes(self: &Arc<Self>, headers: &HeaderMap, join_within: Option<Duration>) -> bool {
-        join_within.is_none_or(|limit| self.opened.elapsed() < limit)
-            && self.fresh_until.is_none_or(|end| Instant::now() < end)
+    fn takes(self: &Arc<Self>, headers: &HeaderMap) -> bool {
+        self.until.is_none_or(|end| Instant::now() < end)
             && self.varies.as_ref().is_none_or(|varies| varies.agree(headers))
             && !Lineage::here().contains(self)
     }

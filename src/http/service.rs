@@ -15,12 +15,13 @@ use crate::{
     error::BoxError, flight::Place, future::ResponseFuture, group::Role, mode::ErrorMode, service::Singleflight,
     site::Site, stats::PassReason,
 };
-use http::{Request, Response};
+use http::{Request, Response, response::Parts};
 use http_body::Body;
 use std::{
     hash::{BuildHasher, Hash},
     task::{Context, Poll},
 };
+use tokio::time::Instant;
 use tower_service::Service;
 
 impl<S, B, RB, K, E> Service<Request<B>> for Singleflight<S, Http<K>, E>
@@ -100,6 +101,14 @@ impl<K: Hash + Eq + Send + Sync + 'static> Site<Http<K>> {
         self.settings.mode.policy.takes_late() && self.settings.rules.max_waiters == usize::MAX
     }
 
+    /// Until when newcomers may join a flight after this head, if they may; `Some(None)` is for as long as its body
+    /// streams.
+    pub(super) fn late_until(&self, head: &Parts, opened: Instant) -> Option<Option<Instant>> {
+        let fresh = self.settings.mode.policy.late_join_until(head)?;
+        let young = self.settings.rules.join_within.and_then(|age| opened.checked_add(age));
+        Some(fresh.into_iter().chain(young).min())
+    }
+
     /// The response of a flight whose body still streams, if this request may have it.
     fn join_late(&self, late: &Late<K>, way: &Way<K>, head: &Request<()>) -> Option<Response<SharedBody>> {
         let Way::Fly(place, key) = way else { return None };
@@ -107,7 +116,7 @@ impl<K: Hash + Eq + Send + Sync + 'static> Site<Http<K>> {
         if !self.takes_late() || policy.wants_fresh(head) {
             return None;
         }
-        let mut response = late.join(*place, key, head.headers(), self.settings.rules.join_within)?;
+        let mut response = late.join(*place, key, head.headers())?;
         give(policy, Role::Follower, Forwarded::Collapsed, &mut response);
         Some(response)
     }

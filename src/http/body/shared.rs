@@ -18,7 +18,7 @@ use super::{
     log::{Log, Next},
     upstream::{BoxUpstream, Item, longer},
 };
-use crate::{error::SharedError, sync::Mutex};
+use crate::{error::SharedError, seats::wake_all, sync::Mutex};
 
 /// What the readers of one body share, and the waker that upstream is polled with.
 ///
@@ -79,7 +79,7 @@ struct Later {
 
 impl Drop for Later {
     fn drop(&mut self) {
-        self.wake.drain(..).for_each(Waker::wake);
+        wake_all(self.wake.drain(..));
     }
 }
 

@@ -3,6 +3,7 @@
 mod evict;
 mod fail;
 mod model;
+mod newcomers;
 mod reentry;
 mod stream;
 mod stress;
@@ -24,6 +25,8 @@ use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use tokio_test::{assert_pending, assert_ready, task};
 
+use tokio::time::Instant;
+
 use super::{BodyConfig, Budget, SharedBody, SlowReader};
 use crate::{error::SharedError, sync::Mutex};
 
@@ -40,7 +43,7 @@ enum Event {
     Panic,
     /// Wakes its own waker, and is pending.
     Yield,
-    /// Runs in the middle of `poll_frame`, which is then pending.
+    /// Runs in the middle of `poll_frame`, which then goes on with the next event.
     Run(Box<dyn FnOnce() + Send>),
 }
 
@@ -123,9 +126,8 @@ impl Body for FedBody {
                 Poll::Pending
             }
             Some(Event::Run(run)) => {
-                self.0.0.lock().waker = Some(cx.waker().clone());
                 run();
-                Poll::Pending
+                self.poll_frame(cx)
             }
         }
     }

@@ -275,21 +275,64 @@ fn upstream_that_wakes_itself_while_it_is_polled_is_polled_again() {
     assert_eq!(next(&mut b), "one");
 }
 
+/// Has one reader park while another polls upstream, and then upstream go on with `event`.
+fn parks_while_upstream_is_out(event: Event) -> (Feed, Reader, Reader) {
+    let (feed, [mut poller, reader]) = shared();
+    let parked = Arc::new(Mutex::new(Some(reader)));
+    let park = parked.clone();
+    feed.push(Event::Run(Box::new(move || {
+        pending(park.lock().as_mut().unwrap());
+    })));
+    feed.push(event);
+    let _ = poll(&mut poller);
+    let parked = parked.lock().take().unwrap();
+    (feed, poller, parked)
+}
+
 #[test]
 fn a_reader_that_parks_while_another_polls_upstream_is_woken_by_its_frame() {
+    let (feed, poller, mut parked) = parks_while_upstream_is_out(Event::Data("one".into()));
+    assert!(parked.is_woken() && !poller.is_woken());
+    assert_eq!(next(&mut parked), "one");
+    assert_eq!(feed.polls(), 2);
+}
+
+#[test]
+fn a_reader_that_parks_while_another_polls_upstream_is_woken_by_its_end() {
+    let (_feed, _poller, mut parked) = parks_while_upstream_is_out(Event::End);
+    assert!(parked.is_woken());
+    end(&mut parked);
+}
+
+#[test]
+fn a_reader_that_parks_while_another_polls_upstream_is_woken_by_its_error() {
+    let (_feed, _poller, mut parked) = parks_while_upstream_is_out(Event::Fail);
+    assert!(parked.is_woken());
+    error(&mut parked);
+}
+
+#[test]
+fn a_reader_that_parks_while_another_polls_upstream_is_woken_by_its_wake_up() {
+    let (feed, poller, mut parked) = parks_while_upstream_is_out(Event::Yield);
+    assert!(parked.is_woken() && poller.is_woken());
+    feed.data("one");
+    assert_eq!(next(&mut parked), "one");
+}
+
+#[test]
+fn a_wake_up_while_upstream_is_out_wakes_nobody_before_it_is_back() {
     let (feed, [mut a, b]) = shared();
-    let b = Arc::new(Mutex::new(b));
-    let (poller, ringer) = (b.clone(), feed.clone());
+    pending(&mut a);
+    let waker = feed.0.lock().waker.clone().unwrap();
+    let parked = Arc::new(Mutex::new(b));
+    let park = parked.clone();
     feed.push(Event::Run(Box::new(move || {
-        pending(&mut poller.lock());
-        ringer.data("one");
-        assert!(!poller.lock().is_woken(), "it would find upstream out");
-        pending(&mut poller.lock());
+        pending(&mut park.lock());
+        waker.wake_by_ref();
+        assert!(!park.lock().is_woken(), "it would find upstream out");
     })));
     pending(&mut a);
-    assert!(a.is_woken() && b.lock().is_woken());
-    assert_eq!(next(&mut b.lock()), "one");
-    assert_eq!(next(&mut a), "one");
+    assert!(a.is_woken() && parked.lock().is_woken());
 }
 
 #[test]
