@@ -14,7 +14,7 @@
 //!
 //! | You have | Use |
 //! |---|---|
-//! | an HTTP server, gateway or client | `SingleflightLayer::new`, safe by default: see `HttpPolicy` |
+//! | an HTTP server, gateway or client | `SingleflightLayer::new`, safe by default: see the module `http` |
 //! | any other [`Service`](tower_service::Service) whose response is `Clone` | [`SingleflightLayer::by_key`] |
 //! | an `async fn` | [`Group`]: Go's `Do` is [`run`](Group::run), `DoChan` is [`spawn`](Group::spawn) |
 //!
@@ -57,7 +57,7 @@ mod future;
 mod group;
 mod handle;
 #[cfg(feature = "http")]
-mod http;
+pub mod http;
 mod layer;
 mod mode;
 mod panics;
