@@ -24,6 +24,15 @@ use tokio::time::Instant;
 /// The inner work of a flight.
 pub(crate) type Work<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
+/// Whose work a flight does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// That of the caller who opened it.
+    First,
+    /// That of a follower: the flight was lost before.
+    Anew,
+}
+
 /// Which newcomers a flight takes, and whether it goes on when all have left.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rules {

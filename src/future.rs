@@ -1,13 +1,13 @@
 //! The future of a call.
 
 use crate::{
-    flight::{Landed, Work},
+    flight::{Landed, Start, Work},
     group::Role,
     stats::{Counters, PassReason, VetoReason},
     waiter::Waiter,
 };
 use std::{
-    fmt,
+    fmt, mem,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -23,15 +23,33 @@ pub trait Job: Send + 'static {
     type Output;
 
     /// Calls the inner service on behalf of a flight.
-    fn fly(self) -> Work<Self::Landing>;
-    /// Calls it for this caller alone.
-    fn pass(self) -> Pin<Box<dyn Future<Output = Self::Output> + Send>>;
-    /// Why a follower must not get this.
-    fn veto(_: &Self::Landing) -> Option<VetoReason> {
-        None
+    fn fly(self, start: Start) -> Work<Self::Landing>;
+    /// Calls it for this caller alone, who may have `waited` in a flight before.
+    fn pass(self, waited: bool) -> Pin<Box<dyn Future<Output = Self::Output> + Send>>;
+    /// Whether a follower gets this. `request` is its own, if it has one left.
+    fn judge(_landing: &Self::Landing, _request: Option<&Self>) -> Verdict {
+        Verdict::Take
+    }
+    /// Joins or leads another flight: see [`Verdict::Again`].
+    fn again(self, _landing: &Self::Landing) -> ResponseFuture<Self>
+    where
+        Self: Sized,
+    {
+        unreachable!("only asked for by `Verdict::Again`")
     }
     /// What a waiter gets.
     fn unpack(landing: Self::Landing, role: Role) -> Self::Output;
+}
+
+/// What a follower makes of a landing.
+#[derive(Clone, Copy, Debug)]
+pub enum Verdict {
+    /// It is an answer to its request too.
+    Take,
+    /// It is not, and the follower sends its own request.
+    Pass(VetoReason),
+    /// It is not, but others may want what this follower wants.
+    Again(VetoReason),
 }
 
 /// The response future of [`Singleflight`](crate::Singleflight).
@@ -60,6 +78,8 @@ enum State<J: Job> {
         patience: Patience,
     },
     Passing(Pin<Box<dyn Future<Output = J::Output> + Send>>),
+    #[cfg(feature = "http")]
+    Ready(Option<J::Output>),
 }
 
 /// How long a follower waits. The timer is made only when it is needed.
@@ -72,7 +92,13 @@ pub(crate) enum Patience {
 impl<J: Job> ResponseFuture<J> {
     pub(crate) fn pass(job: J, reason: PassReason, counters: &Arc<Counters>) -> Self {
         counters.pass(reason);
-        Self { state: State::Passing(job.pass()), counters: counters.clone() }
+        Self { state: State::Passing(job.pass(false)), counters: counters.clone() }
+    }
+
+    #[cfg(feature = "http")]
+    pub(crate) fn ready(output: J::Output, counters: &Arc<Counters>) -> Self {
+        counters.joined.add(1);
+        Self { state: State::Ready(Some(output)), counters: counters.clone() }
     }
 
     /// `spare` is the request of a follower.
@@ -87,18 +113,33 @@ impl<J: Job> ResponseFuture<J> {
         Self { state, counters: counters.clone() }
     }
 
-    /// `Err`: the follower is to send its own request.
-    fn receive(&self, landed: Landed<J::Landing>) -> Result<J::Output, ()> {
+    /// `Err`: what is to be polled in the place of this future.
+    fn receive(&mut self, landed: Landed<J::Landing>, request: Option<J>) -> Result<J::Output, Self> {
         if landed.leads {
             return Ok(J::unpack(landed.take(), Role::Leader));
         }
-        match J::veto(landed.get_ref()) {
-            Some(reason) => {
+        match J::judge(landed.get_ref(), request.as_ref()) {
+            Verdict::Take => Ok(J::unpack(landed.take(), Role::Follower)),
+            Verdict::Pass(reason) => {
                 self.counters.veto(reason);
-                Err(())
+                let state = State::Passing(request.expect(NOT_FOR_US).pass(true));
+                Err(Self { state, counters: self.counters.clone() })
             }
-            None => Ok(J::unpack(landed.take(), Role::Follower)),
+            Verdict::Again(reason) => {
+                self.counters.veto(reason);
+                let next = request.expect(NOT_FOR_US).again(landed.get_ref());
+                Err(next.with_patience_of(self))
+            }
         }
+    }
+
+    /// A follower's patience counts from its call on, through all its flights.
+    fn with_patience_of(mut self, earlier: &mut Self) -> Self {
+        let states = (&mut self.state, &mut earlier.state);
+        if let (State::Waiting { patience, spare: Some(_), .. }, State::Waiting { patience: rest, .. }) = states {
+            mem::swap(patience, rest);
+        }
+        self
     }
 }
 
@@ -109,14 +150,16 @@ impl<J: Job> Future for ResponseFuture<J> {
         loop {
             let (waiter, spare, patience) = match &mut self.state {
                 State::Passing(call) => return call.as_mut().poll(cx),
+                #[cfg(feature = "http")]
+                State::Ready(output) => return Poll::Ready(output.take().expect("polled after it was ready")),
                 State::Waiting { spare, waiter, patience } => (waiter, spare, patience),
             };
-            match waiter.poll(cx, || spare.take().expect("a follower has its request").fly()) {
+            match waiter.poll(cx, || spare.take().expect("a follower has its request").fly(Start::Anew)) {
                 Poll::Ready(landed) => {
-                    let job = spare.take();
-                    match self.receive(landed) {
+                    let request = spare.take();
+                    match self.receive(landed, request) {
                         Ok(output) => return Poll::Ready(output),
-                        Err(()) => self.state = State::Passing(job.expect(NOT_FOR_US).pass()),
+                        Err(next) => *self = next,
                     }
                 }
                 Poll::Pending if spare.is_none() => return Poll::Pending,
@@ -124,7 +167,7 @@ impl<J: Job> Future for ResponseFuture<J> {
                     ready!(patience.poll(cx));
                     let job = spare.take().expect("a follower has its request");
                     self.counters.pass(PassReason::Patience);
-                    self.state = State::Passing(job.pass());
+                    self.state = State::Passing(job.pass(true));
                 }
             }
         }
@@ -167,6 +210,8 @@ impl<J: Job> fmt::Debug for ResponseFuture<J> {
         let state = match &self.state {
             State::Waiting { .. } => "waiting",
             State::Passing(_) => "passing",
+            #[cfg(feature = "http")]
+            State::Ready(_) => "ready",
         };
         f.debug_struct("ResponseFuture").field("state", &state).finish()
     }

@@ -146,7 +146,7 @@ where
         let hash = self.hasher.hash_one(&key);
         let place = Place { shard: hash, hash };
         let mut spare = Some(work);
-        let entered = self.table.enter(place, key, rules, || spare.take().expect("the work is asked for once"));
+        let entered = self.table.enter(place, key, rules, |_| spare.take().expect("the work is asked for once"));
         match (entered, spare) {
             (Entered::Inside, Some(work)) => inside(place, work),
             (Entered::Led(waiter) | Entered::LedAnew(waiter) | Entered::Joined(waiter), spare) => {

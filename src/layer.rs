@@ -6,6 +6,7 @@ use crate::{
     mode::{ByKey, Mode, OwnErrors, SharedErrors},
     scope::Registry,
     service::Singleflight,
+    site::Site,
 };
 use std::{fmt, hash::Hash, marker::PhantomData, sync::Arc, time::Duration};
 use tower_layer::Layer;
@@ -176,7 +177,8 @@ impl<S, M: Mode, E> Layer<S> for SingleflightLayer<M, E> {
 
     fn layer(&self, inner: S) -> Self::Service {
         let scope = if self.settings.one_group { self.registry.common() } else { self.registry.separate() };
-        Singleflight::new(inner, self.settings.clone(), self.registry.clone(), scope)
+        let (settings, registry) = (self.settings.clone(), self.registry.clone());
+        Singleflight::new(inner, Site { settings, registry, scope })
     }
 }
 

@@ -1,4 +1,52 @@
-//! Coalesces identical concurrent requests onto one inner call.
+//! Tower middleware that coalesces identical concurrent requests onto one inner call, whose response fans out to every
+//! waiter.
+//!
+//! ```
+//! # #[cfg(feature = "http")] {
+//! use axum::{Router, routing::get};
+//! use tower_singleflight::SingleflightLayer;
+//!
+//! let app: Router = Router::new()
+//!     .route("/report", get(|| async { "expensive" }))
+//!     .layer(SingleflightLayer::new(|req| req.uri().to_string()));
+//! # }
+//! ```
+//!
+//! | You have | Use |
+//! |---|---|
+//! | an HTTP server, gateway or client | `SingleflightLayer::new`, safe by default: see the module `http` |
+//! | any other [`Service`](tower_service::Service) whose response is `Clone` | [`SingleflightLayer::by_key`] |
+//! | an `async fn` | [`Group`]: Go's `Do` is [`run`](Group::run), `DoChan` is [`spawn`](Group::spawn) |
+//!
+//! # Terms
+//!
+//! A **flight** is one execution of the inner work for one key; a **group** is the table of flights in progress. The
+//! **leader** opened the flight, a **follower** joined it; both are **waiters**. A flight **lands** when its result is known. To
+//! **pass** is to go straight to the inner service, touching no flight. To **forget** a key is to let later calls lead a
+//! new flight.
+//!
+//! # The work belongs to the flight
+//!
+//! It never belongs to whoever happened to arrive first. While one caller waits, the work is polled in place, which costs
+//! ordinary traffic next to nothing. When a second joins, it moves to a task of its own, on the tokio runtime of its leader or else of the
+//! joiner: from then on no caller that goes away, or is slow, or is never polled, can hold up another. When all callers have
+//! gone, the work is dropped at once.
+//!
+//! Two things follow. What the inner call finds in **task-locals** is its leader's before it moves, and nothing after it; the
+//! **tracing span** does follow it, with the feature `tracing`. And **outside a tokio runtime** the work stays with one of the
+//! waiters, who holds up the others when it is not polled.
+//!
+//! # Panics, and what else can go wrong
+//!
+//! A panic of the inner call reaches every waiter with the same message, and frees the key. A panic in your closures, or in the
+//! `Hash`, `Eq`, `Clone` or `Drop` of your types, reaches the caller concerned and nobody else. When a runtime is shut down
+//! under a flight, a waiter that still has its own request leads it anew; only if nobody has one left do the waiters panic.
+//!
+//! # Features
+//!
+//! - `http` (default): the layer for HTTP.
+//! - `axum`: tells axum's nested routers apart by their `OriginalUri`.
+//! - `tracing`: a flight runs in its leader's span, wherever it is polled.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod carrier;
@@ -9,13 +57,14 @@ mod future;
 mod group;
 mod handle;
 #[cfg(feature = "http")]
-mod http;
+pub mod http;
 mod layer;
 mod mode;
 mod panics;
 mod scope;
 mod seats;
 mod service;
+mod site;
 mod stats;
 mod sync;
 mod table;
@@ -32,3 +81,7 @@ pub use layer::SingleflightLayer;
 pub use mode::{ByKey, ErrorMode, Mode, OwnErrors, SharedErrors};
 pub use service::Singleflight;
 pub use stats::{PassReason, Stats, VetoReason};
+
+#[cfg(all(doctest, feature = "http"))]
+#[doc = include_str!("../README.md")]
+struct Readme;

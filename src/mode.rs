@@ -3,7 +3,7 @@
 use crate::error::{BoxError, SharedError};
 use std::{convert::Infallible, fmt, hash::Hash, marker::PhantomData};
 
-/// How a layer finds the key of a request. Sealed: [`ByKey`] and, for HTTP, [`Http`](crate::Http).
+/// How a layer finds the key of a request. Sealed: [`ByKey`] and, for HTTP, `Http`.
 pub trait Mode: Clone + sealed::Sealed + 'static {
     /// What the layer's closures see of a request.
     type Head;

@@ -17,18 +17,18 @@ pub(crate) struct Registry<K> {
     separate: Mutex<Vec<Weak<Scope<K>>>>,
 }
 
-/// The flights of one group. Their type is known only when a service is first called, so there is one table for each
+/// The flights of one group. Their type is known only when a service is first called, so there is one part for each
 /// type that came up: in practice, one.
 pub(crate) struct Scope<K> {
-    tables: Mutex<Vec<Listed<K>>>,
+    parts: Mutex<Vec<Part<K>>>,
 }
 
-struct Listed<K> {
-    table: Arc<dyn Any + Send + Sync>,
+struct Part<K> {
+    part: Arc<dyn Any + Send + Sync>,
     forgets: Arc<dyn Forgets<K>>,
 }
 
-/// A table whose flights can be forgotten by the user's key.
+/// Flights that can be forgotten by the user's key.
 pub(crate) trait Forgets<K>: Send + Sync {
     fn forget_key(&self, hash: u64, is_key: &dyn Fn(&K) -> bool);
 }
@@ -59,6 +59,7 @@ impl<K: Hash + 'static> Registry<K> {
         Place { shard: hash, hash }
     }
 
+    #[cfg(feature = "http")]
     pub(crate) fn hasher(&self) -> &RandomState {
         &self.hasher
     }
@@ -101,29 +102,27 @@ impl<K> Registry<K> {
 
 impl<K> Scope<K> {
     fn new() -> Self {
-        Self { tables: Mutex::default() }
+        Self { parts: Mutex::default() }
     }
 
-    /// The table for flights with these keys and values.
-    pub(crate) fn table<F, T>(&self, counters: &Arc<Counters>) -> Arc<Table<F, T>>
+    /// The part of this type, which `new` makes if it is the first time.
+    pub(crate) fn part<P>(&self, new: impl FnOnce() -> Arc<P>) -> Arc<P>
     where
-        F: Eq + Send + Sync + 'static,
-        T: Send + Sync + 'static,
-        Table<F, T>: Forgets<K>,
+        P: Forgets<K> + Send + Sync + 'static,
     {
-        let mut tables = self.tables.lock();
-        if let Some(table) = tables.iter().find_map(|listed| listed.table.clone().downcast().ok()) {
-            return table;
+        let mut parts = self.parts.lock();
+        if let Some(part) = parts.iter().find_map(|known| known.part.clone().downcast().ok()) {
+            return part;
         }
-        let table = Table::new(counters.clone());
-        tables.push(Listed { table: table.clone(), forgets: table.clone() });
-        table
+        let part = new();
+        parts.push(Part { part: part.clone(), forgets: part.clone() });
+        part
     }
 
     pub(crate) fn forget_key(&self, hash: u64, is_key: &dyn Fn(&K) -> bool) {
-        let tables: Vec<_> = self.tables.lock().iter().map(|listed| listed.forgets.clone()).collect();
-        for table in tables {
-            table.forget_key(hash, is_key);
+        let parts: Vec<_> = self.parts.lock().iter().map(|known| known.forgets.clone()).collect();
+        for part in parts {
+            part.forget_key(hash, is_key);
         }
     }
 }

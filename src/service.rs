@@ -1,14 +1,14 @@
 //! The service, and how it calls any service by key.
 
 use crate::{
-    flight::{Place, Work},
+    flight::{Start, Work},
     future::{Job, ResponseFuture},
     group::Role,
-    layer::Settings,
     mode::{ByKey, ErrorMode, Mode},
-    scope::{Forgets, Registry, Scope},
+    scope::Forgets,
+    site::Site,
     stats::{Counters, PassReason},
-    table::{Entered, Table},
+    table::Table,
     trace::in_current_span,
 };
 use std::{
@@ -30,22 +30,15 @@ use tower_service::Service;
 /// request. A clone uses the same flights.
 pub struct Singleflight<S, M: Mode, E> {
     inner: S,
-    settings: Arc<Settings<M>>,
-    registry: Arc<Registry<M::Key>>,
-    scope: Arc<Scope<M::Key>>,
-    /// The table of the last call, in case the next has the same type.
-    table: Option<Arc<dyn Any + Send + Sync>>,
+    site: Arc<Site<M>>,
+    /// Those of the last call, in case the next has the same type.
+    flights: Option<Arc<dyn Any + Send + Sync>>,
     errors: PhantomData<fn() -> E>,
 }
 
 impl<S, M: Mode, E> Singleflight<S, M, E> {
-    pub(crate) fn new(
-        inner: S,
-        settings: Arc<Settings<M>>,
-        registry: Arc<Registry<M::Key>>,
-        scope: Arc<Scope<M::Key>>,
-    ) -> Self {
-        Self { inner, settings, registry, scope, table: None, errors: PhantomData }
+    pub(crate) fn new(inner: S, site: Site<M>) -> Self {
+        Self { inner, site: Arc::new(site), flights: None, errors: PhantomData }
     }
 
     /// The inner service.
@@ -63,75 +56,34 @@ impl<S, M: Mode, E> Singleflight<S, M, E> {
         self.inner
     }
 
-    pub(crate) fn settings(&self) -> &Settings<M> {
-        &self.settings
+    #[cfg(feature = "http")]
+    pub(crate) fn site(&self) -> &Arc<Site<M>> {
+        &self.site
     }
 
-    pub(crate) fn registry(&self) -> &Registry<M::Key> {
-        &self.registry
-    }
-
-    pub(crate) fn scope(&self) -> &Arc<Scope<M::Key>> {
-        &self.scope
-    }
-
-    pub(crate) fn counters(&self) -> &Arc<Counters> {
-        self.registry.counters()
-    }
-
-    pub(crate) fn table<F, T>(&mut self) -> Arc<Table<F, T>>
+    /// The flights of this type: looked up once, as long as all calls are of one type.
+    pub(crate) fn flights<P>(&mut self, new: impl FnOnce(&Arc<Counters>) -> Arc<P>) -> Arc<P>
     where
-        F: Eq + Send + Sync + 'static,
-        T: Send + Sync + 'static,
-        Table<F, T>: Forgets<M::Key>,
+        P: Forgets<M::Key> + 'static,
     {
-        if let Some(table) = self.table.clone().and_then(|table| table.downcast().ok()) {
-            return table;
+        if let Some(flights) = self.flights.clone().and_then(|flights| flights.downcast().ok()) {
+            return flights;
         }
-        let table = self.scope.table::<F, T>(self.registry.counters());
-        self.table = Some(table.clone());
-        table
-    }
-
-    /// Joins or leads a flight.
-    pub(crate) fn enter<F, J>(&mut self, place: Place, key: F, job: J) -> ResponseFuture<J>
-    where
-        F: Eq + Send + Sync + 'static,
-        J: Job,
-        Table<F, J::Landing>: Forgets<M::Key>,
-    {
-        let table = self.table::<F, J::Landing>();
-        let mut spare = Some(job);
-        let lead = || spare.take().expect("the request is asked for once").fly();
-        match (table.enter(place, key, &self.settings.rules, lead), spare) {
-            (Entered::Inside, Some(job)) => ResponseFuture::pass(job, PassReason::Reentrant, self.counters()),
-            (Entered::Inside, None) => unreachable!("a call inside a flight boards no work"),
-            (Entered::Led(waiter) | Entered::LedAnew(waiter) | Entered::Joined(waiter), spare) => {
-                ResponseFuture::wait(waiter, spare, self.settings.patience, self.counters())
-            }
-        }
+        let flights = self.site.scope.part(|| new(self.site.counters()));
+        self.flights = Some(flights.clone());
+        flights
     }
 }
 
 impl<S: Clone, M: Mode, E> Clone for Singleflight<S, M, E> {
     fn clone(&self) -> Self {
-        Self {
-            inner: self.inner.clone(),
-            settings: self.settings.clone(),
-            registry: self.registry.clone(),
-            scope: self.scope.clone(),
-            table: self.table.clone(),
-            errors: PhantomData,
-        }
+        Self { inner: self.inner.clone(), site: self.site.clone(), flights: self.flights.clone(), errors: PhantomData }
     }
 }
 
 impl<S: fmt::Debug, M: Mode, E> fmt::Debug for Singleflight<S, M, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Singleflight")
-            .field("inner", &self.inner)
-            .field("settings", &self.settings)
-            .finish_non_exhaustive()
+        f.debug_struct("Singleflight").field("inner", &self.inner).field("site", &self.site).finish()
     }
 }
 
@@ -153,13 +105,14 @@ where
     }
 
     fn call(&mut self, request: Req) -> Self::Future {
-        if !self.settings.wants(&request) {
-            return ResponseFuture::pass(Call::new(&self.inner, request), PassReason::Filter, self.counters());
+        let site = self.site.clone();
+        if !site.settings.wants(&request) {
+            return ResponseFuture::pass(Call::new(&self.inner, request), PassReason::Filter, site.counters());
         }
-        let key = (self.settings.extract)(&request);
-        let place = self.registry.place(&key);
+        let key = (site.settings.extract)(&request);
         let call = Call::new(&self.inner, request);
-        self.enter(place, key, call)
+        let flights = self.flights(|counters| Table::new(counters.clone()));
+        site.enter(&flights, site.registry.place(&key), key, call)
     }
 }
 
@@ -188,11 +141,11 @@ where
     type Landing = Result<S::Response, E::Error>;
     type Output = Result<S::Response, E::Error>;
 
-    fn fly(self) -> Work<Self::Landing> {
+    fn fly(self, _: Start) -> Work<Self::Landing> {
         Box::pin(in_current_span(async move { self.service.oneshot(self.request).await.map_err(E::convert) }))
     }
 
-    fn pass(self) -> Pin<Box<dyn Future<Output = Self::Output> + Send>> {
+    fn pass(self, _: bool) -> Pin<Box<dyn Future<Output = Self::Output> + Send>> {
         Box::pin(async move { self.service.oneshot(self.request).await.map_err(E::convert) })
     }
 

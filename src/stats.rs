@@ -50,6 +50,8 @@ reasons! {
         NoStore = "no-store",
         /// HTTP: the request's `Cache-Control` cannot be read.
         Malformed = "malformed",
+        /// HTTP: a response to this key was not for followers a short while ago.
+        Unshareable = "unshareable",
         /// HTTP: the bodies in progress hold more than `HttpPolicy::body_budget` allows.
         BodyBudget = "body-budget",
         /// HTTP: the request wants to change the protocol.

@@ -2,7 +2,7 @@
 
 use crate::{
     context::Lineage,
-    flight::{Boarding, Flight, Home, Place, Rules, Work},
+    flight::{Boarding, Flight, Home, Place, Rules, Start, Work},
     stats::Counters,
     sync::{Mutex, MutexGuard},
     waiter::Waiter,
@@ -34,7 +34,7 @@ struct Entries<K, T> {
 
 struct Entry<K, T> {
     key: K,
-    hash: u64,
+    place: Place,
     flight: Arc<Flight<T>>,
 }
 
@@ -70,7 +70,7 @@ where
         place: Place,
         key: K,
         rules: &Rules,
-        work: impl FnOnce() -> Work<T>,
+        work: impl FnOnce(Start) -> Work<T>,
     ) -> Entered<T> {
         let here = Lineage::here();
         let mut entries = self.shard(place);
@@ -81,7 +81,7 @@ where
                 let waiter = Waiter::new(flight, seat, !leads_anew);
                 drop(key);
                 if leads_anew {
-                    waiter.board_anew(work());
+                    waiter.board_anew(work(Start::Anew));
                     return Entered::LedAnew(waiter);
                 }
                 if needs_task {
@@ -95,11 +95,11 @@ where
                     Found::Flight(closed, _) => entries.remove(place.hash, |entry| entry.is(closed)),
                     Found::None => None,
                 };
-                entries.insert(Entry { key, hash: place.hash, flight: flight.clone() });
+                entries.insert(Entry { key, place, flight: flight.clone() });
                 drop(entries);
                 let waiter = Waiter::new(flight, seat, false);
                 drop(replaced);
-                waiter.board(work());
+                waiter.board(work(Start::First));
                 Entered::Led(waiter)
             }
         }
@@ -121,10 +121,11 @@ where
         drop(forgotten);
     }
 
+    #[cfg(feature = "http")]
     /// Takes all flights off the table for which `is_key` holds, in the shard of `shard`.
     pub(crate) fn forget_all(&self, shard: u64, mut is_key: impl FnMut(&K) -> bool) {
         let Some(mut entries) = self.existing_shard(shard) else { return };
-        let forgotten = entries.remove_all(|entry| is_key(&entry.key));
+        let forgotten = entries.remove_all(|entry| entry.place.shard == shard && is_key(&entry.key));
         drop(entries);
         drop(forgotten);
     }
@@ -169,8 +170,8 @@ impl<K: Eq, T: Send + Sync + 'static> Entries<K, T> {
     }
 
     fn find(&self, hash: u64, is_it: impl Fn(&Entry<K, T>) -> bool) -> Option<&Entry<K, T>> {
-        let first = self.first.as_ref().filter(|entry| entry.hash == hash && is_it(entry));
-        first.or_else(|| self.rest.find(hash, |entry| entry.hash == hash && is_it(entry)))
+        let first = self.first.as_ref().filter(|entry| entry.place.hash == hash && is_it(entry));
+        first.or_else(|| self.rest.find(hash, |entry| entry.place.hash == hash && is_it(entry)))
     }
 }
 
@@ -179,27 +180,28 @@ impl<K, T> Entries<K, T> {
         if self.first.is_none() {
             self.first = Some(entry);
         } else {
-            self.rest.insert_unique(entry.hash, entry, |entry| entry.hash);
+            self.rest.insert_unique(entry.place.hash, entry, |entry| entry.place.hash);
         }
     }
 
     /// Gives the entry back, to be dropped once nothing is locked.
     #[must_use]
     fn remove(&mut self, hash: u64, is_it: impl Fn(&Entry<K, T>) -> bool) -> Option<Entry<K, T>> {
-        if self.first.as_ref().is_some_and(|entry| entry.hash == hash && is_it(entry)) {
+        if self.first.as_ref().is_some_and(|entry| entry.place.hash == hash && is_it(entry)) {
             return self.first.take();
         }
-        let found = self.rest.find_entry(hash, |entry| entry.hash == hash && is_it(entry));
+        let found = self.rest.find_entry(hash, |entry| entry.place.hash == hash && is_it(entry));
         let (entry, _) = found.ok()?.remove();
         self.shrink();
         Some(entry)
     }
 
+    #[cfg(feature = "http")]
     /// Finds all before it takes any: should `is_it` panic, nothing has changed.
     #[must_use]
     fn remove_all(&mut self, mut is_it: impl FnMut(&Entry<K, T>) -> bool) -> Vec<Entry<K, T>> {
         let found = self.first.iter().chain(&self.rest).filter(|entry| is_it(entry));
-        let found: Vec<_> = found.map(|entry| (entry.hash, entry.flight.clone())).collect();
+        let found: Vec<_> = found.map(|entry| (entry.place.hash, entry.flight.clone())).collect();
         found.iter().filter_map(|(hash, flight)| self.remove(*hash, |entry| entry.is(flight))).collect()
     }
 

@@ -6,7 +6,6 @@ use crate::{
     flight::{Flight, Landed, Step, View, Work},
     panics::{Debris, Payload},
     seats::Seat,
-    stats::Counters,
 };
 use std::{
     fmt,
@@ -31,10 +30,6 @@ impl<T: Send + Sync + 'static> Waiter<T> {
     /// `spare`: it is a follower, with work of its own. Else it has to `board`.
     pub(crate) fn new(flight: Arc<Flight<T>>, seat: Seat, spare: bool) -> Self {
         Self { flight: Some(flight), seat, spare }
-    }
-
-    pub(crate) fn counters(&self) -> Option<&Counters> {
-        self.flight.as_ref().map(|flight| flight.counters())
     }
 
     pub(crate) fn board(&self, work: Work<T>) {

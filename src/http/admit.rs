@@ -19,8 +19,13 @@ impl HttpPolicy {
     pub(crate) fn admit(&self, head: &Request<()>, has_body: bool) -> Result<Partition, PassReason> {
         match self.pass(head, has_body) {
             Some(reason) => Err(reason),
-            None => Ok(Partition::of(&self.request, head)),
+            None => Ok(self.partition(head)),
         }
+    }
+
+    /// The partition of a request that was admitted.
+    pub(super) fn partition(&self, head: &Request<()>) -> Partition {
+        Partition::of(&self.request, head)
     }
 
     fn pass(&self, head: &Request<()>, has_body: bool) -> Option<PassReason> {

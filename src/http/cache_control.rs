@@ -4,6 +4,8 @@
 //! drops `private="x"` as unknown, `http-cache-semantics` splits inside quoted
 //! strings and skips lines it can't read. Both would share what must not be.
 
+use std::time::Duration;
+
 use http::{
     HeaderMap, HeaderName,
     header::{AGE, CACHE_CONTROL},
@@ -58,14 +60,16 @@ impl CacheControl {
         }
     }
 
-    /// Whether a response with these directives says that it is fresh now
-    /// (RFC 9111 §4.2): a lifetime longer than its `Age`, nothing against it.
-    pub(super) fn says_fresh(&self, headers: &HeaderMap) -> bool {
+    /// For how long from now a response with these directives says that it is
+    /// fresh (RFC 9111 §4.2): its lifetime less its `Age`, if nothing is against it.
+    pub(super) fn fresh_for(&self, headers: &HeaderMap) -> Option<Duration> {
         if self.no_store || self.no_cache || self.private {
-            return false;
+            return None;
         }
-        let lifetime = self.s_maxage.or(self.max_age).unwrap_or(0);
-        largest_number(headers, &AGE).is_ok_and(|age| lifetime > age.unwrap_or(0))
+        let lifetime = self.s_maxage.or(self.max_age)?;
+        let age = largest_number(headers, &AGE).ok()?.unwrap_or(0);
+        let left = lifetime.checked_sub(age).filter(|left| *left > 0)?;
+        Some(Duration::from_secs(left))
     }
 }
 

@@ -2,15 +2,13 @@
 
 use super::{
     body::{BodyConfig, Budget},
-    partition::Partition,
+    memory::Memory,
     policy::HttpPolicy,
 };
 use crate::{
     flight::Rules,
     layer::SingleflightLayer,
     mode::{Mode, sealed::Sealed},
-    scope::Forgets,
-    table::Table,
 };
 use http::Request;
 use std::{fmt, hash::Hash, marker::PhantomData, sync::Arc, time::Duration};
@@ -19,6 +17,7 @@ use std::{fmt, hash::Hash, marker::PhantomData, sync::Arc, time::Duration};
 pub struct Http<K> {
     pub(super) policy: Arc<HttpPolicy>,
     pub(super) bodies: BodyConfig,
+    pub(super) memory: Memory,
     key: PhantomData<fn() -> K>,
 }
 
@@ -29,7 +28,8 @@ impl<K> Http<K> {
             slow: policy.flight.slow_reader,
             budget: Budget::new(policy.flight.body_budget),
         };
-        Self { policy: Arc::new(policy), bodies, key: PhantomData }
+        let memory = Memory::new(&policy);
+        Self { policy: Arc::new(policy), bodies, memory, key: PhantomData }
     }
 }
 
@@ -42,7 +42,7 @@ impl<K> Sealed for Http<K> {}
 
 impl<K> Clone for Http<K> {
     fn clone(&self) -> Self {
-        Self { policy: self.policy.clone(), bodies: self.bodies.clone(), key: PhantomData }
+        Self { policy: self.policy.clone(), bodies: self.bodies.clone(), memory: self.memory.clone(), key: PhantomData }
     }
 }
 
@@ -94,22 +94,5 @@ impl<K: Hash + Eq + Send + Sync + 'static, E> SingleflightLayer<Http<K>, E> {
     /// Sets what may be shared over HTTP, and how.
     pub fn policy(self, policy: HttpPolicy) -> Self {
         self.set(|settings| settings.mode = Http::new(policy))
-    }
-}
-
-/// The key of an HTTP flight: what the user's closure returned, and what the policy compares besides.
-#[derive(PartialEq, Eq)]
-pub(super) struct Partitioned<K> {
-    pub(super) key: K,
-    pub(super) partition: Partition,
-}
-
-impl<K, T> Forgets<K> for Table<Partitioned<K>, T>
-where
-    K: Eq + Send + Sync + 'static,
-    T: Send + Sync + 'static,
-{
-    fn forget_key(&self, hash: u64, is_key: &dyn Fn(&K) -> bool) {
-        self.forget_all(hash, |known| is_key(&known.key));
     }
 }

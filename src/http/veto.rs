@@ -1,5 +1,7 @@
 //! Which responses followers get, judged by the head alone.
 
+use std::time::Duration;
+
 use http::{
     HeaderName, Method, StatusCode,
     header::{CONTENT_LENGTH, CONTENT_TYPE, SET_COOKIE},
@@ -84,6 +86,11 @@ impl HttpPolicy {
         body.lower().max(announced) > self.flight.body_limit
     }
 
+    /// Whether followers are told apart by `Vary`.
+    pub(super) fn heeds_vary(&self) -> bool {
+        !self.response.ignore_vary
+    }
+
     /// The headers that the response's `Vary` names and the partition lacks:
     /// only requests that agree in them may share it. Sorted, each once.
     ///
@@ -101,9 +108,9 @@ impl HttpPolicy {
         }
     }
 
-    /// Whether the response says itself that it is still fresh.
-    pub(crate) fn explicitly_fresh(&self, response: &Parts) -> bool {
-        CacheControl::of(&response.headers).is_ok_and(|said| said.says_fresh(&response.headers))
+    /// For how long the response says that it is fresh: longer than no time, or `None`.
+    pub(crate) fn fresh_for(&self, response: &Parts) -> Option<Duration> {
+        CacheControl::of(&response.headers).ok()?.fresh_for(&response.headers)
     }
 }
 

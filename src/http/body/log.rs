@@ -2,6 +2,8 @@
 
 use std::collections::VecDeque;
 
+use tokio::time::Instant;
+
 use super::{budget::Budget, frame::SharedFrame};
 
 /// How many frames a reader may fall behind, so that the bookkeeping of tiny frames, which no
@@ -12,9 +14,10 @@ const MAX_FRAMES: usize = 1 << 16;
 ///
 /// A place is the number of frames before it: a reader at place `n` gets frame `n` next.
 ///
+/// 0. The door is open for newcomers, or it was closed for good.
 /// 1. Every reader that is not evicted is counted once: in the entry of the frame it gets next, or
 ///    in `at_end` if it got them all.
-/// 2. The first entry has a reader. So what every reader has passed is not held, `held` is the lag
+/// 2. The first entry has a reader, or the door is open and it is the first frame of all. So, but for newcomers, what every reader has passed is not held, `held` is the lag
 ///    of the slowest reader, and a reader that finds itself before the first entry was evicted.
 /// 3. `held` is the sum of the entries' bytes, and exactly that is taken from the budget.
 #[derive(Debug)]
@@ -24,7 +27,16 @@ pub(super) struct Log {
     bytes: u64,
     held: u64,
     at_end: usize,
+    door: Door,
     budget: Budget,
+}
+
+/// Whether frames are kept from the first on, for newcomers.
+#[derive(Debug, PartialEq)]
+enum Door {
+    Closed,
+    Open,
+    OpenUntil(Instant),
 }
 
 #[derive(Debug)]
@@ -43,7 +55,7 @@ pub(super) enum Next {
 impl Log {
     /// An empty log with one reader.
     pub(super) fn new(budget: Budget) -> Self {
-        Self { entries: VecDeque::new(), end: 0, bytes: 0, held: 0, at_end: 1, budget }
+        Self { entries: VecDeque::new(), end: 0, bytes: 0, held: 0, at_end: 1, door: Door::Closed, budget }
     }
 
     pub(super) fn end(&self) -> u64 {
@@ -70,6 +82,26 @@ impl Log {
     /// Whether the slowest reader has caught up by half of the window.
     pub(super) fn is_half_empty(&self, limit: usize) -> bool {
         self.held <= limit as u64 / 2 && self.entries.len() <= MAX_FRAMES / 2
+    }
+
+    /// Keeps all frames from the first on, until `until` at most, or the window is full, or there is one reader only.
+    pub(super) fn open_door(&mut self, until: Option<Instant>) {
+        if self.end == 0 {
+            self.door = until.map_or(Door::Open, Door::OpenUntil);
+        }
+    }
+
+    /// What no reader needs is moved to `passed`.
+    pub(super) fn close_door(&mut self, passed: &mut Vec<SharedFrame>) {
+        if self.door != Door::Closed {
+            self.door = Door::Closed;
+            self.trim(passed);
+        }
+    }
+
+    /// Whether the first frame is held, or there is none yet.
+    pub(super) fn has_start(&self) -> bool {
+        self.end == self.entries.len() as u64
     }
 
     /// A reader more at `place`.
@@ -99,7 +131,7 @@ impl Log {
         let entry = &mut self.entries[index];
         entry.readers -= 1;
         let frame = entry.frame.clone();
-        if index == 0 && entry.readers == 0 {
+        if index == 0 && entry.readers == 0 && self.door == Door::Closed {
             // The clone in hand keeps it from being freed here, under the lock.
             self.pop();
         }
@@ -108,10 +140,14 @@ impl Log {
 
     /// Appends a frame that one of the readers at the end has already. It is held only if there
     /// are other readers.
-    pub(super) fn push(&mut self, frame: &SharedFrame) {
+    pub(super) fn push(&mut self, frame: &SharedFrame, passed: &mut Vec<SharedFrame>) {
+        let readers = self.at_end - 1;
+        let is_alone = readers == 0 && self.entries.is_empty();
+        if is_alone || matches!(self.door, Door::OpenUntil(until) if until <= Instant::now()) {
+            self.close_door(passed);
+        }
         self.end += 1;
         self.bytes += frame.len();
-        let readers = self.at_end - 1;
         if readers > 0 || !self.entries.is_empty() {
             self.hold(frame.clone(), readers);
         }
@@ -140,6 +176,9 @@ impl Log {
     }
 
     fn trim(&mut self, passed: &mut Vec<SharedFrame>) {
+        if self.door != Door::Closed {
+            return;
+        }
         while self.entries.front().is_some_and(|entry| entry.readers == 0) {
             passed.extend(self.pop());
         }

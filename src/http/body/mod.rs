@@ -14,15 +14,17 @@ mod tests;
 use std::{
     fmt, mem,
     pin::Pin,
+    sync::Weak,
     task::{Context, Poll},
     time::Duration,
 };
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
+use tokio::time::Instant;
 
 pub(crate) use self::budget::Budget;
-use self::{reader::Reader, upstream::Adapter};
+use self::{reader::Reader, shared::Shared, upstream::Adapter};
 use crate::error::{BoxError, SharedError};
 
 /// What happens when a reader is so far behind the others that its window is full, and they ask
@@ -122,6 +124,33 @@ impl SharedBody {
         }
         let upstream = Box::pin(Adapter::new(body));
         Self(Kind::Streamed(Reader::new(upstream, config)))
+    }
+
+    /// Keeps the start of the body for newcomers, until `until` at most, as long as there are several readers and it
+    /// fits into the window. `None`: there is nothing to wait for.
+    pub(crate) fn newcomers(&self, until: Option<Instant>) -> Option<Newcomers> {
+        match &self.0 {
+            Kind::Whole(_) => None,
+            Kind::Streamed(reader) => Some(Newcomers(reader.newcomers(until))),
+        }
+    }
+}
+
+/// Lets newcomers read a body from its first byte, for as long as that is held.
+pub(crate) struct Newcomers(Weak<Shared>);
+
+impl Newcomers {
+    /// `None`: the first byte is held no more.
+    pub(crate) fn join(&self) -> Option<SharedBody> {
+        let reader = Reader::at_start(self.0.upgrade()?)?;
+        Some(SharedBody(Kind::Streamed(reader)))
+    }
+
+    /// Nobody comes any more: what was kept for newcomers is freed.
+    pub(crate) fn close(&self) {
+        if let Some(shared) = self.0.upgrade() {
+            shared.close_door();
+        }
     }
 }
 

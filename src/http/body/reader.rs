@@ -2,7 +2,7 @@
 
 use std::{
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, Weak},
     task::{Context, Poll, ready},
 };
 
@@ -37,6 +37,17 @@ impl Reader {
 
     fn at(place: Place, shared: Arc<Shared>) -> Self {
         Self { shared, place, timer: None, failed: false }
+    }
+
+    /// A newcomer, if the first frame is held.
+    pub(super) fn at_start(shared: Arc<Shared>) -> Option<Self> {
+        let place = shared.enter_at_start()?;
+        Some(Self::at(place, shared))
+    }
+
+    pub(super) fn newcomers(&self, until: Option<Instant>) -> Weak<Shared> {
+        self.shared.open_door(until);
+        Arc::downgrade(&self.shared)
     }
 
     pub(super) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Item> {

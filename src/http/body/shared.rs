@@ -18,7 +18,7 @@ use super::{
     log::{Log, Next},
     upstream::{BoxUpstream, Item, longer},
 };
-use crate::{error::SharedError, sync::Mutex};
+use crate::{error::SharedError, seats::wake_all, sync::Mutex};
 
 /// What the readers of one body share, and the waker that upstream is polled with.
 ///
@@ -79,7 +79,7 @@ struct Later {
 
 impl Drop for Later {
     fn drop(&mut self) {
-        self.wake.drain(..).for_each(Waker::wake);
+        wake_all(self.wake.drain(..));
     }
 }
 
@@ -99,6 +99,10 @@ pub(super) struct Out {
 }
 
 impl Out {
+    fn new(shared: &Arc<Shared>) -> Self {
+        Self { shared: Arc::clone(shared), is_back: false }
+    }
+
     /// Polls upstream, brings it back, and moves the reader past the frame that it gave.
     pub(super) fn poll(mut self, mut upstream: BoxUpstream, place: &mut Place) -> Poll<Item> {
         let waker = Waker::from(Arc::clone(&self.shared));
@@ -156,6 +160,24 @@ impl Shared {
         self.with(|state, _| state.enter(origin))
     }
 
+    /// Keeps what newcomers need.
+    pub(super) fn open_door(&self, until: Option<Instant>) {
+        self.with(|state, _| state.log.open_door(until));
+    }
+
+    /// Nobody comes any more.
+    pub(super) fn close_door(&self) {
+        self.with(|state, later| {
+            state.log.close_door(&mut later.frames);
+            state.relax(later);
+        });
+    }
+
+    /// A reader at the first frame, if that is held.
+    pub(super) fn enter_at_start(&self) -> Option<Place> {
+        self.with(|state, _| state.enter_at_start())
+    }
+
     /// The reader is gone.
     pub(super) fn leave(&self, place: &Place) {
         self.with(|state, later| state.leave(place, later));
@@ -188,10 +210,10 @@ impl Shared {
     }
 
     fn with<R>(&self, change: impl FnOnce(&mut State, &mut Later) -> R) -> R {
+        // Before the lock, so that it is dropped after it.
         let mut later = Later::default();
-        // The lock is released at the end of this line, `later` is done at the end of the function.
-        let result = change(&mut self.state.lock(), &mut later);
-        result
+        let mut state = self.state.lock();
+        change(&mut state, &mut later)
     }
 }
 
@@ -212,8 +234,21 @@ impl State {
         Place { slot, ..*origin }
     }
 
+    fn enter_at_start(&mut self) -> Option<Place> {
+        let is_gone = self.log.is_deserted() || matches!(self.over, Some(Err(_)));
+        if is_gone || !self.log.has_start() {
+            return None;
+        }
+        let (slot, at, bytes) = (self.parked.insert(None), 0, 0);
+        self.log.enter(at);
+        Some(Place { slot, at, bytes })
+    }
+
     fn leave(&mut self, place: &Place, later: &mut Later) {
         later.waker = self.parked.remove(place.slot);
+        if self.parked.len() <= 1 {
+            self.log.close_door(&mut later.frames);
+        }
         self.log.leave(place.at, &mut later.frames);
         if self.log.is_deserted() {
             later.upstream = self.upstream.take();
@@ -246,11 +281,13 @@ impl State {
             return Turn::Wait;
         }
         if self.is_full() {
+            self.log.close_door(&mut later.frames);
+        }
+        if self.is_full() {
             return self.pause();
         }
         self.ready = false;
-        let shared = Arc::clone(shared);
-        self.upstream.take().map_or(Turn::Wait, |upstream| Turn::Poll(upstream, Out { shared, is_back: false }))
+        self.upstream.take().map_or(Turn::Wait, |upstream| Turn::Poll(upstream, Out::new(shared)))
     }
 
     /// What to do while the window is full.
@@ -285,7 +322,7 @@ impl State {
             _ => None,
         };
         if let Some(Ok(frame)) = item {
-            self.log.push(frame);
+            self.log.push(frame, &mut later.frames);
             place.pass(frame);
         }
         later.waker = self.parked[place.slot].take();

@@ -1,5 +1,5 @@
 use http::{
-    HeaderName, Method, Request, Response, StatusCode,
+    HeaderName, Method, Response, StatusCode,
     header::{ACCEPT, COOKIE},
     response::Parts,
 };
@@ -247,7 +247,7 @@ fn nothing_is_foreign_without_vary_or_when_it_is_ignored() {
 }
 
 fn fresh(headers: &[(&str, &str)]) -> bool {
-    default().explicitly_fresh(&ok(headers))
+    default().fresh_for(&ok(headers)).is_some()
 }
 
 #[test]

@@ -1,0 +1,356 @@
+//! Slow readers.
+
+use super::*;
+
+const PAUSE: SlowReader = SlowReader::PauseThenEvict(Duration::from_secs(1));
+
+/// One reader ahead of the others by `data`.
+fn ahead<const N: usize>(
+    config: BodyConfig,
+    data: impl IntoIterator<Item = &'static str>,
+) -> (Feed, Reader, [Reader; N]) {
+    let (feed, [mut first]) = readers(config);
+    let others = std::array::from_fn(|_| task::spawn(first.clone()));
+    for data in data {
+        feed.data(data);
+        assert_eq!(next(&mut first), data);
+    }
+    (feed, first, others)
+}
+
+#[track_caller]
+fn evicted(reader: &mut Reader) {
+    assert!(!reader.is_end_stream());
+    let error = error(reader).to_string();
+    assert!(error.starts_with("tower-singleflight: this reader fell more than"), "{error}");
+    assert!(reader.is_end_stream());
+    end(reader);
+}
+
+#[tokio::test(start_paused = true)]
+async fn upstream_is_not_polled_while_the_window_is_full() {
+    let (feed, mut first, [mut slow]) = ahead(config(8, PAUSE), ["aaaa", "bbbb"]);
+    feed.data("cccc");
+    pending(&mut first);
+    assert_eq!(feed.polls(), 2);
+    assert_eq!(next(&mut slow), "aaaa");
+    assert!(first.is_woken());
+    assert_eq!(next(&mut first), "cccc");
+    assert_eq!(next(&mut slow), "bbbb");
+    assert_eq!(next(&mut slow), "cccc");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reader_that_does_not_read_on_is_evicted_after_the_pause() {
+    let config = config(8, PAUSE);
+    let budget = config.budget.clone();
+    let (feed, mut first, [mut slow]) = ahead(config, ["aaaa", "bbbb"]);
+    feed.data("cccc");
+    pending(&mut first);
+    advance(999).await;
+    assert!(!first.is_woken());
+    pending(&mut first);
+    assert_eq!(budget.held(), 8);
+    advance(1).await;
+    assert!(first.is_woken());
+    assert_eq!(next(&mut first), "cccc");
+    assert!(!first.is_woken(), "it goes on without a wake-up of its own");
+    assert_eq!(budget.held(), 0);
+    evicted(&mut slow);
+    pending(&mut first);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reader_that_waits_is_not_woken_before_there_is_room() {
+    let (_feed, mut first, [mut slow]) = ahead(config(8, PAUSE), ["a", "bbbb", "cccc"]);
+    pending(&mut first);
+    assert_eq!(next(&mut slow), "a");
+    assert!(!first.is_woken());
+    assert_eq!(next(&mut slow), "bbbb");
+    assert!(first.is_woken());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reader_that_waits_for_upstream_is_not_woken_by_a_slower_reader() {
+    let (feed, mut first, [mut slow]) = ahead(config(8, PAUSE), ["aaaa", "bbbb"]);
+    pending(&mut first);
+    next(&mut slow);
+    pending(&mut first);
+    assert_eq!(feed.polls(), 3);
+    next(&mut slow);
+    assert!(!first.is_woken());
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_the_readers_too_far_behind_are_evicted() {
+    let (feed, mut first, [mut slow, mut better]) = ahead(config(8, PAUSE), ["aaaa", "bbbb"]);
+    assert_eq!(next(&mut better), "aaaa");
+    pending(&mut first);
+    advance(1_000).await;
+    feed.data("cccc");
+    assert_eq!(next(&mut first), "cccc");
+    evicted(&mut slow);
+    assert_eq!(next(&mut better), "bbbb");
+    assert_eq!(next(&mut better), "cccc");
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_reader_that_waits_is_woken_when_the_pause_is_over() {
+    let (feed, first, _slow) = ahead::<1>(config(8, PAUSE), ["aaaa", "bbbb"]);
+    let [mut busy, mut other] = [first.clone(), first.clone()].map(task::spawn);
+    drop(first);
+    pending(&mut busy);
+    pending(&mut other);
+    advance(1_000).await;
+    assert!(busy.is_woken() && other.is_woken());
+    feed.data("cccc");
+    assert_eq!(next(&mut other), "cccc");
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_reader_that_waits_is_woken_when_the_slow_one_reads_on() {
+    let (_feed, first, [mut slow]) = ahead(config(8, PAUSE), ["aaaa", "bbbb"]);
+    let [mut busy, mut other] = [first.clone(), first.clone()].map(task::spawn);
+    pending(&mut busy);
+    pending(&mut other);
+    next(&mut slow);
+    assert!(busy.is_woken() && other.is_woken());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reader_that_waits_and_is_dropped_leaves_the_waiting_to_the_others() {
+    let (feed, mut first, [mut slow]) = ahead(config(8, PAUSE), ["aaaa", "bbbb"]);
+    let mut other = task::spawn(first.clone());
+    pending(&mut first);
+    pending(&mut other);
+    drop(first);
+    advance(1_000).await;
+    feed.data("cccc");
+    assert!(other.is_woken());
+    assert_eq!(next(&mut other), "cccc");
+    evicted(&mut slow);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_reader_that_is_dropped_ends_the_pause() {
+    let (feed, mut first, [slow]) = ahead(config(8, PAUSE), ["aaaa", "bbbb"]);
+    feed.data("cccc");
+    pending(&mut first);
+    drop(slow);
+    assert!(first.is_woken());
+    assert_eq!(next(&mut first), "cccc");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_reader_that_is_left_alone_reads_all() {
+    let (feed, mut first, [mut slow]) = ahead(config(8, PAUSE), ["aaaa", "bbbb"]);
+    pending(&mut first);
+    drop(first);
+    feed.data("cccc");
+    for data in ["aaaa", "bbbb", "cccc"] {
+        assert_eq!(next(&mut slow), data);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_trickle_does_not_buy_one_pause_after_another() {
+    let (feed, mut first, [mut slow]) = ahead(config(8, PAUSE), ["a"; 8]);
+    for _ in 0..3 {
+        feed.data("a");
+        pending(&mut first);
+        advance(300).await;
+        next(&mut slow);
+        assert!(first.is_woken());
+        next(&mut first);
+    }
+    pending(&mut first);
+    advance(100).await;
+    feed.data("a");
+    next(&mut first);
+    evicted(&mut slow);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reader_that_caught_up_by_half_gets_a_new_pause() {
+    let (feed, mut first, [mut slow]) = ahead(config(8, PAUSE), ["aaaa", "bbbb"]);
+    pending(&mut first);
+    advance(900).await;
+    next(&mut slow);
+    feed.data("cccc");
+    next(&mut first);
+    pending(&mut first);
+    advance(999).await;
+    assert_eq!(next(&mut slow), "bbbb");
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_pause_a_slow_reader_is_evicted_at_once() {
+    let config = config(8, SlowReader::Evict);
+    let budget = config.budget.clone();
+    let (feed, mut first, [mut slow]) = ahead(config, ["aaaa", "bbbb"]);
+    feed.data("cccc");
+    assert_eq!(next(&mut first), "cccc");
+    assert_eq!(budget.held(), 0);
+    evicted(&mut slow);
+}
+
+#[test]
+fn outside_a_runtime_a_slow_reader_is_evicted_at_once() {
+    let (feed, mut first, [mut slow]) = ahead(config(8, PAUSE), ["aaaa", "bbbb"]);
+    feed.data("cccc");
+    assert_eq!(next(&mut first), "cccc");
+    evicted(&mut slow);
+}
+
+#[tokio::test(start_paused = true)]
+async fn back_pressure_waits_for_as_long_as_it_takes() {
+    let slow_down = config(8, SlowReader::BackPressure);
+    let (feed, mut first, [mut slow]) = ahead(slow_down, ["aaaa", "bbbb"]);
+    feed.data("cccc");
+    pending(&mut first);
+    advance(1_000_000).await;
+    assert!(!first.is_woken());
+    pending(&mut first);
+    next(&mut slow);
+    assert!(first.is_woken());
+    assert_eq!(next(&mut first), "cccc");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pause_without_end_is_back_pressure() {
+    let endless = config(8, SlowReader::PauseThenEvict(Duration::MAX));
+    let (_feed, mut first, [mut slow]) = ahead(endless, ["aaaa", "bbbb"]);
+    pending(&mut first);
+    next(&mut slow);
+    assert!(first.is_woken());
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_bound_all_is_kept() {
+    let config = config(8, SlowReader::Unbounded);
+    let budget = config.budget.clone();
+    let (_feed, _first, [mut slow]) = ahead(config, ["data"; 100]);
+    assert_eq!(budget.held(), 400);
+    for _ in 0..100 {
+        assert_eq!(next(&mut slow), "data");
+    }
+    assert_eq!(budget.held(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_frame_larger_than_the_window_passes() {
+    for slow_reader in [PAUSE, SlowReader::Evict, SlowReader::BackPressure] {
+        let (feed, [mut first, mut second]) = readers(config(2, slow_reader));
+        for data in ["aaaa", "bbbb", "cccc"] {
+            feed.data(data);
+            assert_eq!(next(&mut first), data);
+            assert_eq!(next(&mut second), data);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn tiny_frames_fill_the_window_by_their_number() {
+    const MANY: usize = 1 << 16;
+    let pause = config(KIB * KIB, PAUSE);
+    let (feed, mut first, [mut slow]) = ahead(pause, std::iter::repeat_n("", MANY));
+    feed.data("");
+    pending(&mut first);
+    advance(900).await;
+    next(&mut slow);
+    next(&mut first);
+    pending(&mut first);
+    advance(100).await;
+    pending(&mut first);
+    evicted(&mut slow);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_evicted_reader_does_not_keep_upstream() {
+    let (feed, mut first, [slow]) = ahead(config(8, SlowReader::Evict), ["aaaa", "bbbb"]);
+    pending(&mut first);
+    let mut clone = task::spawn(slow.clone());
+    drop(first);
+    assert!(feed.is_dropped());
+    drop(slow);
+    evicted(&mut clone);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_evicted_reader_is_dropped_without_a_trace() {
+    let evict = config(8, SlowReader::Evict);
+    let budget = evict.budget.clone();
+    let (feed, mut first, [slow]) = ahead(evict, ["aaaa", "bbbb"]);
+    pending(&mut first);
+    drop((slow.clone(), slow));
+    feed.data("cccc");
+    assert!(first.is_woken());
+    assert_eq!(next(&mut first), "cccc");
+    assert_eq!(budget.held(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_hint_of_an_evicted_reader_is_what_it_will_miss() {
+    let feed = Feed::default();
+    feed.announce(100);
+    let body = SharedBody::new(feed.body(), config(8, SlowReader::Evict));
+    let [mut first, mut slow] = [body.clone(), body].map(task::spawn);
+    for data in ["aaaa", "bbbb", "cccc"] {
+        feed.data(data);
+        next(&mut first);
+    }
+    assert_eq!(slow.size_hint().exact(), Some(100));
+    evicted(&mut slow);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reader_behind_is_evicted_when_the_budget_is_spent() {
+    let mut config = config(KIB, PAUSE);
+    config.budget = Budget::new(8);
+    let budget = config.budget.clone();
+    let (feed, mut first, [mut slow]) = ahead(config, ["aaaa", "bbbb"]);
+    assert!(budget.is_spent());
+    feed.data("cccc");
+    pending(&mut first);
+    advance(1_000).await;
+    assert_eq!(next(&mut first), "cccc");
+    evicted(&mut slow);
+    assert_eq!(budget.held(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reader_that_moves_while_the_budget_is_spent_is_not_evicted() {
+    let mut config = config(KIB, PAUSE);
+    config.budget = Budget::new(4);
+    let budget = config.budget.clone();
+    let (feed, mut first, [mut slow]) = ahead(config, ["a", "b", "c"]);
+    budget.take(4);
+    feed.data("d");
+    pending(&mut first);
+    advance(900).await;
+    assert_eq!(next(&mut slow), "a");
+    advance(100).await;
+    assert!(first.is_woken());
+    pending(&mut first);
+    advance(999).await;
+    pending(&mut first);
+    assert_eq!(next(&mut slow), "b");
+    assert_eq!(next(&mut first), "d");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pause_for_the_budget_ends_when_another_body_gives_it_back() {
+    let mut config = config(KIB, PAUSE);
+    config.budget = Budget::new(16);
+    let (_, _other_first, [other_slow]) = ahead(config.clone(), ["aaaa", "bbbb"]);
+    let (feed, mut first, [mut slow]) = ahead(config, ["aaaa", "bbbb"]);
+    feed.data("cccc");
+    pending(&mut first);
+    drop(other_slow);
+    advance(1_000).await;
+    assert!(first.is_woken());
+    assert_eq!(next(&mut first), "cccc");
+    for data in ["aaaa", "bbbb", "cccc"] {
+        assert_eq!(next(&mut slow), data);
+    }
+}

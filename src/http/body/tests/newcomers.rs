@@ -1,0 +1,127 @@
+//! Newcomers read a body from its first byte, or not at all.
+
+use super::*;
+
+#[test]
+fn a_newcomer_reads_from_the_first_byte_while_several_readers_go_on() {
+    let (feed, [mut a, mut b]) = shared();
+    let newcomers = a.newcomers(None).unwrap();
+    feed.data("one");
+    assert_eq!(next(&mut a), "one");
+    assert_eq!(next(&mut b), "one");
+    let mut late = task::spawn(newcomers.join().expect("the start is held"));
+    feed.data("two");
+    feed.push(Event::End);
+    for frame in ["one", "two"] {
+        assert_eq!(next(&mut late), frame);
+    }
+    end(&mut late);
+    assert_eq!(next(&mut a), "two");
+}
+
+#[test]
+fn a_single_reader_keeps_nothing_for_newcomers() {
+    let config = config(KIB, SlowReader::BackPressure);
+    let budget = config.budget.clone();
+    let (feed, [mut a]) = readers(config);
+    let newcomers = a.newcomers(None).unwrap();
+    feed.data("one");
+    assert_eq!(next(&mut a), "one");
+    assert_eq!(budget.held(), 0);
+    assert!(newcomers.join().is_none());
+}
+
+#[test]
+fn a_newcomer_joins_a_single_reader_that_has_read_nothing() {
+    let (feed, [mut a]) = shared();
+    let newcomers = a.newcomers(None).unwrap();
+    pending(&mut a);
+    let mut late = task::spawn(newcomers.join().expect("nothing was passed yet"));
+    feed.data("one");
+    assert_eq!(next(&mut a), "one");
+    assert_eq!(next(&mut late), "one");
+}
+
+#[test]
+fn what_was_kept_for_newcomers_is_freed_when_the_window_is_full() {
+    let config = config(4, SlowReader::Evict);
+    let budget = config.budget.clone();
+    let (feed, [mut a, mut b]) = readers(config);
+    let newcomers = a.newcomers(None).unwrap();
+    for data in ["one", "two", "six", "ten"] {
+        feed.data(data);
+        assert_eq!(next(&mut a), data);
+        assert_eq!(next(&mut b), data);
+    }
+    assert!(newcomers.join().is_none());
+    feed.data("end");
+    assert_eq!(next(&mut a), "end");
+    assert_eq!(next(&mut b), "end");
+    assert_eq!(budget.held(), 0);
+}
+
+#[test]
+fn closing_frees_what_was_kept_for_newcomers_at_once() {
+    let config = config(KIB, SlowReader::Evict);
+    let budget = config.budget.clone();
+    let (feed, [mut a, mut b]) = readers(config);
+    let newcomers = a.newcomers(None).unwrap();
+    feed.data("one");
+    assert_eq!(next(&mut a), "one");
+    assert_eq!(next(&mut b), "one");
+    assert_eq!(budget.held(), 3);
+    newcomers.close();
+    assert_eq!(budget.held(), 0);
+    assert!(newcomers.join().is_none());
+}
+
+#[test]
+fn the_last_reader_but_one_frees_what_was_kept_for_newcomers() {
+    let config = config(KIB, SlowReader::Evict);
+    let budget = config.budget.clone();
+    let (feed, [mut a, mut b]) = readers(config);
+    let newcomers = a.newcomers(None).unwrap();
+    feed.data("one");
+    assert_eq!(next(&mut a), "one");
+    assert_eq!(next(&mut b), "one");
+    drop(b);
+    assert_eq!(budget.held(), 0);
+    assert!(newcomers.join().is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_kept_for_newcomers_once_their_time_is_up() {
+    let config = config(KIB, SlowReader::Evict);
+    let budget = config.budget.clone();
+    let (feed, [mut a, mut b]) = readers(config);
+    let newcomers = a.newcomers(Some(Instant::now() + Duration::from_secs(1))).unwrap();
+    feed.data("one");
+    assert_eq!(next(&mut a), "one");
+    assert_eq!(next(&mut b), "one");
+    tokio::time::advance(Duration::from_secs(1)).await;
+    feed.data("two");
+    assert_eq!(next(&mut a), "two");
+    assert_eq!(next(&mut b), "two");
+    assert_eq!(budget.held(), 0);
+    assert!(newcomers.join().is_none());
+}
+
+#[test]
+fn nobody_joins_a_body_that_failed_or_that_nobody_reads() {
+    let (feed, [mut a, b]) = shared();
+    let newcomers = a.newcomers(None).unwrap();
+    feed.push(Event::Fail);
+    assert!(matches!(poll(&mut a), Poll::Ready(Some(Err(_)))));
+    assert!(newcomers.join().is_none());
+    drop((a, b));
+    assert!(newcomers.join().is_none());
+    assert!(feed.is_dropped());
+}
+
+#[test]
+fn newcomers_do_not_keep_upstream_alive() {
+    let (feed, [a, b]) = shared();
+    let _newcomers = a.newcomers(None).unwrap();
+    drop((a, b));
+    assert!(feed.is_dropped());
+}

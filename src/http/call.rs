@@ -1,0 +1,208 @@
+//! A call of an HTTP service, alone or for a flight.
+
+use super::{
+    answer::{Answer, Judgement},
+    body::SharedBody,
+    cache_status::{Forwarded, say},
+    flights::{FlightKey, Flights},
+    late::Stream,
+    layer::Http,
+    policy::HttpPolicy,
+};
+use crate::{
+    error::BoxError,
+    flight::{Place, Start, Work},
+    future::{Job, ResponseFuture, Verdict},
+    group::Role,
+    mode::ErrorMode,
+    site::Site,
+    trace::in_current_span,
+};
+use http::{HeaderMap, HeaderName, Request, Response};
+use http_body::Body;
+use std::{fmt, hash::Hash, marker::PhantomData, pin::Pin, sync::Arc};
+use tokio::time::Instant;
+use tower::ServiceExt;
+use tower_service::Service;
+
+/// How often a follower is sent on by `Vary`: an origin that never comes to an end with it must not keep anybody waiting.
+const VARY_AT_MOST: usize = 4;
+
+/// `X` is the error that callers get.
+pub struct HttpCall<S, B, K: Hash + Eq + Send + Sync + 'static, E, X> {
+    service: S,
+    request: Request<B>,
+    site: Arc<Site<Http<K>>>,
+    flights: Arc<Flights<K, X>>,
+    /// The hash of its flight, if it has one: what `Memory` knows it by.
+    hash: Option<u64>,
+    /// The flight that it leads, if newcomers may join that after its head.
+    listed: Option<(Place, FlightKey<K>)>,
+    /// What its partition has beyond the policy's, because of a `Vary` that it met.
+    vary: Vec<HeaderName>,
+    /// How often `Vary` sent it on.
+    detours: usize,
+    /// What a write does when it is answered.
+    seal: Option<Box<dyn Send>>,
+    errors: PhantomData<fn() -> E>,
+}
+
+impl<S, B, K, E, X> HttpCall<S, B, K, E, X>
+where
+    K: Hash + Eq + Send + Sync + 'static,
+{
+    pub(super) fn new(service: S, request: Request<B>, site: Arc<Site<Http<K>>>, flights: Arc<Flights<K, X>>) -> Self {
+        let errors = PhantomData;
+        Self {
+            service,
+            request,
+            site,
+            flights,
+            hash: None,
+            listed: None,
+            vary: Vec::new(),
+            detours: 0,
+            seal: None,
+            errors,
+        }
+    }
+
+    pub(super) fn with_seal(self, seal: Option<Box<dyn Send>>) -> Self {
+        Self { seal, ..self }
+    }
+
+    pub(super) fn with_hash(self, hash: Option<u64>) -> Self {
+        Self { hash, ..self }
+    }
+
+    fn headers_to_compare(&self) -> HeaderMap {
+        let heeds_vary = self.site.settings.mode.policy.heeds_vary();
+        if heeds_vary { self.request.headers().clone() } else { HeaderMap::new() }
+    }
+}
+
+impl<S, B, RB, K, E> HttpCall<S, B, K, E, E::Error>
+where
+    S: Service<Request<B>, Response = Response<RB>> + Send + 'static,
+    S::Future: Send + 'static,
+    B: Send + 'static,
+    RB: Body + Send + 'static,
+    RB::Error: Into<BoxError>,
+    K: Hash + Eq + Send + Sync + 'static,
+    E: ErrorMode<S::Error>,
+{
+    /// Joins or leads the flight at `place`.
+    pub(super) fn enter(self, place: Place, key: FlightKey<K>) -> ResponseFuture<Self> {
+        let (site, flights) = (self.site.clone(), self.flights.clone());
+        // A partition that `Vary` made is not the one that newcomers come with.
+        let listed = (site.takes_late() && self.vary.is_empty()).then(|| (place, key.clone()));
+        let call = Self { hash: Some(place.hash), listed, ..self };
+        site.enter(&flights.table, place, key, call)
+    }
+
+    /// Sends the request for this caller alone.
+    async fn send(self) -> Result<Response<SharedBody>, E::Error> {
+        let bodies = self.site.settings.mode.bodies.clone();
+        let response = self.service.oneshot(self.request).await;
+        drop(self.seal);
+        response.map(|response| response.map(|body| SharedBody::new(body, bodies))).map_err(E::convert)
+    }
+
+    /// Sends the request, and judges who may have the answer.
+    async fn ask(self, opened: Option<Instant>) -> Result<Answer, E::Error> {
+        let Http { policy, bodies, memory, .. } = &self.site.settings.mode;
+        let (method, headers) = (self.request.method().clone(), self.headers_to_compare());
+        let response = self.service.oneshot(self.request).await.map_err(E::convert)?;
+
+        let (head, body) = response.into_parts();
+        let judgement = Judgement::of(policy, &head, &body.size_hint(), (&method, headers), &self.vary);
+        if let Some(hash) = self.hash {
+            memory.note(hash, judgement.is_for_others());
+        }
+        let is_joinable = judgement.is_for_others() && !body.is_end_stream();
+        let until = opened.filter(|_| is_joinable).and_then(|opened| self.site.late_until(&head, opened));
+        let body = match self.listed.zip(until) {
+            Some(((place, key), until)) => {
+                let stream = |body| Stream::new(head.clone(), body, judgement.varies(), until);
+                self.flights.late.share(place, &key, body, bodies.clone(), until, stream)
+            }
+            _ => SharedBody::new(body, bodies.clone()),
+        };
+        let response = Response::from_parts(head, body);
+        Ok(Answer::new(policy, judgement, !self.vary.is_empty(), response))
+    }
+}
+
+impl<S, B, RB, K, E> Job for HttpCall<S, B, K, E, E::Error>
+where
+    S: Service<Request<B>, Response = Response<RB>> + Send + 'static,
+    S::Future: Send + 'static,
+    B: Send + 'static,
+    RB: Body + Send + 'static,
+    RB::Error: Into<BoxError>,
+    K: Hash + Eq + Send + Sync + 'static,
+    E: ErrorMode<S::Error>,
+{
+    type Landing = Result<Answer, E::Error>;
+    type Output = Result<Response<SharedBody>, E::Error>;
+
+    fn fly(self, start: Start) -> Work<Self::Landing> {
+        // A flight that was lost is listed by the key of its first leader, which this call does not have.
+        let opened = (start == Start::First && self.listed.is_some()).then(Instant::now);
+        Box::pin(in_current_span(self.ask(opened)))
+    }
+
+    fn pass(self, waited: bool) -> Pin<Box<dyn Future<Output = Self::Output> + Send>> {
+        let how = if waited { Forwarded::Refetched } else { Forwarded::Bypassed };
+        Box::pin(async move {
+            let site = self.site.clone();
+            let answer = if self.hash.is_some() { self.ask(None).await?.into_response() } else { self.send().await? };
+            Ok(passed(answer, &site.settings.mode.policy, how))
+        })
+    }
+
+    fn judge(landing: &Self::Landing, request: Option<&Self>) -> Verdict {
+        let Ok(answer) = landing else { return Verdict::Take };
+        match answer.judge(request.map(|call| call.request.headers())) {
+            Verdict::Again(reason) if request.is_some_and(|call| call.detours == VARY_AT_MOST) => Verdict::Pass(reason),
+            verdict => verdict,
+        }
+    }
+
+    fn again(mut self, landing: &Self::Landing) -> ResponseFuture<Self> {
+        let names = landing.as_ref().map_or(&[][..], Answer::varies_by);
+        self.vary.extend_from_slice(names);
+        self.detours += 1;
+        let (head, body) = split(self.request);
+        let partition = self.site.settings.mode.policy.partition(&head).with_vary(&self.vary, &head);
+        let (place, key) = self.site.address(&head, partition);
+        self.request = join(head, body);
+        self.enter(place, key)
+    }
+
+    fn unpack(landing: Self::Landing, role: Role) -> Self::Output {
+        landing.map(|answer| answer.give(role))
+    }
+}
+
+fn passed(mut response: Response<SharedBody>, policy: &HttpPolicy, how: Forwarded) -> Response<SharedBody> {
+    response.extensions_mut().remove::<Role>();
+    say(policy, how, &mut response);
+    response
+}
+
+pub(super) fn split<B>(request: Request<B>) -> (Request<()>, B) {
+    let (head, body) = request.into_parts();
+    (Request::from_parts(head, ()), body)
+}
+
+pub(super) fn join<B>(head: Request<()>, body: B) -> Request<B> {
+    let (head, ()) = head.into_parts();
+    Request::from_parts(head, body)
+}
+
+impl<S, B, K: Hash + Eq + Send + Sync + 'static, E, X> fmt::Debug for HttpCall<S, B, K, E, X> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpCall").finish_non_exhaustive()
+    }
+}

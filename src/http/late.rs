@@ -1,0 +1,242 @@
+//! Streams: responses whose head is known, and whose body newcomers may still get from its first byte.
+
+use super::{
+    answer::Varies,
+    body::{BodyConfig, Newcomers, SharedBody},
+    flights::FlightKey,
+    policy::{HttpPolicy, LateJoin},
+};
+use crate::{
+    context::{self, Lineage, Underway},
+    error::BoxError,
+    flight::Place,
+    sync::Mutex,
+};
+use hashbrown::HashTable;
+use http::{HeaderMap, Response, response::Parts};
+use http_body::{Body, Frame, SizeHint};
+use pin_project_lite::pin_project;
+use std::{
+    pin::Pin,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::{Context, Poll},
+};
+use tokio::time::Instant;
+
+/// The streams of a group, at most one for each key: the latest.
+pub(crate) struct Late<K> {
+    /// How many there are, so that nobody takes the lock while there is none.
+    count: AtomicUsize,
+    streams: Mutex<HashTable<Entry<K>>>,
+}
+
+struct Entry<K> {
+    place: Place,
+    key: FlightKey<K>,
+    stream: Arc<Stream>,
+}
+
+/// One response that newcomers may join.
+pub(super) struct Stream {
+    head: Response<()>,
+    body: Newcomers,
+    varies: Option<Arc<Varies>>,
+    /// When it is no longer fresh enough, or its flight too old.
+    until: Option<Instant>,
+    lineage: Lineage,
+}
+
+impl<K> Default for Late<K> {
+    fn default() -> Self {
+        Self { count: AtomicUsize::new(0), streams: Mutex::default() }
+    }
+}
+
+impl<K: Eq + Send + Sync + 'static> Late<K> {
+    /// Makes a body shareable, also with newcomers for as long as it streams. `stream` has what they need.
+    pub(super) fn share<B>(
+        self: &Arc<Self>,
+        place: Place,
+        key: &FlightKey<K>,
+        body: B,
+        config: BodyConfig,
+        until: Option<Instant>,
+        stream: impl FnOnce(Newcomers) -> Stream,
+    ) -> SharedBody
+    where
+        B: Body + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        let (body, listing) = Listed::new(body);
+        let body = SharedBody::new(body, config);
+        if let Some(newcomers) = body.newcomers(until) {
+            listing.fill(self, place, key, stream(newcomers));
+        }
+        body
+    }
+
+    /// The response for a newcomer, if it may have it.
+    pub(super) fn join(&self, place: Place, key: &FlightKey<K>, headers: &HeaderMap) -> Option<Response<SharedBody>> {
+        let stream = self.find(place.hash, key)?;
+        stream.takes(headers).then(|| stream.join())?
+    }
+
+    fn find(&self, hash: u64, key: &FlightKey<K>) -> Option<Arc<Stream>> {
+        if self.count.load(Ordering::Acquire) == 0 {
+            return None;
+        }
+        let streams = self.streams.lock();
+        streams.find(hash, |entry| entry.place.hash == hash && entry.key == *key).map(|entry| entry.stream.clone())
+    }
+
+    /// Lists a stream, unless its flight is sealed by now.
+    fn list(&self, place: Place, key: &FlightKey<K>, stream: Arc<Stream>) {
+        let entry = Entry { place, key: key.clone(), stream: stream.clone() };
+        let mut streams = self.streams.lock();
+        let earlier = take(&mut streams, place.hash, |entry| entry.key == *key);
+        streams.insert_unique(place.hash, entry, |entry| entry.place.hash);
+        self.count.store(streams.len(), Ordering::Release);
+        drop(streams);
+        drop(earlier);
+        // Only now: whoever seals the flight from now on finds the stream in the table.
+        if key.is_sealed() {
+            self.unlist(place, &stream);
+        }
+    }
+
+    pub(super) fn forget_all(&self, shard: u64, is_key: &dyn Fn(&K) -> bool) {
+        // With the lock, even if there is nothing to be found: so a `list` after it sees that the flight is sealed.
+        let streams = self.streams.lock();
+        let found = streams.iter().filter(|entry| entry.place.shard == shard && is_key(entry.key.key()));
+        let found: Vec<_> = found.map(|entry| (entry.place, entry.stream.clone())).collect();
+        drop(streams);
+        for (place, stream) in found {
+            self.unlist(place, &stream);
+        }
+    }
+}
+
+impl<K> Late<K> {
+    fn unlist(&self, place: Place, stream: &Arc<Stream>) {
+        let mut streams = self.streams.lock();
+        let unlisted = take(&mut streams, place.hash, |entry| Arc::ptr_eq(&entry.stream, stream));
+        if streams.is_empty() && streams.capacity() > 64 {
+            *streams = HashTable::new();
+        }
+        self.count.store(streams.len(), Ordering::Release);
+        drop(streams);
+        if unlisted.is_some() {
+            stream.body.close();
+        }
+        drop(unlisted);
+    }
+}
+
+fn take<K>(streams: &mut HashTable<Entry<K>>, hash: u64, is_it: impl Fn(&Entry<K>) -> bool) -> Option<Entry<K>> {
+    let found = streams.find_entry(hash, |entry| entry.place.hash == hash && is_it(entry));
+    found.ok().map(|entry| entry.remove().0)
+}
+
+impl HttpPolicy {
+    pub(super) fn takes_late(&self) -> bool {
+        self.flight.late_joins != LateJoin::Never
+    }
+
+    /// Until when newcomers may join after this head, if they may; `Some(None)` is for as long as its body streams.
+    pub(super) fn late_join_until(&self, head: &Parts) -> Option<Option<Instant>> {
+        match self.flight.late_joins {
+            LateJoin::Never => None,
+            LateJoin::Always => Some(None),
+            LateJoin::WhenFresh => Instant::now().checked_add(self.fresh_for(head)?).map(Some),
+        }
+    }
+}
+
+impl Stream {
+    pub(super) fn new(head: Parts, body: Newcomers, varies: Option<Arc<Varies>>, until: Option<Instant>) -> Self {
+        let head = Response::from_parts(head, ());
+        Self { head, body, varies, until, lineage: Lineage::here() }
+    }
+
+    fn takes(self: &Arc<Self>, headers: &HeaderMap) -> bool {
+        self.until.is_none_or(|end| Instant::now() < end)
+            && self.varies.as_ref().is_none_or(|varies| varies.agree(headers))
+            && !Lineage::here().contains(self)
+    }
+
+    /// `None` if the first byte is held no more.
+    fn join(&self) -> Option<Response<SharedBody>> {
+        let body = self.body.join()?;
+        let (head, ()) = self.head.clone().into_parts();
+        Some(Response::from_parts(head, body))
+    }
+}
+
+/// A body that newcomers ask for inside itself would wait for itself.
+impl Underway for Stream {
+    fn is_underway(&self) -> bool {
+        true
+    }
+
+    fn lineage(&self) -> Lineage {
+        self.lineage.clone()
+    }
+}
+
+pin_project! {
+    /// The body of a stream, which is listed until this is dropped.
+    pub(super) struct Listed<B, K> {
+        #[pin]
+        body: B,
+        listing: Arc<Listing<K>>,
+    }
+}
+
+/// Filled once the stream is there.
+pub(super) struct Listing<K>(OnceLock<(Arc<Late<K>>, Place, Arc<Stream>)>);
+
+impl<B, K: Eq> Listed<B, K> {
+    pub(super) fn new(body: B) -> (Self, Arc<Listing<K>>) {
+        let listing = Arc::new(Listing(OnceLock::new()));
+        (Self { body, listing: listing.clone() }, listing)
+    }
+}
+
+impl<K: Eq + Send + Sync + 'static> Listing<K> {
+    pub(super) fn fill(&self, late: &Arc<Late<K>>, place: Place, key: &FlightKey<K>, stream: Stream) {
+        let stream = Arc::new(stream);
+        if self.0.set((late.clone(), place, stream.clone())).is_ok() {
+            late.list(place, key, stream);
+        }
+    }
+}
+
+impl<K> Drop for Listing<K> {
+    fn drop(&mut self) {
+        if let Some((late, place, stream)) = self.0.get() {
+            late.unlist(*place, stream);
+        }
+    }
+}
+
+impl<B: Body, K> Body for Listed<B, K> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+        let this = self.project();
+        let _entered = this.listing.0.get().map(|(_, _, stream)| context::enter(stream.clone()));
+        this.body.poll_frame(cx)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+}

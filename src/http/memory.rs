@@ -1,0 +1,86 @@
+//! Which keys had a response that was not for followers, a short while ago.
+
+use super::policy::HttpPolicy;
+use crate::sync::Mutex;
+use lru::LruCache;
+use std::{
+    fmt,
+    num::NonZeroUsize,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+use tokio::time::Instant;
+
+/// Requests for a key that it remembers need not wait for a leader first. It knows keys by their hash: two that have
+/// one hash only pass without need.
+#[derive(Clone)]
+pub(super) struct Memory(Option<Arc<Remembered>>);
+
+struct Remembered {
+    time: Duration,
+    /// How many there are, so that nobody takes the lock as long as there is none.
+    count: AtomicUsize,
+    until: Mutex<LruCache<u64, Instant>>,
+}
+
+impl Memory {
+    pub(super) fn new(policy: &HttpPolicy) -> Self {
+        let (keys, time) = (policy.flight.unshareable_keys, policy.flight.unshareable_time);
+        let keys = NonZeroUsize::new(keys).filter(|_| !time.is_zero());
+        Self(keys.map(|keys| {
+            Arc::new(Remembered { time, count: AtomicUsize::new(0), until: Mutex::new(LruCache::new(keys)) })
+        }))
+    }
+
+    /// A response to this key was for followers too, or it was not.
+    pub(super) fn note(&self, hash: u64, shareable: bool) {
+        let Some(memory) = &self.0 else { return };
+        if shareable {
+            memory.forget(hash);
+        } else {
+            memory.remember(hash);
+        }
+    }
+
+    pub(super) fn knows(&self, hash: u64) -> bool {
+        self.0.as_ref().is_some_and(|memory| memory.knows(hash))
+    }
+}
+
+impl Remembered {
+    fn remember(&self, hash: u64) {
+        let Some(end) = Instant::now().checked_add(self.time) else { return };
+        let mut until = self.until.lock();
+        until.put(hash, end);
+        self.count.store(until.len(), Ordering::Relaxed);
+    }
+
+    fn forget(&self, hash: u64) {
+        if self.count.load(Ordering::Relaxed) > 0 {
+            let mut until = self.until.lock();
+            until.pop(&hash);
+            self.count.store(until.len(), Ordering::Relaxed);
+        }
+    }
+
+    fn knows(&self, hash: u64) -> bool {
+        if self.count.load(Ordering::Relaxed) == 0 {
+            return false;
+        }
+        let end = self.until.lock().get(&hash).copied();
+        let knows = end.is_some_and(|end| Instant::now() < end);
+        if end.is_some() && !knows {
+            self.forget(hash);
+        }
+        knows
+    }
+}
+
+impl fmt::Debug for Memory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Memory").field(&self.0.as_ref().map(|memory| memory.until.lock().len())).finish()
+    }
+}
