@@ -1,0 +1,301 @@
+//! Flights that are lost without a result: their runtime is shut down, or their task is gone.
+
+use crate::util::*;
+use tokio::runtime::{Builder, Runtime};
+use tokio_test::{assert_pending, assert_ready_eq, task};
+use tower_singleflight::{Group, Role};
+
+fn current_thread() -> Runtime {
+    Builder::new_current_thread().build().unwrap()
+}
+
+fn multi_thread() -> Runtime {
+    Builder::new_multi_thread().worker_threads(1).build().unwrap()
+}
+
+#[test]
+fn follower_leads_anew_and_the_leader_waits_on() {
+    for doomed in [current_thread(), multi_thread()] {
+        let group = Group::new();
+        let (old, inner) = work::<&str>();
+        let mut leader = task::spawn(doomed.block_on(async { group.run(1, inner) }));
+        let (new, inner) = work();
+        let mut follower = task::spawn(group.run(1, inner));
+        assert_pending!(leader.poll());
+        assert_pending!(follower.poll());
+        doomed.block_on(until("the work is polled", || old.polls() > 0));
+        drop(doomed);
+        assert_eq!((old.drops(), group.in_flight()), (1, 1));
+        assert!(leader.is_woken() && follower.is_woken());
+        assert_pending!(leader.poll());
+        assert_pending!(follower.poll());
+        assert_eq!(new.polls(), 1);
+        new.land("anew");
+        assert_ready_eq!(follower.poll(), led("anew", true));
+        assert!(leader.is_woken());
+        assert_ready_eq!(leader.poll(), followed("anew"));
+        assert_eq!(group.in_flight(), 0);
+    }
+}
+
+#[test]
+fn one_of_many_followers_leads_anew_and_the_others_wait_on() {
+    let group = Group::new();
+    let doomed = current_thread();
+    let leader = doomed.block_on(async { group.run(1, std::future::pending) });
+    let (new, inner) = work();
+    let mut heir = task::spawn(group.run(1, inner));
+    let mut others = [follow(&group, 1), follow(&group, 1), follow(&group, 1)];
+    others.iter_mut().for_each(|other| assert!(other.poll().is_pending()));
+    drop((doomed, leader));
+    assert!(others.iter().all(|other| other.is_woken()));
+    assert_pending!(heir.poll());
+    others.iter_mut().for_each(|other| assert!(other.poll().is_pending()));
+    new.land("anew");
+    assert_ready_eq!(heir.poll(), led("anew", true));
+    for other in others {
+        assert!(other.is_woken());
+        assert_eq!(ready_now(other), followed("anew"));
+    }
+}
+
+#[test]
+fn a_lost_flight_goes_to_the_runtime_of_the_one_who_leads_anew() {
+    let group = Group::new();
+    let doomed = current_thread();
+    let leader = doomed.block_on(async { group.run(1, std::future::pending) });
+    let (new, inner) = work();
+    let mut heir = task::spawn(group.run(1, inner));
+    drop(doomed);
+    let alive = current_thread();
+    alive.block_on(async {
+        assert_pending!(heir.poll());
+        settle().await;
+        assert_eq!(new.polls(), 1);
+        new.land("anew");
+        // The leader and the one who led anew are quiet meanwhile.
+        settle().await;
+        assert_eq!(group.in_flight(), 0);
+    });
+    assert_ready_eq!(heir.poll(), led("anew", true));
+    assert_eq!(block_on(leader), followed("anew"));
+}
+
+#[test]
+fn a_newcomer_leads_a_lost_flight_anew_at_once() {
+    let group = Group::new();
+    let doomed = current_thread();
+    let mut leader = task::spawn(doomed.block_on(async { group.run(1, std::future::pending) }));
+    let mut quiet = follow(&group, 1);
+    assert_pending!(leader.poll());
+    drop(doomed);
+    let mut newcomer = task::spawn(group.run(1, ready("anew")));
+    assert_pending!(quiet.poll());
+    assert_ready_eq!(newcomer.poll(), led("anew", true));
+    assert_ready_eq!(quiet.poll(), followed("anew"));
+    assert_ready_eq!(leader.poll(), followed("anew"));
+}
+
+#[test]
+fn the_last_waiter_of_a_lost_flight_leads_alone_and_shares_nothing() {
+    let group = Group::new();
+    let doomed = current_thread();
+    let leader = doomed.block_on(async { group.run(1, std::future::pending) });
+    let heir = group.run(1, ready("anew"));
+    drop((leader, doomed));
+    assert_eq!(ready_now(task::spawn(heir)), led("anew", false));
+    assert_eq!(group.in_flight(), 0);
+}
+
+#[test]
+fn heir_that_leaves_before_it_leads_anew_leaves_that_to_the_next() {
+    let group = Group::new();
+    let doomed = current_thread();
+    let leader = doomed.block_on(async { group.run(1, std::future::pending) });
+    let mut first = follow(&group, 1);
+    let mut second = task::spawn(group.run(1, ready("second")));
+    assert_pending!(first.poll());
+    assert_pending!(second.poll());
+    drop((doomed, leader));
+    assert!(first.is_woken() && second.is_woken());
+    drop(first);
+    assert_ready_eq!(second.poll(), led("second", false));
+}
+
+#[test]
+fn heir_that_leaves_after_it_led_anew_leaves_its_work_to_the_others() {
+    let group = Group::new();
+    let doomed = current_thread();
+    let leader = doomed.block_on(async { group.run(1, std::future::pending) });
+    let (new, inner) = work();
+    let mut heir = task::spawn(group.run(1, inner));
+    let mut other = follow(&group, 1);
+    drop((doomed, leader));
+    assert_pending!(heir.poll());
+    assert_pending!(other.poll());
+    drop(heir);
+    assert!(other.is_woken());
+    new.land("anew");
+    assert_ready_eq!(other.poll(), followed("anew"));
+}
+
+#[test]
+fn a_flight_is_lost_again_and_again_until_somebody_lands_it() {
+    let group = Group::new();
+    let mut waiters: Vec<_> = Vec::new();
+    for _ in 0..5 {
+        let doomed = current_thread();
+        let mut run = task::spawn(group.run(1, std::future::pending::<&str>));
+        doomed.block_on(async { assert_pending!(run.poll()) });
+        waiters.push(run);
+        // Somebody else joins, so that it needs a task, and leads anew next.
+        drop(doomed);
+    }
+    let mut last = task::spawn(group.run(1, ready("at last")));
+    for waiter in &mut waiters {
+        let _ = waiter.poll();
+    }
+    drop(waiters);
+    assert_ready_eq!(last.poll().map(|outcome| outcome.value), "at last");
+    assert_eq!(group.in_flight(), 0);
+}
+
+#[test]
+fn nobody_left_to_lead_anew_is_a_panic_that_names_the_crate() {
+    let group = Group::new();
+    let doomed = current_thread();
+    let (old, inner) = work::<&str>();
+    let mut ticket = task::spawn(doomed.block_on(async { group.spawn(1, inner) }));
+    assert_pending!(ticket.poll());
+    drop(doomed);
+    assert!(ticket.is_woken());
+    let text = panic_text(|| ticket.poll());
+    assert!(text.contains("tower-singleflight") && text.contains("runtime"), "{text}");
+    assert_eq!((old.drops(), group.in_flight()), (1, 0));
+    assert_eq!(ready_now(task::spawn(group.run(1, ready("next")))), led("next", false));
+}
+
+#[test]
+fn the_last_with_work_leaves_a_lost_flight_and_the_others_are_told() {
+    let group = Group::new();
+    let doomed = current_thread();
+    let mut leader = task::spawn(doomed.block_on(async { group.run(1, std::future::pending::<&str>) }));
+    let mut follower = follow(&group, 1);
+    assert_pending!(leader.poll());
+    assert_pending!(follower.poll());
+    drop(doomed);
+    assert_pending!(leader.poll());
+    drop(follower);
+    assert!(leader.is_woken());
+    assert!(panic_text(|| leader.poll()).contains("tower-singleflight"));
+    assert_eq!(group.in_flight(), 0);
+}
+
+#[test]
+fn spawned_work_on_a_runtime_that_shuts_down_is_dropped_though_nobody_waits() {
+    for doomed in [current_thread(), multi_thread()] {
+        let group = Group::<u32, ()>::new();
+        let (remote, inner) = work();
+        drop(doomed.block_on(async { group.spawn(1, inner) }));
+        doomed.block_on(until("the work is polled", || remote.polls() > 0));
+        drop(doomed);
+        assert_eq!((remote.drops(), group.in_flight()), (1, 0));
+    }
+}
+
+#[test]
+fn spawn_on_a_runtime_that_has_shut_down_is_a_panic_of_the_ticket() {
+    let group = Group::new();
+    let dead = multi_thread();
+    let handle = dead.handle().clone();
+    dead.shutdown_background();
+    let _inside = handle.enter();
+    let (remote, inner) = work::<&str>();
+    let mut ticket = task::spawn(group.spawn(1, inner));
+    assert_eq!((remote.calls(), remote.drops(), group.in_flight()), (0, 1, 0));
+    assert!(panic_text(|| ticket.poll()).contains("tower-singleflight"));
+    assert_eq!(ready_now(task::spawn(group.run(1, ready("next")))), led("next", false));
+}
+
+#[test]
+fn joining_on_a_runtime_that_has_shut_down_loses_the_flight_and_the_joiner_leads() {
+    let group = Group::new();
+    let dead = multi_thread();
+    let handle = dead.handle().clone();
+    dead.shutdown_background();
+    let _inside = handle.enter();
+    let (old, inner) = work();
+    let mut leader = task::spawn(group.run(1, inner));
+    let mut joiner = task::spawn(group.run(1, ready("anew")));
+    assert_eq!((old.calls(), old.drops()), (0, 1));
+    // Where it runs now there is no live runtime either: it is lost again, and there is nobody left.
+    assert!(panic_text(|| joiner.poll()).contains("tower-singleflight"));
+    assert!(panic_text(|| leader.poll()).contains("tower-singleflight"));
+    assert_eq!(group.in_flight(), 0);
+}
+
+#[test]
+fn a_spawn_that_joins_a_leader_of_a_dead_runtime_finishes_though_nobody_polls() {
+    let group = Group::new();
+    let dead = current_thread();
+    let leader = dead.block_on(async { group.run(1, std::future::pending) });
+    drop(dead);
+    current_thread().block_on(async {
+        let (remote, inner) = work();
+        drop(group.spawn(1, inner));
+        settle().await;
+        assert_eq!(remote.polls(), 1);
+        remote.land("spawned");
+        settle().await;
+        assert_eq!(group.in_flight(), 0);
+        assert_eq!(leader.await, followed("spawned"));
+    });
+}
+
+#[test]
+fn leader_on_a_dead_runtime_polls_its_work_in_place_while_it_is_alone() {
+    let group = Group::new();
+    let dead = current_thread();
+    let run = dead.block_on(async { group.run(1, ready("landed")) });
+    drop(dead);
+    assert_eq!(block_on(run), led("landed", false));
+}
+
+#[test]
+fn work_may_join_its_own_lost_flight_when_it_is_dropped() {
+    let group = Group::new();
+    let doomed = current_thread();
+    let same = group.clone();
+    let (sender, receiver) = std::sync::mpsc::channel();
+    let on_drop = OnDrop(move || sender.send(same.run(1, ready("anew"))).unwrap());
+    let leader = doomed.block_on(async {
+        group.run(1, move || async move {
+            let _on_drop = on_drop;
+            std::future::pending().await
+        })
+    });
+    let follower = follow(&group, 1);
+    doomed.block_on(settle());
+    drop(doomed);
+    let newcomer = receiver.recv().unwrap();
+    assert_eq!(ready_now(task::spawn(newcomer)).role, Role::Leader);
+    assert_eq!((ready_now(task::spawn(leader)).value, ready_now(follower).value), ("anew", "anew"));
+    assert_eq!(group.in_flight(), 0);
+}
+
+#[test]
+fn runtimes_shut_down_under_racing_callers() {
+    let group = Group::new();
+    for _ in 0..50 {
+        let doomed = multi_thread();
+        let leader = doomed.block_on(async { group.run(1, std::future::pending) });
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| assert_eq!(block_on(group.run(1, ready("anew"))).value, "anew"));
+            }
+            scope.spawn(|| drop(doomed));
+        });
+        drop(leader);
+        assert_eq!(group.in_flight(), 0);
+    }
+}
