@@ -226,28 +226,21 @@ async fn an_unshared_flight_is_given_up_by_its_caller_and_a_shared_one_goes_on()
 async fn callers_that_give_up_race_with_newcomers() {
     let group = Group::new();
     for round in 0..200_u32 {
-        let quitter = group.run("key", std::future::pending);
+        let work = move || async move {
+            tokio::task::yield_now().await;
+            round
+        };
+        let quitter = group.run("key", work);
         let newcomers: Vec<_> = (0..4)
             .map(|_| {
                 let group = group.clone();
-                tokio::spawn(async move {
-                    let work = move || async move {
-                        tokio::task::yield_now().await;
-                        round
-                    };
-                    loop {
-                        // Whoever joins the quitter's flight gives up as well.
-                        if let Ok(outcome) = timeout(Duration::from_millis(20), group.run("key", work)).await {
-                            return outcome.value;
-                        }
-                    }
-                })
+                tokio::spawn(async move { group.run("key", work).await.value })
             })
             .collect();
         tokio::task::yield_now().await;
         drop(quitter);
         for newcomer in newcomers {
-            assert_eq!(newcomer.await.unwrap(), round);
+            assert_eq!(timeout(Duration::from_secs(20), newcomer).await.expect("nobody hangs").unwrap(), round);
         }
         assert_eq!(group.in_flight(), 0);
     }

@@ -1,6 +1,11 @@
 //! Flights that are lost without a result: their runtime is shut down, or their task is gone.
 
 use crate::util::*;
+use futures_util::future::join_all;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering::SeqCst},
+};
 use tokio::runtime::{Builder, Runtime};
 use tokio_test::{assert_pending, assert_ready_eq, task};
 use tower_singleflight::{Group, Role};
@@ -142,21 +147,27 @@ fn heir_that_leaves_after_it_led_anew_leaves_its_work_to_the_others() {
 #[test]
 fn a_flight_is_lost_again_and_again_until_somebody_lands_it() {
     let group = Group::new();
-    let mut waiters: Vec<_> = Vec::new();
-    for _ in 0..5 {
-        let doomed = current_thread();
-        let mut run = task::spawn(group.run(1, std::future::pending::<&str>));
-        doomed.block_on(async { assert_pending!(run.poll()) });
-        waiters.push(run);
-        // Somebody else joins, so that it needs a task, and leads anew next.
-        drop(doomed);
-    }
+    let first = current_thread();
+    let mut leader = task::spawn(first.block_on(async { group.run(1, std::future::pending) }));
+    let (works, calls): (Vec<_>, Vec<_>) = (0..5).map(|_| work::<&str>()).unzip();
+    let mut waiters: Vec<_> = calls.into_iter().map(|call| task::spawn(group.run(1, call))).collect();
     let mut last = task::spawn(group.run(1, ready("at last")));
-    for waiter in &mut waiters {
-        let _ = waiter.poll();
+    drop(first);
+    for (work, waiter) in works.iter().zip(&mut waiters) {
+        // Each leads anew on a runtime that goes as well.
+        current_thread().block_on(async {
+            assert_pending!(waiter.poll());
+            settle().await;
+            assert_eq!(work.polls(), 1);
+        });
+        assert_eq!((work.drops(), group.in_flight()), (1, 1));
     }
-    drop(waiters);
-    assert_ready_eq!(last.poll().map(|outcome| outcome.value), "at last");
+    assert_pending!(leader.poll());
+    assert_ready_eq!(last.poll(), led("at last", true));
+    for waiter in waiters.iter_mut().chain([&mut leader]) {
+        assert!(waiter.is_woken());
+        assert_ready_eq!(waiter.poll(), followed("at last"));
+    }
     assert_eq!(group.in_flight(), 0);
 }
 
@@ -205,33 +216,37 @@ fn spawned_work_on_a_runtime_that_shuts_down_is_dropped_though_nobody_waits() {
 
 #[test]
 fn spawn_on_a_runtime_that_has_shut_down_is_a_panic_of_the_ticket() {
-    let group = Group::new();
-    let dead = multi_thread();
-    let handle = dead.handle().clone();
-    dead.shutdown_background();
-    let _inside = handle.enter();
-    let (remote, inner) = work::<&str>();
-    let mut ticket = task::spawn(group.spawn(1, inner));
-    assert_eq!((remote.calls(), remote.drops(), group.in_flight()), (0, 1, 0));
-    assert!(panic_text(|| ticket.poll()).contains("tower-singleflight"));
-    assert_eq!(ready_now(task::spawn(group.run(1, ready("next")))), led("next", false));
+    for dead in [current_thread(), multi_thread()] {
+        let group = Group::new();
+        let handle = dead.handle().clone();
+        drop(dead);
+        let _inside = handle.enter();
+        let (remote, inner) = work::<&str>();
+        let mut ticket = task::spawn(group.spawn(1, inner));
+        assert_eq!((remote.calls(), remote.drops(), group.in_flight()), (0, 1, 0));
+        assert!(panic_text(|| ticket.poll()).contains("tower-singleflight"));
+        assert_eq!(ready_now(task::spawn(group.run(1, ready("next")))), led("next", false));
+    }
 }
 
 #[test]
-fn joining_on_a_runtime_that_has_shut_down_loses_the_flight_and_the_joiner_leads() {
-    let group = Group::new();
-    let dead = multi_thread();
-    let handle = dead.handle().clone();
-    dead.shutdown_background();
-    let _inside = handle.enter();
-    let (old, inner) = work();
-    let mut leader = task::spawn(group.run(1, inner));
-    let mut joiner = task::spawn(group.run(1, ready("anew")));
-    assert_eq!((old.calls(), old.drops()), (0, 1));
-    // Where it runs now there is no live runtime either: it is lost again, and there is nobody left.
-    assert!(panic_text(|| joiner.poll()).contains("tower-singleflight"));
-    assert!(panic_text(|| leader.poll()).contains("tower-singleflight"));
-    assert_eq!(group.in_flight(), 0);
+fn joining_on_a_runtime_that_has_shut_down_loses_the_flight_until_nobody_is_left_to_lead() {
+    for dead in [current_thread(), multi_thread()] {
+        let group = Group::new();
+        let handle = dead.handle().clone();
+        drop(dead);
+        let _inside = handle.enter();
+        let (old, inner) = work::<&str>();
+        let mut leader = task::spawn(group.run(1, inner));
+        let mut joiner = task::spawn(group.run(1, ready("anew")));
+        assert_eq!((old.calls(), old.drops()), (0, 1));
+        assert_pending!(leader.poll());
+        // Where the joiner is polled there is no live runtime either.
+        assert!(panic_text(|| joiner.poll()).contains("tower-singleflight"));
+        assert!(leader.is_woken());
+        assert!(panic_text(|| leader.poll()).contains("tower-singleflight"));
+        assert_eq!(group.in_flight(), 0);
+    }
 }
 
 #[test]
@@ -263,24 +278,27 @@ fn leader_on_a_dead_runtime_polls_its_work_in_place_while_it_is_alone() {
 
 #[test]
 fn work_may_join_its_own_lost_flight_when_it_is_dropped() {
-    let group = Group::new();
-    let doomed = current_thread();
-    let same = group.clone();
-    let (sender, receiver) = std::sync::mpsc::channel();
-    let on_drop = OnDrop(move || sender.send(same.run(1, ready("anew"))).unwrap());
-    let leader = doomed.block_on(async {
-        group.run(1, move || async move {
-            let _on_drop = on_drop;
-            std::future::pending().await
-        })
-    });
-    let follower = follow(&group, 1);
-    doomed.block_on(settle());
-    drop(doomed);
-    let newcomer = receiver.recv().unwrap();
-    assert_eq!(ready_now(task::spawn(newcomer)).role, Role::Leader);
-    assert_eq!((ready_now(task::spawn(leader)).value, ready_now(follower).value), ("anew", "anew"));
-    assert_eq!(group.in_flight(), 0);
+    for doomed in [current_thread(), multi_thread()] {
+        let group = Group::new();
+        let same = group.clone();
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let on_drop = OnDrop(move || sender.send(same.run(1, ready("anew"))).unwrap());
+        let started = Arc::new(AtomicBool::new(false));
+        let start = started.clone();
+        let leader = doomed.block_on(async {
+            group.run(1, move || async move {
+                let _on_drop = on_drop;
+                start.store(true, SeqCst);
+                std::future::pending().await
+            })
+        });
+        let follower = group.run(1, ready("anew"));
+        doomed.block_on(until("the work is polled", || started.load(SeqCst)));
+        drop(doomed);
+        let all = join_all([leader, follower, receiver.recv().unwrap()]);
+        assert!(block_on(all).iter().all(|outcome| outcome.value == "anew"));
+        assert_eq!(group.in_flight(), 0);
+    }
 }
 
 #[test]

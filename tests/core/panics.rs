@@ -77,7 +77,11 @@ fn a_literal_and_a_formatted_message_keep_their_types() {
         let (remote, inner) = work();
         let mut leader = task::spawn(group.run(1, inner));
         let mut follower = follow(&group, 1);
-        if formatted { remote.panic_with(String::from("text")) } else { remote.panic_with("text") }
+        if formatted {
+            remote.panic_with(String::from("text"))
+        } else {
+            remote.panic_with("text")
+        }
         for payload in [panic_payload(|| leader.poll()), panic_payload(|| follower.poll())] {
             assert_eq!(payload.is::<String>(), formatted);
             assert_eq!(text_of(payload), "text");
@@ -572,7 +576,10 @@ fn two_threads_see_the_same_message() {
     std::thread::scope(|scope| {
         for run in [leader, follower] {
             let heard = heard.clone();
-            scope.spawn(move || heard.lock().unwrap().push(panic_text(|| block_on(run))));
+            scope.spawn(move || {
+                let text = panic_text(|| block_on(run));
+                heard.lock().unwrap().push(text);
+            });
         }
     });
     assert_eq!(*heard.lock().unwrap(), ["over there", "over there"]);
