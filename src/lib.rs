@@ -17,3 +17,7 @@ mod waiter;
 pub use error::{BoxError, SharedError};
 pub use group::{Group, Outcome, Role, Run, Ticket};
 pub use stats::{PassReason, Stats, VetoReason};
+
+#[cfg(tower_singleflight_loom)]
+#[doc(hidden)]
+pub use sync::model;
