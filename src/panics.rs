@@ -81,7 +81,9 @@ impl Debris {
 
     /// For a task, which has no caller: the panic hook has printed it.
     pub(crate) fn swallow(mut self) {
-        self.0.take().map(forget_payload);
+        if let Some(payload) = self.0.take() {
+            forget_payload(payload);
+        }
     }
 }
 

@@ -383,7 +383,9 @@ async fn all_dropped_by_the_work_while_it_is_polled() {
     let drops = Arc::new(AtomicUsize::new(0));
     let (dropped, theirs) = (drops.clone(), waiters.clone());
     let leader = group.run(1, move || {
-        let on_drop = OnDrop(move || drop(dropped.fetch_add(1, SeqCst)));
+        let on_drop = OnDrop(move || {
+            dropped.fetch_add(1, SeqCst);
+        });
         async move {
             let _on_drop = on_drop;
             theirs.lock().unwrap().clear();

@@ -109,11 +109,9 @@ async fn a_waiter_that_takes_the_value_in_its_wake_up_gets_the_original() {
 async fn parked_waiters_are_woken_once_however_often_the_work_is() {
     let group = Group::new();
     let (remote, inner) = work();
-    let wake_ups = Arc::new(AtomicUsize::new(0));
+    let (waker, wake_ups) = counting_waker();
     let mut waiters = vec![group.run(1, inner)];
     waiters.extend((0..99).map(|_| group.run(1, never())));
-    let counting = wake_ups.clone();
-    let waker = waker(move || drop(counting.fetch_add(1, SeqCst)));
     waiters.iter_mut().for_each(|waiter| assert!(poll_with(waiter, &waker).is_pending()));
     for _ in 0..50 {
         remote.wake();
@@ -130,9 +128,7 @@ async fn parked_waiters_are_woken_once_however_often_the_work_is() {
 async fn a_leader_that_was_polled_alone_costs_one_wake_up_more_at_most() {
     let group = Group::new();
     let (remote, inner) = work();
-    let wake_ups = Arc::new(AtomicUsize::new(0));
-    let counting = wake_ups.clone();
-    let waker = waker(move || drop(counting.fetch_add(1, SeqCst)));
+    let (waker, wake_ups) = counting_waker();
     let mut leader = group.run(1, inner);
     assert_pending!(poll_with(&mut leader, &waker));
     let mut follower = group.run(1, never());
@@ -182,12 +178,7 @@ async fn a_waiter_polled_without_need_keeps_one_waker_only() {
     let (remote, inner) = work();
     let _leader = group.run(1, inner);
     let mut follower = group.run(1, never());
-    let old = Arc::new(AtomicUsize::new(0));
-    let counting = old.clone();
-    let old_waker = waker(move || drop(counting.fetch_add(1, SeqCst)));
-    let new = Arc::new(AtomicUsize::new(0));
-    let counting = new.clone();
-    let new_waker = waker(move || drop(counting.fetch_add(1, SeqCst)));
+    let ((old_waker, old), (new_waker, new)) = (counting_waker(), counting_waker());
     for _ in 0..10 {
         assert_pending!(poll_with(&mut follower, &old_waker));
     }
@@ -201,9 +192,8 @@ async fn a_waiter_polled_without_need_keeps_one_waker_only() {
 async fn a_leader_that_changes_tasks_while_it_waits_is_woken_in_the_new_one() {
     let (_group, remote, mut waiters) = crowd(2);
     let mut leader = waiters.remove(0).into_inner();
-    let old = Arc::new(AtomicUsize::new(0));
-    let counting = old.clone();
-    assert_pending!(poll_with(&mut leader, &waker(move || drop(counting.fetch_add(1, SeqCst)))));
+    let (waker, old) = counting_waker();
+    assert_pending!(poll_with(&mut leader, &waker));
     let mut leader = task::spawn(leader);
     assert_pending!(leader.poll());
     remote.land("landed");

@@ -99,7 +99,7 @@ fn four_of_five_callers_go_on_when_the_runtime_of_the_work_is_gone() {
     let group = Group::new();
     let doomed = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
     let (remote, inner) = work::<&str>();
-    let leader = doomed.block_on(async { group.run("key", inner) });
+    let leader = inside(&doomed, || group.run("key", inner));
     let followers = [(); 4].map(|()| group.run("key", ready("anew")));
     doomed.block_on(until("the work is polled", || remote.polls() > 0));
     drop(doomed);

@@ -8,7 +8,7 @@ use std::sync::{
 };
 use tokio::runtime::{Builder, Runtime};
 use tokio_test::{assert_pending, assert_ready_eq, task};
-use tower_singleflight::{Group, Role};
+use tower_singleflight::Group;
 
 fn current_thread() -> Runtime {
     Builder::new_current_thread().build().unwrap()
@@ -23,7 +23,7 @@ fn follower_leads_anew_and_the_leader_waits_on() {
     for doomed in [current_thread(), multi_thread()] {
         let group = Group::new();
         let (old, inner) = work::<&str>();
-        let mut leader = task::spawn(doomed.block_on(async { group.run(1, inner) }));
+        let mut leader = task::spawn(inside(&doomed, || group.run(1, inner)));
         let (new, inner) = work();
         let mut follower = task::spawn(group.run(1, inner));
         assert_pending!(leader.poll());
@@ -47,7 +47,7 @@ fn follower_leads_anew_and_the_leader_waits_on() {
 fn one_of_many_followers_leads_anew_and_the_others_wait_on() {
     let group = Group::new();
     let doomed = current_thread();
-    let leader = doomed.block_on(async { group.run(1, std::future::pending) });
+    let leader = inside(&doomed, || group.run(1, std::future::pending));
     let (new, inner) = work();
     let mut heir = task::spawn(group.run(1, inner));
     let mut others = [follow(&group, 1), follow(&group, 1), follow(&group, 1)];
@@ -68,7 +68,7 @@ fn one_of_many_followers_leads_anew_and_the_others_wait_on() {
 fn a_lost_flight_goes_to_the_runtime_of_the_one_who_leads_anew() {
     let group = Group::new();
     let doomed = current_thread();
-    let leader = doomed.block_on(async { group.run(1, std::future::pending) });
+    let leader = inside(&doomed, || group.run(1, std::future::pending));
     let (new, inner) = work();
     let mut heir = task::spawn(group.run(1, inner));
     drop(doomed);
@@ -90,7 +90,7 @@ fn a_lost_flight_goes_to_the_runtime_of_the_one_who_leads_anew() {
 fn a_newcomer_leads_a_lost_flight_anew_at_once() {
     let group = Group::new();
     let doomed = current_thread();
-    let mut leader = task::spawn(doomed.block_on(async { group.run(1, std::future::pending) }));
+    let mut leader = task::spawn(inside(&doomed, || group.run(1, std::future::pending)));
     let mut quiet = follow(&group, 1);
     assert_pending!(leader.poll());
     drop(doomed);
@@ -105,7 +105,7 @@ fn a_newcomer_leads_a_lost_flight_anew_at_once() {
 fn the_last_waiter_of_a_lost_flight_leads_alone_and_shares_nothing() {
     let group = Group::new();
     let doomed = current_thread();
-    let leader = doomed.block_on(async { group.run(1, std::future::pending) });
+    let leader = inside(&doomed, || group.run(1, std::future::pending));
     let heir = group.run(1, ready("anew"));
     drop((leader, doomed));
     assert_eq!(ready_now(task::spawn(heir)), led("anew", false));
@@ -116,7 +116,7 @@ fn the_last_waiter_of_a_lost_flight_leads_alone_and_shares_nothing() {
 fn heir_that_leaves_before_it_leads_anew_leaves_that_to_the_next() {
     let group = Group::new();
     let doomed = current_thread();
-    let leader = doomed.block_on(async { group.run(1, std::future::pending) });
+    let leader = inside(&doomed, || group.run(1, std::future::pending));
     let mut first = follow(&group, 1);
     let mut second = task::spawn(group.run(1, ready("second")));
     assert_pending!(first.poll());
@@ -131,7 +131,7 @@ fn heir_that_leaves_before_it_leads_anew_leaves_that_to_the_next() {
 fn heir_that_leaves_after_it_led_anew_leaves_its_work_to_the_others() {
     let group = Group::new();
     let doomed = current_thread();
-    let leader = doomed.block_on(async { group.run(1, std::future::pending) });
+    let leader = inside(&doomed, || group.run(1, std::future::pending));
     let (new, inner) = work();
     let mut heir = task::spawn(group.run(1, inner));
     let mut other = follow(&group, 1);
@@ -148,7 +148,7 @@ fn heir_that_leaves_after_it_led_anew_leaves_its_work_to_the_others() {
 fn a_flight_is_lost_again_and_again_until_somebody_lands_it() {
     let group = Group::new();
     let first = current_thread();
-    let mut leader = task::spawn(first.block_on(async { group.run(1, std::future::pending) }));
+    let mut leader = task::spawn(inside(&first, || group.run(1, std::future::pending)));
     let (works, calls): (Vec<_>, Vec<_>) = (0..5).map(|_| work::<&str>()).unzip();
     let mut waiters: Vec<_> = calls.into_iter().map(|call| task::spawn(group.run(1, call))).collect();
     let mut last = task::spawn(group.run(1, ready("at last")));
@@ -176,7 +176,7 @@ fn nobody_left_to_lead_anew_is_a_panic_that_names_the_crate() {
     let group = Group::new();
     let doomed = current_thread();
     let (old, inner) = work::<&str>();
-    let mut ticket = task::spawn(doomed.block_on(async { group.spawn(1, inner) }));
+    let mut ticket = task::spawn(inside(&doomed, || group.spawn(1, inner)));
     assert_pending!(ticket.poll());
     drop(doomed);
     assert!(ticket.is_woken());
@@ -190,7 +190,7 @@ fn nobody_left_to_lead_anew_is_a_panic_that_names_the_crate() {
 fn the_last_with_work_leaves_a_lost_flight_and_the_others_are_told() {
     let group = Group::new();
     let doomed = current_thread();
-    let mut leader = task::spawn(doomed.block_on(async { group.run(1, std::future::pending::<&str>) }));
+    let mut leader = task::spawn(inside(&doomed, || group.run(1, std::future::pending::<&str>)));
     let mut follower = follow(&group, 1);
     assert_pending!(leader.poll());
     assert_pending!(follower.poll());
@@ -207,7 +207,7 @@ fn spawned_work_on_a_runtime_that_shuts_down_is_dropped_though_nobody_waits() {
     for doomed in [current_thread(), multi_thread()] {
         let group = Group::<u32, ()>::new();
         let (remote, inner) = work();
-        drop(doomed.block_on(async { group.spawn(1, inner) }));
+        drop(inside(&doomed, || group.spawn(1, inner)));
         doomed.block_on(until("the work is polled", || remote.polls() > 0));
         drop(doomed);
         assert_eq!((remote.drops(), group.in_flight()), (1, 0));
@@ -253,7 +253,7 @@ fn joining_on_a_runtime_that_has_shut_down_loses_the_flight_until_nobody_is_left
 fn a_spawn_that_joins_a_leader_of_a_dead_runtime_finishes_though_nobody_polls() {
     let group = Group::new();
     let dead = current_thread();
-    let leader = dead.block_on(async { group.run(1, std::future::pending) });
+    let leader = inside(&dead, || group.run(1, std::future::pending));
     drop(dead);
     current_thread().block_on(async {
         let (remote, inner) = work();
@@ -271,7 +271,7 @@ fn a_spawn_that_joins_a_leader_of_a_dead_runtime_finishes_though_nobody_polls() 
 fn leader_on_a_dead_runtime_polls_its_work_in_place_while_it_is_alone() {
     let group = Group::new();
     let dead = current_thread();
-    let run = dead.block_on(async { group.run(1, ready("landed")) });
+    let run = inside(&dead, || group.run(1, ready("landed")));
     drop(dead);
     assert_eq!(block_on(run), led("landed", false));
 }
@@ -285,7 +285,7 @@ fn work_may_join_its_own_lost_flight_when_it_is_dropped() {
         let on_drop = OnDrop(move || sender.send(same.run(1, ready("anew"))).unwrap());
         let started = Arc::new(AtomicBool::new(false));
         let start = started.clone();
-        let leader = doomed.block_on(async {
+        let leader = inside(&doomed, || {
             group.run(1, move || async move {
                 let _on_drop = on_drop;
                 start.store(true, SeqCst);
@@ -306,7 +306,7 @@ fn runtimes_shut_down_under_racing_callers() {
     let group = Group::new();
     for _ in 0..50 {
         let doomed = multi_thread();
-        let leader = doomed.block_on(async { group.run(1, std::future::pending) });
+        let leader = inside(&doomed, || group.run(1, std::future::pending));
         std::thread::scope(|scope| {
             for _ in 0..2 {
                 scope.spawn(|| assert_eq!(block_on(group.run(1, ready("anew"))).value, "anew"));

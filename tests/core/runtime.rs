@@ -151,8 +151,8 @@ fn without_a_runtime_spawn_says_so() {
 fn a_flight_is_carried_by_its_leaders_runtime() {
     let (leaders, joiners) = (current_thread(), current_thread());
     let group = Group::<u32, ()>::new();
-    let _leader = leaders.block_on(async { group.run(1, std::future::pending) });
-    let _joiner = joiners.block_on(async { group.run(1, never()) });
+    let _leader = inside(&leaders, || group.run(1, std::future::pending));
+    let _joiner = inside(&joiners, || group.run(1, never()));
     assert_eq!((tasks(&leaders), tasks(&joiners)), (1, 0));
 }
 

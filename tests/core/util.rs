@@ -12,6 +12,7 @@ use std::{
     thread::{self, Thread},
     time::{Duration, Instant},
 };
+use tokio::runtime::Runtime;
 use tokio_test::task::{self, Spawn};
 use tower_singleflight::{Group, Outcome, Role, Run};
 
@@ -170,6 +171,12 @@ pub(crate) async fn until(what: &str, mut done: impl FnMut() -> bool) {
     }
 }
 
+/// Calls `f` as code of that runtime does.
+pub(crate) fn inside<R>(runtime: &Runtime, f: impl FnOnce() -> R) -> R {
+    let _inside = runtime.enter();
+    f()
+}
+
 /// Polls a future on this thread, outside any runtime, for at most 20 s.
 pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
     struct Unpark(Thread);
@@ -199,6 +206,16 @@ pub(crate) fn waker(on_wake: impl Fn() + Send + Sync + 'static) -> Waker {
         }
     }
     Waker::from(Arc::new(OnWake(on_wake)))
+}
+
+/// A waker that counts its wake-ups.
+pub(crate) fn counting_waker() -> (Waker, Arc<AtomicUsize>) {
+    let count = Arc::new(AtomicUsize::new(0));
+    let counting = count.clone();
+    let waker = waker(move || {
+        counting.fetch_add(1, SeqCst);
+    });
+    (waker, count)
 }
 
 /// One poll with that waker.
