@@ -221,11 +221,14 @@ impl<T: Send + Sync + 'static> Flight<T> {
     /// Joins it, if it takes the newcomer. `here` is the lineage of the code that joins.
     pub(crate) fn join(self: &Arc<Self>, rules: &Rules, here: &Lineage) -> Boarding {
         let mut state = self.state.lock();
-        if !state.takes_newcomer(rules) {
+        if !state.is_open() {
             return Boarding::Closed;
         }
         if here.contains(self) {
             return Boarding::Inside;
+        }
+        if !state.takes_newcomer(rules) {
+            return Boarding::Closed;
         }
         self.counters().joined.add(1);
         self.counters().waiting.add(1);
@@ -532,10 +535,12 @@ impl<T: Send + Sync + 'static> Flight<T> {
 }
 
 impl<T> State<T> {
-    fn takes_newcomer(&self, rules: &Rules) -> bool {
+    fn is_open(&self) -> bool {
         matches!(self.stage, Stage::Aloft | Stage::Parked(_) | Stage::Lost)
-            && self.waiters < rules.max_waiters
-            && self.is_young(rules.join_within)
+    }
+
+    fn takes_newcomer(&self, rules: &Rules) -> bool {
+        self.waiters < rules.max_waiters && self.is_young(rules.join_within)
     }
 
     fn is_young(&self, join_within: Option<Duration>) -> bool {
