@@ -1,9 +1,12 @@
 //! Waiters that are dropped: nobody notices, until the last takes the work along.
 
 use crate::util::*;
-use std::sync::{
-    Arc, Mutex,
-    atomic::{AtomicUsize, Ordering::SeqCst},
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+    task::Waker,
 };
 use tokio::runtime::Handle;
 use tokio_test::{assert_pending, assert_ready_eq, task};
@@ -307,8 +310,8 @@ async fn all_dropped_after_landing_and_the_value_goes_with_the_last() {
 }
 
 #[tokio::test]
-async fn a_waiter_dropped_by_the_wake_up_of_another() {
-    for (waker_of, victim) in [(0, 1), (1, 0), (1, 2), (2, 1)] {
+async fn a_waiter_dropped_by_its_own_wake_up_or_by_anothers() {
+    for (waker_of, victim) in [(0, 0), (0, 1), (1, 0), (1, 1), (1, 2), (2, 1), (2, 2)] {
         let group = Group::new();
         let (remote, inner) = work();
         let first = group.run(1, inner);
@@ -549,6 +552,73 @@ async fn work_may_forget_and_spawn_its_own_key_when_it_is_dropped() {
     assert_eq!(group.in_flight(), 1);
     settle().await;
     assert_eq!(group.in_flight(), 0);
+}
+
+#[tokio::test]
+async fn a_value_may_call_its_own_key_when_it_is_cloned() {
+    struct Value(Group<u32, Value>, u32);
+    impl Clone for Value {
+        fn clone(&self) -> Self {
+            let (one, two) = (Value(self.0.clone(), self.1 + 1), Value(self.0.clone(), 0));
+            drop(self.0.run(1, ready(two)));
+            ready_now(task::spawn(self.0.run(1, ready(one)))).value
+        }
+    }
+    let group = Group::new();
+    let waiters = [group.run(1, ready(Value(group.clone(), 1))), group.run(1, never())];
+    settle().await;
+    let values = waiters.map(|waiter| ready_now(task::spawn(waiter)).value.1);
+    assert_eq!((values, group.in_flight()), ([2, 1], 0));
+}
+
+/// A waker that calls its group when the last clone of it is dropped.
+fn reentrant_waker(group: &Group<u32, &'static str>, drops: &Arc<AtomicUsize>) -> Waker {
+    let (group, drops) = (group.clone(), drops.clone());
+    let on_drop = OnDrop(move || {
+        group.forget(&2);
+        drop(group.run(1, ready("unheard")));
+        assert_eq!(ready_now(task::spawn(group.run(2, ready("new")))), led("new", false));
+        drops.fetch_add(1, SeqCst);
+    });
+    waker(move || {
+        let _ = &on_drop;
+    })
+}
+
+#[tokio::test]
+async fn a_waker_may_call_back_into_its_group_when_it_is_dropped() {
+    let group = Group::new();
+    let drops = Arc::new(AtomicUsize::new(0));
+    let (remote, inner) = work();
+    let mut waiters = [group.run(1, inner), group.run(1, never()), group.run(1, never())];
+    // Each waker is replaced by the next, then goes with its waiter or with the landing.
+    for _ in 0..3 {
+        for waiter in &mut waiters {
+            assert_pending!(poll_with(waiter, &reentrant_waker(&group, &drops)));
+        }
+    }
+    assert_eq!(drops.load(SeqCst), 6);
+    let [leader, left, follower] = waiters;
+    drop(left);
+    assert_eq!(drops.load(SeqCst), 7);
+    remote.land("landed");
+    settle().await;
+    assert_eq!(drops.load(SeqCst), 9);
+    assert_eq!(ready_now(task::spawn(leader)), led("landed", true));
+    assert_eq!(ready_now(task::spawn(follower)), followed("landed"));
+}
+
+#[test]
+fn a_sole_callers_waker_may_call_back_into_its_group_when_it_is_dropped() {
+    let group = Group::new();
+    let drops = Arc::new(AtomicUsize::new(0));
+    let mut run = group.run(1, std::future::pending);
+    for _ in 0..3 {
+        assert_pending!(poll_with(&mut run, &reentrant_waker(&group, &drops)));
+    }
+    assert_eq!(drops.load(SeqCst), 2);
+    drop(run);
+    assert_eq!((drops.load(SeqCst), group.in_flight()), (3, 0));
 }
 
 #[test]
