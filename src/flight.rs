@@ -230,11 +230,14 @@ impl<T: Send + Sync + 'static> Flight<T> {
     /// Joins it, if it takes the newcomer. `here` is the lineage of the code that joins.
     pub(crate) fn join(self: &Arc<Self>, rules: &Rules, here: &Lineage) -> Boarding {
         let mut state = self.state.lock();
-        if !state.takes_newcomer(rules) {
+        if !state.is_open() {
             return Boarding::Closed;
         }
         if here.contains(self) {
             return Boarding::Inside;
+        }
+        if !state.takes_newcomer(rules) {
+            return Boarding::Closed;
         }
         self.counters().joined.add(1);
         self.counters().waiting.add(1);
@@ -314,6 +317,18 @@ impl<T: Send + Sync + 'static> Flight<T> {
         }
     }
 
+    /// The waiter in `seat`, who has work of its own, is to board it if the flight is lost.
+    pub(crate) fn take_lost(&self, seat: Seat) -> bool {
+        let mut state = self.state.lock();
+        let lost = matches!(state.stage, Stage::Lost);
+        if lost {
+            state.stage = Stage::Aloft;
+            state.spares -= 1;
+            state.lead_anew(seat);
+        }
+        lost
+    }
+
     /// One poll of the work, whoever is the pilot. After its end the work has been dropped.
     pub(crate) fn step(self: &Arc<Self>, work: &mut Option<Work<T>>, cx: &mut Context<'_>) -> Step<T> {
         let _entered = context::enter(self.clone());
@@ -344,27 +359,33 @@ impl<T: Send + Sync + 'static> Flight<T> {
         let others = state.waiters - usize::from(pilot.is_some());
         let (mut seats, carrier) = (state.seats.clear(), state.carrier.take());
         state.waiters = others;
-        let cargo = if others == 0 {
-            state.stage = Stage::Over;
-            Cargo::Own(value)
-        } else {
-            let value = Arc::new(value);
-            state.stage = Stage::Landed(value.clone());
-            Cargo::Shared(value)
+        let cargo = match pilot {
+            _ if others == 0 => {
+                state.stage = Stage::Over;
+                Some(Cargo::Own(value))
+            }
+            Some(_) => {
+                let value = Arc::new(value);
+                state.stage = Stage::Landed(value.clone());
+                Some(Cargo::Shared(value))
+            }
+            // Nothing is held back, so that the last waiter gets the original however early it comes.
+            None => {
+                state.stage = Stage::Landed(Arc::new(value));
+                None
+            }
         };
         state.leader = state.leader.filter(|_| !leads);
         drop(state);
         let own_waker = pilot.and_then(|seat| seats.leave(seat));
         seats.wake_all();
         drop((own_waker, carrier));
-        let landed = Landed { cargo, shared, leads };
-        match pilot {
-            Some(_) => Some(landed),
-            None => {
-                debris.sweep(landed);
-                None
-            }
+        let landed = cargo.map(|cargo| Landed { cargo, shared, leads });
+        if pilot.is_some() {
+            return landed;
         }
+        debris.sweep(landed);
+        None
     }
 
     /// The work panicked.
@@ -523,10 +544,12 @@ impl<T: Send + Sync + 'static> Flight<T> {
 }
 
 impl<T> State<T> {
-    fn takes_newcomer(&self, rules: &Rules) -> bool {
+    fn is_open(&self) -> bool {
         matches!(self.stage, Stage::Aloft | Stage::Parked(_) | Stage::Lost)
-            && self.waiters < rules.max_waiters
-            && self.is_young(rules.join_within)
+    }
+
+    fn takes_newcomer(&self, rules: &Rules) -> bool {
+        self.waiters < rules.max_waiters && self.is_young(rules.join_within)
     }
 
     fn is_young(&self, join_within: Option<Duration>) -> bool {

@@ -121,10 +121,10 @@ where
     {
         assert!(current_runtime().is_some(), "tower-singleflight: `Group::spawn` was called outside a tokio runtime");
         let rules = Rules { run_to_completion: true, ..Rules::default() };
-        let run = self.enter(key, lazily(work), &rules, |place, work| {
+        let mut run = self.enter(key, lazily(work), &rules, |place, work| {
             Run(Hold::Flight { waiter: self.table.lead_unlisted(place, &rules, work), spare: None })
         });
-        run.carry();
+        run.start();
         Ticket(run)
     }
 
@@ -229,9 +229,9 @@ enum Hold<T: Send + Sync + 'static> {
 }
 
 impl<T: Send + Sync + 'static> Run<T> {
-    fn carry(&self) {
-        if let Hold::Flight { waiter, .. } = &self.0 {
-            waiter.carry();
+    fn start(&mut self) {
+        if let Hold::Flight { waiter, spare } = &mut self.0 {
+            waiter.start(|| spare.take().expect("a follower has work of its own"));
         }
     }
 }

@@ -85,3 +85,7 @@ pub use stats::{PassReason, Stats, VetoReason};
 #[cfg(all(doctest, feature = "http"))]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+#[cfg(tower_singleflight_loom)]
+#[doc(hidden)]
+pub use sync::model;

@@ -69,6 +69,16 @@ impl Debris {
         }
     }
 
+    /// `value`, unless a panic goes on: `value` is swept then, for its drop may panic as well.
+    pub(crate) fn rethrow_or<V>(mut self, value: V) -> V {
+        if self.0.is_none() || thread::panicking() {
+            self.rethrow();
+            return value;
+        }
+        self.sweep(value);
+        resume_unwind(self.0.take().expect("it is kept"))
+    }
+
     /// For a task, which has no caller: the panic hook has printed it.
     pub(crate) fn swallow(mut self) {
         if let Some(payload) = self.0.take() {

@@ -57,17 +57,88 @@ mod runtime {
 
 #[cfg(tower_singleflight_loom)]
 mod runtime {
+    use super::model;
+
     #[derive(Debug)]
     pub(crate) struct Runtime;
 
-    /// Every model runs "inside a runtime": each task is a loom thread.
+    /// Unless it says otherwise, a model runs "inside a runtime": each task is a loom thread.
     pub(crate) fn current_runtime() -> Option<Runtime> {
-        Some(Runtime)
+        model::has_runtime().then_some(Runtime)
     }
 
     impl Runtime {
         pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-            drop(loom::thread::spawn(move || loom::future::block_on(task)));
+            model::spawn(task);
         }
+    }
+}
+
+/// What a model says about its runtime. All loom threads of one model run on one thread of `std`.
+#[cfg(tower_singleflight_loom)]
+#[allow(missing_docs, reason = "only for the model")]
+pub mod model {
+    use loom::{future::block_on, thread::JoinHandle};
+    use std::{
+        cell::{Cell, RefCell},
+        future::poll_fn,
+        pin::Pin,
+        task::Poll,
+        thread_local,
+    };
+
+    thread_local! {
+        static NO_RUNTIME: Cell<bool> = const { Cell::new(false) };
+        static POLLS_TO_LIVE: Cell<Option<usize>> = const { Cell::new(None) };
+        static TASKS: RefCell<Vec<JoinHandle<()>>> = const { RefCell::new(Vec::new()) };
+    }
+
+    /// Starts an iteration of a model.
+    pub fn reset() {
+        NO_RUNTIME.set(false);
+        POLLS_TO_LIVE.set(None);
+        TASKS.take();
+    }
+
+    pub fn without_runtime() {
+        NO_RUNTIME.set(true);
+    }
+
+    /// The next task is dropped after that many polls, as by a runtime that shuts down.
+    pub fn next_task_dies_after(polls: usize) {
+        POLLS_TO_LIVE.set(Some(polls));
+    }
+
+    /// Waits until every task has ended.
+    pub fn join_tasks() {
+        while let Some(task) = TASKS.with_borrow_mut(Vec::pop) {
+            task.join().unwrap();
+        }
+    }
+
+    pub(super) fn has_runtime() -> bool {
+        !NO_RUNTIME.get()
+    }
+
+    pub(super) fn spawn(task: impl Future<Output = ()> + Send + 'static) {
+        let polls_to_live = POLLS_TO_LIVE.take().unwrap_or(usize::MAX);
+        let handle = loom::thread::spawn(move || block_on(mortal(Box::pin(task), polls_to_live)));
+        TASKS.with_borrow_mut(|tasks| tasks.push(handle));
+    }
+
+    async fn mortal(mut task: Pin<Box<dyn Future<Output = ()> + Send>>, mut polls_to_live: usize) {
+        poll_fn(|cx| {
+            while polls_to_live > 0 {
+                polls_to_live -= 1;
+                if task.as_mut().poll(cx).is_ready() {
+                    break;
+                }
+                if polls_to_live > 0 {
+                    return Poll::Pending;
+                }
+            }
+            Poll::Ready(())
+        })
+        .await
     }
 }

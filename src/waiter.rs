@@ -49,6 +49,17 @@ impl<T: Send + Sync + 'static> Waiter<T> {
         carry(self.flight())
     }
 
+    /// Moves the work to a task, though nobody has joined. If that finds the flight lost, because it was led on a runtime
+    /// that is gone, this waiter leads it anew: it may never be polled.
+    pub(crate) fn start(&mut self, spare: impl FnOnce() -> Work<T>) {
+        self.carry();
+        if self.spare && self.flight().take_lost(self.seat) {
+            self.spare = false;
+            self.board_anew(spare());
+            self.carry();
+        }
+    }
+
     /// The result, once the flight has landed. `spare` is this waiter's own work, which is taken if the
     /// flight was lost and this waiter leads it anew.
     ///
@@ -103,8 +114,7 @@ impl<T: Send + Sync + 'static> Waiter<T> {
     fn land(&mut self, value: T, mut debris: Debris) -> Landed<T> {
         let flight = self.flight.take().expect(POLLED_AGAIN);
         let landed = flight.land(value, Some(self.seat), &mut debris);
-        debris.rethrow();
-        landed.expect("a pilot gets its share at once")
+        debris.rethrow_or(landed).expect("a pilot gets its share at once")
     }
 
     fn crash(&mut self, payload: Payload) -> ! {
