@@ -92,7 +92,8 @@ struct State<T> {
     spares: usize,
     shared: bool,
     run_to_completion: bool,
-    opened: Option<Instant>,
+    /// Recorded whatever the leader's rules: the newcomer's may have a bound.
+    opened: Instant,
     runtime: Option<Runtime>,
     lineage: Lineage,
     seats: Seats,
@@ -213,7 +214,7 @@ impl<T: Send + Sync + 'static> Flight<T> {
             spares: 0,
             shared: false,
             run_to_completion: rules.run_to_completion,
-            opened: rules.join_within.map(|_| Instant::now()),
+            opened: Instant::now(),
             runtime: None,
             lineage,
             seats,
@@ -553,10 +554,7 @@ impl<T> State<T> {
     }
 
     fn is_young(&self, join_within: Option<Duration>) -> bool {
-        match (join_within, self.opened) {
-            (Some(limit), Some(opened)) => opened.elapsed() < limit,
-            _ => true,
-        }
+        join_within.is_none_or(|limit| self.opened.elapsed() < limit)
     }
 
     fn seat_newcomer(&mut self, rules: &Rules) -> Boarding {
@@ -589,7 +587,7 @@ impl<T> State<T> {
         self.pilot = Pilot::Waiter(seat);
         self.leader = Some(seat);
         self.shared = self.waiters > 1;
-        self.opened = self.opened.map(|_| Instant::now());
+        self.opened = Instant::now();
     }
 
     fn hand_out(&mut self, seat: Seat, value: Arc<T>) -> Landed<T> {

@@ -61,8 +61,13 @@ pub enum Verdict {
 ///
 /// # Panics
 ///
-/// With the message of the inner call's panic; or when the flight was lost with its runtime and nobody has a request left
-/// to lead it anew; or when polled after it was ready.
+/// - With the message of the inner call's panic.
+/// - When the flight was lost with its runtime, and nobody has a request left to lead it anew.
+/// - When the response's `Clone` panics as it is taken.
+/// - With `wait_at_most`: when a follower is polled outside a tokio runtime, or in one without its timer.
+/// - When polled after it was ready.
+///
+/// Dropping it panics when the inner call, the request, the key or the response panics in its `Drop`.
 #[must_use = "a flight stops working when nobody waits for it"]
 pub struct ResponseFuture<J: Job> {
     state: State<J>,
@@ -151,7 +156,9 @@ impl<J: Job> Future for ResponseFuture<J> {
             let (waiter, spare, patience) = match &mut self.state {
                 State::Passing(call) => return call.as_mut().poll(cx),
                 #[cfg(feature = "http")]
-                State::Ready(output) => return Poll::Ready(output.take().expect("polled after it was ready")),
+                State::Ready(output) => {
+                    return Poll::Ready(output.take().expect("tower-singleflight: polled after it was ready"));
+                }
                 State::Waiting { spare, waiter, patience } => (waiter, spare, patience),
             };
             match waiter.poll(cx, || spare.take().expect("a follower has its request").fly(Start::Anew)) {

@@ -42,8 +42,8 @@ use std::{
 /// # Calls inside a flight
 ///
 /// Work that calls its own key, directly or through flights of other keys that it leads, would wait for itself. Such a
-/// call runs its own work at once and joins nothing. What cannot be seen is a call made in a task that the work itself
-/// spawned and then waits for.
+/// call runs its own work at once and joins nothing. What is not seen is a call made in a task that the work itself
+/// spawned and then waits for, and two flights that each join the other, without either having been led in the other.
 ///
 /// # Panics
 ///

@@ -61,7 +61,11 @@ impl<Req: 'static, K: Hash + Eq + Send + Sync + 'static> SingleflightLayer<ByKey
     /// Name the request's type in the closure: `|request: &Lookup| request.id`. Each service that the layer makes
     /// has a group of its own, and a flight may be joined for as long as it lasts.
     ///
-    /// A panic in `key` reaches the caller of that one request.
+    /// # Panics
+    ///
+    /// A panic in `key`, or in the `Hash`, `Eq` or `Drop` of what it returns, reaches the caller of that one request; so does one
+    /// in the `Clone` or `Drop` of a response. All of them may call the service again. See
+    /// [`ResponseFuture`](crate::ResponseFuture) for those of the inner service.
     pub fn by_key(key: impl Fn(&Req) -> K + Send + Sync + 'static) -> Self {
         Self::from_parts(ByKey::new(), Arc::new(key), Rules::default(), false)
     }
@@ -97,8 +101,8 @@ impl<M: Mode, E> SingleflightLayer<M, E> {
     /// Whether a flight that everybody left goes on to its end (`true`), or its inner call is dropped at once (`false`,
     /// the default).
     ///
-    /// Going on takes a tokio runtime, the leader's or that of whoever leaves last; where there is none, the inner
-    /// call is dropped all the same.
+    /// Going on takes a tokio runtime: the one in which the leader was called, or else that of whoever leaves last. Where
+    /// there is none, or the leader's was shut down, the inner call is dropped all the same.
     pub fn run_to_completion(self, run_to_completion: bool) -> Self {
         self.set(|settings| settings.rules.run_to_completion = run_to_completion)
     }
@@ -135,7 +139,7 @@ impl<M: Mode, E> SingleflightLayer<M, E> {
     ///
     /// # Panics
     ///
-    /// When `waiters` is zero: a leader waits for its own flight. One means that nothing is coalesced.
+    /// When `waiters` is zero: a leader waits for its own flight. With one, nobody joins a flight that somebody waits for.
     #[track_caller]
     pub fn max_waiters(self, waiters: usize) -> Self {
         assert!(waiters > 0, "tower-singleflight: `max_waiters` counts the leader, and cannot be zero");

@@ -46,7 +46,7 @@ impl<S, M: Mode, E> Singleflight<S, M, E> {
         &self.inner
     }
 
-    /// The inner service, as calls from now on will use it.
+    /// The inner service, as calls of this value will use it from now on; clones have their own.
     pub fn get_mut(&mut self) -> &mut S {
         &mut self.inner
     }

@@ -86,7 +86,8 @@ reasons! {
 pub struct Stats {
     /// Calls that led a flight.
     pub led: u64,
-    /// Calls that joined a flight, instead of calling the inner service. Go's `dups`.
+    /// Calls that joined a flight: Go's `dups`. They count here also if they lead it anew after it was lost, lose their
+    /// patience, or get a response that is not for them.
     pub joined: u64,
     /// Calls that passed: the sum over all reasons, see [`passed_by`](Stats::passed_by).
     pub passed: u64,

@@ -133,7 +133,6 @@ async fn without_a_bound_a_flight_is_joined_at_any_age() {
 }
 
 #[tokio::test(start_paused = true)]
-#[ignore = "bug: a flight led without a bound records no start"]
 async fn the_newcomers_bound_counts_in_a_group_that_layers_with_other_bounds_share() {
     let unbounded = by_key().shared_group();
     let bounded = unbounded.clone().join_within(AGE);

@@ -229,7 +229,6 @@ fn the_pass_is_for_the_call_inside_alone_and_others_still_join() {
 }
 
 #[test]
-#[ignore = "bug: a flight that takes nobody more is asked for that before its lineage"]
 fn a_call_of_its_own_key_passes_when_the_flight_is_full() {
     without_deadlock(|| async {
         let layer = SingleflightLayer::by_key(|path: &Path| path[0]).max_waiters(1);
@@ -241,7 +240,6 @@ fn a_call_of_its_own_key_passes_when_the_flight_is_full() {
 }
 
 #[test]
-#[ignore = "bug: a flight that takes nobody more is asked for that before its lineage"]
 fn a_call_of_its_own_key_passes_when_the_flight_is_too_old_to_be_joined() {
     without_deadlock(|| async {
         let age = std::time::Duration::from_secs(10);
