@@ -348,6 +348,17 @@ fn everybody_leaves_while_the_flight_lands() {
 }
 
 #[test]
+fn everybody_leaves_work_that_never_wakes() {
+    check_with(3, |world| {
+        let never = Signal::new();
+        let (leader, follower) = (world.run_on(1, &never), world.run_on(2, &never));
+        let leaving = thread::spawn(move || drop(follower));
+        drop(poll_once(leader));
+        leaving.join().unwrap();
+    });
+}
+
+#[test]
 fn a_newcomer_comes_while_the_sole_caller_leaves() {
     check_with(3, |world| {
         let old = world.run(1);
