@@ -278,6 +278,30 @@ fn work_is_woken_while_it_moves_to_a_task() {
 }
 
 #[test]
+fn a_leader_goes_quiet_while_a_follower_joins() {
+    check_with(3, |world| {
+        let leader = world.run(1);
+        let quiet = thread::spawn(move || poll_once(leader));
+        let follower = number(world.run(2));
+        assert!(follower == 1 || follower == 2);
+        let leader = quiet.join().unwrap();
+        assert!(leader.is_none_or(|leader| number(leader) == 1));
+    });
+}
+
+#[test]
+fn a_follower_goes_quiet_and_takes_its_value_later() {
+    check(|world| {
+        let leader = world.run(1);
+        let quiet = world.run(2);
+        let next = thread::spawn(move || poll_once(quiet));
+        assert_eq!(number(leader), 1);
+        let quiet = next.join().unwrap();
+        assert!(quiet.is_none_or(|quiet| number(quiet) == 1));
+    });
+}
+
+#[test]
 fn a_leader_leaves_while_a_follower_joins() {
     check_with(3, |world| {
         let leader = world.run(1);
@@ -317,6 +341,17 @@ fn everybody_leaves_while_the_flight_lands() {
     check_with(3, |world| {
         let leader = world.run(1);
         let follower = world.run(2);
+        let leaving = thread::spawn(move || drop(follower));
+        drop(poll_once(leader));
+        leaving.join().unwrap();
+    });
+}
+
+#[test]
+fn everybody_leaves_work_that_never_wakes() {
+    check_with(3, |world| {
+        let never = Signal::new();
+        let (leader, follower) = (world.run_on(1, &never), world.run_on(2, &never));
         let leaving = thread::spawn(move || drop(follower));
         drop(poll_once(leader));
         leaving.join().unwrap();

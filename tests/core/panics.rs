@@ -532,6 +532,30 @@ async fn a_waker_that_panics_does_not_leave_the_others_asleep() {
     assert_eq!(ready_now(task::spawn(leader)), led("landed", true));
 }
 
+#[tokio::test]
+async fn a_waiter_dropped_by_the_wake_up_of_a_panic() {
+    for (waker_of, victim) in [(0, 0), (0, 1), (1, 0)] {
+        let group = Group::<u32, ()>::new();
+        let (remote, inner) = work();
+        let slots: Arc<[_]> = [group.run(1, inner), group.run(1, never())].map(Some).map(Mutex::new).into();
+        for n in 0..2 {
+            let theirs = slots.clone();
+            let waker = waker(move || {
+                if n == waker_of {
+                    theirs[victim].lock().unwrap().take();
+                }
+            });
+            assert_pending!(poll_with(slots[n].lock().unwrap().as_mut().unwrap(), &waker));
+        }
+        remote.panic_with("over");
+        settle().await;
+        assert!(slots[victim].lock().unwrap().is_none());
+        let left = slots[1 - victim].lock().unwrap().take().unwrap();
+        assert_eq!(panic_text(|| ready_now(task::spawn(left))), "over");
+        assert_eq!(group.in_flight(), 0);
+    }
+}
+
 // ---- while a panic is under way
 
 #[tokio::test]
