@@ -1,0 +1,11 @@
+//! The HTTP layer: what it shares and what it does not, in process and over real sockets.
+#![cfg(feature = "http")]
+
+mod net;
+mod partition;
+mod pass;
+mod stacks;
+mod support;
+mod vary;
+mod veto;
+mod write;
