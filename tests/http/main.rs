@@ -1,6 +1,7 @@
 //! The HTTP layer: what it shares and what it does not, in process and over real sockets.
 #![cfg(feature = "http")]
 
+mod late;
 mod net;
 mod partition;
 mod pass;

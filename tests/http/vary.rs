@@ -5,8 +5,8 @@ use tower_singleflight::{HttpPolicy, PassReason, Role, VetoReason};
 
 /// Calls with these values of `x-kind`; `None` is a request without it.
 fn send(bench: &mut Bench, kinds: &[Option<&str>]) -> Vec<Call> {
-    let of = |kind: &Option<&str>| kind.map_or(vec![], |kind| vec![("x-kind", kind)]);
-    kinds.iter().map(|kind| bench.send(get("/a", &of(kind)))).collect()
+    let headers = |kind| if let Some(kind) = kind { vec![("x-kind", kind)] } else { vec![] };
+    kinds.iter().map(|kind| bench.send(get("/a", &headers(*kind)))).collect()
 }
 
 /// Answers all open calls, each with its own `x-kind`, and `Vary` as given.
