@@ -150,7 +150,8 @@ impl HttpPolicy {
         match self.flight.late_joins {
             LateJoin::Never => None,
             LateJoin::Always => Some(None),
-            LateJoin::WhenFresh => Instant::now().checked_add(self.fresh_for(head)?).map(Some),
+            // A time beyond the clock never comes.
+            LateJoin::WhenFresh => Some(Instant::now().checked_add(self.fresh_for(head)?)),
         }
     }
 }
