@@ -1,12 +1,15 @@
 //! The HTTP layer: what it shares and what it does not, in process and over real sockets.
 #![cfg(feature = "http")]
 
+mod body;
+mod errors;
 mod late;
 mod net;
 mod partition;
 mod pass;
 mod stacks;
 mod support;
+mod switches;
 mod vary;
 mod veto;
 mod write;

@@ -276,6 +276,12 @@ pub(crate) async fn piece(body: &mut Incoming) -> String {
     String::from_utf8(frame.into_data().expect("data").to_vec()).unwrap()
 }
 
+/// As many clients as asked for, or as the limit of open files allows: each takes a file at both ends.
+pub(crate) fn up_to(clients: usize) -> usize {
+    let files = rlimit::increase_nofile_limit(2 * clients as u64 + 1000).unwrap_or(256);
+    clients.min((files / 4) as usize)
+}
+
 /// A burst: every client sends `path` on a connection of its own, all at once.
 pub(crate) async fn burst(
     clients: usize,
