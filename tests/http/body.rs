@@ -2,7 +2,7 @@
 
 use crate::{
     net::{Connection, Gate, Got, Origin, gateway, piece, rest, until},
-    support::{Bench, Flow, Read, by_uri, flow, get, ok, read, reply, role, settle, with_body, within},
+    support::{Bench, Flow, Read, by_uri, flow, ok, read, reply, role, settle, with_body, within},
 };
 use http_body::Body as _;
 use std::{sync::Arc, time::Duration};

@@ -2,7 +2,7 @@
 
 use crate::{
     net::{Connection, Gate, Got, Origin, burst, gateway, rest, until, up_to},
-    support::{Bench, Upstream, ask, by_uri, flow, get, ok, reply, role, settle, with_body, within},
+    support::{Bench, ask, by_uri, flow, get, ok, reply, role, settle, with_body, within},
 };
 use http::{Method, Response, StatusCode};
 use std::{io, time::Duration};
@@ -341,5 +341,4 @@ async fn an_extractor_that_panics_harms_its_caller_only() {
     bench.answer(ok("fine")).await;
     assert_eq!((role(&leader.response()), role(&follower.response())), (Some(Role::Leader), Some(Role::Follower)));
     assert_eq!(bench.handle.in_flight(), 0);
-    let _: Upstream = bench.upstream;
 }

@@ -50,8 +50,6 @@ pub(crate) struct Origin {
 pub(crate) struct Exchange {
     /// Which request of the origin it is, from 1 on.
     pub(crate) number: usize,
-    /// The head of the request, in lower case.
-    pub(crate) head: String,
     pub(crate) socket: TcpStream,
 }
 
@@ -68,9 +66,11 @@ impl Origin {
             while let Ok((mut socket, _)) = listener.accept().await {
                 let (counter, script) = (counter.clone(), script.clone());
                 tokio::spawn(async move {
-                    let Some(head) = head_of(&mut socket).await else { return };
+                    if !has_head(&mut socket).await {
+                        return;
+                    }
                     let number = counter.fetch_add(1, SeqCst) + 1;
-                    script(Exchange { number, head, socket }).await;
+                    script(Exchange { number, socket }).await;
                 });
             }
         });
@@ -82,12 +82,16 @@ impl Origin {
     }
 }
 
-async fn head_of(socket: &mut TcpStream) -> Option<String> {
+/// Reads the head of a request; false if it does not come.
+async fn has_head(socket: &mut TcpStream) -> bool {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
-        head.push(socket.read_u8().await.ok()?);
+        match socket.read_u8().await {
+            Ok(byte) => head.push(byte),
+            Err(_) => return false,
+        }
     }
-    Some(String::from_utf8(head).unwrap().to_lowercase())
+    true
 }
 
 impl Exchange {
