@@ -1,6 +1,6 @@
 //! The flights of HTTP requests: those that wait for a head, and those whose body streams.
 
-use super::{answer::Answer, late::Late, partition::Partition};
+use super::{answer::Answer, late::Late, partition::Partition, policy::HttpPolicy};
 use crate::{scope::Forgets, stats::Counters, table::Table};
 use std::sync::{
     Arc,
@@ -40,13 +40,15 @@ pub(super) struct FlightKey<K>(Arc<Parts<K>>);
 struct Parts<K> {
     key: K,
     partition: Partition,
+    /// Who joins has to agree in this too: it was the leader's that compared requests, and that judges the response.
+    policy: Arc<HttpPolicy>,
     /// A write or the user ended it for newcomers.
     sealed: AtomicBool,
 }
 
 impl<K> FlightKey<K> {
-    pub(super) fn new(key: K, partition: Partition) -> Self {
-        Self(Arc::new(Parts { key, partition, sealed: AtomicBool::new(false) }))
+    pub(super) fn new(key: K, partition: Partition, policy: Arc<HttpPolicy>) -> Self {
+        Self(Arc::new(Parts { key, partition, policy, sealed: AtomicBool::new(false) }))
     }
 
     pub(super) fn key(&self) -> &K {
@@ -75,7 +77,9 @@ impl<K> Clone for FlightKey<K> {
 
 impl<K: PartialEq> PartialEq for FlightKey<K> {
     fn eq(&self, other: &Self) -> bool {
-        self.0.key == other.0.key && self.0.partition == other.0.partition
+        Arc::ptr_eq(&self.0.policy, &other.0.policy)
+            && self.0.key == other.0.key
+            && self.0.partition == other.0.partition
     }
 }
 
