@@ -357,6 +357,21 @@ async fn the_latest_stream_of_a_key_is_the_one_to_join() {
     assert!(joins(&mut bench, get("/a", &[])), "the end of the old one does not unlist the new");
 }
 
+#[tokio::test]
+async fn what_an_earlier_stream_kept_for_newcomers_is_freed_when_they_go_to_the_latest() {
+    let mut bench = Bench::with(HttpPolicy::default().body_budget(12));
+    let (mut old, old_flow) = led(&mut bench, &[FRESH]).await;
+    let mut old_late = bench.get("/a").response().into_body();
+    old_flow.data("123456");
+    assert_eq!((read(&mut old), read(&mut old_late)), (Read::Open("123456".into()), Read::Open("123456".into())));
+    let reload = get("/a", &[("cache-control", "no-cache")]);
+    let (mut new, new_flow) = led_by(&mut bench, reload, &[FRESH]).await;
+    let _new_late = bench.get("/a").response().into_body();
+    new_flow.data("123456");
+    assert_eq!(read(&mut new), Read::Open("123456".to_owned()));
+    assert!(joins(&mut bench, get("/a", &[])), "six bytes of twelve are held, and not twelve");
+}
+
 /// A key that tells how many of it there are.
 struct Counted(#[allow(dead_code, reason = "only counted")] Arc<()>);
 

@@ -3,7 +3,7 @@
 use crate::support::{
     Bench, Call, Flow, Read, ask, by_nothing, by_uri, flow, get, ok, read, reply, role, settle, with_body,
 };
-use http::{HeaderName, Method};
+use http::Method;
 use tower_singleflight::{HttpPolicy, LateJoin, Role};
 
 fn write(bench: &mut Bench) -> Call {
@@ -297,7 +297,7 @@ async fn a_forgotten_flights_head_does_not_push_a_newer_stream_aside() {
     settle().await;
     let _old = old.response();
     let mut late = bench.get("/a");
-    assert!(late.waits() || late.response().headers().get(HeaderName::from_static("x-age")).is_none());
+    assert!(!late.response().headers().contains_key("x-age"));
 }
 
 #[tokio::test]
