@@ -171,7 +171,8 @@ async fn share_set_cookie() {
 
 #[tokio::test]
 async fn share_private_no_store_and_no_cache() {
-    let switches: [(&str, fn(HttpPolicy) -> HttpPolicy); 3] = [
+    type Switch = fn(HttpPolicy) -> HttpPolicy;
+    let switches: [(&str, Switch); 3] = [
         ("private", |policy| policy.share_private(true)),
         ("no-store", |policy| policy.share_no_store(true)),
         ("no-cache", |policy| policy.share_no_cache(true)),
