@@ -363,7 +363,7 @@ fn response() -> impl Strategy<Value = Reply> {
     ];
     let line = prop_oneof![
         6 => select(values(&CACHE_CONTROL)).prop_map(|value| ("cache-control", value)),
-        3 => Just(("cache-control", "max-age=60")),
+        6 => Just(("cache-control", "max-age=60")),
         3 => select(values(&VARY)).prop_map(|value| ("vary", value)),
         2 => select(values(&AGE)).prop_map(|value| ("age", value)),
         1 => select(values(&LENGTH)).prop_map(|value| ("content-length", value)),
@@ -377,7 +377,7 @@ fn response() -> impl Strategy<Value = Reply> {
 fn case() -> impl Strategy<Value = Case> {
     let when = prop_oneof![
         any::<bool>().prop_map(|leader_goes| When::BeforeTheHead { leader_goes }),
-        (prop_oneof![Just(0), 0..70u64], prop::bool::weighted(0.2))
+        (prop_oneof![3 => Just(0), 2 => 0..35u64, 1 => 30..70u64], prop::bool::weighted(0.15))
             .prop_map(|(seconds, first_byte_is_gone)| When::AfterTheHead { seconds, first_byte_is_gone }),
     ];
     let requests = wish().prop_flat_map(|leader| (like(&leader), Just(leader)));
@@ -404,5 +404,5 @@ fn a_follower_gets_the_leaders_response_exactly_when_the_rules_say_so() {
     });
     ran.unwrap();
     let counts = [early.get(), late.get(), apart.get()];
-    assert!(counts.iter().all(|count| *count > 80), "too few of a kind to tell anything: {counts:?}");
+    assert!(counts.iter().all(|count| *count > 50), "too few of a kind to tell anything: {counts:?}");
 }
