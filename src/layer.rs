@@ -34,7 +34,7 @@ use tower_layer::Layer;
 ///
 /// Requests meet in a group. All services made by one layer value and its clones use one
 /// ([`shared_group`](Self::shared_group)), or each has its own ([`separate_groups`](Self::separate_groups)). Setting
-/// anything on a clone of a layer does not part it from the others.
+/// anything on a clone of a layer does not part it from the others, except an HTTP policy.
 pub struct SingleflightLayer<M: Mode, E = OwnErrors> {
     settings: Arc<Settings<M>>,
     registry: Arc<Registry<M::Key>>,

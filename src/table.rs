@@ -130,6 +130,14 @@ where
         drop(forgotten);
     }
 
+    #[cfg(feature = "http")]
+    /// Whether newcomers still find this flight. Not after it was forgotten, and not after one that it did not take
+    /// led another in its place.
+    pub(crate) fn lists(&self, place: Place, is_key: impl Fn(&K) -> bool) -> bool {
+        let entries = self.existing_shard(place.shard);
+        entries.is_some_and(|entries| entries.find(place.hash, |entry| is_key(&entry.key)).is_some())
+    }
+
     pub(crate) fn counters(&self) -> &Arc<Counters> {
         &self.counters
     }

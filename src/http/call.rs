@@ -124,7 +124,9 @@ where
         let body = match self.listed.zip(until) {
             Some(((place, key), until)) => {
                 let stream = |body| Stream::new(head.clone(), body, judgement.varies(), until);
-                self.flights.late.share(place, &key, body, bodies.clone(), until, stream)
+                let flights = &self.flights;
+                let (flight, is_open) = ((place, key.clone()), || flights.lists(place, &key));
+                flights.late.share(flight, is_open, body, bodies.clone(), until, stream)
             }
             _ => SharedBody::new(body, bodies.clone()),
         };

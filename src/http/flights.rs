@@ -1,11 +1,8 @@
 //! The flights of HTTP requests: those that wait for a head, and those whose body streams.
 
-use super::{answer::Answer, late::Late, partition::Partition};
-use crate::{scope::Forgets, stats::Counters, table::Table};
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
-};
+use super::{answer::Answer, late::Late, partition::Partition, policy::HttpPolicy};
+use crate::{flight::Place, scope::Forgets, stats::Counters, table::Table};
+use std::sync::Arc;
 
 pub(super) struct Flights<K, X> {
     pub(super) table: Arc<Table<FlightKey<K>, Result<Answer, X>>>,
@@ -20,6 +17,12 @@ where
     pub(super) fn new(counters: &Arc<Counters>) -> Arc<Self> {
         Arc::new(Self { table: Table::new(counters.clone()), late: Arc::default() })
     }
+
+    /// Whether newcomers find this very flight, and not one with an equal key: not if it was sealed, and not if a newcomer
+    /// that it did not take led another in its place, which a write seals instead.
+    pub(super) fn lists(&self, place: Place, key: &FlightKey<K>) -> bool {
+        self.table.lists(place, |known| Arc::ptr_eq(&known.0, &key.0))
+    }
 }
 
 impl<K, X> Forgets<K> for Flights<K, X>
@@ -27,9 +30,10 @@ where
     K: Eq + Send + Sync + 'static,
     X: Send + Sync + 'static,
 {
-    /// In this order: a flight whose head arrives meanwhile either is found among the late, or finds that it is sealed.
+    /// In this order: a flight whose head arrives meanwhile either is found among the late, or finds that it
+    /// is listed no more.
     fn forget_key(&self, hash: u64, is_key: &dyn Fn(&K) -> bool) {
-        self.table.forget_all(hash, |known| known.seal_if(is_key));
+        self.table.forget_all(hash, |known| is_key(known.key()));
         self.late.forget_all(hash, is_key);
     }
 }
@@ -40,30 +44,17 @@ pub(super) struct FlightKey<K>(Arc<Parts<K>>);
 struct Parts<K> {
     key: K,
     partition: Partition,
-    /// A write or the user ended it for newcomers.
-    sealed: AtomicBool,
+    /// Who joins has to agree in this too: it was the leader's that compared requests, and that judges the response.
+    policy: Arc<HttpPolicy>,
 }
 
 impl<K> FlightKey<K> {
-    pub(super) fn new(key: K, partition: Partition) -> Self {
-        Self(Arc::new(Parts { key, partition, sealed: AtomicBool::new(false) }))
+    pub(super) fn new(key: K, partition: Partition, policy: Arc<HttpPolicy>) -> Self {
+        Self(Arc::new(Parts { key, partition, policy }))
     }
 
     pub(super) fn key(&self) -> &K {
         &self.0.key
-    }
-
-    fn seal_if(&self, is_key: &dyn Fn(&K) -> bool) -> bool {
-        let it_is = is_key(&self.0.key);
-        if it_is {
-            self.0.sealed.store(true, Ordering::Release);
-        }
-        it_is
-    }
-
-    /// Whether this very flight was sealed, and not another with an equal key.
-    pub(super) fn is_sealed(&self) -> bool {
-        self.0.sealed.load(Ordering::Acquire)
     }
 }
 
@@ -75,7 +66,9 @@ impl<K> Clone for FlightKey<K> {
 
 impl<K: PartialEq> PartialEq for FlightKey<K> {
     fn eq(&self, other: &Self) -> bool {
-        self.0.key == other.0.key && self.0.partition == other.0.partition
+        Arc::ptr_eq(&self.0.policy, &other.0.policy)
+            && self.0.key == other.0.key
+            && self.0.partition == other.0.partition
     }
 }
 

@@ -56,11 +56,12 @@ impl<K> Default for Late<K> {
 }
 
 impl<K: Eq + Send + Sync + 'static> Late<K> {
-    /// Makes a body shareable, also with newcomers for as long as it streams. `stream` has what they need.
+    /// Makes a body shareable, also with newcomers for as long as it streams. `stream` has what they need, `is_open`
+    /// tells whether its flight takes any.
     pub(super) fn share<B>(
         self: &Arc<Self>,
-        place: Place,
-        key: &FlightKey<K>,
+        (place, key): (Place, FlightKey<K>),
+        is_open: impl Fn() -> bool,
         body: B,
         config: BodyConfig,
         until: Option<Instant>,
@@ -73,7 +74,9 @@ impl<K: Eq + Send + Sync + 'static> Late<K> {
         let (body, listing) = Listed::new(body);
         let body = SharedBody::new(body, config);
         if let Some(newcomers) = body.newcomers(until) {
-            listing.fill(self, place, key, stream(newcomers));
+            let stream = Arc::new(stream(newcomers));
+            listing.fill(self, place, stream.clone());
+            self.list(Entry { place, key, stream }, is_open);
         }
         body
     }
@@ -92,23 +95,28 @@ impl<K: Eq + Send + Sync + 'static> Late<K> {
         streams.find(hash, |entry| entry.place.hash == hash && entry.key == *key).map(|entry| entry.stream.clone())
     }
 
-    /// Lists a stream, unless its flight is sealed by now.
-    fn list(&self, place: Place, key: &FlightKey<K>, stream: Arc<Stream>) {
-        let entry = Entry { place, key: key.clone(), stream: stream.clone() };
+    /// Lists a stream, unless its flight takes nobody more.
+    fn list(&self, entry: Entry<K>, is_open: impl Fn() -> bool) {
+        let (place, stream) = (entry.place, entry.stream.clone());
+        if !is_open() {
+            return stream.body.close();
+        }
         let mut streams = self.streams.lock();
-        let earlier = take(&mut streams, place.hash, |entry| entry.key == *key);
+        let earlier = take(&mut streams, place.hash, |known| known.key == entry.key);
         streams.insert_unique(place.hash, entry, |entry| entry.place.hash);
         self.count.store(streams.len(), Ordering::Release);
         drop(streams);
-        drop(earlier);
-        // Only now: whoever seals the flight from now on finds the stream in the table.
-        if key.is_sealed() {
+        if let Some(earlier) = earlier {
+            earlier.stream.body.close();
+        }
+        // Again: whoever seals the flight from now on finds the stream in the table.
+        if !is_open() {
             self.unlist(place, &stream);
         }
     }
 
     pub(super) fn forget_all(&self, shard: u64, is_key: &dyn Fn(&K) -> bool) {
-        // With the lock, even if there is nothing to be found: so a `list` after it sees that the flight is sealed.
+        // With the lock, even if there is nothing to be found: so a `list` after it sees that its flight is no longer open.
         let streams = self.streams.lock();
         let found = streams.iter().filter(|entry| entry.place.shard == shard && is_key(entry.key.key()));
         let found: Vec<_> = found.map(|entry| (entry.place, entry.stream.clone())).collect();
@@ -150,7 +158,8 @@ impl HttpPolicy {
         match self.flight.late_joins {
             LateJoin::Never => None,
             LateJoin::Always => Some(None),
-            LateJoin::WhenFresh => Instant::now().checked_add(self.fresh_for(head)?).map(Some),
+            // A time beyond the clock never comes.
+            LateJoin::WhenFresh => Some(Instant::now().checked_add(self.fresh_for(head)?)),
         }
     }
 }
@@ -206,11 +215,9 @@ impl<B, K: Eq> Listed<B, K> {
 }
 
 impl<K: Eq + Send + Sync + 'static> Listing<K> {
-    pub(super) fn fill(&self, late: &Arc<Late<K>>, place: Place, key: &FlightKey<K>, stream: Stream) {
-        let stream = Arc::new(stream);
-        if self.0.set((late.clone(), place, stream.clone())).is_ok() {
-            late.list(place, key, stream);
-        }
+    pub(super) fn fill(&self, late: &Arc<Late<K>>, place: Place, stream: Arc<Stream>) {
+        let filled = self.0.set((late.clone(), place, stream));
+        debug_assert!(filled.is_ok(), "a body is listed once");
     }
 }
 

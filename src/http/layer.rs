@@ -92,6 +92,9 @@ impl<K: Hash + Eq + Send + Sync + 'static> SingleflightLayer<Http<K>> {
 
 impl<K: Hash + Eq + Send + Sync + 'static, E> SingleflightLayer<Http<K>, E> {
     /// Sets what may be shared over HTTP, and how.
+    ///
+    /// On a clone of a layer this parts its requests from those of the others: nobody gets what another
+    /// policy shares and theirs does not. A write seals the flights of all of them.
     pub fn policy(self, policy: HttpPolicy) -> Self {
         self.set(|settings| settings.mode = Http::new(policy))
     }

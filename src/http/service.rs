@@ -93,7 +93,7 @@ impl<K: Hash + Eq + Send + Sync + 'static> Site<Http<K>> {
         let key = (self.settings.extract)(head);
         let hash = self.registry.hasher().hash_one((&key, &partition));
         let place = Place { shard: self.registry.place(&key).shard, hash };
-        (place, FlightKey::new(key, partition))
+        (place, FlightKey::new(key, partition, self.settings.mode.policy.clone()))
     }
 
     /// Whether flights may be joined after their head. Waiters are not counted from then on.

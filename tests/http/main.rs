@@ -1,0 +1,17 @@
+//! The HTTP layer: what it shares and what it does not, in process and over real sockets.
+#![cfg(feature = "http")]
+
+mod body;
+mod errors;
+mod late;
+mod net;
+mod partition;
+mod pass;
+mod property;
+mod stacks;
+mod storm;
+mod support;
+mod switches;
+mod vary;
+mod veto;
+mod write;
