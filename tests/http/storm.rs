@@ -210,7 +210,7 @@ async fn storm(seed: u64, policy: HttpPolicy) {
         .map(|_| {
             let (world, service) = (world.clone(), layer.layer(world.clone()));
             tokio::spawn(async move {
-                for _ in 0..60 {
+                for _ in 0..40 {
                     world.clone().visit(service.clone()).await;
                 }
             })
@@ -221,7 +221,7 @@ async fn storm(seed: u64, policy: HttpPolicy) {
     }
     let stats = handle.stats();
     assert_eq!((stats.in_flight, stats.waiting), (0, 0));
-    assert!(stats.joined > 500 && stats.vetoed > 50 && stats.passed > 50 && stats.led > 500, "a storm: {stats:?}");
+    assert!(stats.joined > 100 && stats.vetoed > 20 && stats.passed > 50 && stats.led > 200, "a storm: {stats:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
