@@ -2,7 +2,7 @@
 
 use crate::{
     flight::{Claim, Flight, Step, Work},
-    panics::Debris,
+    panics::{Debris, forget_payload},
 };
 use std::{
     pin::Pin,
@@ -43,7 +43,7 @@ impl<T: Send + Sync + 'static> Carrier<T> {
             }
             Step::Panicked(payload) => {
                 self.flight.crash(&payload);
-                Debris::from(payload).swallow();
+                forget_payload(payload);
             }
         }
         Poll::Ready(())
@@ -79,8 +79,8 @@ impl<T: Send + Sync + 'static> Future for Carrier<T> {
 /// A task that is dropped before its end, by a runtime that shuts down, loses its flight.
 impl<T: Send + Sync + 'static> Drop for Carrier<T> {
     fn drop(&mut self) {
-        if !self.done {
-            self.flight.lose();
+        if !self.done && self.flight.lose() {
+            carry(&self.flight);
         }
     }
 }

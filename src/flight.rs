@@ -66,7 +66,8 @@ pub(crate) struct Place {
 
 /// Invariants:
 ///
-/// 1. The work is in `Stage::Parked`, or with the one who polls it or is about to board it (`Stage::Aloft`).
+/// 1. The work is in `Stage::Parked`, or with the one who polls it, or with the leader that has yet to put it in
+///    (`Stage::Aloft`).
 ///    It is polled and dropped under no lock.
 /// 2. Only the pilot takes the work out: a waiter polls it in place, until `claim_for_task` makes a task the pilot.
 /// 3. `waiters` counts the seats taken; after landing, the waiters that have not yet taken the value.
@@ -95,10 +96,20 @@ struct State<T> {
     /// Recorded whatever the leader's rules: the newcomer's may have a bound.
     opened: Instant,
     runtime: Option<Runtime>,
+    reserve: Option<Reserve<T>>,
     lineage: Lineage,
     seats: Seats,
     /// Wakes the task that carries the flight.
     carrier: Option<Waker>,
+}
+
+/// Work that a task does should the flight be lost, though nobody polls the waiter that brought it.
+struct Reserve<T> {
+    /// Its waiter, as long as that waits.
+    seat: Option<Seat>,
+    work: Work<T>,
+    runtime: Runtime,
+    here: Lineage,
 }
 
 enum Stage<T> {
@@ -152,8 +163,14 @@ pub(crate) enum View<T> {
     Landed(Landed<T>),
     Crashed(Message),
     Stranded,
-    /// Its waker is parked. The one that was there before is to be dropped.
-    Wait(#[allow(dead_code, reason = "only dropped, once nothing is locked")] Option<Waker>),
+    /// Its waker is parked.
+    Wait {
+        /// The waker that was there before, or was not needed.
+        #[allow(dead_code, reason = "only dropped, once nothing is locked")]
+        unneeded: Option<Waker>,
+        /// Another waiter flies it, and may go quiet. There was no runtime when the two met.
+        needs_task: bool,
+    },
     /// It is to look again with a waker to park.
     BringWaker,
 }
@@ -216,6 +233,7 @@ impl<T: Send + Sync + 'static> Flight<T> {
             run_to_completion: rules.run_to_completion,
             opened: Instant::now(),
             runtime: None,
+            reserve: None,
             lineage,
             seats,
             carrier: None,
@@ -257,7 +275,7 @@ impl<T: Send + Sync + 'static> Flight<T> {
         crowded
     }
 
-    /// A new leader's work waits on behalf of `here` too.
+    /// The flights in `here` now wait for this one as well.
     pub(crate) fn adopt(&self, here: Lineage) {
         if !here.is_empty() {
             let mut state = self.state.lock();
@@ -301,33 +319,37 @@ impl<T: Send + Sync + 'static> Flight<T> {
             }
             Stage::Lost if spare => {
                 state.spares -= 1;
-                state.lead_anew(seat);
+                state.lead_anew(Some(seat));
                 return View::LeadAnew;
             }
             Stage::Landed(value) => return View::Landed(state.hand_out(seat, value)),
             unchanged => state.stage = unchanged,
         }
+        let needs_task = matches!(state.stage, Stage::Parked(_)) && state.pilot != Pilot::Task;
         match &state.stage {
             Stage::Crashed(message) => View::Crashed(message.clone()),
             Stage::Stranded | Stage::Over => View::Stranded,
-            _ if state.seats.has_parked(seat, waker) => View::Wait(parks),
+            _ if state.seats.has_parked(seat, waker) => View::Wait { unneeded: parks, needs_task },
             _ => match parks {
-                Some(waker) => View::Wait(state.seats.park(seat, waker)),
+                Some(waker) => View::Wait { unneeded: state.seats.park(seat, waker), needs_task },
                 None => View::BringWaker,
             },
         }
     }
 
-    /// The waiter in `seat`, who has work of its own, is to board it if the flight is lost.
-    pub(crate) fn take_lost(&self, seat: Seat) -> bool {
+    /// Takes the work of the waiter in `seat`, to be done in a task of this runtime should the flight be lost; at once, if
+    /// it is lost already. Gives it back if there is such work.
+    pub(crate) fn entrust(&self, seat: Seat, work: Work<T>) -> Option<Work<T>> {
+        let (runtime, here) = (current_runtime(), Lineage::here());
         let mut state = self.state.lock();
-        let lost = matches!(state.stage, Stage::Lost);
-        if lost {
-            state.stage = Stage::Aloft;
-            state.spares -= 1;
-            state.lead_anew(seat);
+        let is_underway = matches!(state.stage, Stage::Aloft | Stage::Parked(_) | Stage::Lost);
+        let Some(runtime) = runtime.filter(|_| is_underway && state.reserve.is_none()) else { return Some(work) };
+        state.spares -= 1;
+        state.reserve = Some(Reserve { seat: Some(seat), work, runtime, here });
+        if matches!(state.stage, Stage::Lost) {
+            state.launch_reserve();
         }
-        lost
+        None
     }
 
     /// One poll of the work, whoever is the pilot. After its end the work has been dropped.
@@ -377,7 +399,9 @@ impl<T: Send + Sync + 'static> Flight<T> {
             }
         };
         state.leader = state.leader.filter(|_| !leads);
+        let reserve = state.reserve.take();
         drop(state);
+        debris.sweep(reserve);
         let own_waker = pilot.and_then(|seat| seats.leave(seat));
         seats.wake_all();
         drop((own_waker, carrier));
@@ -407,34 +431,42 @@ impl<T: Send + Sync + 'static> Flight<T> {
         self.counters().waiting.sub(state.waiters);
         let was = mem::replace(&mut state.stage, stage);
         let (seats, carrier) = (state.seats.clear(), state.carrier.take());
+        let reserve = state.reserve.take();
         drop(state);
         self.close(debris);
         seats.wake_all();
         debris.sweep((was, carrier));
+        debris.sweep(reserve);
     }
 
-    /// The work is gone without a result: its task was dropped, or it never boarded.
-    pub(crate) fn lose(&self) {
+    /// The work is gone without a result: its task was dropped, or it never boarded. True: there is other work, and it needs
+    /// a task.
+    #[must_use]
+    pub(crate) fn lose(&self) -> bool {
         let mut debris = Debris::default();
-        self.lost(self.state.lock(), &mut debris);
+        let needs_task = self.lost(self.state.lock(), &mut debris);
         debris.swallow();
+        needs_task
     }
 
-    fn lost(&self, mut state: MutexGuard<'_, State<T>>, debris: &mut Debris) {
+    fn lost(&self, mut state: MutexGuard<'_, State<T>>, debris: &mut Debris) -> bool {
         if !matches!(state.stage, Stage::Aloft | Stage::Parked(_)) {
-            return;
+            return false;
         }
         self.counters().lost.add(1);
-        if state.spares == 0 {
-            return self.end(state, Stage::Stranded, debris);
+        if state.spares == 0 && state.reserve.is_none() {
+            self.end(state, Stage::Stranded, debris);
+            return false;
         }
         let work = mem::replace(&mut state.stage, Stage::Lost);
         state.pilot = Pilot::Nobody;
         let held = (state.carrier.take(), state.runtime.take());
-        let wakers = state.seats.take_wakers();
+        let needs_task = state.launch_reserve();
+        let wakers = if needs_task { Vec::new() } else { state.seats.take_wakers() };
         drop(state);
         wake_all(wakers);
         debris.sweep((work, held));
+        needs_task
     }
 
     /// The waiter in `seat` goes. If it was the last, the work is dropped before this returns, unless
@@ -473,7 +505,7 @@ impl<T: Send + Sync + 'static> Flight<T> {
             Stage::Lost if empty => self.cancel(state, debris),
             Stage::Lost if state.spares == 0 => self.end(state, Stage::Stranded, debris),
             // It went while it had the work: it panicked, and the work with it.
-            Stage::Aloft if pilotless => self.lost(state, debris),
+            Stage::Aloft if pilotless => return self.lost(state, debris),
             Stage::Parked(_) if empty => return true,
             // There is no runtime, so that another waiter must fly.
             _ if pilotless => {
@@ -497,12 +529,13 @@ impl<T: Send + Sync + 'static> Flight<T> {
     /// Nobody waits: drops the work. Ending it here, under the lock, is what keeps newcomers out.
     fn cancel(&self, mut state: MutexGuard<'_, State<T>>, debris: &mut Debris) {
         let work = mem::replace(&mut state.stage, Stage::Over);
-        let carrier = state.carrier.take();
+        let (carrier, reserve) = (state.carrier.take(), state.reserve.take());
         drop(state);
         self.counters().cancelled.add(1);
         self.close(debris);
         wake_all(carrier);
         debris.sweep(work);
+        debris.sweep(reserve);
     }
 
     /// Takes the flight off the table and the gauge, once.
@@ -565,7 +598,7 @@ impl<T> State<T> {
         self.run_to_completion |= rules.run_to_completion;
         if leads_anew {
             self.stage = Stage::Aloft;
-            self.lead_anew(seat);
+            self.lead_anew(Some(seat));
         } else {
             self.spares += 1;
         }
@@ -583,11 +616,21 @@ impl<T> State<T> {
         self.pilot == Pilot::Waiter(seat) || self.pilot == Pilot::Nobody
     }
 
-    fn lead_anew(&mut self, seat: Seat) {
-        self.pilot = Pilot::Waiter(seat);
-        self.leader = Some(seat);
-        self.shared = self.waiters > 1;
+    fn lead_anew(&mut self, seat: Option<Seat>) {
+        self.pilot = seat.map_or(Pilot::Nobody, Pilot::Waiter);
+        self.leader = seat;
+        self.shared = self.waiters > usize::from(seat.is_some());
         self.opened = Instant::now();
+    }
+
+    /// True: there was a reserve, and it needs a task.
+    fn launch_reserve(&mut self) -> bool {
+        let Some(Reserve { seat, work, runtime, here }) = self.reserve.take() else { return false };
+        self.lead_anew(seat);
+        self.lineage = mem::take(&mut self.lineage).and(here);
+        self.stage = Stage::Parked(work);
+        self.runtime = Some(runtime);
+        true
     }
 
     fn hand_out(&mut self, seat: Seat, value: Arc<T>) -> Landed<T> {
@@ -604,6 +647,9 @@ impl<T> State<T> {
         self.waiters -= 1;
         self.spares -= usize::from(spare);
         self.leader = self.leader.filter(|leader| *leader != seat);
+        if let Some(reserve) = &mut self.reserve {
+            reserve.seat = reserve.seat.filter(|owner| *owner != seat);
+        }
         self.seats.leave(seat)
     }
 }

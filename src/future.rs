@@ -62,7 +62,8 @@ pub enum Verdict {
 /// # Panics
 ///
 /// - With the message of the inner call's panic.
-/// - When the flight was lost with its runtime, and nobody has a request left to lead it anew.
+/// - When the flight was lost with its runtime, and nobody has a request left to lead it anew; or when another waiter did,
+///   and got a response that must not be shared with this one, which has no request left.
 /// - When the response's `Clone` panics as it is taken.
 /// - With `wait_at_most`: when a follower is polled outside a tokio runtime, or in one without its timer.
 /// - When polled after it was ready.
@@ -171,9 +172,15 @@ impl<J: Job> Future for ResponseFuture<J> {
                 }
                 Poll::Pending if spare.is_none() => return Poll::Pending,
                 Poll::Pending => {
-                    ready!(patience.poll(cx));
+                    // It may be polled inside its flight though it was called outside: it would wait for itself.
+                    let reason = if waiter.is_inside() {
+                        PassReason::Reentrant
+                    } else {
+                        ready!(patience.poll(cx));
+                        PassReason::Patience
+                    };
                     let job = spare.take().expect("a follower has its request");
-                    self.counters.pass(PassReason::Patience);
+                    self.counters.pass(reason);
                     self.state = State::Passing(job.pass(true));
                 }
             }

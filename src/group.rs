@@ -85,7 +85,8 @@ where
     /// tokio runtime of its leader or else of the joiner. Where there is no runtime at all, it stays with one of its
     /// waiters, and then a waiter that is not polled does hold the others up.
     ///
-    /// `work` runs in the span of its leader (with the feature `tracing`). Task-locals do not follow it to its task.
+    /// `work` runs in the span of its leader (with the feature `tracing`). Neither task-locals nor a `LocalSet` follow it to
+    /// its task. A current-thread runtime that nobody drives any more holds up the flights that it carries.
     ///
     /// # Cancel safety
     ///
@@ -100,15 +101,20 @@ where
         F: FnOnce() -> Fut + Send + 'static,
         Fut: Future<Output = T> + Send + 'static,
     {
-        self.enter(key, lazily(work), &Rules::default(), |_, work| {
-            self.table.counters().pass(PassReason::Reentrant);
-            Run(Hold::Pass(work))
+        Run(match self.enter(self.place(&key), key, &Rules::default(), lazily(work)) {
+            Entered::Led(waiter) => Hold::Flight { spare: None, waiter },
+            Entered::Joined(waiter, work) => Hold::Flight { spare: Some(work), waiter },
+            Entered::Inside(work) => {
+                self.table.counters().pass(PassReason::Reentrant);
+                Hold::Pass(work)
+            }
         })
     }
 
     /// Starts the work in a task, or joins the work in progress for `key`, and finishes it whoever waits: Go's `DoChan`.
     ///
-    /// The ticket gives the result, and may be dropped. A panic in the work reaches those who wait on their
+    /// The ticket gives the result, and may be dropped. Should the work in progress that it joined be lost with its runtime,
+    /// this work runs in its place, on the runtime of this call. A panic in the work reaches those who wait on their
     /// tickets; unlike Go's, it does not end the process when there is nobody.
     ///
     /// # Panics
@@ -121,11 +127,17 @@ where
     {
         assert!(current_runtime().is_some(), "tower-singleflight: `Group::spawn` was called outside a tokio runtime");
         let rules = Rules { run_to_completion: true, ..Rules::default() };
-        let mut run = self.enter(key, lazily(work), &rules, |place, work| {
-            Run(Hold::Flight { waiter: self.table.lead_unlisted(place, &rules, work), spare: None })
-        });
-        run.start();
-        Ticket(run)
+        let place = self.place(&key);
+        let (waiter, spare) = match self.enter(place, key, &rules, lazily(work)) {
+            Entered::Led(waiter) => (waiter, None),
+            Entered::Joined(mut waiter, work) => {
+                let spare = waiter.entrust(work);
+                (waiter, spare)
+            }
+            Entered::Inside(work) => (self.table.lead_unlisted(place, &rules, work), None),
+        };
+        waiter.carry();
+        Ticket(Run(Hold::Flight { spare, waiter }))
     }
 
     /// Later calls for `key` do not join the work in progress: Go's `Forget`. Those who wait for it get its result.
@@ -142,18 +154,13 @@ where
         self.table.counters().read().in_flight
     }
 
-    fn enter(&self, key: K, work: Work<T>, rules: &Rules, inside: impl FnOnce(Place, Work<T>) -> Run<T>) -> Run<T> {
-        let hash = self.hasher.hash_one(&key);
-        let place = Place { shard: hash, hash };
-        let mut spare = Some(work);
-        let entered = self.table.enter(place, key, rules, |_| spare.take().expect("the work is asked for once"));
-        match (entered, spare) {
-            (Entered::Inside, Some(work)) => inside(place, work),
-            (Entered::Led(waiter) | Entered::LedAnew(waiter) | Entered::Joined(waiter), spare) => {
-                Run(Hold::Flight { waiter, spare })
-            }
-            (Entered::Inside, None) => unreachable!("a call inside a flight boards no work"),
-        }
+    fn enter(&self, place: Place, key: K, rules: &Rules, work: Work<T>) -> Entered<T, Work<T>> {
+        self.table.enter(place, key, rules, work, |work, _| work)
+    }
+
+    fn place(&self, key: &K) -> Place {
+        let hash = self.hasher.hash_one(key);
+        Place { shard: hash, hash }
     }
 }
 
@@ -191,7 +198,8 @@ impl<K, T, H> fmt::Debug for Group<K, T, H> {
 /// What a flight gave to one of its waiters: Go's `Result`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Outcome<T> {
-    /// What the work returned. The last waiter to take it gets the original, the others clones.
+    /// What the work returned. The last waiter to take it gets the original, the others clones; two that take it at the
+    /// same moment, on two threads, may both get clones.
     pub value: T,
     /// Whether somebody joined the flight: the same for all its waiters, its leader too.
     pub shared: bool,
@@ -228,26 +236,21 @@ enum Hold<T: Send + Sync + 'static> {
     Pass(Work<T>),
 }
 
-impl<T: Send + Sync + 'static> Run<T> {
-    fn start(&mut self) {
-        if let Hold::Flight { waiter, spare } = &mut self.0 {
-            waiter.start(|| spare.take().expect("a follower has work of its own"));
-        }
-    }
-}
-
 impl<T: Clone + Send + Sync + 'static> Future for Run<T> {
     type Output = Outcome<T>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        match &mut self.0 {
-            Hold::Flight { waiter, spare } => {
-                waiter.poll(cx, || spare.take().expect("a follower has work of its own")).map(Outcome::from)
-            }
-            Hold::Pass(work) => {
-                work.as_mut().poll(cx).map(|value| Outcome { value, shared: false, role: Role::Leader })
+        if let Hold::Flight { spare, waiter } = &mut self.0 {
+            let landed = waiter.poll(cx, || spare.take().expect("a follower has work of its own"));
+            let work = spare.take_if(|_| landed.is_ready() || waiter.is_inside());
+            match (landed, work) {
+                (Poll::Ready(landed), _) => return Poll::Ready(landed.into()),
+                (Poll::Pending, None) => return Poll::Pending,
+                (Poll::Pending, Some(work)) => self.0 = Hold::Pass(work),
             }
         }
+        let Hold::Pass(work) = &mut self.0 else { unreachable!("a flight was left or has returned") };
+        work.as_mut().poll(cx).map(|value| Outcome { value, shared: false, role: Role::Leader })
     }
 }
 

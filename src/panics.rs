@@ -87,14 +87,8 @@ impl Debris {
     }
 }
 
-impl From<Payload> for Debris {
-    fn from(payload: Payload) -> Self {
-        Self(Some(payload))
-    }
-}
-
 /// A payload may panic in its own `Drop`, and so may what that panics with: the second is leaked.
-fn forget_payload(payload: Payload) {
+pub(crate) fn forget_payload(payload: Payload) {
     if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
         mem::forget(again);
     }

@@ -1,5 +1,6 @@
 //! The seats of a flight's waiters: where each leaves the waker that its landing wakes.
 
+use crate::panics::forget_payload;
 use slab::Slab;
 use std::{
     mem,
@@ -78,6 +79,8 @@ impl Seats {
 /// Wakes all, whatever a single waker does: one that panics must not leave the others asleep.
 pub(crate) fn wake_all(wakers: impl IntoIterator<Item = Waker>) {
     for waker in wakers {
-        let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
+        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| waker.wake())) {
+            forget_payload(payload);
+        }
     }
 }

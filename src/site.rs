@@ -34,14 +34,11 @@ impl<M: Mode> Site<M> {
         F: Eq + Send + Sync + 'static,
         J: Job,
     {
-        let mut spare = Some(job);
-        let lead = |start| spare.take().expect("the request is asked for once").fly(start);
-        match (table.enter(place, key, &self.settings.rules, lead), spare) {
-            (Entered::Inside, Some(job)) => ResponseFuture::pass(job, PassReason::Reentrant, self.counters()),
-            (Entered::Inside, None) => unreachable!("a call inside a flight boards no work"),
-            (Entered::Led(waiter) | Entered::LedAnew(waiter) | Entered::Joined(waiter), spare) => {
-                ResponseFuture::wait(waiter, spare, self.settings.patience, self.counters())
-            }
+        let Settings { rules, patience, .. } = &*self.settings;
+        match table.enter(place, key, rules, job, J::fly) {
+            Entered::Led(waiter) => ResponseFuture::wait(waiter, None, *patience, self.counters()),
+            Entered::Joined(waiter, job) => ResponseFuture::wait(waiter, Some(job), *patience, self.counters()),
+            Entered::Inside(job) => ResponseFuture::pass(job, PassReason::Reentrant, self.counters()),
         }
     }
 }

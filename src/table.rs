@@ -38,21 +38,12 @@ struct Entry<K, T> {
     flight: Arc<Flight<T>>,
 }
 
-/// How a call came in.
-pub(crate) enum Entered<T: Send + Sync + 'static> {
-    /// It opened a flight, and has boarded its work.
+/// How a call came in. `J` is its own work, given back if it did not lead.
+pub(crate) enum Entered<T: Send + Sync + 'static, J> {
     Led(Waiter<T>),
-    /// It joined one.
-    Joined(Waiter<T>),
-    /// It joined one that had been lost, and has boarded its work.
-    LedAnew(Waiter<T>),
+    Joined(Waiter<T>, J),
     /// It was called inside the flight that it would join.
-    Inside,
-}
-
-enum Found<T> {
-    Flight(Arc<Flight<T>>, Boarding),
-    None,
+    Inside(J),
 }
 
 impl<K, T> Table<K, T>
@@ -64,42 +55,40 @@ where
         Arc::new(Self { shards: OnceLock::new(), counters })
     }
 
-    /// Joins the flight of `key`, or leads one: here and now, in one critical section. `work` is called only to lead.
-    pub(crate) fn enter(
+    /// Joins the flight of `key`, or leads one with `job`: here and now, in one critical section.
+    pub(crate) fn enter<J>(
         self: &Arc<Self>,
         place: Place,
         key: K,
         rules: &Rules,
-        work: impl FnOnce(Start) -> Work<T>,
-    ) -> Entered<T> {
+        job: J,
+        fly: impl FnOnce(J, Start) -> Work<T>,
+    ) -> Entered<T, J> {
         let here = Lineage::here();
         let mut entries = self.shard(place);
         match entries.board(place, &key, rules, &here) {
-            Found::Flight(_, Boarding::Inside) => Entered::Inside,
-            Found::Flight(flight, Boarding::Seat { seat, leads_anew, needs_task }) => {
+            Some((_, Boarding::Inside)) => Entered::Inside(job),
+            Some((flight, Boarding::Seat { seat, leads_anew, needs_task })) => {
                 drop(entries);
                 let waiter = Waiter::new(flight, seat, !leads_anew);
                 drop(key);
                 if leads_anew {
-                    waiter.board_anew(work(Start::Anew));
-                    return Entered::LedAnew(waiter);
+                    waiter.board_anew(fly(job, Start::Anew));
+                    return Entered::Led(waiter);
                 }
                 if needs_task {
                     waiter.carry();
                 }
-                Entered::Joined(waiter)
+                Entered::Joined(waiter, job)
             }
-            closed_or_none => {
+            closed => {
                 let (flight, seat) = Flight::new(self.clone(), place, rules, here);
-                let replaced = match &closed_or_none {
-                    Found::Flight(closed, _) => entries.remove(place.hash, |entry| entry.is(closed)),
-                    Found::None => None,
-                };
+                let replaced = closed.and_then(|(closed, _)| entries.remove(place.hash, |entry| entry.is(&closed)));
                 entries.insert(Entry { key, place, flight: flight.clone() });
                 drop(entries);
                 let waiter = Waiter::new(flight, seat, false);
                 drop(replaced);
-                waiter.board(work(Start::First));
+                waiter.board(fly(job, Start::First));
                 Entered::Led(waiter)
             }
         }
@@ -170,11 +159,9 @@ fn shard_count() -> usize {
 }
 
 impl<K: Eq, T: Send + Sync + 'static> Entries<K, T> {
-    fn board(&self, place: Place, key: &K, rules: &Rules, here: &Lineage) -> Found<T> {
-        match self.find(place.hash, |entry| entry.key == *key) {
-            Some(entry) => Found::Flight(entry.flight.clone(), entry.flight.join(rules, here)),
-            None => Found::None,
-        }
+    fn board(&self, place: Place, key: &K, rules: &Rules, here: &Lineage) -> Option<(Arc<Flight<T>>, Boarding)> {
+        let entry = self.find(place.hash, |entry| entry.key == *key)?;
+        Some((entry.flight.clone(), entry.flight.join(rules, here)))
     }
 
     fn find(&self, hash: u64, is_it: impl Fn(&Entry<K, T>) -> bool) -> Option<&Entry<K, T>> {

@@ -49,15 +49,17 @@ impl<T: Send + Sync + 'static> Waiter<T> {
         carry(self.flight())
     }
 
-    /// Moves the work to a task, though nobody has joined. If that finds the flight lost, because it was led on a runtime
-    /// that is gone, this waiter leads it anew: it may never be polled.
-    pub(crate) fn start(&mut self, spare: impl FnOnce() -> Work<T>) {
-        self.carry();
-        if self.spare && self.flight().take_lost(self.seat) {
-            self.spare = false;
-            self.board_anew(spare());
-            self.carry();
-        }
+    /// Gives this waiter's own work to the flight, which does it in a task of this runtime should it be lost, though nobody
+    /// polls this waiter. Given back if the flight has such work already.
+    pub(crate) fn entrust(&mut self, work: Work<T>) -> Option<Work<T>> {
+        let refused = self.flight().entrust(self.seat, work);
+        self.spare = refused.is_some();
+        refused
+    }
+
+    /// It is polled inside the flight that it waits for.
+    pub(crate) fn is_inside(&self) -> bool {
+        self.flight.as_ref().is_some_and(|flight| Lineage::here().contains(flight))
     }
 
     /// The result, once the flight has landed. `spare` is this waiter's own work, which is taken if the
@@ -80,7 +82,12 @@ impl<T: Send + Sync + 'static> Waiter<T> {
                     self.flight = None;
                     return Poll::Ready(landed);
                 }
-                View::Wait(_) => return Poll::Pending,
+                View::Wait { needs_task, .. } => {
+                    if needs_task {
+                        self.carry();
+                    }
+                    return Poll::Pending;
+                }
                 View::BringWaker => parks = Some(cx.waker().clone()),
                 View::Crashed(message) => {
                     self.flight = None;

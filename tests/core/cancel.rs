@@ -664,3 +664,14 @@ fn a_key_may_call_back_into_its_group_when_it_is_dropped() {
     assert_eq!(drops.load(SeqCst), 4);
     assert_eq!(group.in_flight(), 0);
 }
+
+#[test]
+fn a_follower_that_was_served_holds_its_own_work_no_more() {
+    let group = Group::new();
+    let (unused, spare) = work::<&str>();
+    let mut leader = task::spawn(group.run(1, ready("value")));
+    let mut follower = task::spawn(group.run(1, spare));
+    assert!(leader.poll().is_ready());
+    assert!(follower.poll().is_ready());
+    assert_eq!((unused.calls(), unused.drops()), (0, 1));
+}

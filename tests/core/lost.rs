@@ -317,3 +317,52 @@ fn runtimes_shut_down_under_racing_callers() {
         assert_eq!(group.in_flight(), 0);
     }
 }
+
+/// A leader on a runtime that is about to go, and a `spawn` that joined it from another.
+fn doomed_flight_with_a_spawn(alive: &Runtime) -> (Group<u32, &'static str>, Remote<&'static str>, impl FnOnce()) {
+    let (group, doomed) = (Group::new(), current_thread());
+    let leader = inside(&doomed, || group.run(1, std::future::pending));
+    let (new, inner) = work();
+    drop(inside(alive, || group.spawn(1, inner)));
+    (group, new, move || drop((doomed, leader)))
+}
+
+#[test]
+fn spawned_work_that_joined_is_done_though_its_ticket_is_dropped_and_the_flight_is_lost() {
+    let alive = current_thread();
+    let (group, new, shut_down) = doomed_flight_with_a_spawn(&alive);
+    shut_down();
+    alive.block_on(until("the spawned work runs", || new.polls() > 0));
+    new.land("done");
+    alive.block_on(until("it lands", || group.in_flight() == 0));
+    assert_eq!((new.calls(), new.drops()), (1, 1));
+}
+
+#[test]
+fn a_ticket_that_is_not_polled_holds_up_nobody_when_its_flight_is_lost() {
+    let (group, doomed, alive) = (Group::new(), current_thread(), current_thread());
+    let mut leader = task::spawn(inside(&doomed, || group.run(1, std::future::pending)));
+    let (new, inner) = work();
+    let ticket = inside(&alive, || group.spawn(1, inner));
+    assert_pending!(leader.poll());
+    drop(doomed);
+    alive.block_on(until("the spawned work runs", || new.polls() > 0));
+    new.land("anew");
+    alive.block_on(until("it lands", || group.in_flight() == 0));
+    assert!(leader.is_woken());
+    assert_ready_eq!(leader.poll(), followed("anew"));
+    assert_ready_eq!(task::spawn(ticket).poll(), led("anew", true));
+}
+
+#[test]
+fn work_that_a_spawn_lent_to_its_flight_is_dropped_when_that_lands() {
+    let (group, alive) = (Group::new(), current_thread());
+    let (first, inner) = work();
+    let leader = inside(&alive, || group.run(1, inner));
+    let (lent, inner) = work::<&str>();
+    let ticket = inside(&alive, || group.spawn(1, inner));
+    first.land("first");
+    assert_eq!(alive.block_on(leader).value, "first");
+    assert_eq!((lent.calls(), lent.drops()), (0, 1));
+    assert_eq!(alive.block_on(ticket), followed("first"));
+}

@@ -271,3 +271,21 @@ fn a_chain_in_which_each_flight_leads_the_next_does_not_grow() {
     assert_eq!(sizes.lock().unwrap().len(), 1000);
     assert!(sizes.lock().unwrap().iter().all(|size| *size <= 2));
 }
+
+#[tokio::test]
+async fn a_follower_that_is_awaited_inside_its_own_flight_passes() {
+    let group = Group::<u32, &str>::new();
+    let (send, receive) = tokio::sync::oneshot::channel();
+    let leader = group.run(1, || async { soon(async { receive.await.expect("the follower") }).await });
+    let follower = group.run(1, ready("the follower's own"));
+    send.send("sent").unwrap();
+    assert_eq!(soon(leader).await, led("sent", true));
+    assert_eq!(soon(follower).await.value, "sent");
+
+    let (send, receive) = tokio::sync::oneshot::channel::<tower_singleflight::Run<&str>>();
+    let leader = group.run(1, || async { receive.await.expect("the follower").await.value });
+    let follower = group.run(1, ready("the follower's own"));
+    assert!(send.send(follower).is_ok());
+    assert_eq!(soon(leader).await, led("the follower's own", true));
+    assert_eq!(group.in_flight(), 0);
+}

@@ -289,3 +289,21 @@ fn a_group_in_a_thread_local_is_dropped_with_its_thread() {
     assert!(ended.join().is_ok());
     assert_eq!(remote.drops(), 1);
 }
+
+#[test]
+fn a_follower_polled_in_a_runtime_gets_the_work_carried_though_both_calls_were_made_outside_one() {
+    let group = Group::new();
+    let (remote, inner) = work();
+    let _quiet = group.run(1, inner);
+    let follower = group.run(1, never());
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(async {
+        let mut follower = task::spawn(follower);
+        assert!(follower.poll().is_pending());
+        until("the work is polled", || remote.polls() > 0).await;
+        remote.land("landed");
+        until("it lands", || group.in_flight() == 0).await;
+        assert!(follower.is_woken());
+        assert!(follower.poll().is_ready());
+    });
+}

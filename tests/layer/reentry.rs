@@ -351,3 +351,17 @@ fn a_newcomer_inside_a_flight_that_leads_a_lost_flight_anew_passes_calls_of_the_
     });
     assert_eq!((nest.calls(), nest.passed()), (vec![2, 1, 2, 1], 1));
 }
+
+#[tokio::test]
+async fn a_layer_twice_in_a_stack_with_a_buffer_between_does_not_wait_for_itself() {
+    let layer = SingleflightLayer::by_key(|key: &u32| *key).shared_group().shared_errors();
+    let handle = layer.handle();
+    let service = tower::ServiceBuilder::new()
+        .layer(layer.clone())
+        .buffer(8)
+        .layer(layer)
+        .service_fn(|key: u32| async move { Ok::<_, tower::BoxError>(key + 1) });
+    let answer = tokio::time::timeout(std::time::Duration::from_secs(20), service.oneshot(1)).await;
+    assert_eq!(answer.expect("it passes").unwrap(), 2);
+    assert_eq!(handle.stats().passed_by(PassReason::Reentrant), 1);
+}
