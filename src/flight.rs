@@ -337,8 +337,8 @@ impl<T: Send + Sync + 'static> Flight<T> {
         }
     }
 
-    /// Takes the work of the waiter in `seat`, to be done in a task of this runtime should the flight be lost; at once, if
-    /// it is lost already. Gives it back if there is such work.
+    /// Takes the work of the waiter in `seat`, to be done in a task of this runtime should the flight be lost; at once,
+    /// if it is lost already. Gives it back if there is such work.
     pub(crate) fn entrust(&self, seat: Seat, work: Work<T>) -> Option<Work<T>> {
         let (runtime, here) = (current_runtime(), Lineage::here());
         let mut state = self.state.lock();
@@ -439,8 +439,8 @@ impl<T: Send + Sync + 'static> Flight<T> {
         debris.sweep(reserve);
     }
 
-    /// The work is gone without a result: its task was dropped, or it never boarded. True: there is other work, and it needs
-    /// a task.
+    /// The work is gone without a result: its task was dropped, or it never boarded. True: there is other work, and it
+    /// needs a task.
     #[must_use]
     pub(crate) fn lose(&self) -> bool {
         let mut debris = Debris::default();

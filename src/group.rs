@@ -22,7 +22,7 @@ use std::{
 /// [`run`](Group::run) is for callers that wait, and stops working when all of them have gone; [`spawn`](Group::spawn)
 /// is for work that is to be finished whoever waits. Fallible work has a `Result` for its `T`.
 ///
-/// A clone is the same group. Calls with different keys never wait for one another.
+/// A clone is the same group. The work of different keys never waits for one another.
 ///
 /// ```
 /// use tower_singleflight::Group;
@@ -48,9 +48,9 @@ use std::{
 /// # Panics
 ///
 /// A panic in the work reaches every waiter with the same message, as in Go's `Do`; the key is free for the next call.
-/// Waiters of a flight that was lost, because its runtime shut down, panic only if none of them has work of its own left.
-/// A panic in `Hash`, `Eq` or `Drop` of a key, or in `Clone` or `Drop` of a value, reaches the caller that ran it, and
-/// nobody else.
+/// Waiters of a flight that was lost, because its runtime shut down, panic only if none of them has work of its own
+/// left. A panic in `Hash`, `Eq` or `Drop` of a key, or in `Clone` or `Drop` of a value, reaches the caller that ran
+/// it, and nobody else.
 pub struct Group<K, T, H = RandomState> {
     table: Arc<Table<K, T>>,
     hasher: Arc<H>,
@@ -85,8 +85,8 @@ where
     /// tokio runtime of its leader or else of the joiner. Where there is no runtime at all, it stays with one of its
     /// waiters, and then a waiter that is not polled does hold the others up.
     ///
-    /// `work` runs in the span of its leader (with the feature `tracing`). Neither task-locals nor a `LocalSet` follow it to
-    /// its task. A current-thread runtime that nobody drives any more holds up the flights that it carries.
+    /// `work` runs in the span of its leader (with the feature `tracing`). Neither task-locals nor a `LocalSet` follow
+    /// it to its task. A current-thread runtime that nobody drives any more holds up the flights that it carries.
     ///
     /// # Cancel safety
     ///
@@ -111,11 +111,12 @@ where
         })
     }
 
-    /// Starts the work in a task, or joins the work in progress for `key`, and finishes it whoever waits: Go's `DoChan`.
+    /// Starts the work in a task, or joins the work in progress for `key`, and finishes it whoever waits: Go's
+    /// `DoChan`.
     ///
-    /// The ticket gives the result, and may be dropped. Should the work in progress that it joined be lost with its runtime,
-    /// this work runs in its place, on the runtime of this call. A panic in the work reaches those who wait on their
-    /// tickets; unlike Go's, it does not end the process when there is nobody.
+    /// The ticket gives the result, and may be dropped. Should the work in progress that it joined be lost with its
+    /// runtime, this work runs in its place, on the runtime of this call. A panic in the work reaches those who wait on
+    /// their tickets; unlike Go's, it does not end the process when there is nobody.
     ///
     /// # Panics
     ///

@@ -30,6 +30,10 @@ use tower_layer::Layer;
 /// # }
 /// ```
 ///
+/// # Calls inside a flight
+///
+/// An inner call that asks for its own key passes, as the [crate docs](crate#calls-inside-a-flight) say.
+///
 /// # Groups
 ///
 /// Requests meet in a group. All services made by one layer value and its clones use one
@@ -58,14 +62,16 @@ impl<Req: 'static, K: Hash + Eq + Send + Sync + 'static> SingleflightLayer<ByKey
     /// Coalesces calls of any service whose response is `Clone`. `key` sees the request and names the answer: two
     /// requests with equal keys must be content with one and the same response.
     ///
-    /// Name the request's type in the closure: `|request: &Lookup| request.id`. Each service that the layer makes
-    /// has a group of its own, and a flight may be joined for as long as it lasts.
+    /// Name the request's type in the closure: `|request: &Lookup| request.id`. If the compiler says that `Service` is
+    /// not implemented, the response is not `Clone`, or the error is not: then call
+    /// [`shared_errors`](Self::shared_errors). Each service that the layer makes has a group of its own, and a flight
+    /// may be joined for as long as it lasts.
     ///
     /// # Panics
     ///
-    /// A panic in `key`, or in the `Hash`, `Eq` or `Drop` of what it returns, reaches the caller of that one request; so does one
-    /// in the `Clone` or `Drop` of a response. All of them may call the service again. See
-    /// [`ResponseFuture`](crate::ResponseFuture) for those of the inner service.
+    /// A panic in `key`, or in the `Hash`, `Eq` or `Drop` of what it returns, reaches the caller of that one request;
+    /// so does one in the `Clone` or `Drop` of a response. See [`ResponseFuture`](crate::ResponseFuture) for those of
+    /// the inner service.
     pub fn by_key(key: impl Fn(&Req) -> K + Send + Sync + 'static) -> Self {
         Self::from_parts(ByKey::new(), Arc::new(key), Rules::default(), false)
     }
@@ -101,8 +107,8 @@ impl<M: Mode, E> SingleflightLayer<M, E> {
     /// Whether a flight that everybody left goes on to its end (`true`), or its inner call is dropped at once (`false`,
     /// the default).
     ///
-    /// Going on takes a tokio runtime: the one in which the leader was called, or else that of whoever leaves last. Where
-    /// there is none, or the leader's was shut down, the inner call is dropped all the same.
+    /// Going on takes a tokio runtime: the one in which the leader was called, or else that of whoever leaves last.
+    /// Where there is none, or the leader's was shut down, the inner call is dropped all the same.
     pub fn run_to_completion(self, run_to_completion: bool) -> Self {
         self.set(|settings| settings.rules.run_to_completion = run_to_completion)
     }
@@ -121,13 +127,13 @@ impl<M: Mode, E> SingleflightLayer<M, E> {
         self.set(|settings| settings.rules.join_within = Some(age))
     }
 
-    /// How long a follower waits, from its call on; then it leaves the flight and passes, with its own request. The leader
-    /// waits as long as its inner call takes. No bound by default.
+    /// How long a follower waits, from its call on; then it leaves the flight and passes, with its own request. The
+    /// leader waits as long as its inner call takes. No bound by default.
     ///
     /// # Panics
     ///
-    /// When `patience` is zero: followers would only pass. With a patience, a follower's future panics when it is polled outside
-    /// a tokio runtime, or in one without its timer.
+    /// When `patience` is zero: followers would only pass. With a patience, a follower's future panics when it is
+    /// polled outside a tokio runtime, or in one without its timer.
     #[track_caller]
     pub fn wait_at_most(self, patience: Duration) -> Self {
         assert!(!patience.is_zero(), "tower-singleflight: `wait_at_most` of zero would let no follower wait");
@@ -139,7 +145,8 @@ impl<M: Mode, E> SingleflightLayer<M, E> {
     ///
     /// # Panics
     ///
-    /// When `waiters` is zero: a leader waits for its own flight. With one, nobody joins a flight that somebody waits for.
+    /// When `waiters` is zero: a leader waits for its own flight. With one, nobody joins a flight that somebody waits
+    /// for.
     #[track_caller]
     pub fn max_waiters(self, waiters: usize) -> Self {
         assert!(waiters > 0, "tower-singleflight: `max_waiters` counts the leader, and cannot be zero");
@@ -160,7 +167,7 @@ impl<M: Mode, E> SingleflightLayer<M, E> {
         self.set(|settings| settings.one_group = false)
     }
 
-    /// A label for logs and metrics.
+    /// A label for logs: the layer and its services show it in their `Debug`.
     pub fn name(self, name: impl Into<String>) -> Self {
         self.set(|settings| settings.name = Some(name.into().into()))
     }

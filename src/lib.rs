@@ -14,33 +14,42 @@
 //!
 //! | You have | Use |
 //! |---|---|
-//! | an HTTP server, gateway or client | `SingleflightLayer::new`, safe by default: see the module `http` |
+//! | an HTTP server, gateway or client | `SingleflightLayer::new`, safe by default: see `HttpPolicy` |
 //! | any other [`Service`](tower_service::Service) whose response is `Clone` | [`SingleflightLayer::by_key`] |
 //! | an `async fn` | [`Group`]: Go's `Do` is [`run`](Group::run), `DoChan` is [`spawn`](Group::spawn) |
 //!
 //! # Terms
 //!
 //! A **flight** is one execution of the inner work for one key; a **group** is the table of flights in progress. The
-//! **leader** opened the flight, a **follower** joined it; both are **waiters**. A flight **lands** when its result is known. To
-//! **pass** is to go straight to the inner service, touching no flight. To **forget** a key is to let later calls lead a
-//! new flight.
+//! **leader** opened the flight, a **follower** joined it; both are **waiters**. A flight **lands** when its result is
+//! known. To **pass** is to go straight to the inner service, touching no flight. To **forget** a key is to let later
+//! calls lead a new flight.
 //!
 //! # The work belongs to the flight
 //!
-//! It never belongs to whoever happened to arrive first. While one caller waits, the work is polled in place, which costs
-//! ordinary traffic next to nothing. When a second joins, it moves to a task of its own, on the tokio runtime of its leader or else of the
-//! joiner: from then on no caller that goes away, or is slow, or is never polled, can hold up another. When all callers have
-//! gone, the work is dropped at once.
+//! It never belongs to whoever happened to arrive first. While one caller waits, the work is polled in place, which
+//! costs ordinary traffic next to nothing. When a second joins, it moves to a task of its own, on the tokio runtime of
+//! its leader or else of the joiner: from then on no caller that goes away, or is slow, or is never polled, can hold up
+//! another. When all callers have gone, the work is dropped at once.
 //!
-//! Two things follow. What the inner call finds in **task-locals** is its leader's before it moves, and nothing after it; the
-//! **tracing span** does follow it, with the feature `tracing`. And **outside a tokio runtime** the work stays with one of the
-//! waiters, who holds up the others when it is not polled.
+//! Some things follow. **Task-locals** and a `LocalSet` are its leader's before the work moves, and not there after it;
+//! the **tracing span** does follow it, with the feature `tracing`. **Outside a tokio runtime** the work stays with one
+//! of the waiters, who holds up the others when it is not polled. And a **current-thread runtime that nobody drives**
+//! any more holds up the flights that it carries, until it is driven or dropped: `wait_at_most` bounds that.
+//!
+//! # Calls inside a flight
+//!
+//! An inner call that asks for its own key, directly or through flights of other keys that it leads, would wait for
+//! itself. It passes instead. Two things cannot be seen: a call made in a task that the inner call itself spawned and
+//! then waits for; and two flights that each join the other, though neither was led inside the other.
 //!
 //! # Panics, and what else can go wrong
 //!
-//! A panic of the inner call reaches every waiter with the same message, and frees the key. A panic in your closures, or in the
-//! `Hash`, `Eq`, `Clone` or `Drop` of your types, reaches the caller concerned and nobody else. When a runtime is shut down
-//! under a flight, a waiter that still has its own request leads it anew; only if nobody has one left do the waiters panic.
+//! A panic of the inner call reaches every waiter with the same message, and frees the key. A panic in the layer's
+//! `key` or `filter` closure, or in the `Hash`, `Eq`, `Clone` or `Drop` of your types, reaches the caller concerned and
+//! nobody else. All of these may call the service again, except `Hash`, `Eq` and `Borrow` of a key: `Eq` and `Borrow`
+//! run under a lock, so keep them short. When a runtime is shut down under a flight, the next waiter that is polled and
+//! still has its own request leads it anew; only if nobody has one left do the waiters panic.
 //!
 //! # Features
 //!
@@ -57,7 +66,7 @@ mod future;
 mod group;
 mod handle;
 #[cfg(feature = "http")]
-pub mod http;
+mod http;
 mod layer;
 mod mode;
 mod panics;

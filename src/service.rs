@@ -4,7 +4,7 @@ use crate::{
     flight::{Start, Work},
     future::{Job, ResponseFuture},
     group::Role,
-    mode::{ByKey, ErrorMode, Mode},
+    mode::{ByKey, ErrorMode, Mode, OwnErrors},
     scope::Forgets,
     site::Site,
     stats::{Counters, PassReason},
@@ -28,7 +28,7 @@ use tower_service::Service;
 /// It is always ready: the call that is made gets a clone of `S`, which is readied first. So a follower
 /// holds no permit, slot or connection of `S`, and neither does a service value that is kept for its next
 /// request. A clone uses the same flights.
-pub struct Singleflight<S, M: Mode, E> {
+pub struct Singleflight<S, M: Mode, E = OwnErrors> {
     inner: S,
     site: Arc<Site<M>>,
     /// Those of the last call, in case the next has the same type.

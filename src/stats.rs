@@ -77,7 +77,8 @@ reasons! {
     }
 }
 
-/// What happened so far, as [`Handle::stats`](crate::Handle::stats) read it: totals since the layer was made, and two gauges.
+/// What happened so far, as [`Handle::stats`](crate::Handle::stats) read it: totals since the layer was made, and two
+/// gauges.
 ///
 /// The counters are relaxed: a snapshot taken while calls run may have counted one side of an event
 /// and not yet the other.
@@ -91,7 +92,8 @@ pub struct Stats {
     pub joined: u64,
     /// Calls that passed: the sum over all reasons, see [`passed_by`](Stats::passed_by).
     pub passed: u64,
-    /// Followers whose leader's response was not for them: the sum over all reasons, see [`vetoed_by`](Stats::vetoed_by).
+    /// Followers whose leader's response was not for them: the sum over all reasons, see
+    /// [`vetoed_by`](Stats::vetoed_by).
     pub vetoed: u64,
     /// Flights that everybody left, whose work was dropped.
     pub cancelled: u64,

@@ -17,7 +17,7 @@ use std::sync as imp;
 pub(crate) use imp::MutexGuard;
 
 /// A mutex that ignores poison: what it guards is never left half-changed, because no
-/// user code but `Hash` and `Eq` runs under any lock of this crate.
+/// user code but `Eq` and `Borrow` of a key runs under any lock of this crate.
 #[derive(Debug)]
 pub(crate) struct Mutex<T>(imp::Mutex<T>);
 

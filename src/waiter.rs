@@ -49,8 +49,8 @@ impl<T: Send + Sync + 'static> Waiter<T> {
         carry(self.flight())
     }
 
-    /// Gives this waiter's own work to the flight, which does it in a task of this runtime should it be lost, though nobody
-    /// polls this waiter. Given back if the flight has such work already.
+    /// Gives this waiter's own work to the flight, which does it in a task of this runtime should it be lost, though
+    /// nobody polls this waiter. Given back if the flight has such work already.
     pub(crate) fn entrust(&mut self, work: Work<T>) -> Option<Work<T>> {
         let refused = self.flight().entrust(self.seat, work);
         self.spare = refused.is_some();

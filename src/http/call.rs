@@ -25,7 +25,8 @@ use tokio::time::Instant;
 use tower::ServiceExt;
 use tower_service::Service;
 
-/// How often a follower is sent on by `Vary`: an origin that never comes to an end with it must not keep anybody waiting.
+/// How often a follower is sent on by `Vary`: an origin that never comes to an end with it must not keep anybody
+/// waiting.
 const VARY_AT_MOST: usize = 4;
 
 /// `X` is the error that callers get.

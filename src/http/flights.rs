@@ -18,8 +18,8 @@ where
         Arc::new(Self { table: Table::new(counters.clone()), late: Arc::default() })
     }
 
-    /// Whether newcomers find this very flight, and not one with an equal key: not if it was sealed, and not if a newcomer
-    /// that it did not take led another in its place, which a write seals instead.
+    /// Whether newcomers find this very flight, and not one with an equal key: not if it was sealed, and not if a
+    /// newcomer that it did not take led another in its place, which a write seals instead.
     pub(super) fn lists(&self, place: Place, key: &FlightKey<K>) -> bool {
         self.table.lists(place, |known| Arc::ptr_eq(&known.0, &key.0))
     }

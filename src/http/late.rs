@@ -116,7 +116,8 @@ impl<K: Eq + Send + Sync + 'static> Late<K> {
     }
 
     pub(super) fn forget_all(&self, shard: u64, is_key: &dyn Fn(&K) -> bool) {
-        // With the lock, even if there is nothing to be found: so a `list` after it sees that its flight is no longer open.
+        // With the lock, even if there is nothing to be found: so a `list` after it sees that its flight is no longer
+        // open.
         let streams = self.streams.lock();
         let found = streams.iter().filter(|entry| entry.place.shard == shard && is_key(entry.key.key()));
         let found: Vec<_> = found.map(|entry| (entry.place, entry.stream.clone())).collect();

@@ -59,8 +59,8 @@ impl<K: Hash + Eq + Send + Sync + 'static> SingleflightLayer<Http<K>> {
     /// Coalesces identical concurrent HTTP requests. `key` sees the head of a request (method, URI, version, headers,
     /// extensions) and names what it asks for; the closure needs no annotation.
     ///
-    /// Two requests share a flight only if their keys are equal and [`HttpPolicy`] says that one response may
-    /// answer both (RFC 9111 §4): by default `GET` and `HEAD`, with the same host, path, credentials and negotiation headers;
+    /// Two requests share a flight only if their keys are equal and [`HttpPolicy`] says that one response may answer
+    /// both (RFC 9111 §4): by default `GET` and `HEAD`, with the same host, path, credentials and negotiation headers;
     /// and followers do not get what speaks to the leader alone, such as `Set-Cookie` or `private`.
     ///
     /// The response's body becomes a [`SharedBody`](crate::SharedBody), which streams to every waiter. All services
@@ -77,9 +77,9 @@ impl<K: Hash + Eq + Send + Sync + 'static> SingleflightLayer<Http<K>> {
     ///
     /// # Nested routers
     ///
-    /// axum strips the prefix of a nested router off the URI, so two nested routers that are given clones of one
-    /// layer value see one path for two routes, and one could answer for the other. Enable the feature `axum`, which compares the
-    /// original path too, or make a layer value for each.
+    /// axum strips the prefix of a nested router off the URI, so two nested routers that are given clones of one layer
+    /// value see one path for two routes, and one could answer for the other. Enable the feature `axum`, which compares
+    /// the original path too, or make a layer value for each.
     ///
     /// # Panics
     ///

@@ -9,59 +9,101 @@ pub use flight::LateJoin;
 pub(super) use request::RequestRules;
 pub(super) use response::ResponseRules;
 
-/// What may be shared over HTTP, and how.
+/// What may be shared over HTTP, and how: one page for the owner of a gateway.
 ///
-/// The default is safe for any correct origin: RFC 9111 §4 lets one response
-/// answer several requests only where it may be reused for each, and every
-/// rule here keeps to that. Each rule has a switch that relaxes it alone; a
-/// header that cannot be read is taken for the strictest it could say.
+/// The default is safe for any correct origin. Each rule below has a switch that relaxes it alone. The layer is
+/// [`SingleflightLayer::new`](crate::SingleflightLayer::new), and takes this by
+/// [`policy`](crate::SingleflightLayer::policy):
 ///
-/// | Question | Default | Switches |
-/// |---|---|---|
-/// | Who may share? | `GET`, `HEAD`, without a body | [`methods`], [`ignore_request_body`] |
-/// | With whom? | same method, scheme, authority, path, `Accept`, `Accept-Encoding`, `Accept-Language`, `Origin`, `Authorization`, `Proxy-Authorization`, `Cookie`, `If-None-Match`, `If-Modified-Since` | [`partition_header`], [`without_partition_header`], [`ignore_authority`], [`ignore_path`] |
-/// | Who passes? | `CONNECT`, `Upgrade`, `Expect`, `Range`, `If-Range`, `If-Match`, `If-Unmodified-Since`, `no-store` | [`pass_request_header`], [`allow_request_header`], [`ignore_request_no_store`] |
-/// | Who wants it fresh? | `no-cache`, `max-age=0` | [`ignore_request_no_cache`] |
-/// | Which response is the leader's alone? | 1xx, 206, 401, 403, 407, 428, 429, 431, 511 | [`veto_status`], [`share_status`] |
-/// | | `Set-Cookie` | [`share_set_cookie`] |
-/// | | `private`, `no-store`, `no-cache` | [`share_private`], [`share_no_store`], [`share_no_cache`] |
-/// | | `Vary: *` | [`ignore_vary`] |
-/// | | `text/event-stream`, `multipart/x-mixed-replace` | [`veto_content_type`], [`share_content_type`] |
-/// | | known to be larger than 16 MiB | [`body_limit`], [`share_large_bodies`] |
-/// | For how long is its key remembered? | 30 s, 4096 keys | [`unshareable_memory`] |
-/// | Who joins after the head? | whoever comes while it is explicitly fresh | [`late_joins`] |
-/// | Does a write part reads before and after it? | yes | [`seal_on_write`] |
-/// | How far may a reader lag? | 16 MiB, then 1 s | [`body_limit`], [`slow_reader`] |
-/// | How much may all bodies hold? | 256 MiB | [`body_budget`] |
-/// | Are clients told? | no | [`cache_status`] |
+/// ```
+/// use http::HeaderName;
+/// use tower_singleflight::{HttpPolicy, SingleflightLayer};
 ///
-/// [`methods`]: Self::methods
-/// [`ignore_request_body`]: Self::ignore_request_body
-/// [`partition_header`]: Self::partition_header
-/// [`without_partition_header`]: Self::without_partition_header
-/// [`ignore_authority`]: Self::ignore_authority
-/// [`ignore_path`]: Self::ignore_path
-/// [`pass_request_header`]: Self::pass_request_header
-/// [`allow_request_header`]: Self::allow_request_header
-/// [`ignore_request_no_store`]: Self::ignore_request_no_store
-/// [`ignore_request_no_cache`]: Self::ignore_request_no_cache
-/// [`veto_status`]: Self::veto_status
-/// [`share_status`]: Self::share_status
-/// [`share_set_cookie`]: Self::share_set_cookie
-/// [`share_private`]: Self::share_private
-/// [`share_no_store`]: Self::share_no_store
-/// [`share_no_cache`]: Self::share_no_cache
-/// [`ignore_vary`]: Self::ignore_vary
-/// [`veto_content_type`]: Self::veto_content_type
-/// [`share_content_type`]: Self::share_content_type
-/// [`body_limit`]: Self::body_limit
-/// [`share_large_bodies`]: Self::share_large_bodies
-/// [`unshareable_memory`]: Self::unshareable_memory
-/// [`late_joins`]: Self::late_joins
-/// [`seal_on_write`]: Self::seal_on_write
-/// [`slow_reader`]: Self::slow_reader
-/// [`body_budget`]: Self::body_budget
-/// [`cache_status`]: Self::cache_status
+/// let policy = HttpPolicy::default()
+///     .partition_header(HeaderName::from_static("x-api-key"))
+///     .cache_status("gateway");
+/// let layer = SingleflightLayer::new(|req| req.uri().to_string()).policy(policy);
+/// # let _ = layer.handle();
+/// ```
+///
+/// A cache may answer a request with a stored response only if that may be reused for it; else the request "needs to be
+/// forwarded" ([RFC 9111 §4]). The same holds for a response that is still on its way. So what your closure returns is
+/// only the *primary* key, and these rules decide who shares under it. What cannot be read (a malformed
+/// `Cache-Control`, a garbled `Vary`) counts as the strictest that it could say.
+///
+/// # Before a flight: who may share at all
+///
+/// | Request | | Why | Switch |
+/// |---|---|---|---|
+/// | `GET`, `HEAD`, without a body | shares, each method apart | safe and cacheable, RFC 9110 §9.2 | [`methods`](HttpPolicy::methods), [`ignore_request_body`](HttpPolicy::ignore_request_body) |
+/// | other methods, or with a body | passes | it may act, and a body has one owner | the same |
+/// | `Range`, `If-Range`, `If-Match`, `If-Unmodified-Since`, `Expect` | passes | the answer is to this very request, RFC 9110 §13, §14, §10.1.1 | [`allow_request_header`](HttpPolicy::allow_request_header), [`pass_request_header`](HttpPolicy::pass_request_header) |
+/// | `Upgrade`, `CONNECT` | passes | the answer is a connection, RFC 9110 §7.8, §9.3.6 | `allow_request_header(UPGRADE)`; `CONNECT` always passes |
+/// | `Cache-Control: no-store` | passes | RFC 9111 §5.2.1.5 | [`ignore_request_no_store`](HttpPolicy::ignore_request_no_store) |
+/// | `no-cache`, `max-age=0` | joins before the head is known, not later | it wants an answer no older than itself, RFC 9111 §5.2.1.4 | [`ignore_request_no_cache`](HttpPolicy::ignore_request_no_cache) |
+///
+/// # With whom: the partition
+///
+/// Two requests share only if all of these are equal, compared exactly: method; scheme and authority, or `Host`; path;
+/// `Accept`, `Accept-Encoding`, `Accept-Language`, `Origin`; `Authorization`, `Proxy-Authorization`, `Cookie` (each
+/// user shares with nobody but themselves, RFC 9111 §3.5); `If-None-Match`, `If-Modified-Since` (a 304 is an answer to
+/// those that asked for it). The query is not compared: your key decides about that. Switches:
+/// [`partition_header`](HttpPolicy::partition_header),
+/// [`without_partition_header`](HttpPolicy::without_partition_header),
+/// [`ignore_authority`](HttpPolicy::ignore_authority), [`ignore_path`](HttpPolicy::ignore_path).
+///
+/// **What is in none of these must be in your key, or become a partition header:** API keys, identity that a middleware
+/// put into the extensions, client certificates, `X-Forwarded-*` headers that your backend goes by.
+///
+/// # At the head: who gets the response
+///
+/// | Response | Followers | Why | Switch |
+/// |---|---|---|---|
+/// | anything else, 404 and 5xx too | share it | a failing upstream should see one request | [`veto_status`](HttpPolicy::veto_status) |
+/// | `Set-Cookie` | send their own requests | RFC 6265 §3, RFC 9111 §7.3 | [`share_set_cookie`](HttpPolicy::share_set_cookie) |
+/// | `private`, `no-store`, `no-cache` | the same | RFC 9111 §5.2.2 | [`share_private`](HttpPolicy::share_private), [`share_no_store`](HttpPolicy::share_no_store), [`share_no_cache`](HttpPolicy::share_no_cache) |
+/// | 1xx, 206, 401, 403, 407, 428, 429, 431, 511 | the same | they speak to one client | [`share_status`](HttpPolicy::share_status) |
+/// | `Vary: *` | the same | RFC 9110 §12.5.5 | [`ignore_vary`](HttpPolicy::ignore_vary) |
+/// | `Vary` on a header outside the partition | share it if they agree in that header; the others coalesce among themselves | RFC 9111 §4.1 | [`ignore_vary`](HttpPolicy::ignore_vary) |
+/// | `text/event-stream`, `multipart/x-mixed-replace` | send their own requests | they never end | [`share_content_type`](HttpPolicy::share_content_type), [`veto_content_type`](HttpPolicy::veto_content_type) |
+/// | known to be larger than 16 MiB | the same | memory | [`body_limit`](HttpPolicy::body_limit), [`share_large_bodies`](HttpPolicy::share_large_bodies) |
+///
+/// Followers that are turned away are released at once, in parallel. Their key is remembered as unshareable for a
+/// while, so that later requests do not wait in vain ([`unshareable_memory`](HttpPolicy::unshareable_memory)).
+///
+/// # After the head
+///
+/// A request that comes while the body streams joins if the response says that it is fresh (`max-age` or `s-maxage`,
+/// less its
+/// `Age`, RFC 9111 §4.2), its first byte is still held, the flight is younger than `join_within`, and no write came
+/// between ([`late_joins`](HttpPolicy::late_joins)). With `max_waiters` set, nobody joins after the head.
+///
+/// # Writes
+///
+/// A request with an unsafe method seals the flights of its key, when it is sent and again when it is answered: a read
+/// that comes after a write never gets an answer from before it (RFC 9111 §4.4). Your closure is called for writes too,
+/// and has to return the key of what they change ([`seal_on_write`](HttpPolicy::seal_on_write)).
+///
+/// # Bodies
+///
+/// [`SharedBody`](crate::SharedBody) streams each frame to every reader as it comes, trailers too, and copies nothing.
+/// A reader that stops reading is waited for within a window ([`body_limit`](HttpPolicy::body_limit)), then for a
+/// second, then cut off with an error ([`slow_reader`](HttpPolicy::slow_reader)); all bodies together hold no more than
+/// a budget ([`body_budget`](HttpPolicy::body_budget)), above which nobody new joins. An upstream that fails or is cut
+/// short is an error for every reader, and never a clean end.
+///
+/// # What clients are told
+///
+/// Every response that a flight gave has its [`Role`](crate::Role) among its extensions; one that passed has none. With
+/// [`cache_status`](HttpPolicy::cache_status) it says so in a header (RFC 9211): a leader `fwd=miss`, a follower
+/// `fwd=uri-miss; collapsed`, a follower that sent its own request after all `fwd=uri-miss; collapsed=?0`, and one that
+/// passed `fwd=bypass`.
+///
+/// # When your key is complete
+///
+/// [`trust_key`](HttpPolicy::trust_key) lets it decide alone.
+///
+/// [RFC 9111 §4]: https://www.rfc-editor.org/rfc/rfc9111#section-4
 #[derive(Clone, Debug, Default)]
 pub struct HttpPolicy {
     pub(super) request: RequestRules,
