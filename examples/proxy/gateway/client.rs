@@ -1,13 +1,16 @@
 //! The side of the upstream: one hop there and back.
 
 use super::{body::Passage, framing, hop};
-use http::{Request, Response, StatusCode, Version};
+use http::{
+    Request, Response, StatusCode, Uri, Version,
+    uri::{Authority, Scheme},
+};
 use hyper::body::Incoming;
 use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::{TokioExecutor, TokioTimer},
 };
-use std::{error::Error, sync::Arc, time::Duration};
+use std::{error::Error, mem, sync::Arc, time::Duration};
 use tower::{BoxError, Service, service_fn};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -26,15 +29,26 @@ impl<S, B> Upstream<B> for S where
 }
 
 /// A request that its pooled connection turns out unable to send is sent on another one; nothing is ever sent twice.
-pub(super) fn service()
--> impl Service<Request<Passage>, Response = Response<Passage>, Error = BoxError, Future: Send> + Clone + Send + Sync {
+pub(super) fn service(
+    upstream: Authority,
+) -> impl Service<Request<Passage>, Response = Response<Passage>, Error = BoxError, Future: Send> + Clone + Send + Sync
+{
     let mut builder = Client::builder(TokioExecutor::new());
     builder.pool_timer(TokioTimer::new()).pool_idle_timeout(IDLE_TIMEOUT);
     let client = Arc::new(builder.build::<_, Passage>(connector()));
-    service_fn(move |request| {
+    service_fn(move |mut request| {
+        address(&mut request, &upstream);
         let response = client.request(request);
         async move { response.await.map_err(BoxError::from).and_then(receive).inspect_err(|error| report(&**error)) }
     })
+}
+
+/// Tells the client where to connect; what it sends is the path alone.
+fn address(request: &mut Request<Passage>, upstream: &Authority) {
+    let mut parts = mem::take(request.uri_mut()).into_parts();
+    parts.scheme = Some(Scheme::HTTP);
+    parts.authority = Some(upstream.clone());
+    *request.uri_mut() = Uri::from_parts(parts).expect("it has all its parts");
 }
 
 fn connector() -> HttpConnector {

@@ -58,7 +58,7 @@ pub(crate) async fn listen(address: impl ToSocketAddrs) -> io::Result<TcpListene
 
 /// Serves until `stop`, and then finishes what is in progress.
 pub(crate) async fn run(listener: TcpListener, options: Options, stop: impl Future<Output = ()>) {
-    let client = client::service();
+    let client = client::service(options.upstream.clone());
     match options.coalesce {
         Some(coalesce) => server::serve(listener, coalesce.layer().layer(client), options.upstream, stop).await,
         None => server::serve(listener, client, options.upstream, stop).await,

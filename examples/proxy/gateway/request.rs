@@ -7,7 +7,7 @@ use http::{
     HeaderMap, HeaderValue, Method, Request, Uri, Version,
     header::{HOST, MAX_FORWARDS, TRANSFER_ENCODING},
     request::Parts,
-    uri::{self, Authority, PathAndQuery, Scheme},
+    uri::{self, Authority, PathAndQuery},
 };
 use http_body::Body;
 use hyper::body::Incoming;
@@ -27,7 +27,7 @@ pub(super) fn forward(
     hop::add_via(&mut head.headers, head.version);
     say_framing(&mut head.headers, &body);
     let body = Passage::of_request(body, head.version == Version::HTTP_2);
-    head.uri = target(&head, upstream)?;
+    head.uri = path(&head.uri)?;
     head.version = Version::HTTP_11;
     Ok(Request::from_parts(head, body))
 }
@@ -83,10 +83,9 @@ fn say_framing(headers: &mut HeaderMap, body: &Incoming) {
     }
 }
 
-fn target(head: &Parts, upstream: &Authority) -> Result<Uri, Refusal> {
+/// Without an authority: `Host` has it, for the layer and for the upstream.
+fn path(target: &Uri) -> Result<Uri, Refusal> {
     let mut parts = uri::Parts::default();
-    parts.scheme = Some(Scheme::HTTP);
-    parts.authority = Some(upstream.clone());
-    parts.path_and_query = Some(head.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/")));
+    parts.path_and_query = Some(target.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/")));
     Uri::from_parts(parts).map_err(|_| Refusal::TARGET)
 }

@@ -28,6 +28,13 @@ impl Client {
         self.0.write_all(text.as_bytes()).await.unwrap();
     }
 
+    /// One frame of HTTP/2.
+    pub(crate) async fn send_frame(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
+        let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+        let head = [&length[1..], &[kind, flags], &stream.to_be_bytes()].concat();
+        self.0.write_all(&[&head, payload].concat()).await.unwrap();
+    }
+
     pub(crate) async fn receive(&mut self, kind: Kind) -> io::Result<Message> {
         timeout(PATIENCE, Message::read(&mut self.0, kind)).await.expect("an answer, or an end")
     }

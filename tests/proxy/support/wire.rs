@@ -57,7 +57,7 @@ impl Message {
     }
 
     pub(crate) fn text(&self) -> &str {
-        str::from_utf8(&self.body).unwrap()
+        std::str::from_utf8(&self.body).unwrap()
     }
 }
 
