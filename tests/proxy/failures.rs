@@ -80,21 +80,25 @@ async fn an_upload_that_breaks_off_never_ends_cleanly_upstream() {
     assert_eq!((origin.connections(), origin.hits()), (1, 0));
 }
 
-/// hyper takes a stream that its client resets with `NO_ERROR` for one that came to its end.
-#[tokio::test]
+/// hyper takes a stream that its client resets with `NO_ERROR` for one that came to its end. Who learns of it first, the
+/// server's task or the upstream's, is a matter of luck.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn an_upload_that_is_reset_without_an_error_never_ends_cleanly_upstream() {
     let origin = Origin::new(|_| Reply::ok("")).await;
     let proxy = Proxy::to(&origin).await;
-    let mut client = Client::connect(proxy.addr).await;
-    client.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await;
-    client.send_frame(SETTINGS, 0, 0, b"").await;
-    // POST, http, / and an authority, by HPACK's static table.
-    client.send_frame(HEADERS, END_HEADERS, 1, b"\x83\x86\x84\x01\x07example").await;
-    client.send_frame(DATA, 0, 1, b"half").await;
-    sleep(Duration::from_millis(100)).await;
-    client.send_frame(RST_STREAM, 0, 1, &[0; 4]).await;
-    sleep(Duration::from_millis(100)).await;
-    assert_eq!((origin.connections(), origin.hits()), (1, 0));
+    for _ in 0..50 {
+        let mut client = Client::connect(proxy.addr).await;
+        client.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await;
+        client.send_frame(SETTINGS, 0, 0, b"").await;
+        // POST, http, / and an authority, by HPACK's static table.
+        client.send_frame(HEADERS, END_HEADERS, 1, b"\x83\x86\x84\x01\x07example").await;
+        client.send_frame(DATA, 0, 1, b"half").await;
+        sleep(Duration::from_millis(5)).await;
+        client.send_frame(RST_STREAM, 0, 1, &[0; 4]).await;
+        sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(origin.hits(), 0);
+    assert!(origin.connections() > 0);
 }
 
 const DATA: u8 = 0;
