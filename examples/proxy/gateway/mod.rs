@@ -1,0 +1,92 @@
+//! The proxy: a hyper server, a pooled hyper client, and between them the layer.
+//!
+//! | On the way | What happens |
+//! |---|---|
+//! | `Host` | passed on as the client sent it; in absolute form and in HTTP/2 the target's authority takes its place (RFC 9112 §3.2.2, RFC 9113 §8.3.1). So a request is the same request whatever it came over, and coalesces |
+//! | `Connection`, what it names, `Upgrade`, … | end here, both ways (RFC 9110 §7.6.1); of `TE`, `trailers` goes on |
+//! | `Upgrade` | ignored: the request is answered in the protocol that it came in (RFC 9110 §7.8) |
+//! | `CONNECT`, `TRACE` | 501 |
+//! | `X-Forwarded-For`, `Via` | extended |
+//! | `X-Forwarded-Host`, `X-Forwarded-Proto`, `Forwarded` | passed on, and compared, because origins go by them |
+//! | Trailers | passed on, both ways; to HTTP/1.1 only those that `Trailer` announced |
+//! | No answer from upstream | 502 |
+//! | An answer that breaks off | breaks off here as well: the connection closes early, the stream is reset |
+
+mod body;
+mod client;
+mod framing;
+mod hop;
+mod refusal;
+mod request;
+mod server;
+
+use http::{HeaderName, header, uri::Authority};
+use std::{
+    io::{self, ErrorKind},
+    time::Duration,
+};
+use tokio::net::{TcpListener, ToSocketAddrs, lookup_host};
+use tower::Layer;
+use tower_singleflight::{Http, HttpPolicy, SharedErrors, SingleflightLayer};
+
+/// What the proxy can be told.
+pub(crate) struct Options {
+    pub(crate) upstream: Authority,
+    /// `None` leaves the layer out.
+    pub(crate) coalesce: Option<Coalesce>,
+}
+
+/// What the layer can be told; `None` leaves its default.
+#[derive(Default)]
+pub(crate) struct Coalesce {
+    pub(crate) body_limit: Option<u64>,
+    pub(crate) join_within: Option<Duration>,
+    pub(crate) cache_status: Option<String>,
+}
+
+/// Takes the first of the addresses that it can.
+pub(crate) async fn listen(address: impl ToSocketAddrs) -> io::Result<TcpListener> {
+    let mut failure = ErrorKind::AddrNotAvailable.into();
+    for address in lookup_host(address).await? {
+        match server::listen(address) {
+            Ok(listener) => return Ok(listener),
+            Err(error) => failure = error,
+        }
+    }
+    Err(failure)
+}
+
+/// Serves until `stop`, and then finishes what is in progress.
+pub(crate) async fn run(listener: TcpListener, options: Options, stop: impl Future<Output = ()>) {
+    let client = client::service(options.upstream.clone());
+    match options.coalesce {
+        Some(coalesce) => server::serve(listener, coalesce.layer().layer(client), options.upstream, stop).await,
+        None => server::serve(listener, client, options.upstream, stop).await,
+    }
+}
+
+impl Coalesce {
+    fn layer(self) -> SingleflightLayer<Http<String>, SharedErrors> {
+        let layer = SingleflightLayer::new(|req| req.uri().to_string()).shared_errors();
+        let layer = match self.join_within {
+            Some(age) => layer.join_within(age),
+            None => layer,
+        };
+        layer.policy(self.policy())
+    }
+
+    fn policy(self) -> HttpPolicy {
+        let compared = [header::TE, header::FORWARDED, X_FORWARDED_HOST, X_FORWARDED_PROTO];
+        let mut policy = compared.into_iter().fold(HttpPolicy::default(), HttpPolicy::partition_header);
+        if let Some(bytes) = self.body_limit {
+            policy = policy.body_limit(bytes);
+        }
+        if let Some(name) = self.cache_status {
+            policy = policy.cache_status(&name);
+        }
+        policy
+    }
+}
+
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");

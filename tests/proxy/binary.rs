@@ -1,0 +1,57 @@
+#![cfg(unix)]
+
+use crate::support::{Client, Origin, Reply};
+use std::{
+    env,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    time::Duration,
+};
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    process,
+    time::timeout,
+};
+
+/// The example that Cargo built along with the tests, or builds now if it was not asked to.
+fn example() -> PathBuf {
+    let this = env::current_exe().unwrap();
+    let profile = this.ancestors().nth(2).expect("tests are built into target/<profile>/deps");
+    let example = profile.join("examples").join("proxy");
+    if !example.exists() {
+        build(profile);
+    }
+    example
+}
+
+fn build(profile: &Path) {
+    let release: &[&str] = if profile.ends_with("release") { &["--release"] } else { &[] };
+    let target = profile.parent().expect("profiles are in the target directory");
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["build", "--quiet", "--example", "proxy", "--target-dir"]).arg(target).args(release);
+    assert!(cargo.current_dir(env!("CARGO_MANIFEST_DIR")).status().unwrap().success());
+}
+
+#[tokio::test]
+async fn the_program_says_where_it_listens_and_stops_on_sigterm() {
+    let origin = Origin::new(|_| Reply::ok("hello")).await;
+    let mut command = process::Command::new(example());
+    command.args(["--listen", "127.0.0.1:0", "--upstream", &format!("http://{}", origin.addr)]);
+    let mut proxy = command.stdout(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
+    let mut lines = BufReader::new(proxy.stdout.take().unwrap()).lines();
+    let line = lines.next_line().await.unwrap().unwrap();
+    let addr = line.strip_prefix("listening on ").unwrap().parse().unwrap();
+    assert_eq!(Client::get(addr, "/").await.unwrap().text(), "hello");
+    let kill = Command::new("kill").arg("-TERM").arg(proxy.id().unwrap().to_string()).status();
+    assert!(kill.unwrap().success());
+    let status = timeout(Duration::from_secs(5), proxy.wait()).await.unwrap().unwrap();
+    assert_eq!((status.code(), lines.next_line().await.unwrap()), (Some(0), None));
+}
+
+#[tokio::test]
+async fn the_program_refuses_what_it_does_not_know() {
+    for args in [&["--nonsense"][..], &[], &["--listen", "127.0.0.1:0", "--upstream", "https://example.com"]] {
+        let output = process::Command::new(example()).args(args).output().await.unwrap();
+        assert_eq!((output.status.code(), output.stdout.len()), (Some(2), 0));
+    }
+}

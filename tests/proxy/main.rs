@@ -1,0 +1,11 @@
+//! `examples/proxy` between real clients and a scripted origin, all on loopback.
+
+#[path = "../../examples/proxy/gateway/mod.rs"]
+mod gateway;
+
+mod binary;
+mod coalescing;
+mod failures;
+mod framing;
+mod headers;
+mod support;
