@@ -9,7 +9,6 @@ use crate::{
 use std::{
     fmt, mem,
     pin::Pin,
-    sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -37,6 +36,8 @@ pub trait Job: Send + 'static {
     {
         unreachable!("only asked for by `Verdict::Again`")
     }
+    /// A response was not for this follower.
+    fn count_veto(&self, _reason: VetoReason) {}
     /// What a waiter gets.
     fn unpack(landing: Self::Landing, role: Role) -> Self::Output;
 }
@@ -72,7 +73,6 @@ pub enum Verdict {
 #[must_use = "a flight stops working when nobody waits for it"]
 pub struct ResponseFuture<J: Job> {
     state: State<J>,
-    counters: Arc<Counters>,
 }
 
 enum State<J: Job> {
@@ -96,27 +96,22 @@ pub(crate) enum Patience {
 }
 
 impl<J: Job> ResponseFuture<J> {
-    pub(crate) fn pass(job: J, reason: PassReason, counters: &Arc<Counters>) -> Self {
+    pub(crate) fn pass(job: J, reason: PassReason, counters: &Counters) -> Self {
         counters.pass(reason);
-        Self { state: State::Passing(job.pass(false)), counters: counters.clone() }
+        Self { state: State::Passing(job.pass(false)) }
     }
 
     #[cfg(feature = "http")]
-    pub(crate) fn ready(output: J::Output, counters: &Arc<Counters>) -> Self {
+    pub(crate) fn ready(output: J::Output, counters: &Counters) -> Self {
         counters.joined.add(1);
-        Self { state: State::Ready(Some(output)), counters: counters.clone() }
+        Self { state: State::Ready(Some(output)) }
     }
 
     /// `spare` is the request of a follower.
-    pub(crate) fn wait(
-        waiter: Waiter<J::Landing>,
-        spare: Option<J>,
-        patience: Option<Duration>,
-        counters: &Arc<Counters>,
-    ) -> Self {
+    pub(crate) fn wait(waiter: Waiter<J::Landing>, spare: Option<J>, patience: Option<Duration>) -> Self {
         let patience = patience.filter(|_| spare.is_some());
         let state = State::Waiting { spare, waiter, patience: Patience::from_now(patience) };
-        Self { state, counters: counters.clone() }
+        Self { state }
     }
 
     /// `Err`: what is to be polled in the place of this future.
@@ -127,14 +122,14 @@ impl<J: Job> ResponseFuture<J> {
         match J::judge(landed.get_ref(), request.as_ref()) {
             Verdict::Take => Ok(J::unpack(landed.take(), Role::Follower)),
             Verdict::Pass(reason) => {
-                self.counters.veto(reason);
-                let state = State::Passing(request.expect(NOT_FOR_US).pass(true));
-                Err(Self { state, counters: self.counters.clone() })
+                let request = request.expect(NOT_FOR_US);
+                request.count_veto(reason);
+                Err(Self { state: State::Passing(request.pass(true)) })
             }
             Verdict::Again(reason) => {
-                self.counters.veto(reason);
-                let next = request.expect(NOT_FOR_US).again(landed.get_ref());
-                Err(next.with_patience_of(self))
+                let request = request.expect(NOT_FOR_US);
+                request.count_veto(reason);
+                Err(request.again(landed.get_ref()).with_patience_of(self))
             }
         }
     }
@@ -180,7 +175,7 @@ impl<J: Job> Future for ResponseFuture<J> {
                         PassReason::Patience
                     };
                     let job = spare.take().expect("a follower has its request");
-                    self.counters.pass(reason);
+                    waiter.counters().pass(reason);
                     self.state = State::Passing(job.pass(true));
                 }
             }

@@ -95,6 +95,9 @@ impl<M: Mode> SingleflightLayer<M> {
 impl<M: Mode, E> SingleflightLayer<M, E> {
     /// Requests for which `filter` says `false` pass: they go straight to the inner service. Of several filters, all
     /// have to say `true`. A panic in it reaches the caller of that one request.
+    ///
+    /// With HTTP, the `key` closure is called for every write, also for one that `filter` refuses, because a write
+    /// seals the flights of its key.
     pub fn filter(self, filter: impl Fn(&M::Head) -> bool + Send + Sync + 'static) -> Self {
         self.set(|settings| {
             settings.filter = Some(match settings.filter.take() {

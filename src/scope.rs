@@ -47,7 +47,7 @@ impl<K: Hash + 'static> Registry<K> {
     pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self {
             hasher: RandomState::new(),
-            counters: Arc::default(),
+            counters: Arc::new(Counters::ready()),
             common: Arc::new(Scope::new()),
             separate: Mutex::default(),
         })

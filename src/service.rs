@@ -31,7 +31,7 @@ use tower_service::Service;
 pub struct Singleflight<S, M: Mode, E = OwnErrors> {
     inner: S,
     site: Arc<Site<M>>,
-    /// Those of the last call, in case the next has the same type.
+    /// An `Arc` of those of the last call, in case the next has the same type.
     flights: Option<Arc<dyn Any + Send + Sync>>,
     errors: PhantomData<fn() -> E>,
 }
@@ -61,17 +61,21 @@ impl<S, M: Mode, E> Singleflight<S, M, E> {
         &self.site
     }
 
-    /// The flights of this type: looked up once, as long as all calls are of one type.
-    pub(crate) fn flights<P>(&mut self, new: impl FnOnce(&Arc<Counters>) -> Arc<P>) -> Arc<P>
+    /// Looks the flights of this type up: once, as long as all calls are of one type.
+    pub(crate) fn find_flights<P>(&mut self, new: impl FnOnce(&Arc<Counters>) -> Arc<P>)
     where
         P: Forgets<M::Key> + 'static,
     {
-        if let Some(flights) = self.flights.clone().and_then(|flights| flights.downcast().ok()) {
-            return flights;
+        if !self.flights.as_ref().is_some_and(|flights| flights.is::<Arc<P>>()) {
+            let flights = self.site.scope.part(|| new(self.site.counters()));
+            self.flights = Some(Arc::new(flights));
         }
-        let flights = self.site.scope.part(|| new(self.site.counters()));
-        self.flights = Some(flights.clone());
-        flights
+    }
+
+    /// The flights that were looked up last.
+    pub(crate) fn flights<P: 'static>(&self) -> &Arc<P> {
+        let flights = self.flights.as_ref().and_then(|flights| flights.downcast_ref());
+        flights.expect("they were looked up")
     }
 }
 
@@ -105,14 +109,14 @@ where
     }
 
     fn call(&mut self, request: Req) -> Self::Future {
-        let site = self.site.clone();
-        if !site.settings.wants(&request) {
-            return ResponseFuture::pass(Call::new(&self.inner, request), PassReason::Filter, site.counters());
+        if !self.site.settings.wants(&request) {
+            return ResponseFuture::pass(Call::new(&self.inner, request), PassReason::Filter, self.site.counters());
         }
+        self.find_flights(|counters| Table::<K, Result<S::Response, E::Error>>::new(counters.clone()));
+        let site = &self.site;
         let key = (site.settings.extract)(&request);
         let call = Call::new(&self.inner, request);
-        let flights = self.flights(|counters| Table::new(counters.clone()));
-        site.enter(&flights, site.registry.place(&key), key, call)
+        site.enter(self.flights(), site.registry.place(&key), key, call)
     }
 }
 

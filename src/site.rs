@@ -36,8 +36,8 @@ impl<M: Mode> Site<M> {
     {
         let Settings { rules, patience, .. } = &*self.settings;
         match table.enter(place, key, rules, job, J::fly) {
-            Entered::Led(waiter) => ResponseFuture::wait(waiter, None, *patience, self.counters()),
-            Entered::Joined(waiter, job) => ResponseFuture::wait(waiter, Some(job), *patience, self.counters()),
+            Entered::Led(waiter) => ResponseFuture::wait(waiter, None, *patience),
+            Entered::Joined(waiter, job) => ResponseFuture::wait(waiter, Some(job), *patience),
             Entered::Inside(job) => ResponseFuture::pass(job, PassReason::Reentrant, self.counters()),
         }
     }

@@ -1,6 +1,14 @@
 //! What a group or a layer counted.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::{
+    array,
+    ops::Deref,
+    sync::{
+        OnceLock,
+        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+    },
+    thread,
+};
 
 macro_rules! reasons {
     ($(#[$meta:meta])* pub enum $name:ident { $($(#[$doc:meta])* $variant:ident = $text:literal,)* }) => {
@@ -121,8 +129,15 @@ impl Stats {
     }
 }
 
+/// Each thread counts in a stripe of its own, as long as there are enough, so that counting keeps no thread waiting for
+/// another's cache line. A gauge may go up in one stripe and down in another: only the sum means anything.
 #[derive(Debug, Default)]
-pub(crate) struct Counters {
+pub(crate) struct Counters(OnceLock<Box<[Stripe]>>);
+
+/// On cache lines of its own.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub(crate) struct Stripe {
     pub(crate) led: Counter,
     pub(crate) joined: Counter,
     pub(crate) cancelled: Counter,
@@ -134,32 +149,76 @@ pub(crate) struct Counters {
     vetoed: [Counter; VetoReason::ALL.len()],
 }
 
-impl Counters {
+/// This thread's stripe.
+impl Deref for Counters {
+    type Target = Stripe;
+
+    fn deref(&self) -> &Stripe {
+        let stripes = self.0.get_or_init(|| (0..cores()).map(|_| Stripe::default()).collect());
+        &stripes[stripe_of_this_thread() % stripes.len()]
+    }
+}
+
+impl Stripe {
     pub(crate) fn pass(&self, reason: PassReason) {
         self.passed[reason as usize].add(1);
     }
 
+    #[cfg(feature = "http")]
     pub(crate) fn veto(&self, reason: VetoReason) {
         self.vetoed[reason as usize].add(1);
     }
+}
+
+impl Counters {
+    /// With the stripes made now, so that the first call need not.
+    pub(crate) fn ready() -> Self {
+        let counters = Self::default();
+        counters.waiting.add(0);
+        counters
+    }
 
     pub(crate) fn read(&self) -> Stats {
-        let passed_by = self.passed.each_ref().map(Counter::get);
-        let vetoed_by = self.vetoed.each_ref().map(Counter::get);
+        let passed_by = array::from_fn(|reason| self.sum(|stripe| &stripe.passed[reason]));
+        let vetoed_by = array::from_fn(|reason| self.sum(|stripe| &stripe.vetoed[reason]));
         Stats {
-            led: self.led.get(),
-            joined: self.joined.get(),
+            led: self.sum(|stripe| &stripe.led),
+            joined: self.sum(|stripe| &stripe.joined),
             passed: passed_by.iter().sum(),
             vetoed: vetoed_by.iter().sum(),
-            cancelled: self.cancelled.get(),
-            panicked: self.panicked.get(),
-            lost: self.lost.get(),
-            in_flight: self.in_flight.get() as usize,
-            waiting: self.waiting.get() as usize,
+            cancelled: self.sum(|stripe| &stripe.cancelled),
+            panicked: self.sum(|stripe| &stripe.panicked),
+            lost: self.sum(|stripe| &stripe.lost),
+            in_flight: self.gauge(|stripe| &stripe.in_flight),
+            waiting: self.gauge(|stripe| &stripe.waiting),
             passed_by,
             vetoed_by,
         }
     }
+
+    fn sum(&self, of: impl Fn(&Stripe) -> &Counter) -> u64 {
+        let stripes = self.0.get().into_iter().flatten();
+        stripes.fold(0, |sum, stripe| sum.wrapping_add(of(stripe).get()))
+    }
+
+    /// Read while others count, it may have seen a departure and not yet the arrival.
+    fn gauge(&self, of: impl Fn(&Stripe) -> &Counter) -> usize {
+        usize::try_from(self.sum(of) as i64).unwrap_or(0)
+    }
+}
+
+fn stripe_of_this_thread() -> usize {
+    static THREADS: AtomicUsize = AtomicUsize::new(0);
+    thread_local! {
+        static STRIPE: usize = THREADS.fetch_add(1, Relaxed);
+    }
+    STRIPE.try_with(|stripe| *stripe).unwrap_or(0)
+}
+
+/// How many threads can run at once.
+pub(crate) fn cores() -> usize {
+    static CORES: OnceLock<usize> = OnceLock::new();
+    *CORES.get_or_init(|| thread::available_parallelism().map_or(1, usize::from))
 }
 
 #[derive(Debug, Default)]

@@ -3,7 +3,7 @@
 use crate::{
     context::Lineage,
     flight::{Boarding, Flight, Home, Place, Rules, Start, Work},
-    stats::Counters,
+    stats::{Counters, cores},
     sync::{Mutex, MutexGuard},
     waiter::Waiter,
 };
@@ -148,14 +148,10 @@ fn lock<K, T>(shards: &[Shard<K, T>], hash: u64) -> MutexGuard<'_, Entries<K, T>
 
 /// A power of two.
 fn shard_count() -> usize {
-    static COUNT: OnceLock<usize> = OnceLock::new();
     if cfg!(tower_singleflight_loom) {
         return 1;
     }
-    *COUNT.get_or_init(|| {
-        let cores = thread::available_parallelism().map_or(1, usize::from);
-        (cores * 4).next_power_of_two().min(64)
-    })
+    (cores() * 4).next_power_of_two().min(64)
 }
 
 impl<K: Eq, T: Send + Sync + 'static> Entries<K, T> {

@@ -6,6 +6,7 @@ use crate::{
     flight::{Flight, Landed, Step, View, Work},
     panics::{Debris, Payload},
     seats::Seat,
+    stats::Counters,
 };
 use std::{
     fmt,
@@ -55,6 +56,10 @@ impl<T: Send + Sync + 'static> Waiter<T> {
         let refused = self.flight().entrust(self.seat, work);
         self.spare = refused.is_some();
         refused
+    }
+
+    pub(crate) fn counters(&self) -> &Counters {
+        self.flight().counters()
     }
 
     /// It is polled inside the flight that it waits for.

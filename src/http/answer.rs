@@ -3,18 +3,18 @@
 use super::{
     body::SharedBody,
     cache_status::{Forwarded, say},
-    partition::Partition,
     policy::HttpPolicy,
 };
 use crate::{future::Verdict, group::Role, stats::VetoReason, sync::Mutex};
-use http::{HeaderMap, HeaderName, Method, Response, response::Parts};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, response::Parts};
 use http_body::SizeHint;
 use std::{fmt, sync::Arc};
 
 #[derive(Clone)]
 pub struct Answer {
     kind: Kind,
-    policy: Arc<HttpPolicy>,
+    /// If it has something to say.
+    policy: Option<Arc<HttpPolicy>>,
     /// Its leader had followed another flight before, which was not for it.
     refetched: bool,
 }
@@ -28,6 +28,25 @@ enum Kind {
     Leader(VetoReason, Arc<Mutex<Option<Response<SharedBody>>>>),
 }
 
+/// What is to be known about a request when its response is there.
+pub(super) struct Asked {
+    method: Method,
+    /// What followers may have to agree in: the partition sees to the rest.
+    headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+impl Asked {
+    pub(super) fn of<B>(request: &Request<B>, policy: &HttpPolicy) -> Self {
+        let foreign = request.headers().iter().filter(|(name, _)| policy.may_vary_by(name));
+        let headers = foreign.map(|(name, value)| (name.clone(), value.clone())).collect();
+        Self { method: request.method().clone(), headers }
+    }
+
+    fn values(&self, name: &HeaderName) -> impl Iterator<Item = &HeaderValue> {
+        self.headers.iter().filter(move |(known, _)| known == name).map(|(_, value)| value)
+    }
+}
+
 /// Who may have a response.
 pub(super) enum Judgement {
     All,
@@ -36,15 +55,15 @@ pub(super) enum Judgement {
 }
 
 impl Judgement {
-    /// By the head alone. `asked` is the head of the request, `vary` is what its partition has beyond the policy's.
+    /// By the head alone. `vary` is what the request's partition has beyond the policy's.
     pub(super) fn of(
         policy: &HttpPolicy,
         response: &Parts,
         size: &SizeHint,
-        (method, asked): (&Method, HeaderMap),
+        asked: Asked,
         vary: &[HeaderName],
     ) -> Self {
-        if let Some(reason) = policy.veto(response, size, method) {
+        if let Some(reason) = policy.veto(response, size, &asked.method) {
             return Self::Leader(reason);
         }
         let mut names = policy.foreign_vary(response);
@@ -69,8 +88,7 @@ impl Judgement {
 /// What a response varies by, outside the partition.
 pub(super) struct Varies {
     names: Vec<HeaderName>,
-    /// The headers of the leader's request.
-    asked: HeaderMap,
+    asked: Asked,
 }
 
 impl Answer {
@@ -85,7 +103,8 @@ impl Answer {
             Judgement::Agreeing(varies) => Kind::Agreeing(varies, response),
             Judgement::Leader(reason) => Kind::Leader(reason, Arc::new(Mutex::new(Some(response)))),
         };
-        Self { kind, policy: policy.clone(), refetched }
+        let policy = policy.says_status().then(|| policy.clone());
+        Self { kind, policy, refetched }
     }
 
     /// Whether a follower with these headers may have it.
@@ -117,7 +136,7 @@ impl Answer {
     pub(super) fn give(self, role: Role) -> Response<SharedBody> {
         let (policy, how) = (self.policy.clone(), self.how(role));
         let mut response = self.into_response();
-        give(&policy, role, how, &mut response);
+        give(policy.as_deref(), role, how, &mut response);
         response
     }
 
@@ -131,19 +150,60 @@ impl Answer {
 }
 
 /// Marks a response that a flight gave.
-pub(super) fn give(policy: &HttpPolicy, role: Role, how: Forwarded, response: &mut Response<SharedBody>) {
+pub(super) fn give(policy: Option<&HttpPolicy>, role: Role, how: Forwarded, response: &mut Response<SharedBody>) {
     response.extensions_mut().insert(role);
-    say(policy, how, response);
+    if let Some(policy) = policy {
+        say(policy, how, response);
+    }
 }
 
 impl Varies {
     pub(super) fn agree(&self, headers: &HeaderMap) -> bool {
-        Partition::same_for(&self.names, &self.asked, headers)
+        self.names.iter().all(|name| self.asked.values(name).eq(headers.get_all(name)))
     }
 }
 
 impl fmt::Debug for Answer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Answer").field("refetched", &self.refetched).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::{HeaderName, header::ACCEPT};
+
+    const X: HeaderName = HeaderName::from_static("x");
+    const Y: HeaderName = HeaderName::from_static("y");
+
+    fn request(headers: &[(&str, &str)]) -> Request<()> {
+        let request = headers.iter().fold(Request::builder(), |request, (name, value)| request.header(*name, *value));
+        request.body(()).unwrap()
+    }
+
+    #[test]
+    fn followers_agree_only_in_all_lines_of_all_names() {
+        let agree = |a: &[(&str, &str)], b: &[(&str, &str)]| {
+            let asked = Asked::of(&request(a), &HttpPolicy::default());
+            Varies { names: vec![X, Y], asked }.agree(request(b).headers())
+        };
+        assert!(agree(&[("x", "1"), ("z", "a")], &[("x", "1")]));
+        assert!(agree(&[("x", "1"), ("y", "2")], &[("y", "2"), ("x", "1")]));
+        assert!(!agree(&[("x", "1"), ("y", "a")], &[("x", "1")]));
+        assert!(!agree(&[("x", "1")], &[("x", "1"), ("x", "1")]));
+        assert!(!agree(&[("x", "1"), ("x", "2")], &[("x", "2"), ("x", "1")]));
+        assert!(!agree(&[("x", "")], &[]));
+        assert!(agree(&[], &[]));
+    }
+
+    #[test]
+    fn what_the_partition_compares_is_not_copied() {
+        let asked = Asked::of(&request(&[("accept", "a"), ("host", "h"), ("x", "1")]), &HttpPolicy::default());
+        assert_eq!(asked.headers.len(), 1);
+        assert_eq!(asked.values(&X).count(), 1);
+        assert_eq!(asked.values(&ACCEPT).count(), 0);
+        let ignoring = Asked::of(&request(&[("x", "1")]), &HttpPolicy::default().ignore_vary(true));
+        assert!(ignoring.headers.is_empty());
     }
 }

@@ -27,6 +27,12 @@ impl Forwarded {
     }
 }
 
+impl HttpPolicy {
+    pub(super) fn says_status(&self) -> bool {
+        self.flight.cache_status.is_some()
+    }
+}
+
 /// Adds a member after those that came from upstream, if the user wants it (RFC 9211 §2).
 pub(super) fn say<B>(policy: &HttpPolicy, how: Forwarded, response: &mut Response<B>) {
     let Some(name) = &policy.flight.cache_status else { return };

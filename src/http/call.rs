@@ -1,7 +1,7 @@
 //! A call of an HTTP service, alone or for a flight.
 
 use super::{
-    answer::{Answer, Judgement},
+    answer::{Answer, Asked, Judgement},
     body::SharedBody,
     cache_status::{Forwarded, say},
     flights::{FlightKey, Flights},
@@ -16,11 +16,20 @@ use crate::{
     group::Role,
     mode::ErrorMode,
     site::Site,
+    stats::VetoReason,
     trace::in_current_span,
 };
-use http::{HeaderMap, HeaderName, Request, Response};
+use http::{HeaderName, Request, Response};
 use http_body::Body;
-use std::{fmt, hash::Hash, marker::PhantomData, pin::Pin, sync::Arc};
+use pin_project_lite::pin_project;
+use std::{
+    fmt,
+    hash::Hash,
+    marker::PhantomData,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
 use tokio::time::Instant;
 use tower::ServiceExt;
 use tower_service::Service;
@@ -68,17 +77,18 @@ where
         }
     }
 
+    /// For the flight at `place`. A partition that `Vary` made is not the one that newcomers come with after the head.
+    pub(super) fn at(self, place: Place, key: FlightKey<K>) -> Self {
+        let listed = (self.site.takes_late() && self.vary.is_empty()).then_some((place, key));
+        Self { hash: Some(place.hash), listed, ..self }
+    }
+
     pub(super) fn with_seal(self, seal: Option<Box<dyn Send>>) -> Self {
         Self { seal, ..self }
     }
 
     pub(super) fn with_hash(self, hash: Option<u64>) -> Self {
         Self { hash, ..self }
-    }
-
-    fn headers_to_compare(&self) -> HeaderMap {
-        let heeds_vary = self.site.settings.mode.policy.heeds_vary();
-        if heeds_vary { self.request.headers().clone() } else { HeaderMap::new() }
     }
 }
 
@@ -92,15 +102,6 @@ where
     K: Hash + Eq + Send + Sync + 'static,
     E: ErrorMode<S::Error>,
 {
-    /// Joins or leads the flight at `place`.
-    pub(super) fn enter(self, place: Place, key: FlightKey<K>) -> ResponseFuture<Self> {
-        let (site, flights) = (self.site.clone(), self.flights.clone());
-        // A partition that `Vary` made is not the one that newcomers come with.
-        let listed = (site.takes_late() && self.vary.is_empty()).then(|| (place, key.clone()));
-        let call = Self { hash: Some(place.hash), listed, ..self };
-        site.enter(&flights.table, place, key, call)
-    }
-
     /// Sends the request for this caller alone.
     async fn send(self) -> Result<Response<SharedBody>, E::Error> {
         let bodies = self.site.settings.mode.bodies.clone();
@@ -110,18 +111,72 @@ where
     }
 
     /// Sends the request, and judges who may have the answer.
-    async fn ask(self, opened: Option<Instant>) -> Result<Answer, E::Error> {
-        let Http { policy, bodies, memory, .. } = &self.site.settings.mode;
-        let (method, headers) = (self.request.method().clone(), self.headers_to_compare());
-        let response = self.service.oneshot(self.request).await.map_err(E::convert)?;
+    fn ask(self, opened: Option<Instant>) -> impl Future<Output = Result<Answer, E::Error>> + Send + 'static {
+        let asked = Asked::of(&self.request, &self.site.settings.mode.policy);
+        let Self { service, request, site, flights, hash, listed, vary, .. } = self;
+        let question = Question { site, flights, hash, listed, opened, vary, asked };
+        Asking { response: service.oneshot(request), question: Some(question), errors: PhantomData::<fn() -> E> }
+    }
+}
 
+pin_project! {
+    /// A named future, and small: the request is in it once.
+    struct Asking<F, Q, E> {
+        #[pin]
+        response: F,
+        question: Option<Q>,
+        errors: PhantomData<fn() -> E>,
+    }
+}
+
+/// What is left of a request while its answer is awaited.
+struct Question<K: Hash + Eq + Send + Sync + 'static, X> {
+    site: Arc<Site<Http<K>>>,
+    flights: Arc<Flights<K, X>>,
+    hash: Option<u64>,
+    listed: Option<(Place, FlightKey<K>)>,
+    opened: Option<Instant>,
+    vary: Vec<HeaderName>,
+    asked: Asked,
+}
+
+impl<F, RB, R, K, E> Future for Asking<F, Question<K, E::Error>, E>
+where
+    F: Future<Output = Result<Response<RB>, R>>,
+    RB: Body + Send + 'static,
+    RB::Error: Into<BoxError>,
+    K: Hash + Eq + Send + Sync + 'static,
+    E: ErrorMode<R>,
+{
+    type Output = Result<Answer, E::Error>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let response = ready!(this.response.poll(cx));
+        let question = this.question.take().expect("it is polled until it is ready");
+        Poll::Ready(response.map(|response| question.judge(response)).map_err(E::convert))
+    }
+}
+
+impl<K, X> Question<K, X>
+where
+    K: Hash + Eq + Send + Sync + 'static,
+    X: Send + Sync + 'static,
+{
+    fn judge<RB>(self, response: Response<RB>) -> Answer
+    where
+        RB: Body + Send + 'static,
+        RB::Error: Into<BoxError>,
+    {
+        let Http { policy, bodies, memory, .. } = &self.site.settings.mode;
         let (head, body) = response.into_parts();
-        let judgement = Judgement::of(policy, &head, &body.size_hint(), (&method, headers), &self.vary);
+        let refetched = !self.vary.is_empty();
+        let judgement = Judgement::of(policy, &head, &body.size_hint(), self.asked, &self.vary);
         if let Some(hash) = self.hash {
             memory.note(hash, judgement.is_for_others());
         }
         let is_joinable = judgement.is_for_others() && !body.is_end_stream();
-        let until = opened.filter(|_| is_joinable).and_then(|opened| self.site.late_until(&head, opened));
+        let until = self.opened.filter(|_| is_joinable).and_then(|opened| self.site.late_until(&head, opened));
         let body = match self.listed.zip(until) {
             Some(((place, key), until)) => {
                 let stream = |body| Stream::new(head.clone(), body, judgement.varies(), until);
@@ -131,8 +186,7 @@ where
             }
             _ => SharedBody::new(body, bodies.clone()),
         };
-        let response = Response::from_parts(head, body);
-        Ok(Answer::new(policy, judgement, !self.vary.is_empty(), response))
+        Answer::new(policy, judgement, refetched, Response::from_parts(head, body))
     }
 }
 
@@ -180,7 +234,12 @@ where
         let partition = self.site.settings.mode.policy.partition(&head).with_vary(&self.vary, &head);
         let (place, key) = self.site.address(&head, partition);
         self.request = join(head, body);
-        self.enter(place, key)
+        let (site, flights) = (self.site.clone(), self.flights.clone());
+        site.enter(&flights.table, place, key.clone(), self.at(place, key))
+    }
+
+    fn count_veto(&self, reason: VetoReason) {
+        self.site.counters().veto(reason);
     }
 
     fn unpack(landing: Self::Landing, role: Role) -> Self::Output {

@@ -1,6 +1,6 @@
 //! The flights of HTTP requests: those that wait for a head, and those whose body streams.
 
-use super::{answer::Answer, late::Late, partition::Partition, policy::HttpPolicy};
+use super::{answer::Answer, late::Late, layer::PolicyId, partition::Partition};
 use crate::{flight::Place, scope::Forgets, stats::Counters, table::Table};
 use std::sync::Arc;
 
@@ -45,11 +45,11 @@ struct Parts<K> {
     key: K,
     partition: Partition,
     /// Who joins has to agree in this too: it was the leader's that compared requests, and that judges the response.
-    policy: Arc<HttpPolicy>,
+    policy: PolicyId,
 }
 
 impl<K> FlightKey<K> {
-    pub(super) fn new(key: K, partition: Partition, policy: Arc<HttpPolicy>) -> Self {
+    pub(super) fn new(key: K, partition: Partition, policy: PolicyId) -> Self {
         Self(Arc::new(Parts { key, partition, policy }))
     }
 
@@ -66,9 +66,7 @@ impl<K> Clone for FlightKey<K> {
 
 impl<K: PartialEq> PartialEq for FlightKey<K> {
     fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0.policy, &other.0.policy)
-            && self.0.key == other.0.key
-            && self.0.partition == other.0.partition
+        self.0.policy == other.0.policy && self.0.key == other.0.key && self.0.partition == other.0.partition
     }
 }
 

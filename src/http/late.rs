@@ -97,21 +97,20 @@ impl<K: Eq + Send + Sync + 'static> Late<K> {
 
     /// Lists a stream, unless its flight takes nobody more.
     fn list(&self, entry: Entry<K>, is_open: impl Fn() -> bool) {
-        let (place, stream) = (entry.place, entry.stream.clone());
-        if !is_open() {
-            return stream.body.close();
-        }
+        let hash = entry.place.hash;
         let mut streams = self.streams.lock();
-        let earlier = take(&mut streams, place.hash, |known| known.key == entry.key);
-        streams.insert_unique(place.hash, entry, |entry| entry.place.hash);
-        self.count.store(streams.len(), Ordering::Release);
+        // Under the lock: whoever seals the flight after this finds the stream in the table.
+        let closed = if is_open() {
+            let earlier = take(&mut streams, hash, |known| known.key == entry.key);
+            streams.insert_unique(hash, entry, |entry| entry.place.hash);
+            self.count.store(streams.len(), Ordering::Release);
+            earlier
+        } else {
+            Some(entry)
+        };
         drop(streams);
-        if let Some(earlier) = earlier {
-            earlier.stream.body.close();
-        }
-        // Again: whoever seals the flight from now on finds the stream in the table.
-        if !is_open() {
-            self.unlist(place, &stream);
+        if let Some(closed) = closed {
+            closed.stream.body.close();
         }
     }
 

@@ -11,14 +11,35 @@ use crate::{
     mode::{Mode, sealed::Sealed},
 };
 use http::Request;
-use std::{fmt, hash::Hash, marker::PhantomData, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    hash::Hash,
+    marker::PhantomData,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 /// HTTP requests and responses: the mode of [`SingleflightLayer::new`].
 pub struct Http<K> {
+    pub(super) id: PolicyId,
     pub(super) policy: Arc<HttpPolicy>,
     pub(super) bodies: BodyConfig,
     pub(super) memory: Memory,
     key: PhantomData<fn() -> K>,
+}
+
+/// Tells policies apart, whatever they say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct PolicyId(u64);
+
+impl PolicyId {
+    fn new() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        Self(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
 }
 
 impl<K> Http<K> {
@@ -29,7 +50,7 @@ impl<K> Http<K> {
             budget: Budget::new(policy.flight.body_budget),
         };
         let memory = Memory::new(&policy);
-        Self { policy: Arc::new(policy), bodies, memory, key: PhantomData }
+        Self { id: PolicyId::new(), policy: Arc::new(policy), bodies, memory, key: PhantomData }
     }
 }
 
@@ -42,7 +63,13 @@ impl<K> Sealed for Http<K> {}
 
 impl<K> Clone for Http<K> {
     fn clone(&self) -> Self {
-        Self { policy: self.policy.clone(), bodies: self.bodies.clone(), memory: self.memory.clone(), key: PhantomData }
+        Self {
+            id: self.id,
+            policy: self.policy.clone(),
+            bodies: self.bodies.clone(),
+            memory: self.memory.clone(),
+            key: PhantomData,
+        }
     }
 }
 
@@ -75,11 +102,13 @@ impl<K: Hash + Eq + Send + Sync + 'static> SingleflightLayer<Http<K>> {
     ///     .layer(SingleflightLayer::new(|req| req.uri().to_string()));
     /// ```
     ///
-    /// # Nested routers
+    /// # Nested routers, and several apps
     ///
-    /// axum strips the prefix of a nested router off the URI, so two nested routers that are given clones of one layer
-    /// value see one path for two routes, and one could answer for the other. Enable the feature `axum`, which compares
-    /// the original path too, or make a layer value for each.
+    /// Inside a nested router, axum strips the prefix off the URI: under `/users/{id}`, the pages of two users have one
+    /// URI, and one user would get the other's. The feature `axum` closes that: it compares the original path too.
+    /// Without it, or with another version of axum than this crate's, put the layer outside of nested routers.
+    ///
+    /// What is called is not compared. Give apps that differ a layer value each.
     ///
     /// # Panics
     ///

@@ -31,7 +31,10 @@ impl Memory {
         let (keys, time) = (policy.flight.unshareable_keys, policy.flight.unshareable_time);
         let keys = NonZeroUsize::new(keys).filter(|_| !time.is_zero());
         Self(keys.map(|keys| {
-            Arc::new(Remembered { time, count: AtomicUsize::new(0), until: Mutex::new(LruCache::new(keys)) })
+            // Room is made when it is needed.
+            let mut until = LruCache::unbounded();
+            until.resize(keys);
+            Arc::new(Remembered { time, count: AtomicUsize::new(0), until: Mutex::new(until) })
         }))
     }
 
@@ -54,6 +57,10 @@ impl Remembered {
     fn remember(&self, hash: u64) {
         let Some(end) = Instant::now().checked_add(self.time) else { return };
         let mut until = self.until.lock();
+        // In the order of their ends: all have the same time, and nobody moves them but this.
+        while until.peek_lru().is_some_and(|(_, end)| *end <= Instant::now()) {
+            until.pop_lru();
+        }
         until.put(hash, end);
         self.count.store(until.len(), Ordering::Relaxed);
     }
@@ -70,7 +77,7 @@ impl Remembered {
         if self.count.load(Ordering::Relaxed) == 0 {
             return false;
         }
-        let end = self.until.lock().get(&hash).copied();
+        let end = self.until.lock().peek(&hash).copied();
         let knows = end.is_some_and(|end| Instant::now() < end);
         if end.is_some() && !knows {
             self.forget(hash);

@@ -106,11 +106,6 @@ impl Partition {
         split
     }
 
-    /// Whether two requests agree in every line of these headers.
-    pub(crate) fn same_for(names: &[HeaderName], a: &HeaderMap, b: &HeaderMap) -> bool {
-        names.iter().all(|name| a.get_all(name).iter().eq(b.get_all(name)))
-    }
-
     /// Everything that takes part in `==`, in `http`'s types only where those
     /// compare exactly: `Authority` ignores case, also that of a password.
     fn identity(&self) -> impl Eq + Hash + '_ {

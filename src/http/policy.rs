@@ -82,15 +82,19 @@ pub(super) use response::ResponseRules;
 ///
 /// A request with an unsafe method seals the flights of its key, when it is sent and again when it is answered: a read
 /// that comes after a write never gets an answer from before it (RFC 9111 §4.4). Your closure is called for writes too,
-/// and has to return the key of what they change ([`seal_on_write`](HttpPolicy::seal_on_write)).
+/// and has to return the key of what they change ([`seal_on_write`](HttpPolicy::seal_on_write)). Mind that the URI of
+/// an HTTP/2 request has scheme and host in it, and that of an HTTP/1.1 request has not: a server that speaks both, and
+/// takes writes, is better off with `|req| req.uri().path_and_query().map(ToString::to_string)`. The host is compared
+/// anyway.
 ///
 /// # Bodies
 ///
 /// [`SharedBody`](crate::SharedBody) streams each frame to every reader as it comes, trailers too, and copies nothing.
 /// A reader that stops reading is waited for within a window ([`body_limit`](HttpPolicy::body_limit)), then for a
-/// second, then cut off with an error ([`slow_reader`](HttpPolicy::slow_reader)); all bodies together hold no more than
-/// a budget ([`body_budget`](HttpPolicy::body_budget)), above which nobody new joins. An upstream that fails or is cut
-/// short is an error for every reader, and never a clean end.
+/// second, then cut off with an error ([`slow_reader`](HttpPolicy::slow_reader)); all bodies together have a budget
+/// ([`body_budget`](HttpPolicy::body_budget)): when it is spent nobody new joins, and readers more than one frame
+/// behind are cut off after the same pause. An upstream that fails or is cut short is an error for every reader, and
+/// never a clean end.
 ///
 /// # What clients are told
 ///

@@ -43,17 +43,17 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
+        self.find_flights(Flights::<K, E::Error>::new);
+        let (site, flights) = (self.site(), self.flights::<Flights<K, E::Error>>());
         let (head, body) = split(request);
-        let site = self.site().clone();
         let way = site.choose(&head, !body.is_end_stream());
         let seal = site.seal(&head);
-        let flights = self.flights(Flights::new);
         if let Some(response) = site.join_late(&flights.late, &way, &head) {
             return ResponseFuture::ready(Ok(response), site.counters());
         }
-        let call = HttpCall::new(self.get_ref().clone(), join(head, body), site.clone(), flights);
+        let call = HttpCall::new(self.get_ref().clone(), join(head, body), site.clone(), flights.clone());
         match way {
-            Way::Fly(place, key) => call.enter(place, key),
+            Way::Fly(place, key) => site.enter(&flights.table, place, key.clone(), call.at(place, key)),
             Way::Pass(reason, hash) => {
                 ResponseFuture::pass(call.with_seal(seal).with_hash(hash), reason, site.counters())
             }
@@ -93,7 +93,7 @@ impl<K: Hash + Eq + Send + Sync + 'static> Site<Http<K>> {
         let key = (self.settings.extract)(head);
         let hash = self.registry.hasher().hash_one((&key, &partition));
         let place = Place { shard: self.registry.place(&key).shard, hash };
-        (place, FlightKey::new(key, partition, self.settings.mode.policy.clone()))
+        (place, FlightKey::new(key, partition, self.settings.mode.id))
     }
 
     /// Whether flights may be joined after their head. Waiters are not counted from then on.
@@ -117,7 +117,7 @@ impl<K: Hash + Eq + Send + Sync + 'static> Site<Http<K>> {
             return None;
         }
         let mut response = late.join(*place, key, head.headers())?;
-        give(policy, Role::Follower, Forwarded::Collapsed, &mut response);
+        give(Some(policy), Role::Follower, Forwarded::Collapsed, &mut response);
         Some(response)
     }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http::{
     HeaderName, Method, StatusCode,
-    header::{CONTENT_LENGTH, CONTENT_TYPE, SET_COOKIE},
+    header::{CONTENT_LENGTH, CONTENT_TYPE, HOST, SET_COOKIE},
     response::Parts,
 };
 use http_body::SizeHint;
@@ -13,7 +13,7 @@ use crate::stats::VetoReason;
 
 use super::{
     cache_control::CacheControl,
-    field::{largest_number, members},
+    field::{Malformed, largest_number, members},
     policy::HttpPolicy,
     vary::Vary,
 };
@@ -60,7 +60,14 @@ impl HttpPolicy {
     }
 
     fn vary_vetoes(&self, response: &Parts) -> bool {
-        !self.response.ignore_vary && !matches!(Vary::of(&response.headers), Ok(Vary::Headers(_)))
+        if self.response.ignore_vary {
+            return false;
+        }
+        match Vary::of(&response.headers) {
+            // Over HTTP/2 the host is no header, so that it cannot be compared as one.
+            Ok(Vary::Headers(names)) => self.request.ignore_authority && names.contains(&HOST),
+            Ok(Vary::Anything) | Err(Malformed) => true,
+        }
     }
 
     fn content_type_vetoes(&self, response: &Parts) -> bool {
@@ -86,9 +93,9 @@ impl HttpPolicy {
         body.lower().max(announced) > self.flight.body_limit
     }
 
-    /// Whether followers are told apart by `Vary`.
-    pub(super) fn heeds_vary(&self) -> bool {
-        !self.response.ignore_vary
+    /// Whether followers may have to agree in this header, because a response varies by it.
+    pub(super) fn may_vary_by(&self, name: &HeaderName) -> bool {
+        !self.response.ignore_vary && !self.request.partitions_by(name)
     }
 
     /// The headers that the response's `Vary` names and the partition lacks:

@@ -104,6 +104,11 @@ impl Log {
         self.end == self.entries.len() as u64
     }
 
+    /// The place of the first frame that is held.
+    pub(super) fn front(&self) -> u64 {
+        self.end - self.entries.len() as u64
+    }
+
     /// A reader more at `place`.
     pub(super) fn enter(&mut self, place: u64) {
         if let Some(readers) = self.readers(place) {
@@ -192,7 +197,6 @@ impl Log {
     }
 
     fn index(&self, place: u64) -> Option<usize> {
-        let first = self.end - self.entries.len() as u64;
-        place.checked_sub(first).map(|index| index as usize)
+        place.checked_sub(self.front()).map(|index| index as usize)
     }
 }

@@ -71,7 +71,7 @@ impl Reader {
     }
 
     fn poll_item(&mut self, cx: &mut Context<'_>) -> Poll<Item> {
-        let mut timer = self.timer.take();
+        self.timer = None;
         loop {
             if let Poll::Ready(item) = self.shared.read(&mut self.place) {
                 return Poll::Ready(item);
@@ -79,7 +79,7 @@ impl Reader {
             match self.shared.turn(&self.place, cx.waker().clone()) {
                 Turn::Again => {}
                 Turn::Wait => return Poll::Pending,
-                Turn::Pause(deadline) => ready!(self.poll_pause(deadline, timer.take(), cx)),
+                Turn::Pause(deadline) => ready!(self.poll_pause(deadline, cx)),
                 Turn::Poll(upstream, out) => return out.poll(upstream, &mut self.place),
             }
         }
@@ -87,15 +87,11 @@ impl Reader {
 
     /// Waits until `deadline` for the slowest reader, then evicts it. There is no waiting without
     /// a clock.
-    fn poll_pause(&mut self, deadline: Instant, timer: Option<Timer>, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll_pause(&mut self, deadline: Instant, cx: &mut Context<'_>) -> Poll<()> {
         if deadline > Instant::now() && Handle::try_current().is_ok() {
-            let mut timer = timer
-                .filter(|timer| timer.deadline() == deadline)
-                .unwrap_or_else(|| Box::pin(time::sleep_until(deadline)));
-            if timer.as_mut().poll(cx).is_pending() {
-                self.timer = Some(timer);
-                return Poll::Pending;
-            }
+            // A new one at each poll: the last may be of another runtime.
+            let timer = self.timer.insert(Box::pin(time::sleep_until(deadline)));
+            ready!(timer.as_mut().poll(cx));
         }
         self.shared.evict(&self.place, deadline);
         Poll::Ready(())

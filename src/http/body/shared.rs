@@ -50,6 +50,8 @@ struct State {
     /// When the slowest reader is evicted if the window is full. Once set it stays until that
     /// reader has caught up by half, so that a trickle does not buy it one pause after another.
     deadline: Option<Instant>,
+    /// Where the slowest reader was when that was set.
+    waited_at: u64,
     config: BodyConfig,
 }
 
@@ -148,6 +150,7 @@ impl Shared {
             ready: true,
             paused: false,
             deadline: None,
+            waited_at: 0,
             config,
         };
         let state = Mutex::new(state);
@@ -300,7 +303,9 @@ impl State {
         self.paused = true;
         // A pause too long for the clock is back-pressure.
         let deadline = pause.and_then(|pause| Instant::now().checked_add(pause));
-        self.deadline = self.deadline.or(deadline);
+        if self.deadline.is_none() {
+            (self.deadline, self.waited_at) = (deadline, self.log.front());
+        }
         self.deadline.map_or(Turn::Wait, Turn::Pause)
     }
 
@@ -309,6 +314,8 @@ impl State {
         if self.deadline == Some(deadline) {
             later.waker = self.parked[place.slot].take();
             self.log.evict(self.config.limit, &mut later.frames);
+            // The next slowest has a pause of its own.
+            self.deadline = None;
             self.relax(later);
         }
     }
@@ -365,7 +372,9 @@ impl State {
         if self.paused && !self.is_full() {
             self.unpark(later);
         }
-        if self.log.is_half_empty(self.config.limit) {
+        // With the budget spent the window tells nothing, and only a step of the slowest itself counts.
+        let has_moved = !self.config.budget.is_spent() || self.log.front() > self.waited_at;
+        if has_moved && self.log.is_half_empty(self.config.limit) {
             self.deadline = None;
         }
     }

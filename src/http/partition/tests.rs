@@ -3,10 +3,7 @@ use std::{
     hash::{BuildHasher, RandomState},
 };
 
-use http::{
-    HeaderMap, HeaderName, Request,
-    header::{ACCEPT, COOKIE},
-};
+use http::{HeaderName, Request};
 
 use super::{super::policy::HttpPolicy, Partition};
 
@@ -194,19 +191,6 @@ fn vary_in_another_order_or_in_steps_gives_the_same_partition() {
 fn vary_keeps_what_was_apart_apart() {
     let (a, b) = (get("/", &[("cookie", "a")]), get("/", &[("cookie", "b")]));
     assert_ne!(of(&a).with_vary(&[X], &a), of(&b).with_vary(&[X], &b));
-}
-
-#[test]
-fn requests_agree_only_in_all_lines_of_all_names() {
-    let agree = |a: &[(&str, &str)], b: &[(&str, &str)]| {
-        let (a, b) = (get("/", a), get("/", b));
-        Partition::same_for(&[X, ACCEPT], a.headers(), b.headers())
-    };
-    assert!(agree(&[("x", "1"), ("cookie", "a")], &[("x", "1")]));
-    assert!(!agree(&[("x", "1"), ("accept", "a")], &[("x", "1")]));
-    assert!(!agree(&[("x", "1")], &[("x", "1"), ("x", "1")]));
-    assert!(!agree(&[("x", "")], &[]));
-    assert!(Partition::same_for(&[COOKIE], &HeaderMap::new(), &HeaderMap::new()));
 }
 
 #[cfg(feature = "axum")]

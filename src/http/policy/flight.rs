@@ -111,8 +111,12 @@ impl HttpPolicy {
         self
     }
 
-    /// How many bytes all bodies of a group may hold together. Default:
-    /// 256 MiB. Above it nobody joins.
+    /// How many bytes all bodies of a layer value and its clones may hold
+    /// together. Default: 256 MiB.
+    ///
+    /// When it is spent nobody joins, and a reader that lags by more than one
+    /// frame is treated as if its window were full. Each body may be two
+    /// frames over; [`SlowReader::Unbounded`] heeds no budget.
     ///
     /// *Risk:* of more, memory; of less, less sharing under load.
     #[must_use]

@@ -118,6 +118,13 @@ fn a_vary_that_cannot_be_followed_is_a_veto_unless_ignored() {
 }
 
 #[test]
+fn vary_by_host_is_a_veto_where_hosts_are_not_compared() {
+    let response = ok(&[("vary", "accept, host")]);
+    assert_eq!(veto(&default(), &response), None);
+    assert_eq!(veto(&default().ignore_authority(true), &response), Some(VetoReason::Vary));
+}
+
+#[test]
 fn endless_content_types_are_kept_in_any_writing() {
     let endless = [
         "text/event-stream",

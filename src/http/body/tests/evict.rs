@@ -354,3 +354,61 @@ async fn a_pause_for_the_budget_ends_when_another_body_gives_it_back() {
         assert_eq!(next(&mut slow), data);
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_next_slowest_reader_gets_a_pause_of_its_own() {
+    let (feed, mut first, [mut stuck, mut fair]) = ahead(config(8, PAUSE), ["a"; 8]);
+    for _ in 0..3 {
+        next(&mut fair);
+    }
+    feed.data("a");
+    pending(&mut first);
+    advance(1_000).await;
+    assert_eq!(next(&mut first), "a");
+    evicted(&mut stuck);
+    advance(600_000).await;
+    for _ in 0..2 {
+        feed.data("a");
+        next(&mut first);
+    }
+    feed.data("a");
+    pending(&mut first);
+    advance(999).await;
+    pending(&mut first);
+    assert_eq!(next(&mut fair), "a");
+}
+
+#[tokio::test(start_paused = true)]
+async fn with_the_budget_spent_the_steps_of_others_buy_the_slowest_no_longer_pause() {
+    let mut config = config(KIB, PAUSE);
+    config.budget = Budget::new(100);
+    let budget = config.budget.clone();
+    let (feed, mut first, [mut stuck, mut other]) = ahead(config, ["a"; 50]);
+    budget.take(100);
+    feed.data("b");
+    pending(&mut first);
+    advance(900).await;
+    next(&mut other);
+    advance(100).await;
+    assert_eq!(next(&mut first), "b");
+    evicted(&mut stuck);
+}
+
+#[test]
+fn a_reader_that_waits_for_another_may_move_to_another_runtime() {
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let pause = SlowReader::PauseThenEvict(Duration::from_millis(20));
+    for shut_down in [false, true] {
+        let (old, new) = (runtime(), runtime());
+        let (feed, mut first, _slow) = old.block_on(async {
+            let (feed, mut first, [slow]) = ahead(config(8, pause), ["a"; 8]);
+            feed.data("b");
+            pending(&mut first);
+            (feed, first, slow)
+        });
+        let _old = (!shut_down).then_some(old);
+        let frame = new.block_on(std::future::poll_fn(|cx| first.enter(|_, body| body.poll_frame(cx))));
+        assert_eq!(frame.unwrap().unwrap().into_data().unwrap(), "b");
+        drop(feed);
+    }
+}

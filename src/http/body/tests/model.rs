@@ -97,7 +97,7 @@ impl Model {
                 reader.evicted |= reader.at == slowest;
             }
         }
-        self.forgive();
+        self.deadline = None;
     }
 
     /// Whether the readers at the end wait for a slower one.
