@@ -192,7 +192,7 @@ impl<S, M: Mode, E> Layer<S> for SingleflightLayer<M, E> {
     fn layer(&self, inner: S) -> Self::Service {
         let scope = if self.settings.one_group { self.registry.common() } else { self.registry.separate() };
         let (settings, registry) = (self.settings.clone(), self.registry.clone());
-        Singleflight::new(inner, Site { settings, registry, scope })
+        Singleflight::new(inner, Site::new(settings, registry, scope))
     }
 }
 

@@ -5,14 +5,12 @@ use crate::{
     future::{Job, ResponseFuture},
     group::Role,
     mode::{ByKey, ErrorMode, Mode, OwnErrors},
-    scope::Forgets,
     site::Site,
-    stats::{Counters, PassReason},
+    stats::PassReason,
     table::Table,
     trace::in_current_span,
 };
 use std::{
-    any::Any,
     fmt,
     hash::Hash,
     marker::PhantomData,
@@ -31,14 +29,12 @@ use tower_service::Service;
 pub struct Singleflight<S, M: Mode, E = OwnErrors> {
     inner: S,
     site: Arc<Site<M>>,
-    /// An `Arc` of those of the last call, in case the next has the same type.
-    flights: Option<Arc<dyn Any + Send + Sync>>,
     errors: PhantomData<fn() -> E>,
 }
 
 impl<S, M: Mode, E> Singleflight<S, M, E> {
     pub(crate) fn new(inner: S, site: Site<M>) -> Self {
-        Self { inner, site: Arc::new(site), flights: None, errors: PhantomData }
+        Self { inner, site: Arc::new(site), errors: PhantomData }
     }
 
     /// The inner service.
@@ -60,28 +56,11 @@ impl<S, M: Mode, E> Singleflight<S, M, E> {
     pub(crate) fn site(&self) -> &Arc<Site<M>> {
         &self.site
     }
-
-    /// Looks the flights of this type up: once, as long as all calls are of one type.
-    pub(crate) fn find_flights<P>(&mut self, new: impl FnOnce(&Arc<Counters>) -> Arc<P>)
-    where
-        P: Forgets<M::Key> + 'static,
-    {
-        if !self.flights.as_ref().is_some_and(|flights| flights.is::<Arc<P>>()) {
-            let flights = self.site.scope.part(|| new(self.site.counters()));
-            self.flights = Some(Arc::new(flights));
-        }
-    }
-
-    /// The flights that were looked up last.
-    pub(crate) fn flights<P: 'static>(&self) -> &Arc<P> {
-        let flights = self.flights.as_ref().and_then(|flights| flights.downcast_ref());
-        flights.expect("they were looked up")
-    }
 }
 
 impl<S: Clone, M: Mode, E> Clone for Singleflight<S, M, E> {
     fn clone(&self) -> Self {
-        Self { inner: self.inner.clone(), site: self.site.clone(), flights: self.flights.clone(), errors: PhantomData }
+        Self { inner: self.inner.clone(), site: self.site.clone(), errors: PhantomData }
     }
 }
 
@@ -112,11 +91,11 @@ where
         if !self.site.settings.wants(&request) {
             return ResponseFuture::pass(Call::new(&self.inner, request), PassReason::Filter, self.site.counters());
         }
-        self.find_flights(|counters| Table::<K, Result<S::Response, E::Error>>::new(counters.clone()));
         let site = &self.site;
         let key = (site.settings.extract)(&request);
         let call = Call::new(&self.inner, request);
-        site.enter(self.flights(), site.registry.place(&key), key, call)
+        let flights = site.flights(|counters| Table::new(counters.clone()));
+        site.enter(&flights, site.registry.place(&key), key, call)
     }
 }
 

@@ -5,19 +5,39 @@ use crate::{
     future::{Job, ResponseFuture},
     layer::Settings,
     mode::Mode,
-    scope::{Registry, Scope},
+    scope::{Forgets, Registry, Scope},
     stats::{Counters, PassReason},
     table::{Entered, Table},
 };
-use std::{fmt, sync::Arc};
+use std::{
+    any::Any,
+    fmt,
+    sync::{Arc, OnceLock},
+};
 
 pub(crate) struct Site<M: Mode> {
     pub(crate) settings: Arc<Settings<M>>,
     pub(crate) registry: Arc<Registry<M::Key>>,
     pub(crate) scope: Arc<Scope<M::Key>>,
+    /// The flights of the first call's type: in practice, of every call's.
+    first: OnceLock<Arc<dyn Any + Send + Sync>>,
 }
 
 impl<M: Mode> Site<M> {
+    pub(crate) fn new(settings: Arc<Settings<M>>, registry: Arc<Registry<M::Key>>, scope: Arc<Scope<M::Key>>) -> Self {
+        Self { settings, registry, scope, first: OnceLock::new() }
+    }
+
+    /// The flights of a call's type.
+    pub(crate) fn flights<P>(&self, new: impl FnOnce(&Arc<Counters>) -> Arc<P> + Clone) -> Arc<P>
+    where
+        P: Forgets<M::Key> + 'static,
+    {
+        let find = || self.scope.part(|| new.clone()(self.counters()));
+        let first = self.first.get_or_init(|| find() as Arc<dyn Any + Send + Sync>);
+        first.clone().downcast().unwrap_or_else(|_| find())
+    }
+
     pub(crate) fn counters(&self) -> &Arc<Counters> {
         self.registry.counters()
     }

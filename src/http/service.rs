@@ -43,8 +43,8 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        self.find_flights(Flights::<K, E::Error>::new);
-        let (site, flights) = (self.site(), self.flights::<Flights<K, E::Error>>());
+        let site = self.site();
+        let flights = site.flights(Flights::<K, E::Error>::new);
         let (head, body) = split(request);
         let way = site.choose(&head, !body.is_end_stream());
         let seal = site.seal(&head);
