@@ -67,8 +67,7 @@ pub(crate) struct Place {
 /// Invariants:
 ///
 /// 1. The work is in `Stage::Parked`, or with the one who polls it, or with the leader that has yet to put it in
-///    (`Stage::Aloft`).
-///    It is polled and dropped under no lock.
+///    (`Stage::Aloft`). It is polled and dropped under no lock.
 /// 2. Only the pilot takes the work out: a waiter polls it in place, until `claim_for_task` makes a task the pilot.
 /// 3. `waiters` counts the seats taken; after landing, the waiters that have not yet taken the value.
 /// 4. Whoever parks as pilot leaves its waker in its seat as well, so that it is woken when a task
@@ -401,10 +400,10 @@ impl<T: Send + Sync + 'static> Flight<T> {
         state.leader = state.leader.filter(|_| !leads);
         let reserve = state.reserve.take();
         drop(state);
-        debris.sweep(reserve);
         let own_waker = pilot.and_then(|seat| seats.leave(seat));
         seats.wake_all();
         drop((own_waker, carrier));
+        debris.sweep(reserve);
         let landed = cargo.map(|cargo| Landed { cargo, shared, leads });
         if pilot.is_some() {
             return landed;
