@@ -64,6 +64,13 @@ pub(crate) struct Place {
     pub(crate) hash: u64,
 }
 
+impl Place {
+    /// Of a flight that is found by its key alone.
+    pub(crate) fn of(hash: u64) -> Self {
+        Self { shard: hash, hash }
+    }
+}
+
 /// Invariants:
 ///
 /// 1. The work is in `Stage::Parked`, or with the one who polls it, or with the leader that has yet to put it in

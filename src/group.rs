@@ -160,8 +160,7 @@ where
     }
 
     fn place(&self, key: &K) -> Place {
-        let hash = self.hasher.hash_one(key);
-        Place { shard: hash, hash }
+        Place::of(self.hasher.hash_one(key))
     }
 }
 

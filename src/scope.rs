@@ -55,8 +55,7 @@ impl<K: Hash + 'static> Registry<K> {
 
     /// The place of a flight that is found by its key alone.
     pub(crate) fn place(&self, key: &K) -> Place {
-        let hash = self.hasher.hash_one(key);
-        Place { shard: hash, hash }
+        Place::of(self.hasher.hash_one(key))
     }
 
     #[cfg(feature = "http")]

@@ -110,8 +110,8 @@ where
         drop(forgotten);
     }
 
-    #[cfg(feature = "http")]
     /// Takes all flights off the table for which `is_key` holds, in the shard of `shard`.
+    #[cfg(feature = "http")]
     pub(crate) fn forget_all(&self, shard: u64, mut is_key: impl FnMut(&K) -> bool) {
         let Some(mut entries) = self.existing_shard(shard) else { return };
         let forgotten = entries.remove_all(|entry| entry.place.shard == shard && is_key(&entry.key));
@@ -119,9 +119,9 @@ where
         drop(forgotten);
     }
 
-    #[cfg(feature = "http")]
     /// Whether newcomers still find this flight. Not after it was forgotten, and not after one that it did not take
     /// led another in its place.
+    #[cfg(feature = "http")]
     pub(crate) fn lists(&self, place: Place, is_key: impl Fn(&K) -> bool) -> bool {
         let entries = self.existing_shard(place.shard);
         entries.is_some_and(|entries| entries.find(place.hash, |entry| is_key(&entry.key)).is_some())
@@ -187,8 +187,8 @@ impl<K, T> Entries<K, T> {
         Some(entry)
     }
 
-    #[cfg(feature = "http")]
     /// Finds all before it takes any: should `is_it` panic, nothing has changed.
+    #[cfg(feature = "http")]
     #[must_use]
     fn remove_all(&mut self, mut is_it: impl FnMut(&Entry<K, T>) -> bool) -> Vec<Entry<K, T>> {
         let found = self.first.iter().chain(&self.rest).filter(|entry| is_it(entry));

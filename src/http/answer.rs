@@ -42,6 +42,11 @@ impl Asked {
         Self { method: request.method().clone(), headers }
     }
 
+    /// For an answer that no follower waits for.
+    pub(super) fn alone<B>(request: &Request<B>) -> Self {
+        Self { method: request.method().clone(), headers: Vec::new() }
+    }
+
     fn values(&self, name: &HeaderName) -> impl Iterator<Item = &HeaderValue> {
         self.headers.iter().filter(move |(known, _)| known == name).map(|(_, value)| value)
     }

@@ -111,8 +111,11 @@ where
     }
 
     /// Sends the request, and judges who may have the answer.
-    fn ask(self, opened: Option<Instant>) -> impl Future<Output = Result<Answer, E::Error>> + Send + 'static {
-        let asked = Asked::of(&self.request, &self.site.settings.mode.policy);
+    fn ask(
+        self,
+        asked: Asked,
+        opened: Option<Instant>,
+    ) -> impl Future<Output = Result<Answer, E::Error>> + Send + 'static {
         let Self { service, request, site, flights, hash, listed, vary, .. } = self;
         let question = Question { site, flights, hash, listed, opened, vary, asked };
         Asking { response: service.oneshot(request), question: Some(question), errors: PhantomData::<fn() -> E> }
@@ -206,15 +209,22 @@ where
     fn fly(self, start: Start) -> Work<Self::Landing> {
         // A flight that was lost is listed by the key of its first leader, which this call does not have.
         let opened = (start == Start::First && self.listed.is_some()).then(Instant::now);
-        Box::pin(in_current_span(self.ask(opened)))
+        let asked = Asked::of(&self.request, &self.site.settings.mode.policy);
+        Box::pin(in_current_span(self.ask(asked, opened)))
     }
 
     fn pass(self, waited: bool) -> Pin<Box<dyn Future<Output = Self::Output> + Send>> {
         let how = if waited { Forwarded::Refetched } else { Forwarded::Bypassed };
         Box::pin(async move {
             let site = self.site.clone();
-            let answer = if self.hash.is_some() { self.ask(None).await?.into_response() } else { self.send().await? };
-            Ok(passed(answer, &site.settings.mode.policy, how))
+            let response = match self.hash {
+                Some(_) => {
+                    let asked = Asked::alone(&self.request);
+                    self.ask(asked, None).await?.into_response()
+                }
+                None => self.send().await?,
+            };
+            Ok(passed(response, &site.settings.mode.policy, how))
         })
     }
 

@@ -91,9 +91,10 @@ impl<K: Hash + Eq + Send + Sync + 'static> Site<Http<K>> {
     /// All flights of one key are in one shard, so that they can be forgotten together.
     pub(super) fn address(&self, head: &Request<()>, partition: Partition) -> (Place, FlightKey<K>) {
         let key = (self.settings.extract)(head);
-        let hash = self.registry.hasher().hash_one((&key, &partition));
-        let place = Place { shard: self.registry.place(&key).shard, hash };
-        (place, FlightKey::new(key, partition, self.settings.mode.id))
+        let shard = self.registry.place(&key).shard;
+        // A key is hashed once, however long it is.
+        let hash = self.registry.hasher().hash_one((shard, &partition));
+        (Place { shard, hash }, FlightKey::new(key, partition, self.settings.mode.id))
     }
 
     /// Whether flights may be joined after their head. Waiters are not counted from then on.
