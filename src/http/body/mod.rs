@@ -6,6 +6,7 @@ mod frame;
 mod log;
 mod reader;
 mod shared;
+mod source;
 mod upstream;
 
 #[cfg(test)]
@@ -15,7 +16,7 @@ use std::{
     fmt, mem,
     pin::Pin,
     sync::Weak,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
@@ -24,7 +25,12 @@ use http_body::{Body, Frame, SizeHint};
 use tokio::time::Instant;
 
 pub(crate) use self::budget::Budget;
-use self::{reader::Reader, shared::Shared, upstream::Adapter};
+use self::{
+    reader::Reader,
+    shared::Shared,
+    source::{Source, Step},
+    upstream::Adapter,
+};
 use crate::error::{BoxError, SharedError};
 
 /// What happens when a reader is so far behind the others that its window is full, and they ask
@@ -109,7 +115,7 @@ pub struct SharedBody(Kind);
 enum Kind {
     /// The rest of a body that needs no upstream; empty at its end.
     Whole(Bytes),
-    Streamed(Reader),
+    Streamed(Source),
 }
 
 impl SharedBody {
@@ -122,8 +128,7 @@ impl SharedBody {
         if body.is_end_stream() {
             return Self::default();
         }
-        let upstream = Box::pin(Adapter::new(body));
-        Self(Kind::Streamed(Reader::new(upstream, config)))
+        Self(Kind::Streamed(Source::new(Box::pin(Adapter::new(body)), config)))
     }
 
     /// Keeps the start of the body for newcomers, until `until` at most, as long as there are several readers and it
@@ -131,7 +136,7 @@ impl SharedBody {
     pub(crate) fn newcomers(&self, until: Option<Instant>) -> Option<Newcomers> {
         match &self.0 {
             Kind::Whole(_) => None,
-            Kind::Streamed(reader) => Some(Newcomers(reader.newcomers(until))),
+            Kind::Streamed(source) => Some(Newcomers(source.newcomers(until))),
         }
     }
 }
@@ -143,7 +148,7 @@ impl Newcomers {
     /// `None`: the first byte is held no more.
     pub(crate) fn join(&self) -> Option<SharedBody> {
         let reader = Reader::at_start(self.0.upgrade()?)?;
-        Some(SharedBody(Kind::Streamed(reader)))
+        Some(SharedBody(Kind::Streamed(reader.into())))
     }
 
     /// Nobody comes any more: what was kept for newcomers is freed.
@@ -159,24 +164,31 @@ impl Body for SharedBody {
     type Error = SharedError;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, SharedError>>> {
-        match &mut self.0 {
-            Kind::Whole(data) if data.is_empty() => Poll::Ready(None),
-            Kind::Whole(data) => Poll::Ready(Some(Ok(Frame::data(mem::take(data))))),
-            Kind::Streamed(reader) => reader.poll_frame(cx).map_ok(Frame::from),
-        }
+        let item = match &mut self.0 {
+            Kind::Whole(data) if data.is_empty() => None,
+            Kind::Whole(data) => return Poll::Ready(Some(Ok(Frame::data(mem::take(data))))),
+            Kind::Streamed(source) => match ready!(source.poll(cx)) {
+                Step::Item(item) => item,
+                Step::Last(item) => {
+                    *self = Self::default();
+                    item
+                }
+            },
+        };
+        Poll::Ready(item.map(|frame| frame.map(Frame::from)))
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.0 {
             Kind::Whole(data) => SizeHint::with_exact(data.len() as u64),
-            Kind::Streamed(reader) => reader.size_hint(),
+            Kind::Streamed(source) => source.size_hint(),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match &self.0 {
             Kind::Whole(data) => data.is_empty(),
-            Kind::Streamed(reader) => reader.is_end_stream(),
+            Kind::Streamed(source) => source.is_end_stream(),
         }
     }
 }

@@ -17,6 +17,7 @@ use super::{
     shared::{Place, Shared, Turn},
     upstream::{BoxUpstream, Item},
 };
+use crate::error::SharedError;
 
 type Timer = Pin<Box<Sleep>>;
 
@@ -30,9 +31,17 @@ pub(super) struct Reader {
 }
 
 impl Reader {
-    pub(super) fn new(upstream: BoxUpstream, config: BodyConfig) -> Self {
-        let (shared, place) = Shared::new(upstream, config);
+    /// Of a body that goes on, or failed.
+    pub(super) fn new(upstream: Result<BoxUpstream, SharedError>, hint: SizeHint, config: BodyConfig) -> Self {
+        let (shared, place) = Shared::new(upstream, hint, config);
         Self::at(place, shared)
+    }
+
+    /// Of a body that failed, as this reader knows already.
+    pub(super) fn failed(error: SharedError, hint: SizeHint, config: BodyConfig) -> Self {
+        let mut reader = Self::new(Err(error), hint, config);
+        reader.failed = true;
+        reader
     }
 
     fn at(place: Place, shared: Arc<Shared>) -> Self {

@@ -138,15 +138,24 @@ impl Drop for Out {
 }
 
 impl Shared {
-    pub(super) fn new(upstream: BoxUpstream, config: BodyConfig) -> (Arc<Self>, Place) {
-        let mut parked = Slab::with_capacity(1);
+    /// Of a body that goes on, or failed.
+    pub(super) fn new(
+        upstream: Result<BoxUpstream, SharedError>,
+        hint: SizeHint,
+        config: BodyConfig,
+    ) -> (Arc<Self>, Place) {
+        let mut parked = Slab::with_capacity(2);
         let slot = parked.insert(None);
+        let (upstream, over) = match upstream {
+            Ok(upstream) => (Some(upstream), None),
+            Err(error) => (None, Some(Err(error))),
+        };
         let state = State {
             log: Log::new(config.budget.clone()),
             parked,
-            hint: upstream.size_hint(),
-            upstream: Some(upstream),
-            over: None,
+            hint,
+            upstream,
+            over,
             ready: true,
             paused: false,
             deadline: None,
@@ -205,11 +214,14 @@ impl Shared {
     }
 
     pub(super) fn size_hint(&self, place: &Place) -> SizeHint {
-        self.with(|state, _| longer(&state.hint, state.log.bytes() - place.bytes))
+        self.with(|state, _| match state.is_end(place) {
+            true => SizeHint::with_exact(0),
+            false => longer(&state.hint, state.log.bytes() - place.bytes),
+        })
     }
 
     pub(super) fn is_end_stream(&self, place: &Place) -> bool {
-        self.with(|state, _| place.at == state.log.end() && matches!(state.over, Some(Ok(()))))
+        self.with(|state, _| state.is_end(place))
     }
 
     fn with<R>(&self, change: impl FnOnce(&mut State, &mut Later) -> R) -> R {
@@ -357,6 +369,10 @@ impl State {
         self.paused = false;
         let wakers = self.parked.iter_mut().filter_map(|(_, waker)| waker.take());
         later.wake.extend(wakers);
+    }
+
+    fn is_end(&self, place: &Place) -> bool {
+        place.at == self.log.end() && matches!(self.over, Some(Ok(())))
     }
 
     fn is_full(&self) -> bool {

@@ -5,6 +5,7 @@ mod fail;
 mod model;
 mod newcomers;
 mod reentry;
+mod sole;
 mod stream;
 mod stress;
 

@@ -174,7 +174,7 @@ impl Model {
     }
 
     fn size_hint(&self, reader: &ModelReader) -> (u64, Option<u64>) {
-        if reader.failed {
+        if self.is_end_stream(reader) {
             return (0, Some(0));
         }
         let behind = bytes(&self.published[reader.at..]) as u64;
