@@ -1,7 +1,7 @@
 //! Which requests may share at all, and how fresh an answer they ask for.
 
 use http::{
-    HeaderMap, Method, Request,
+    HeaderMap, HeaderName, HeaderValue, Method, Request,
     header::{CACHE_CONTROL, CONNECTION, PRAGMA, UPGRADE},
 };
 
@@ -9,7 +9,7 @@ use crate::stats::PassReason;
 
 use super::{
     cache_control::CacheControl,
-    field::{Malformed, members},
+    field::{Malformed, members_of},
     partition::Partition,
     policy::HttpPolicy,
 };
@@ -43,14 +43,20 @@ impl HttpPolicy {
 
     fn pass_by_header(&self, headers: &HeaderMap) -> Option<PassReason> {
         let passing = &self.request.pass_headers;
-        if asks_for_upgrade(headers) && passing.contains(&UPGRADE) {
-            Some(PassReason::Upgrade)
-        } else if passing.iter().any(|name| headers.contains_key(name)) {
+        let (mut passes, mut has_cache_control) = (false, false);
+        for (name, line) in headers {
+            if asks_for_upgrade(name, line) && passing.contains(&UPGRADE) {
+                return Some(PassReason::Upgrade);
+            }
+            passes |= passing.contains(name);
+            has_cache_control |= name == CACHE_CONTROL;
+        }
+        if passes {
             Some(PassReason::Header)
-        } else if self.request.ignore_no_store || !headers.contains_key(CACHE_CONTROL) {
-            None
-        } else {
+        } else if has_cache_control && !self.request.ignore_no_store {
             pass_by_cache_control(headers)
+        } else {
+            None
         }
     }
 
@@ -68,8 +74,8 @@ impl HttpPolicy {
     }
 }
 
-fn asks_for_upgrade(headers: &HeaderMap) -> bool {
-    headers.contains_key(UPGRADE) || members(headers, &CONNECTION).any(|member| member.eq_ignore_ascii_case(b"upgrade"))
+fn asks_for_upgrade(name: &HeaderName, line: &HeaderValue) -> bool {
+    name == UPGRADE || (name == CONNECTION && members_of(line).any(|member| member.eq_ignore_ascii_case(b"upgrade")))
 }
 
 fn pass_by_cache_control(headers: &HeaderMap) -> Option<PassReason> {

@@ -4,6 +4,7 @@ use super::{
     body::SharedBody,
     cache_status::{Forwarded, say},
     policy::HttpPolicy,
+    record::Record,
 };
 use crate::{future::Verdict, group::Role, stats::VetoReason, sync::Mutex};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, response::Parts};
@@ -31,26 +32,40 @@ enum Kind {
 /// What is to be known about a request when its response is there.
 pub(super) struct Asked {
     method: Method,
-    /// What followers may have to agree in: the partition sees to the rest.
-    headers: Vec<(HeaderName, HeaderValue)>,
+    /// What followers may have to agree in, name and line in turn: the partition sees to the rest.
+    headers: Record,
 }
 
 impl Asked {
     pub(super) fn of<B>(request: &Request<B>, policy: &HttpPolicy) -> Self {
-        let foreign = request.headers().iter().filter(|(name, _)| policy.may_vary_by(name));
-        let headers = foreign.map(|(name, value)| (name.clone(), value.clone())).collect();
+        let mut headers = Record::default();
+        for (name, line) in request.headers().iter().filter(|(name, _)| policy.may_vary_by(name)) {
+            headers.push(NAME, name.as_str().as_bytes());
+            headers.push(LINE, line.as_bytes());
+        }
         Self { method: request.method().clone(), headers }
     }
 
     /// For an answer that no follower waits for.
     pub(super) fn alone<B>(request: &Request<B>) -> Self {
-        Self { method: request.method().clone(), headers: Vec::new() }
+        Self { method: request.method().clone(), headers: Record::default() }
     }
 
-    fn values(&self, name: &HeaderName) -> impl Iterator<Item = &HeaderValue> {
-        self.headers.iter().filter(move |(known, _)| known == name).map(|(_, value)| value)
+    fn lines(&self, name: &HeaderName) -> impl Iterator<Item = &[u8]> {
+        let mut is_named = false;
+        self.headers.iter().filter_map(move |(tag, text)| match tag {
+            NAME => {
+                is_named = text == name.as_str().as_bytes();
+                None
+            }
+            _ => is_named.then_some(text),
+        })
     }
 }
+
+/// Tags of the texts in `Asked`.
+const NAME: u8 = 0;
+const LINE: u8 = 1;
 
 /// Who may have a response.
 pub(super) enum Judgement {
@@ -164,7 +179,8 @@ pub(super) fn give(policy: Option<&HttpPolicy>, role: Role, how: Forwarded, resp
 
 impl Varies {
     pub(super) fn agree(&self, headers: &HeaderMap) -> bool {
-        self.names.iter().all(|name| self.asked.values(name).eq(headers.get_all(name)))
+        let lines = |name| headers.get_all(name).into_iter().map(HeaderValue::as_bytes);
+        self.names.iter().all(|name| self.asked.lines(name).eq(lines(name)))
     }
 }
 
@@ -205,10 +221,10 @@ mod tests {
     #[test]
     fn what_the_partition_compares_is_not_copied() {
         let asked = Asked::of(&request(&[("accept", "a"), ("host", "h"), ("x", "1")]), &HttpPolicy::default());
-        assert_eq!(asked.headers.len(), 1);
-        assert_eq!(asked.values(&X).count(), 1);
-        assert_eq!(asked.values(&ACCEPT).count(), 0);
+        assert_eq!(asked.headers.iter().count(), 2);
+        assert_eq!(asked.lines(&X).collect::<Vec<_>>(), [b"1"]);
+        assert_eq!(asked.lines(&ACCEPT).count(), 0);
         let ignoring = Asked::of(&request(&[("x", "1")]), &HttpPolicy::default().ignore_vary(true));
-        assert!(ignoring.headers.is_empty());
+        assert_eq!(ignoring.headers.iter().count(), 0);
     }
 }

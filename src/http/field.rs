@@ -1,6 +1,6 @@
 //! The few bits of field syntax that several rules need (RFC 9110 §5.6).
 
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 /// A field that does not follow its grammar: whoever sees it must not share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,12 +12,23 @@ pub(super) struct Malformed;
 /// understood: fit only for lists of tokens, or where one match too many
 /// is harmless.
 pub(super) fn members<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> {
-    headers
-        .get_all(name)
-        .into_iter()
-        .flat_map(|line| line.as_bytes().split(|&b| b == b','))
-        .map(<[u8]>::trim_ascii)
-        .filter(|member| !member.is_empty())
+    headers.get_all(name).into_iter().flat_map(members_of)
+}
+
+/// The members of one line.
+pub(super) fn members_of(line: &HeaderValue) -> impl Iterator<Item = &[u8]> {
+    let members = line.as_bytes().split(|&b| b == b',').map(<[u8]>::trim_ascii);
+    members.filter(|member| !member.is_empty())
+}
+
+/// Those of `names` that are there, in the order of `names`: after one walk over the headers, instead of a look-up for
+/// each name.
+pub(super) fn present<'a>(headers: &HeaderMap, names: &'a [HeaderName]) -> impl Iterator<Item = &'a HeaderName> {
+    let known = headers.keys().filter_map(|name| names.iter().position(|known| known == name));
+    // The last bit stands for all names from there on.
+    let bit = |index: usize| 1_u64 << index.min(63);
+    let found = known.fold(0, |found, index| found | bit(index));
+    names.iter().enumerate().filter(move |(index, _)| found & bit(*index) != 0).map(|(_, name)| name)
 }
 
 /// A run of digits; a number too large for us is the largest we have

@@ -14,6 +14,7 @@ mod layer;
 mod memory;
 mod partition;
 mod policy;
+mod record;
 mod seal;
 mod service;
 mod vary;
