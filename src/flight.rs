@@ -27,8 +27,8 @@ pub(crate) type Work<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 /// Whose work a flight does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Start {
-    /// That of the caller who opened it.
-    First,
+    /// That of the caller who opened it, at this time.
+    First(Instant),
     /// That of a follower: the flight was lost before.
     Anew,
 }
@@ -222,7 +222,13 @@ pub(crate) enum Step<T> {
 
 impl<T: Send + Sync + 'static> Flight<T> {
     /// A flight whose leader sits in the seat that is returned, and still has to `board` its work.
-    pub(crate) fn new(home: Arc<dyn Home<T>>, place: Place, rules: &Rules, lineage: Lineage) -> (Arc<Self>, Seat) {
+    pub(crate) fn new(
+        home: Arc<dyn Home<T>>,
+        place: Place,
+        rules: &Rules,
+        lineage: Lineage,
+        opened: Instant,
+    ) -> (Arc<Self>, Seat) {
         let counters = home.counters();
         counters.led.add(1);
         counters.in_flight.add(1);
@@ -237,7 +243,7 @@ impl<T: Send + Sync + 'static> Flight<T> {
             spares: 0,
             shared: false,
             run_to_completion: rules.run_to_completion,
-            opened: Instant::now(),
+            opened,
             runtime: None,
             reserve: None,
             lineage,

@@ -94,8 +94,8 @@ where
         let site = &self.site;
         let key = (site.settings.extract)(&request);
         let call = Call::new(&self.inner, request);
-        let flights = site.flights(|counters| Table::new(counters.clone()));
-        site.enter(&flights, site.registry.place(&key), key, call)
+        let place = site.registry.place(&key);
+        site.with_flights(|counters| Table::new(counters.clone()), |table| site.enter(table, place, key, call))
     }
 }
 

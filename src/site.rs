@@ -20,7 +20,7 @@ pub(crate) struct Site<M: Mode> {
     pub(crate) registry: Arc<Registry<M::Key>>,
     pub(crate) scope: Arc<Scope<M::Key>>,
     /// The flights of the first call's type: in practice, of every call's.
-    first: OnceLock<Arc<dyn Any + Send + Sync>>,
+    first: OnceLock<Box<dyn Any + Send + Sync>>,
 }
 
 impl<M: Mode> Site<M> {
@@ -28,14 +28,20 @@ impl<M: Mode> Site<M> {
         Self { settings, registry, scope, first: OnceLock::new() }
     }
 
-    /// The flights of a call's type.
-    pub(crate) fn flights<P>(&self, new: impl FnOnce(&Arc<Counters>) -> Arc<P> + Clone) -> Arc<P>
+    /// With the flights of a call's type: lent, because all threads count in the same cache line who holds them.
+    pub(crate) fn with_flights<P, R>(
+        &self,
+        new: impl FnOnce(&Arc<Counters>) -> Arc<P> + Copy,
+        then: impl FnOnce(&Arc<P>) -> R,
+    ) -> R
     where
         P: Forgets<M::Key> + 'static,
     {
-        let find = || self.scope.part(|| new.clone()(self.counters()));
-        let first = self.first.get_or_init(|| find() as Arc<dyn Any + Send + Sync>);
-        first.clone().downcast().unwrap_or_else(|_| find())
+        let find = || self.scope.part(|| new(self.counters()));
+        match self.first.get_or_init(|| Box::new(find())).downcast_ref() {
+            Some(flights) => then(flights),
+            None => then(&find()),
+        }
     }
 
     pub(crate) fn counters(&self) -> &Arc<Counters> {

@@ -15,6 +15,7 @@ use std::{
     sync::{Arc, OnceLock},
     thread,
 };
+use tokio::time::Instant;
 
 /// Sharded by key, so that calls with different keys seldom meet on a lock.
 pub(crate) struct Table<K, T> {
@@ -82,13 +83,14 @@ where
                 Entered::Joined(waiter, job)
             }
             closed => {
-                let (flight, seat) = Flight::new(self.clone(), place, rules, here);
+                let opened = Instant::now();
+                let (flight, seat) = Flight::new(self.clone(), place, rules, here, opened);
                 let replaced = closed.and_then(|(closed, _)| entries.remove(place.hash, |entry| entry.is(&closed)));
                 entries.insert(Entry { key, place, flight: flight.clone() });
                 drop(entries);
                 let waiter = Waiter::new(flight, seat, false);
                 drop(replaced);
-                waiter.board(fly(job, Start::First));
+                waiter.board(fly(job, Start::First(opened)));
                 Entered::Led(waiter)
             }
         }
@@ -96,7 +98,7 @@ where
 
     /// Leads a flight that nobody can join.
     pub(crate) fn lead_unlisted(self: &Arc<Self>, place: Place, rules: &Rules, work: Work<T>) -> Waiter<T> {
-        let (flight, seat) = Flight::new(self.clone(), place, rules, Lineage::here());
+        let (flight, seat) = Flight::new(self.clone(), place, rules, Lineage::here(), Instant::now());
         let waiter = Waiter::new(flight, seat, false);
         waiter.board(work);
         waiter

@@ -5,6 +5,7 @@ use super::{
     cache_status::{Forwarded, say},
     policy::HttpPolicy,
     record::Record,
+    veto::Said,
 };
 use crate::{future::Verdict, group::Role, stats::VetoReason, sync::Mutex};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, response::Parts};
@@ -78,15 +79,16 @@ impl Judgement {
     /// By the head alone. `vary` is what the request's partition has beyond the policy's.
     pub(super) fn of(
         policy: &HttpPolicy,
+        said: &Said,
         response: &Parts,
         size: &SizeHint,
         asked: Asked,
         vary: &[HeaderName],
     ) -> Self {
-        if let Some(reason) = policy.veto(response, size, &asked.method) {
+        if let Some(reason) = policy.veto(said, response, size, &asked.method) {
             return Self::Leader(reason);
         }
-        let mut names = policy.foreign_vary(response);
+        let mut names = policy.foreign_vary(said);
         names.retain(|name| !vary.contains(name));
         if names.is_empty() { Self::All } else { Self::Agreeing(Arc::new(Varies { names, asked })) }
     }

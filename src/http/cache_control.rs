@@ -6,12 +6,9 @@
 
 use std::time::Duration;
 
-use http::{
-    HeaderMap, HeaderName,
-    header::{AGE, CACHE_CONTROL},
-};
+use http::{HeaderMap, HeaderName, header::CACHE_CONTROL};
 
-use super::field::{Malformed, is_token_byte, largest_number, number};
+use super::field::{Malformed, is_token_byte, number};
 
 /// The directives that decide about sharing. Of two that disagree, the
 /// strictest counts.
@@ -60,14 +57,18 @@ impl CacheControl {
         }
     }
 
+    /// Whether a response says for how long it is fresh.
+    pub(super) fn has_lifetime(&self) -> bool {
+        self.s_maxage.or(self.max_age).is_some()
+    }
+
     /// For how long from now a response with these directives says that it is
     /// fresh (RFC 9111 §4.2): its lifetime less its `Age`, if nothing is against it.
-    pub(super) fn fresh_for(&self, headers: &HeaderMap) -> Option<Duration> {
+    pub(super) fn fresh_for(&self, age: u64) -> Option<Duration> {
         if self.no_store || self.no_cache || self.private {
             return None;
         }
         let lifetime = self.s_maxage.or(self.max_age)?;
-        let age = largest_number(headers, &AGE).ok()?.unwrap_or(0);
         let left = lifetime.checked_sub(age).filter(|left| *left > 0)?;
         Some(Duration::from_secs(left))
     }

@@ -8,6 +8,7 @@ use super::{
     late::Stream,
     layer::Http,
     policy::HttpPolicy,
+    veto::Said,
 };
 use crate::{
     error::BoxError,
@@ -43,7 +44,6 @@ pub struct HttpCall<S, B, K: Hash + Eq + Send + Sync + 'static, E, X> {
     service: S,
     request: Request<B>,
     site: Arc<Site<Http<K>>>,
-    flights: Arc<Flights<K, X>>,
     /// The hash of its flight, if it has one: what `Memory` knows it by.
     hash: Option<u64>,
     /// The flight that it leads, if newcomers may join that after its head.
@@ -54,27 +54,16 @@ pub struct HttpCall<S, B, K: Hash + Eq + Send + Sync + 'static, E, X> {
     detours: usize,
     /// What a write does when it is answered.
     seal: Option<Box<dyn Send>>,
-    errors: PhantomData<fn() -> E>,
+    errors: PhantomData<fn() -> (E, X)>,
 }
 
 impl<S, B, K, E, X> HttpCall<S, B, K, E, X>
 where
     K: Hash + Eq + Send + Sync + 'static,
 {
-    pub(super) fn new(service: S, request: Request<B>, site: Arc<Site<Http<K>>>, flights: Arc<Flights<K, X>>) -> Self {
+    pub(super) fn new(service: S, request: Request<B>, site: Arc<Site<Http<K>>>) -> Self {
         let errors = PhantomData;
-        Self {
-            service,
-            request,
-            site,
-            flights,
-            hash: None,
-            listed: None,
-            vary: Vec::new(),
-            detours: 0,
-            seal: None,
-            errors,
-        }
+        Self { service, request, site, hash: None, listed: None, vary: Vec::new(), detours: 0, seal: None, errors }
     }
 
     /// For the flight at `place`. A partition that `Vary` made is not the one that newcomers come with after the head.
@@ -116,8 +105,8 @@ where
         asked: Asked,
         opened: Option<Instant>,
     ) -> impl Future<Output = Result<Answer, E::Error>> + Send + 'static {
-        let Self { service, request, site, flights, hash, listed, vary, .. } = self;
-        let question = Question { site, flights, hash, listed, opened, vary, asked };
+        let Self { service, request, site, hash, listed, vary, .. } = self;
+        let question = Question { site, hash, listed, opened, vary, asked };
         Asking { response: service.oneshot(request), question: Some(question), errors: PhantomData::<fn() -> E> }
     }
 }
@@ -133,9 +122,8 @@ pin_project! {
 }
 
 /// What is left of a request while its answer is awaited.
-struct Question<K: Hash + Eq + Send + Sync + 'static, X> {
+struct Question<K: Hash + Eq + Send + Sync + 'static> {
     site: Arc<Site<Http<K>>>,
-    flights: Arc<Flights<K, X>>,
     hash: Option<u64>,
     listed: Option<(Place, FlightKey<K>)>,
     opened: Option<Instant>,
@@ -143,7 +131,7 @@ struct Question<K: Hash + Eq + Send + Sync + 'static, X> {
     asked: Asked,
 }
 
-impl<F, RB, R, K, E> Future for Asking<F, Question<K, E::Error>, E>
+impl<F, RB, R, K, E> Future for Asking<F, Question<K>, E>
 where
     F: Future<Output = Result<Response<RB>, R>>,
     RB: Body + Send + 'static,
@@ -157,35 +145,38 @@ where
         let this = self.project();
         let response = ready!(this.response.poll(cx));
         let question = this.question.take().expect("it is polled until it is ready");
-        Poll::Ready(response.map(|response| question.judge(response)).map_err(E::convert))
+        Poll::Ready(response.map(|response| question.judge::<E::Error, _>(response)).map_err(E::convert))
     }
 }
 
-impl<K, X> Question<K, X>
+impl<K> Question<K>
 where
     K: Hash + Eq + Send + Sync + 'static,
-    X: Send + Sync + 'static,
 {
-    fn judge<RB>(self, response: Response<RB>) -> Answer
+    /// `X` is the error that callers get.
+    fn judge<X, RB>(self, response: Response<RB>) -> Answer
     where
+        X: Send + Sync + 'static,
         RB: Body + Send + 'static,
         RB::Error: Into<BoxError>,
     {
         let Http { policy, bodies, memory, .. } = &self.site.settings.mode;
         let (head, body) = response.into_parts();
         let refetched = !self.vary.is_empty();
-        let judgement = Judgement::of(policy, &head, &body.size_hint(), self.asked, &self.vary);
+        let said = Said::in_head(&head);
+        let judgement = Judgement::of(policy, &said, &head, &body.size_hint(), self.asked, &self.vary);
         if let Some(hash) = self.hash {
             memory.note(hash, judgement.is_for_others());
         }
         let is_joinable = judgement.is_for_others() && !body.is_end_stream();
-        let until = self.opened.filter(|_| is_joinable).and_then(|opened| self.site.late_until(&head, opened));
+        let until = self.opened.filter(|_| is_joinable).and_then(|opened| self.site.late_until(&said, opened));
         let body = match self.listed.zip(until) {
             Some(((place, key), until)) => {
                 let stream = |body| Stream::new(head.clone(), body, judgement.varies(), until);
-                let flights = &self.flights;
-                let (flight, is_open) = ((place, key.clone()), || flights.lists(place, &key));
-                flights.late.share(flight, is_open, body, bodies.clone(), until, stream)
+                self.site.with_flights(Flights::<K, X>::new, |flights| {
+                    let (flight, is_open) = ((place, key.clone()), || flights.lists(place, &key));
+                    flights.late.share(flight, is_open, body, bodies.clone(), until, stream)
+                })
             }
             _ => SharedBody::new(body, bodies.clone()),
         };
@@ -208,7 +199,10 @@ where
 
     fn fly(self, start: Start) -> Work<Self::Landing> {
         // A flight that was lost is listed by the key of its first leader, which this call does not have.
-        let opened = (start == Start::First && self.listed.is_some()).then(Instant::now);
+        let opened = match start {
+            Start::First(opened) => Some(opened),
+            Start::Anew => None,
+        };
         let asked = Asked::of(&self.request, &self.site.settings.mode.policy);
         Box::pin(in_current_span(self.ask(asked, opened)))
     }
@@ -244,8 +238,8 @@ where
         let partition = self.site.settings.mode.policy.partition(&head).with_vary(&self.vary, &head);
         let (place, key) = self.site.address(&head, partition);
         self.request = join(head, body);
-        let (site, flights) = (self.site.clone(), self.flights.clone());
-        site.enter(&flights.table, place, key.clone(), self.at(place, key))
+        let site = self.site.clone();
+        site.with_flights(Flights::new, |flights| site.enter(&flights.table, place, key.clone(), self.at(place, key)))
     }
 
     fn count_veto(&self, reason: VetoReason) {

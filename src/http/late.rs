@@ -5,6 +5,7 @@ use super::{
     body::{BodyConfig, Newcomers, SharedBody},
     flights::FlightKey,
     policy::{HttpPolicy, LateJoin},
+    veto::Said,
 };
 use crate::{
     context::{self, Lineage, Underway},
@@ -87,10 +88,11 @@ impl<K: Eq + Send + Sync + 'static> Late<K> {
         stream.takes(headers).then(|| stream.join())?
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.count.load(Ordering::Acquire) == 0
+    }
+
     fn find(&self, hash: u64, key: &FlightKey<K>) -> Option<Arc<Stream>> {
-        if self.count.load(Ordering::Acquire) == 0 {
-            return None;
-        }
         let streams = self.streams.lock();
         streams.find(hash, |entry| entry.place.hash == hash && entry.key == *key).map(|entry| entry.stream.clone())
     }
@@ -154,12 +156,12 @@ impl HttpPolicy {
     }
 
     /// Until when newcomers may join after this head, if they may; `Some(None)` is for as long as its body streams.
-    pub(super) fn late_join_until(&self, head: &Parts) -> Option<Option<Instant>> {
+    pub(super) fn late_join_until(&self, said: &Said) -> Option<Option<Instant>> {
         match self.flight.late_joins {
             LateJoin::Never => None,
             LateJoin::Always => Some(None),
             // A time beyond the clock never comes.
-            LateJoin::WhenFresh => Some(Instant::now().checked_add(self.fresh_for(head)?)),
+            LateJoin::WhenFresh => Some(Instant::now().checked_add(said.fresh_for()?)),
         }
     }
 }

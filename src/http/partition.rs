@@ -24,12 +24,9 @@ const LINE: u8 = 6;
 /// The name of a header that a response varies by, whose lines follow, if there are any.
 const VARY: u8 = 7;
 
-/// Enough for most requests.
-const CAPACITY: usize = 256;
-
 impl Partition {
     pub(super) fn of(rules: &RequestRules, head: &Request<()>) -> Self {
-        let mut partition = Self(Record::with_capacity(CAPACITY));
+        let mut partition = Self(Record::default());
         partition.0.push(METHOD, head.method().as_str().as_bytes());
         if !rules.ignore_authority {
             partition.add_authority(head);

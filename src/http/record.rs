@@ -7,12 +7,14 @@ use std::iter;
 #[derive(Clone, Default, PartialEq, Eq, Hash)]
 pub(super) struct Record(Vec<u8>);
 
-impl Record {
-    pub(super) fn with_capacity(bytes: usize) -> Self {
-        Self(Vec::with_capacity(bytes))
-    }
+/// Room for what most requests have, so that a record seldom grows.
+const ENOUGH: usize = 256;
 
+impl Record {
     pub(super) fn push(&mut self, tag: u8, text: &[u8]) {
+        if self.0.is_empty() {
+            self.0.reserve(ENOUGH);
+        }
         self.0.push(tag);
         self.0.extend_from_slice(&text.len().to_le_bytes());
         self.0.extend_from_slice(text);

@@ -10,12 +10,13 @@ use super::{
     layer::Http,
     partition::Partition,
     seal::Seal,
+    veto::Said,
 };
 use crate::{
     error::BoxError, flight::Place, future::ResponseFuture, group::Role, mode::ErrorMode, service::Singleflight,
     site::Site, stats::PassReason,
 };
-use http::{Request, Response, response::Parts};
+use http::{Request, Response};
 use http_body::Body;
 use std::{
     hash::{BuildHasher, Hash},
@@ -44,20 +45,21 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let site = self.site();
-        let flights = site.flights(Flights::<K, E::Error>::new);
         let (head, body) = split(request);
         let way = site.choose(&head, !body.is_end_stream());
         let seal = site.seal(&head);
-        if let Some(response) = site.join_late(&flights.late, &way, &head) {
-            return ResponseFuture::ready(Ok(response), site.counters());
-        }
-        let call = HttpCall::new(self.get_ref().clone(), join(head, body), site.clone(), flights.clone());
-        match way {
-            Way::Fly(place, key) => site.enter(&flights.table, place, key.clone(), call.at(place, key)),
-            Way::Pass(reason, hash) => {
-                ResponseFuture::pass(call.with_seal(seal).with_hash(hash), reason, site.counters())
+        site.with_flights(Flights::<K, E::Error>::new, |flights| {
+            if let Some(response) = site.join_late(&flights.late, &way, &head) {
+                return ResponseFuture::ready(Ok(response), site.counters());
             }
-        }
+            let call = HttpCall::new(self.get_ref().clone(), join(head, body), site.clone());
+            match way {
+                Way::Fly(place, key) => site.enter(&flights.table, place, key.clone(), call.at(place, key)),
+                Way::Pass(reason, hash) => {
+                    ResponseFuture::pass(call.with_seal(seal).with_hash(hash), reason, site.counters())
+                }
+            }
+        })
     }
 }
 
@@ -104,8 +106,8 @@ impl<K: Hash + Eq + Send + Sync + 'static> Site<Http<K>> {
 
     /// Until when newcomers may join a flight after this head, if they may; `Some(None)` is for as long as its body
     /// streams.
-    pub(super) fn late_until(&self, head: &Parts, opened: Instant) -> Option<Option<Instant>> {
-        let fresh = self.settings.mode.policy.late_join_until(head)?;
+    pub(super) fn late_until(&self, said: &Said, opened: Instant) -> Option<Option<Instant>> {
+        let fresh = self.settings.mode.policy.late_join_until(said)?;
         let young = self.settings.rules.join_within.and_then(|age| opened.checked_add(age));
         Some(fresh.into_iter().chain(young).min())
     }
@@ -114,7 +116,7 @@ impl<K: Hash + Eq + Send + Sync + 'static> Site<Http<K>> {
     fn join_late(&self, late: &Late<K>, way: &Way<K>, head: &Request<()>) -> Option<Response<SharedBody>> {
         let Way::Fly(place, key) = way else { return None };
         let policy = &self.settings.mode.policy;
-        if !self.takes_late() || policy.wants_fresh(head) {
+        if late.is_empty() || !self.takes_late() || policy.wants_fresh(head) {
             return None;
         }
         let mut response = late.join(*place, key, head.headers())?;

@@ -15,12 +15,13 @@ pub(super) enum Vary {
 
 impl Vary {
     pub(super) fn of(headers: &HeaderMap) -> Result<Self, Malformed> {
-        if members(headers, &VARY).any(|member| member == b"*") {
-            return Ok(Self::Anything);
+        let mut names = Vec::new();
+        for member in members(headers, &VARY) {
+            if member == b"*" {
+                return Ok(Self::Anything);
+            }
+            names.push(HeaderName::from_bytes(member).map_err(|_| Malformed)?);
         }
-        let mut names = members(headers, &VARY)
-            .map(|member| HeaderName::from_bytes(member).map_err(|_| Malformed))
-            .collect::<Result<Vec<_>, _>>()?;
         names.sort_by(|a, b| a.as_str().cmp(b.as_str()));
         names.dedup();
         Ok(Self::Headers(names))

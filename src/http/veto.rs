@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http::{
     HeaderName, Method, StatusCode,
-    header::{CONTENT_LENGTH, CONTENT_TYPE, HOST, SET_COOKIE},
+    header::{AGE, CONTENT_LENGTH, CONTENT_TYPE, HOST, SET_COOKIE},
     response::Parts,
 };
 use http_body::SizeHint;
@@ -18,16 +18,38 @@ use super::{
     vary::Vary,
 };
 
+/// What a response says about who may have it, and for how long.
+pub(super) struct Said {
+    cache_control: Result<CacheControl, Malformed>,
+    vary: Result<Vary, Malformed>,
+    age: Result<Option<u64>, Malformed>,
+}
+
+impl Said {
+    pub(super) fn in_head(response: &Parts) -> Self {
+        let cache_control = CacheControl::of(&response.headers);
+        let has_lifetime = cache_control.as_ref().is_ok_and(CacheControl::has_lifetime);
+        let age = if has_lifetime { largest_number(&response.headers, &AGE) } else { Ok(None) };
+        Self { cache_control, vary: Vary::of(&response.headers), age }
+    }
+
+    /// For how long the response says that it is fresh: longer than no time, or `None`.
+    pub(super) fn fresh_for(&self) -> Option<Duration> {
+        let (cache_control, age) = (self.cache_control.as_ref().ok()?, self.age.ok()?);
+        cache_control.fresh_for(age.unwrap_or(0))
+    }
+}
+
 impl HttpPolicy {
     /// Why followers must not get this response; `None` if they may.
-    pub(crate) fn veto(&self, response: &Parts, body: &SizeHint, method: &Method) -> Option<VetoReason> {
+    pub(super) fn veto(&self, said: &Said, response: &Parts, body: &SizeHint, method: &Method) -> Option<VetoReason> {
         if self.status_vetoes(response) {
             Some(VetoReason::Status)
         } else if self.cookie_vetoes(response) {
             Some(VetoReason::SetCookie)
-        } else if self.cache_control_vetoes(response) {
+        } else if self.cache_control_vetoes(said) {
             Some(VetoReason::CacheControl)
-        } else if self.vary_vetoes(response) {
+        } else if self.vary_vetoes(said) {
             Some(VetoReason::Vary)
         } else if self.content_type_vetoes(response) {
             Some(VetoReason::ContentType)
@@ -47,23 +69,23 @@ impl HttpPolicy {
         !self.response.share_set_cookie && response.headers.contains_key(SET_COOKIE)
     }
 
-    fn cache_control_vetoes(&self, response: &Parts) -> bool {
+    fn cache_control_vetoes(&self, said: &Said) -> bool {
         let rules = &self.response;
         if rules.share_private && rules.share_no_store && rules.share_no_cache {
             return false;
         }
-        CacheControl::of(&response.headers).map_or(true, |said| {
+        said.cache_control.as_ref().map_or(true, |said| {
             (said.private && !rules.share_private)
                 || (said.no_store && !rules.share_no_store)
                 || (said.no_cache && !rules.share_no_cache)
         })
     }
 
-    fn vary_vetoes(&self, response: &Parts) -> bool {
+    fn vary_vetoes(&self, said: &Said) -> bool {
         if self.response.ignore_vary {
             return false;
         }
-        match Vary::of(&response.headers) {
+        match &said.vary {
             // Over HTTP/2 the host is no header, so that it cannot be compared as one.
             Ok(Vary::Headers(names)) => self.request.ignore_authority && names.contains(&HOST),
             Ok(Vary::Anything) | Err(Malformed) => true,
@@ -102,22 +124,11 @@ impl HttpPolicy {
     /// only requests that agree in them may share it. Sorted, each once.
     ///
     /// A `Vary` that cannot be followed is a [veto](Self::veto), and empty here.
-    pub(crate) fn foreign_vary(&self, response: &Parts) -> Vec<HeaderName> {
-        if self.response.ignore_vary {
-            return Vec::new();
-        }
-        match Vary::of(&response.headers) {
-            Ok(Vary::Headers(mut names)) => {
-                names.retain(|name| !self.request.partitions_by(name));
-                names
-            }
+    pub(super) fn foreign_vary(&self, said: &Said) -> Vec<HeaderName> {
+        match &said.vary {
+            Ok(Vary::Headers(names)) => names.iter().filter(|name| self.may_vary_by(name)).cloned().collect(),
             _ => Vec::new(),
         }
-    }
-
-    /// For how long the response says that it is fresh: longer than no time, or `None`.
-    pub(crate) fn fresh_for(&self, response: &Parts) -> Option<Duration> {
-        CacheControl::of(&response.headers).ok()?.fresh_for(&response.headers)
     }
 }
 

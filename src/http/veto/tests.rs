@@ -5,7 +5,7 @@ use http::{
 };
 use http_body::SizeHint;
 
-use super::{super::policy::HttpPolicy, VetoReason};
+use super::{super::policy::HttpPolicy, Said, VetoReason};
 
 const MIB: u64 = 1 << 20;
 
@@ -20,7 +20,7 @@ fn ok(headers: &[(&str, &str)]) -> Parts {
 }
 
 fn judge(policy: &HttpPolicy, method: &str, response: &Parts, body: &SizeHint) -> Option<VetoReason> {
-    policy.veto(response, body, &Method::from_bytes(method.as_bytes()).unwrap())
+    policy.veto(&Said::in_head(response), response, body, &Method::from_bytes(method.as_bytes()).unwrap())
 }
 
 fn veto(policy: &HttpPolicy, response: &Parts) -> Option<VetoReason> {
@@ -231,30 +231,30 @@ fn after_trusting_the_key_one_can_veto_again() {
 fn vary_is_foreign_where_the_partition_does_not_compare_it() {
     let response = ok(&[("vary", "X-B, accept, host, cookie"), ("vary", "x-a, x-b")]);
     let (a, b) = (HeaderName::from_static("x-a"), HeaderName::from_static("x-b"));
-    assert_eq!(default().foreign_vary(&response), [a.clone(), b]);
+    assert_eq!(default().foreign_vary(&Said::in_head(&response)), [a.clone(), b]);
     let policy = default().partition_header(HeaderName::from_static("x-b"));
-    assert_eq!(policy.foreign_vary(&response), [a]);
+    assert_eq!(policy.foreign_vary(&Said::in_head(&response)), [a]);
 }
 
 #[test]
 fn what_the_user_took_out_of_the_partition_is_foreign() {
     let response = ok(&[("vary", "accept, cookie, host")]);
     let policy = default().without_partition_header(ACCEPT).ignore_authority(true);
-    assert_eq!(policy.foreign_vary(&response), [ACCEPT, http::header::HOST]);
+    assert_eq!(policy.foreign_vary(&Said::in_head(&response)), [ACCEPT, http::header::HOST]);
     let policy = policy.without_partition_header(COOKIE);
-    assert_eq!(policy.foreign_vary(&response).len(), 3);
+    assert_eq!(policy.foreign_vary(&Said::in_head(&response)).len(), 3);
 }
 
 #[test]
 fn nothing_is_foreign_without_vary_or_when_it_is_ignored() {
-    assert!(default().foreign_vary(&ok(&[])).is_empty());
+    assert!(default().foreign_vary(&Said::in_head(&ok(&[]))).is_empty());
     let response = ok(&[("vary", "x-a")]);
-    assert!(default().ignore_vary(true).foreign_vary(&response).is_empty());
-    assert!(default().trust_key().foreign_vary(&response).is_empty());
+    assert!(default().ignore_vary(true).foreign_vary(&Said::in_head(&response)).is_empty());
+    assert!(default().trust_key().foreign_vary(&Said::in_head(&response)).is_empty());
 }
 
 fn fresh(headers: &[(&str, &str)]) -> bool {
-    default().fresh_for(&ok(headers)).is_some()
+    Said::in_head(&ok(headers)).fresh_for().is_some()
 }
 
 #[test]
