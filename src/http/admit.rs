@@ -1,34 +1,35 @@
 //! Which requests may share at all, and how fresh an answer they ask for.
 
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Method, Request,
-    header::{CACHE_CONTROL, CONNECTION, PRAGMA, UPGRADE},
+    HeaderMap, Method, Request,
+    header::{CACHE_CONTROL, PRAGMA, UPGRADE},
 };
 
 use crate::stats::PassReason;
 
 use super::{
     cache_control::CacheControl,
-    field::{Malformed, members_of},
+    field::Malformed,
     partition::Partition,
-    policy::HttpPolicy,
+    policy::{Found, HttpPolicy},
 };
 
 impl HttpPolicy {
     /// The partition to share in, or why the request passes.
     pub(crate) fn admit(&self, head: &Request<()>, has_body: bool) -> Result<Partition, PassReason> {
-        match self.pass(head, has_body) {
+        let found = self.request.headers.find(head.headers());
+        match self.pass(head, has_body, &found) {
             Some(reason) => Err(reason),
-            None => Ok(self.partition(head)),
+            None => Ok(Partition::of(&self.request, head, &found)),
         }
     }
 
     /// The partition of a request that was admitted.
     pub(super) fn partition(&self, head: &Request<()>) -> Partition {
-        Partition::of(&self.request, head)
+        Partition::of(&self.request, head, &self.request.headers.find(head.headers()))
     }
 
-    fn pass(&self, head: &Request<()>, has_body: bool) -> Option<PassReason> {
+    fn pass(&self, head: &Request<()>, has_body: bool, found: &Found) -> Option<PassReason> {
         let rules = &self.request;
         if head.method() == Method::CONNECT {
             Some(PassReason::Upgrade)
@@ -37,23 +38,16 @@ impl HttpPolicy {
         } else if has_body && !rules.ignore_body {
             Some(PassReason::Body)
         } else {
-            self.pass_by_header(head.headers())
+            self.pass_by_header(head.headers(), found)
         }
     }
 
-    fn pass_by_header(&self, headers: &HeaderMap) -> Option<PassReason> {
-        let passing = &self.request.pass_headers;
-        let (mut passes, mut has_cache_control) = (false, false);
-        for (name, line) in headers {
-            if asks_for_upgrade(name, line) && passing.contains(&UPGRADE) {
-                return Some(PassReason::Upgrade);
-            }
-            passes |= passing.contains(name);
-            has_cache_control |= name == CACHE_CONTROL;
-        }
-        if passes {
+    fn pass_by_header(&self, headers: &HeaderMap, found: &Found) -> Option<PassReason> {
+        if found.upgrade && self.request.headers.passes(&UPGRADE) {
+            Some(PassReason::Upgrade)
+        } else if found.passing {
             Some(PassReason::Header)
-        } else if has_cache_control && !self.request.ignore_no_store {
+        } else if found.cache_control && !self.request.ignore_no_store {
             pass_by_cache_control(headers)
         } else {
             None
@@ -72,10 +66,6 @@ impl HttpPolicy {
     pub(crate) fn wants_fresh(&self, head: &Request<()>) -> bool {
         !self.request.ignore_no_cache && asks_for_fresh(head.headers()).unwrap_or(true)
     }
-}
-
-fn asks_for_upgrade(name: &HeaderName, line: &HeaderValue) -> bool {
-    name == UPGRADE || (name == CONNECTION && members_of(line).any(|member| member.eq_ignore_ascii_case(b"upgrade")))
 }
 
 fn pass_by_cache_control(headers: &HeaderMap) -> Option<PassReason> {

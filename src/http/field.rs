@@ -21,16 +21,6 @@ pub(super) fn members_of(line: &HeaderValue) -> impl Iterator<Item = &[u8]> {
     members.filter(|member| !member.is_empty())
 }
 
-/// Those of `names` that are there, in the order of `names`: after one walk over the headers, instead of a look-up for
-/// each name.
-pub(super) fn present<'a>(headers: &HeaderMap, names: &'a [HeaderName]) -> impl Iterator<Item = &'a HeaderName> {
-    let known = headers.keys().filter_map(|name| names.iter().position(|known| known == name));
-    // The last bit stands for all names from there on.
-    let bit = |index: usize| 1_u64 << index.min(63);
-    let found = known.fold(0, |found, index| found | bit(index));
-    names.iter().enumerate().filter(move |(index, _)| found & bit(*index) != 0).map(|(_, name)| name)
-}
-
 /// A run of digits; a number too large for us is the largest we have
 /// (RFC 9111 §1.2.2).
 pub(super) fn number(digits: &[u8]) -> Result<u64, Malformed> {

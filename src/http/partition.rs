@@ -4,7 +4,10 @@ use std::fmt;
 
 use http::{HeaderMap, HeaderName, Request, header::HOST};
 
-use super::{field::present, policy::RequestRules, record::Record};
+use super::{
+    policy::{Found, RequestRules},
+    record::Record,
+};
 
 /// The parts of a request head that the policy compares, byte by byte, as they came.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -25,7 +28,8 @@ const LINE: u8 = 6;
 const VARY: u8 = 7;
 
 impl Partition {
-    pub(super) fn of(rules: &RequestRules, head: &Request<()>) -> Self {
+    /// `found` is what the rules find in the head.
+    pub(super) fn of(rules: &RequestRules, head: &Request<()>, found: &Found) -> Self {
         let mut partition = Self(Record::default());
         partition.0.push(METHOD, head.method().as_str().as_bytes());
         if !rules.ignore_authority {
@@ -34,7 +38,7 @@ impl Partition {
         if !rules.ignore_path {
             partition.add_path(head);
         }
-        for name in present(head.headers(), &rules.partition_headers) {
+        for name in rules.headers.parting(found) {
             partition.add_header(HEADER, name, head.headers());
         }
         partition

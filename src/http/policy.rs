@@ -1,11 +1,13 @@
 //! [`HttpPolicy`]: every HTTP-only switch in one value.
 
 mod flight;
+mod headers;
 mod request;
 mod response;
 
 pub(super) use flight::FlightRules;
 pub use flight::LateJoin;
+pub(super) use headers::Found;
 pub(super) use request::RequestRules;
 pub(super) use response::ResponseRules;
 

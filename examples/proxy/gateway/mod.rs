@@ -20,7 +20,10 @@ mod refusal;
 mod request;
 mod server;
 
-use http::{HeaderName, header, uri::Authority};
+use http::{
+    HeaderName, header,
+    uri::{Authority, PathAndQuery},
+};
 use std::{
     io::{self, ErrorKind},
     time::Duration,
@@ -66,8 +69,9 @@ pub(crate) async fn run(listener: TcpListener, options: Options, stop: impl Futu
 }
 
 impl Coalesce {
-    fn layer(self) -> SingleflightLayer<Http<String>, SharedErrors> {
-        let layer = SingleflightLayer::new(|req| req.uri().to_string()).shared_errors();
+    fn layer(self) -> SingleflightLayer<Http<Option<PathAndQuery>>, SharedErrors> {
+        // Cheaper than a `String`. Whatever it came over, the request has no other URI by now.
+        let layer = SingleflightLayer::new(|req| req.uri().path_and_query().cloned()).shared_errors();
         let layer = match self.join_within {
             Some(age) => layer.join_within(age),
             None => layer,

@@ -8,17 +8,16 @@ use http::{
     },
 };
 
-use super::HttpPolicy;
+use super::{HttpPolicy, headers::HeaderRules};
 
 /// Which requests may share, and with which.
 #[derive(Clone, Debug)]
 pub(crate) struct RequestRules {
     pub(crate) methods: Vec<Method>,
     pub(crate) ignore_body: bool,
-    pub(crate) partition_headers: Vec<HeaderName>,
+    pub(crate) headers: HeaderRules,
     pub(crate) ignore_authority: bool,
     pub(crate) ignore_path: bool,
-    pub(crate) pass_headers: Vec<HeaderName>,
     pub(crate) ignore_no_store: bool,
     pub(crate) ignore_no_cache: bool,
 }
@@ -28,20 +27,9 @@ impl Default for RequestRules {
         Self {
             methods: vec![Method::GET, Method::HEAD],
             ignore_body: false,
-            partition_headers: vec![
-                ACCEPT,
-                ACCEPT_ENCODING,
-                ACCEPT_LANGUAGE,
-                ORIGIN,
-                AUTHORIZATION,
-                PROXY_AUTHORIZATION,
-                COOKIE,
-                IF_NONE_MATCH,
-                IF_MODIFIED_SINCE,
-            ],
+            headers: HeaderRules::new(&PASSING, &PARTING),
             ignore_authority: false,
             ignore_path: false,
-            pass_headers: vec![UPGRADE, RANGE, IF_RANGE, IF_MATCH, IF_UNMODIFIED_SINCE, EXPECT],
             ignore_no_store: false,
             ignore_no_cache: false,
         }
@@ -50,24 +38,31 @@ impl Default for RequestRules {
 
 impl RequestRules {
     pub(super) fn trust_key(&mut self) {
-        self.partition_headers.clear();
+        self.headers = HeaderRules::new(&[UPGRADE], &[]);
         self.ignore_authority = true;
         self.ignore_path = true;
-        self.pass_headers = vec![UPGRADE];
         self.ignore_no_store = true;
     }
 
     /// Whether requests that differ in this header are apart already.
     pub(crate) fn partitions_by(&self, name: &HeaderName) -> bool {
-        self.partition_headers.contains(name) || (name == HOST && !self.ignore_authority)
+        self.headers.parts(name) || (name == HOST && !self.ignore_authority)
     }
 }
 
-fn add(names: &mut Vec<HeaderName>, name: HeaderName) {
-    if !names.contains(&name) {
-        names.push(name);
-    }
-}
+const PASSING: [HeaderName; 6] = [UPGRADE, RANGE, IF_RANGE, IF_MATCH, IF_UNMODIFIED_SINCE, EXPECT];
+
+const PARTING: [HeaderName; 9] = [
+    ACCEPT,
+    ACCEPT_ENCODING,
+    ACCEPT_LANGUAGE,
+    ORIGIN,
+    AUTHORIZATION,
+    PROXY_AUTHORIZATION,
+    COOKIE,
+    IF_NONE_MATCH,
+    IF_MODIFIED_SINCE,
+];
 
 /// Which requests share, and with which.
 impl HttpPolicy {
@@ -110,7 +105,7 @@ impl HttpPolicy {
     /// Never loosens anything; costs the sharing between different values.
     #[must_use]
     pub fn partition_header(mut self, name: HeaderName) -> Self {
-        add(&mut self.request.partition_headers, name);
+        self.request.headers.part(&name);
         self
     }
 
@@ -126,7 +121,7 @@ impl HttpPolicy {
     /// 304 for a follower that has nothing stored (RFC 9111 §4.3.2).
     #[must_use]
     pub fn without_partition_header(mut self, name: HeaderName) -> Self {
-        self.request.partition_headers.retain(|known| *known != name);
+        self.request.headers.unpart(&name);
         self
     }
 
@@ -164,7 +159,7 @@ impl HttpPolicy {
     /// Never loosens anything; costs the sharing of those requests.
     #[must_use]
     pub fn pass_request_header(mut self, name: HeaderName) -> Self {
-        add(&mut self.request.pass_headers, name);
+        self.request.headers.pass(&name);
         self
     }
 
@@ -182,8 +177,8 @@ impl HttpPolicy {
     /// leader's.
     #[must_use]
     pub fn allow_request_header(mut self, name: HeaderName) -> Self {
-        self.request.pass_headers.retain(|known| *known != name);
-        self.partition_header(name)
+        self.request.headers.allow(&name);
+        self
     }
 
     /// Whether requests with `Cache-Control: no-store`, or one that cannot be
