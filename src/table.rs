@@ -19,13 +19,15 @@ use tokio::time::Instant;
 
 /// Sharded by key, so that calls with different keys seldom meet on a lock.
 pub(crate) struct Table<K, T> {
-    shards: OnceLock<Box<[Shard<K, T>]>>,
+    shards: OnceLock<Box<[Arc<Shard<K, T>>]>>,
     counters: Arc<Counters>,
 }
 
-/// On cache lines of its own.
-#[repr(align(128))]
-struct Shard<K, T>(Mutex<Entries<K, T>>);
+/// What its flights hold: were it the table, all threads would count in one cache line who holds it.
+struct Shard<K, T> {
+    entries: Mutex<Entries<K, T>>,
+    counters: Arc<Counters>,
+}
 
 /// The first flight needs no table: traffic without concurrency allocates none.
 struct Entries<K, T> {
@@ -66,7 +68,8 @@ where
         fly: impl FnOnce(J, Start) -> Work<T>,
     ) -> Entered<T, J> {
         let here = Lineage::here();
-        let mut entries = self.shard(place);
+        let shard = self.shard(place);
+        let mut entries = shard.entries.lock();
         match entries.board(place, &key, rules, &here) {
             Some((_, Boarding::Inside)) => Entered::Inside(job),
             Some((flight, Boarding::Seat { seat, leads_anew, needs_task })) => {
@@ -84,7 +87,7 @@ where
             }
             closed => {
                 let opened = Instant::now();
-                let (flight, seat) = Flight::new(self.clone(), place, rules, here, opened);
+                let (flight, seat) = Flight::new(shard.clone(), place, rules, here, opened);
                 let replaced = closed.and_then(|(closed, _)| entries.remove(place.hash, |entry| entry.is(&closed)));
                 entries.insert(Entry { key, place, flight: flight.clone() });
                 drop(entries);
@@ -98,7 +101,7 @@ where
 
     /// Leads a flight that nobody can join.
     pub(crate) fn lead_unlisted(self: &Arc<Self>, place: Place, rules: &Rules, work: Work<T>) -> Waiter<T> {
-        let (flight, seat) = Flight::new(self.clone(), place, rules, Lineage::here(), Instant::now());
+        let (flight, seat) = Flight::new(self.shard(place).clone(), place, rules, Lineage::here(), Instant::now());
         let waiter = Waiter::new(flight, seat, false);
         waiter.board(work);
         waiter
@@ -133,19 +136,24 @@ where
         &self.counters
     }
 
-    fn shard(&self, place: Place) -> MutexGuard<'_, Entries<K, T>> {
-        let shards = self.shards.get_or_init(|| (0..shard_count()).map(|_| Shard::default()).collect());
-        lock(shards, place.shard)
+    fn shard(&self, place: Place) -> &Arc<Shard<K, T>> {
+        let shards = self.shards.get_or_init(|| (0..shard_count()).map(|_| self.new_shard()).collect());
+        pick(shards, place.shard)
+    }
+
+    fn new_shard(&self) -> Arc<Shard<K, T>> {
+        let entries = Mutex::new(Entries { first: None, rest: HashTable::new() });
+        Arc::new(Shard { entries, counters: self.counters.clone() })
     }
 
     fn existing_shard(&self, hash: u64) -> Option<MutexGuard<'_, Entries<K, T>>> {
-        self.shards.get().map(|shards| lock(shards, hash))
+        self.shards.get().map(|shards| pick(shards, hash).entries.lock())
     }
 }
 
-fn lock<K, T>(shards: &[Shard<K, T>], hash: u64) -> MutexGuard<'_, Entries<K, T>> {
+fn pick<S>(shards: &[S], hash: u64) -> &S {
     // The high half: the low bits and the topmost ones pick the bucket inside the shard.
-    shards[(hash >> 32) as usize & (shards.len() - 1)].0.lock()
+    &shards[(hash >> 32) as usize & (shards.len() - 1)]
 }
 
 /// A power of two.
@@ -212,19 +220,13 @@ impl<K, T> Entry<K, T> {
     }
 }
 
-impl<K, T> Default for Shard<K, T> {
-    fn default() -> Self {
-        Self(Mutex::new(Entries { first: None, rest: HashTable::new() }))
-    }
-}
-
-impl<K, T> Home<T> for Table<K, T>
+impl<K, T> Home<T> for Shard<K, T>
 where
     K: Eq + Send + Sync + 'static,
     T: Send + Sync + 'static,
 {
     fn unlink(&self, place: Place, flight: &Flight<T>) -> thread::Result<()> {
-        let Some(mut entries) = self.existing_shard(place.shard) else { return Ok(()) };
+        let mut entries = self.entries.lock();
         let unlinked = entries.remove(place.hash, |entry| entry.is(flight));
         drop(entries);
         catch_unwind(AssertUnwindSafe(|| drop(unlinked)))
