@@ -18,6 +18,10 @@
 //! | any other [`Service`](tower_service::Service) whose response is `Clone` | [`SingleflightLayer::by_key`] |
 //! | an `async fn` | [`Group`]: Go's `Do` is [`run`](Group::run), `DoChan` is [`spawn`](Group::spawn) |
 //!
+//! Guides: [why did my requests not coalesce](guide::faq), [where the layer belongs in a stack](guide::order), [what is
+//! promised, and which test says so](guide::promises), [coming from Go or another crate](guide::migrating),
+//! [what else there is](guide::peers).
+//!
 //! # Terms
 //!
 //! A **flight** is one execution of the inner work for one key; a **group** is the table of flights in progress. The
@@ -57,6 +61,8 @@
 //! - `axum`: tells axum's nested routers apart by their `OriginalUri`.
 //! - `tracing`: a flight runs in its leader's span, wherever it is polled.
 #![cfg_attr(docsrs, feature(doc_cfg))]
+// The guides are about HTTP too.
+#![cfg_attr(not(feature = "http"), allow(rustdoc::broken_intra_doc_links))]
 
 mod carrier;
 mod context;
@@ -64,6 +70,8 @@ mod error;
 mod flight;
 mod future;
 mod group;
+#[cfg(all(any(doc, doctest), feature = "http"))]
+pub mod guide;
 mod handle;
 #[cfg(feature = "http")]
 mod http;
