@@ -1,0 +1,80 @@
+//! The arguments of the benchmarks.
+
+use crate::scenario::NAMES;
+use lexopt::{Arg, Parser, ValueExt};
+
+/// What to run, and how often.
+#[derive(Clone, Debug)]
+pub struct Options {
+    pub(crate) scenario: Option<String>,
+    rounds: Option<usize>,
+    effort: Effort,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Effort {
+    Full,
+    /// A tenth of the rounds.
+    Quick,
+    /// Everything once, with few calls: for tests.
+    Smoke,
+}
+
+const USAGE: &str = "usage: cargo bench -p peers -- [SCENARIO] [--rounds N] [--quick]";
+
+impl Options {
+    /// For a test: everything runs, and no number means anything.
+    pub fn smoke() -> Self {
+        Self { scenario: None, rounds: None, effort: Effort::Smoke }
+    }
+
+    /// Those of the command line. Without cargo's `--bench`, that is when cargo tests, everything is small.
+    ///
+    /// # Errors
+    ///
+    /// When an argument is unknown; the error tells the usage.
+    pub fn from_args() -> Result<Self, lexopt::Error> {
+        let mut options = Self::smoke();
+        let mut args = Parser::from_env();
+        while let Some(arg) = args.next()? {
+            match arg {
+                Arg::Long("bench") if options.effort == Effort::Smoke => options.effort = Effort::Full,
+                Arg::Long("bench") => {}
+                Arg::Long("quick") => options.effort = Effort::Quick,
+                Arg::Long("rounds") => options.rounds = Some(args.value()?.parse()?),
+                Arg::Value(name) => options.scenario = Some(known(name.string()?)?),
+                _ => return Err(format!("{}\n{}", arg.unexpected(), usage()).into()),
+            }
+        }
+        Ok(options)
+    }
+
+    pub(crate) fn wants(&self, scenario: &str) -> bool {
+        self.scenario.as_deref().is_none_or(|wanted| wanted == scenario)
+    }
+
+    pub(crate) fn rounds(&self, full: usize) -> usize {
+        let rounds = match self.effort {
+            Effort::Full => full,
+            Effort::Quick => (full / 10).max(5),
+            Effort::Smoke => 1,
+        };
+        self.rounds.unwrap_or(rounds).max(1)
+    }
+
+    /// `full`, but for a test.
+    pub(crate) fn size<T>(&self, full: T, smoke: T) -> T {
+        if self.effort == Effort::Smoke { smoke } else { full }
+    }
+}
+
+fn known(name: String) -> Result<String, lexopt::Error> {
+    if NAMES.contains(&name.as_str()) {
+        return Ok(name);
+    }
+    Err(format!("there is no scenario {name:?}\n{}", usage()).into())
+}
+
+fn usage() -> String {
+    format!("{USAGE}\nscenarios: {}", NAMES.join(", "))
+}

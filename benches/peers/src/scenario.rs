@@ -1,0 +1,85 @@
+//! The situations in which the contenders are measured.
+
+mod bodies;
+mod calls;
+mod fan_out;
+mod followers;
+mod leave;
+mod parked;
+mod solo;
+mod threads;
+mod zipf;
+
+use crate::{options::Options, report, setting};
+
+/// What some code allocated, on its thread.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Counts {
+    /// How often.
+    pub allocations: u64,
+    /// How much.
+    pub bytes: u64,
+    /// How much of it is not freed.
+    pub live: i64,
+}
+
+/// Counts what the closure allocates.
+pub type Meter = fn(&mut dyn FnMut()) -> Counts;
+
+/// A scenario, by how it is measured.
+#[derive(Clone, Copy)]
+enum Scenario {
+    Timed(fn(&Options) -> report::Report),
+    Counted(fn(&Options, Meter) -> report::Report),
+}
+
+use Scenario::{Counted, Timed};
+
+const SCENARIOS: [(&str, Scenario); 9] = [
+    ("calls", Counted(calls::run)),
+    ("followers", Counted(followers::run)),
+    ("solo", Timed(solo::run)),
+    ("threads", Timed(threads::run)),
+    ("fan-out", Timed(fan_out::run)),
+    ("parked", Timed(parked::run)),
+    ("leave", Timed(leave::run)),
+    ("zipf", Timed(zipf::run)),
+    ("bodies", Timed(bodies::run)),
+];
+
+pub(crate) const NAMES: [&str; SCENARIOS.len()] = {
+    let mut names = [""; SCENARIOS.len()];
+    let mut n = 0;
+    while n < names.len() {
+        names[n] = SCENARIOS[n].0;
+        n += 1;
+    }
+    names
+};
+
+/// Runs what is wanted of the scenarios that are counted, if there is a meter, or timed, if there is none; and prints
+/// what comes of it, with the targets at the end.
+pub fn run(options: &Options, meter: Option<Meter>) {
+    let wanted = SCENARIOS.iter().filter(|(name, _)| options.wants(name));
+    let mut reports = Vec::new();
+    for (name, scenario) in wanted {
+        let report = match (scenario, meter) {
+            (Timed(run), None) => run(options),
+            (Counted(run), Some(meter)) => run(options, meter),
+            _ => continue,
+        };
+        if reports.is_empty() {
+            println!("{}", setting::describe());
+        }
+        println!("{report}");
+        eprintln!("{name}: done");
+        reports.push(report);
+    }
+    let mut targets = reports.iter().flat_map(|report| &report.targets).peekable();
+    if targets.peek().is_some() {
+        println!("## Targets\n\n{}", report::targets(targets));
+    }
+}
+
+#[cfg(test)]
+mod tests;

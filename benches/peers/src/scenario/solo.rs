@@ -1,0 +1,75 @@
+//! A call that is alone.
+
+use crate::{
+    clock,
+    contender::{Answer, BARE, BY_KEY, Contender, Visit, visit_all},
+    options::Options,
+    report::{Report, Table, Target},
+    rounds::{Lineup, Rounds},
+    runtime::one_thread,
+    work::{AtOnce, Work, YieldOnce},
+};
+use std::hint::black_box;
+use tokio::runtime::Runtime;
+
+pub(crate) fn run(options: &Options) -> Report {
+    let (calls, rounds) = (options.size(1_000, 10), options.rounds(400));
+    let runtime = one_thread();
+    let mut report = Report {
+        title: "Solo",
+        about: format!(
+            "{calls} calls one after the other, with one key, in a task of a current-thread runtime; {rounds} rounds. \
+            The caches have no capacity, which is cheaper for both than a fresh key for each call, or removing it."
+        ),
+        tables: Vec::new(),
+        targets: Vec::new(),
+    };
+    let at_once = measure(AtOnce, &runtime, calls, rounds);
+    tell("The inner work is ready at once", at_once, &mut report);
+    let yields = measure(YieldOnce, &runtime, calls, rounds);
+    tell("The inner work yields once", yields, &mut report);
+    report
+}
+
+struct Solo<'a, W> {
+    work: W,
+    runtime: &'a Runtime,
+    calls: usize,
+    lineup: Lineup<'a, 1>,
+}
+
+fn measure<W: Work>(work: W, runtime: &Runtime, calls: usize, rounds: usize) -> Rounds<1> {
+    let mut solo = Solo { work, runtime, calls, lineup: Lineup::new() };
+    visit_all(&mut solo);
+    solo.lineup.run(rounds)
+}
+
+impl<W: Work> Visit<W> for Solo<'_, W> {
+    fn visit<C: Contender<W>>(&mut self) {
+        let (runtime, calls) = (self.runtime, self.calls);
+        let contender = C::new(self.work.clone());
+        self.lineup.add(C::NAME, move || {
+            let mut contender = contender.clone();
+            let task = runtime.spawn(async move {
+                let start = clock::now();
+                for _ in 0..calls {
+                    black_box(contender.call(black_box(7)).await.value());
+                }
+                clock::since(start)
+            });
+            [runtime.block_on(task).expect("no call fails")]
+        });
+    }
+}
+
+fn tell(caption: &str, rounds: Rounds<1>, report: &mut Report) {
+    let mut table = Table::new(caption, &["", "of bare", "`by_key` of it"]);
+    for name in rounds.names() {
+        let of_it = rounds.ratio((BY_KEY, 0), (name, 0));
+        table.row([name.to_string(), rounds.ratio((name, 0), (BARE, 0)).to_string(), of_it.to_string()]);
+        if name != BARE && !name.starts_with('`') || name.starts_with("`Shared`") {
+            report.targets.push(Target::ratio(format!("{caption}: `by_key` of {name}"), 0.7, of_it));
+        }
+    }
+    report.tables.push(table);
+}
