@@ -39,6 +39,19 @@ use std::{
 /// # }
 /// ```
 ///
+/// # Errors
+///
+/// Every waiter gets a clone of the value, so an error that is not `Clone` goes into a [`SharedError`]:
+///
+/// ```
+/// use tower_singleflight::{Group, SharedError};
+///
+/// let files = Group::new();
+/// let run = files.run("hosts", || async { std::fs::read("hosts").map_err(SharedError::new) });
+/// ```
+///
+/// [`SharedError`]: crate::SharedError
+///
 /// # Calls inside a flight
 ///
 /// Work that calls its own key, directly or through flights of other keys that it leads, would wait for itself. Such a
@@ -59,7 +72,7 @@ pub struct Group<K, T, H = RandomState> {
 impl<K, T> Group<K, T>
 where
     K: Hash + Eq + Send + Sync + 'static,
-    T: Clone + Send + Sync + 'static,
+    T: Clone + Send + Sync + 'static, // every waiter gets one; an error that is not `Clone` goes into a `SharedError`
 {
     /// A group without flights. It allocates no table before the first.
     pub fn new() -> Self {

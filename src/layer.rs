@@ -39,6 +39,59 @@ use tower_layer::Layer;
 /// Requests meet in a group. All services made by one layer value and its clones use one
 /// ([`shared_group`](Self::shared_group)), or each has its own ([`separate_groups`](Self::separate_groups)). Setting
 /// anything on a clone of a layer does not part it from the others, except an HTTP policy.
+///
+/// # When it does not compile
+///
+/// | The compiler says | What helps |
+/// |---|---|
+/// | no method `oneshot`, `ready` or `call` | `ServiceExt::oneshot(service, request)`: it makes the compiler say which of the following it is |
+/// | the response cannot be given to every waiter | derive `Clone` for it, or put it in an `Arc`; for HTTP, use `new` in the place of `by_key` |
+/// | the inner service's error cannot be given to every waiter | [`shared_errors`](Self::shared_errors) |
+/// | type annotations needed | name the request in `by_key`'s closure: <code>\|lookup: &Lookup\| lookup.id</code> |
+/// | type mismatch in closure arguments | `new`'s closure gets `&http::Request<()>`, the head without the body: leave its type out. `by_key`'s gets a reference |
+/// | lifetime may not live long enough, in the closure | the key borrows from the request: return an owned one |
+/// | no `Hash`, `Eq`, `Send` or `Sync` for the key | a key has to have all of them |
+/// | no `Clone` for the inner service | each flight calls a clone: box it with `BoxCloneService` or put a `Buffer` around it |
+/// | cannot be sent, or shared, between threads | a flight may move to another one: the service, its future and the request are `Send`; the response and the error are `Sync` too |
+///
+/// So this says only that there is no method `oneshot`:
+///
+/// ```compile_fail,E0599
+/// use tower::{Layer, ServiceExt, service_fn};
+/// use tower_singleflight::SingleflightLayer;
+///
+/// let service = SingleflightLayer::by_key(|path: &String| path.clone())
+///     .layer(service_fn(|path: String| async move { std::fs::read(path) }));
+/// let call = service.oneshot("hosts".to_owned());
+/// ```
+///
+/// And this says why, and that `.shared_errors()` helps, because an [`io::Error`](std::io::Error) is not `Clone`:
+///
+/// ```compile_fail,E0277
+/// use tower::{Layer, ServiceExt, service_fn};
+/// use tower_singleflight::SingleflightLayer;
+///
+/// let service = SingleflightLayer::by_key(|path: &String| path.clone())
+///     .layer(service_fn(|path: String| async move { std::fs::read(path) }));
+/// let call = ServiceExt::oneshot(service, "hosts".to_owned());
+/// ```
+///
+/// ```
+/// use tower::{Layer, ServiceExt, service_fn};
+/// use tower_singleflight::SingleflightLayer;
+///
+/// let service = SingleflightLayer::by_key(|path: &String| path.clone())
+///     .shared_errors()
+///     .layer(service_fn(|path: String| async move { std::fs::read(path) }));
+/// let call = service.oneshot("hosts".to_owned());
+/// ```
+///
+/// The type of the request has to be named, before the service tells it:
+///
+/// ```compile_fail,E0282
+/// # use tower_singleflight::SingleflightLayer;
+/// let layer = SingleflightLayer::by_key(|path| path.clone());
+/// ```
 pub struct SingleflightLayer<M: Mode, E = OwnErrors> {
     settings: Arc<Settings<M>>,
     registry: Arc<Registry<M::Key>>,
@@ -62,10 +115,9 @@ impl<Req: 'static, K: Hash + Eq + Send + Sync + 'static> SingleflightLayer<ByKey
     /// Coalesces calls of any service whose response is `Clone`. `key` sees the request and names the answer: two
     /// requests with equal keys must be content with one and the same response.
     ///
-    /// Name the request's type in the closure: `|request: &Lookup| request.id`. If the compiler says that `Service` is
-    /// not implemented, the response is not `Clone`, or the error is not: then call
-    /// [`shared_errors`](Self::shared_errors). Each service that the layer makes has a group of its own, and a flight
-    /// may be joined for as long as it lasts.
+    /// Name the request's type in the closure: `|request: &Lookup| request.id`. If the compiler then says that `Service`
+    /// is not implemented, see [what helps](Self#when-it-does-not-compile). Each service that the layer makes has a group
+    /// of its own, and a flight may be joined for as long as it lasts.
     ///
     /// # Panics
     ///

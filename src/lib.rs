@@ -95,7 +95,7 @@ pub use future::ResponseFuture;
 pub use group::{Group, Outcome, Role, Run, Ticket};
 pub use handle::Handle;
 pub use layer::SingleflightLayer;
-pub use mode::{ByKey, ErrorMode, Mode, OwnErrors, SharedErrors};
+pub use mode::{ByKey, ErrorMode, FanOut, Mode, OwnErrors, SharedErrors};
 pub use service::Singleflight;
 pub use stats::{PassReason, Stats, VetoReason};
 

@@ -4,6 +4,10 @@ use crate::error::{BoxError, SharedError};
 use std::{convert::Infallible, fmt, hash::Hash, marker::PhantomData};
 
 /// How a layer finds the key of a request. Sealed: [`ByKey`] and, for HTTP, `Http`.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` does not say how a `SingleflightLayer` finds its keys",
+    note = "the type of a layer is `SingleflightLayer<Http<Key>>`, or `SingleflightLayer<ByKey<Request, Key>>`"
+)]
 pub trait Mode: Clone + sealed::Sealed + 'static {
     /// What the layer's closures see of a request.
     type Head;
@@ -38,6 +42,19 @@ impl<Req: 'static, K: Hash + Eq + Send + Sync + 'static> Mode for ByKey<Req, K> 
     type Key = K;
 }
 
+/// What every waiter of a flight can have: any type that is `Clone`. It is there for what the compiler says about
+/// those that are not.
+#[diagnostic::on_unimplemented(
+    message = "the response `{Self}` cannot be given to every waiter of a flight",
+    label = "this response is not `Clone`",
+    note = "`by_key` clones the response for every follower: derive `Clone` for it, or put it in an `Arc`",
+    note = "for HTTP use `SingleflightLayer::new`, which makes the body of a response `Clone`"
+)]
+pub trait FanOut: Clone {}
+
+#[diagnostic::do_not_recommend]
+impl<T: Clone> FanOut for T {}
+
 /// What a layer makes of the inner service's errors. Sealed: [`OwnErrors`] and [`SharedErrors`].
 #[diagnostic::on_unimplemented(
     message = "the inner service's error `{E}` cannot be given to every waiter of a flight",
@@ -56,6 +73,7 @@ pub trait ErrorMode<E>: sealed::Sealed + 'static {
 #[derive(Clone, Copy, Debug)]
 pub struct OwnErrors(Infallible);
 
+#[diagnostic::do_not_recommend]
 impl<E: Clone + Send + Sync + 'static> ErrorMode<E> for OwnErrors {
     type Error = E;
 

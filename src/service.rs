@@ -4,7 +4,7 @@ use crate::{
     flight::{Start, Work},
     future::{Job, ResponseFuture},
     group::Role,
-    mode::{ByKey, ErrorMode, Mode, OwnErrors},
+    mode::{ByKey, ErrorMode, FanOut, Mode, OwnErrors},
     site::Site,
     stats::PassReason,
     table::Table,
@@ -26,7 +26,12 @@ use tower_service::Service;
 /// It is always ready: the call that is made gets a clone of `S`, which is readied first. So a follower
 /// holds no permit, slot or connection of `S`, and neither does a service value that is kept for its next
 /// request. A clone uses the same flights.
-pub struct Singleflight<S, M: Mode, E = OwnErrors> {
+///
+/// When the compiler finds no method of [`Service`] or `ServiceExt` on it, see
+/// [what helps](crate::SingleflightLayer#when-it-does-not-compile).
+// The compiler shows the next line to those who call a method on what is no service, and nothing else that helps.
+#[rustfmt::skip]
+pub struct Singleflight<S, M: Mode, E = OwnErrors> { // not a service? `ServiceExt::oneshot(service, request)` says why
     inner: S,
     site: Arc<Site<M>>,
     errors: PhantomData<fn() -> E>,
@@ -73,7 +78,7 @@ impl<S: fmt::Debug, M: Mode, E> fmt::Debug for Singleflight<S, M, E> {
 impl<S, Req, K, E> Service<Req> for Singleflight<S, ByKey<Req, K>, E>
 where
     S: Service<Req> + Clone + Send + 'static,
-    S::Response: Clone + Send + Sync + 'static,
+    S::Response: FanOut + Send + Sync + 'static,
     S::Future: Send + 'static,
     Req: Send + 'static,
     K: Hash + Eq + Send + Sync + 'static,

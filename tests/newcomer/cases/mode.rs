@@ -1,0 +1,6 @@
+use tower_singleflight::SingleflightLayer;
+
+struct App {
+    //~ the type of a layer is `SingleflightLayer<Http<Key>>`
+    layer: SingleflightLayer<String>,
+}
