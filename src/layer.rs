@@ -45,7 +45,7 @@ use tower_layer::Layer;
 /// | The compiler says | What helps |
 /// |---|---|
 /// | no method `oneshot`, `ready` or `call` | `ServiceExt::oneshot(service, request)`: it makes the compiler say which of the following it is |
-/// | the response cannot be given to every waiter | derive `Clone` for it, or put it in an `Arc`; for HTTP, use `new` in the place of `by_key` |
+/// | the response cannot be given to every waiter | derive `Clone` for it, or call `.map_response(Arc::new)` below the layer; for HTTP, use `new` in the place of `by_key` |
 /// | the inner service's error cannot be given to every waiter | [`shared_errors`](Self::shared_errors) |
 /// | type annotations needed | name the request in `by_key`'s closure: <code>\|lookup: &Lookup\| lookup.id</code> |
 /// | type mismatch in closure arguments | `new`'s closure gets `&http::Request<()>`, the head without the body: leave its type out. `by_key`'s gets a reference |

@@ -47,7 +47,8 @@ impl<Req: 'static, K: Hash + Eq + Send + Sync + 'static> Mode for ByKey<Req, K> 
 #[diagnostic::on_unimplemented(
     message = "the response `{Self}` cannot be given to every waiter of a flight",
     label = "this response is not `Clone`",
-    note = "`by_key` clones the response for every follower: derive `Clone` for it, or put it in an `Arc`",
+    note = "`by_key` clones the response for every follower: derive `Clone` for it, or call `.map_response(Arc::new)` \
+            below the layer",
     note = "for HTTP use `SingleflightLayer::new`, which makes the body of a response `Clone`"
 )]
 pub trait FanOut: Clone {}

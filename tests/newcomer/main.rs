@@ -10,7 +10,7 @@ static MESSAGES: LazyLock<Vec<Message>> = LazyLock::new(|| {
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("it is in the target directory");
     let output = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
         .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .args(["rustc", "--profile=check", "--test=newcomer-cases", "--all-features", "--color=never", "--target-dir"])
+        .args(["rustc", "--test=newcomer-cases", "--all-features", "--color=never", "--target-dir"])
         .arg(target)
         .args(["--", "--cfg=newcomer_cases"])
         .output()

@@ -14,7 +14,7 @@ fn in_a_stack() {
         .layer(SingleflightLayer::by_key(|id: &u32| *id))
         .service_fn(|id: u32| async move { Ok::<_, Infallible>(Page(id)) });
     //~ the response `Page` cannot be given to every waiter of a flight
-    //~ derive `Clone` for it, or put it in an `Arc`
+    //~ derive `Clone` for it, or call `.map_response(Arc::new)` below the layer
     takes::<u32>(service);
 }
 
