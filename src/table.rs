@@ -19,9 +19,11 @@ use tokio::time::Instant;
 
 /// Sharded by key, so that calls with different keys seldom meet on a lock.
 pub(crate) struct Table<K, T> {
-    shards: OnceLock<Box<[Arc<Shard<K, T>>]>>,
+    shards: OnceLock<Shards<K, T>>,
     counters: Arc<Counters>,
 }
+
+type Shards<K, T> = Box<[Arc<Shard<K, T>>]>;
 
 /// What its flights hold: were it the table, all threads would count in one cache line who holds it.
 struct Shard<K, T> {
