@@ -48,6 +48,23 @@ fn a_call_is_send_static_and_unpin_with_a_service_and_a_request_that_are_not_syn
     is_debug::<Future<Singleflight<Boxed, ByKey<Unsync, u32>, OwnErrors>, Unsync>>();
 }
 
+/// Code that knows no more of a service than what the docs ask for.
+#[tokio::test]
+async fn any_service_that_is_clone_and_send_with_results_that_are_can_be_layered() {
+    fn coalesce<S, Req>(service: S) -> impl Service<Req, Response = S::Response, Error = S::Error> + Clone
+    where
+        S: Service<Req> + Clone + Send + 'static,
+        S::Response: Clone + Send + Sync + 'static,
+        S::Error: Clone + Send + Sync + 'static,
+        S::Future: Send + 'static,
+        Req: std::hash::Hash + Eq + Clone + Send + Sync + 'static,
+    {
+        SingleflightLayer::by_key(|request: &Req| request.clone()).layer(service)
+    }
+    let mut service = coalesce(service_fn(|id: u32| async move { Ok::<_, Infallible>(id) }));
+    assert_eq!(service.call(7).await, Ok(7));
+}
+
 #[tokio::test]
 async fn an_inner_service_that_is_not_sync_is_coalesced() {
     let upstream = Upstream::<&str, Infallible, Cell<u32>>::new();
