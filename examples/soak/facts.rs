@@ -1,0 +1,98 @@
+//! What is true of a call, and of the calls that its work may answer.
+
+use std::{
+    sync::{
+        OnceLock,
+        atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst},
+    },
+    time::{Duration, Instant},
+};
+
+/// One call. Its work's answer carries them, so that every receiver can be held against them.
+pub(crate) struct Facts {
+    pub(crate) id: u64,
+    pub(crate) key: u32,
+    pub(crate) user: u32,
+    /// By [`World::now`](crate::world::World::now).
+    began: u64,
+    began_at: Instant,
+    /// Flights that were led before this must not answer it: they were forgotten by then.
+    floor: u64,
+    /// When the call was made, and its flight open at the latest, unless it led a lost one anew.
+    made: OnceLock<(u64, Instant)>,
+    /// When its work began.
+    begun: OnceLock<Instant>,
+    /// When somebody first had the answer, and its flight was over.
+    seen: AtomicU64,
+    receivers: AtomicUsize,
+}
+
+/// What the layer was told.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Limits {
+    pub(crate) max_waiters: Option<usize>,
+    pub(crate) join_within: Option<Duration>,
+}
+
+impl Facts {
+    pub(crate) fn new(id: u64, (key, user): (u32, u32), began: u64, floor: u64) -> Self {
+        Self {
+            id,
+            key,
+            user,
+            began,
+            began_at: Instant::now(),
+            floor,
+            made: OnceLock::new(),
+            begun: OnceLock::new(),
+            seen: AtomicU64::new(u64::MAX),
+            receivers: AtomicUsize::new(0),
+        }
+    }
+
+    pub(crate) fn made(&self, now: u64) {
+        self.made.get_or_init(|| (now, Instant::now()));
+    }
+
+    pub(crate) fn begun(&self) {
+        self.begun.get_or_init(Instant::now);
+    }
+
+    /// Whether this call may have what the work of call `from` brought, now that it has.
+    pub(crate) fn accept(&self, from: &Self, now: u64, limits: Limits) -> Result<(), String> {
+        let receivers = from.receivers.fetch_add(1, SeqCst) + 1;
+        let seen = from.seen.fetch_min(now, SeqCst);
+        let wrong = if (self.key, self.user) != (from.key, from.user) {
+            "an answer that is not its own"
+        } else if self.began > seen {
+            "an answer that somebody had before it was made"
+        } else if from.made.get().is_some_and(|(made, _)| *made < self.floor) {
+            "an answer that was forgotten before it was made"
+        } else if self.is_too_late_for(from, limits) {
+            "an answer of a flight that was too old to join"
+        } else if limits.max_waiters.is_some_and(|most| receivers > most) {
+            "an answer that more have than may wait for it"
+        } else {
+            return Ok(());
+        };
+        Err(format!("{} got {wrong}: {}, which {receivers} have by now", self.tell(), from.tell()))
+    }
+
+    /// The flight was open when its leader's call returned, and a lost one was led anew before the work of that began.
+    fn is_too_late_for(&self, from: &Self, limits: Limits) -> bool {
+        let made = from.made.get().map(|(_, at)| *at);
+        let Some(((made, begun), within)) = made.zip(from.begun.get().copied()).zip(limits.join_within) else {
+            return false;
+        };
+        self.began_at.saturating_duration_since(made.max(begun)) >= within
+    }
+
+    pub(crate) fn tell(&self) -> String {
+        format!("call {} {}", self.id, self.name())
+    }
+
+    /// Whose answer it is, and to what.
+    pub(crate) fn name(&self) -> String {
+        format!("for key {} of user {}", self.key, self.user)
+    }
+}

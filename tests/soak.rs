@@ -1,0 +1,98 @@
+//! The example `soak`: a short run finds nothing, and whatever it does wrong on purpose is found.
+#![allow(missing_docs, reason = "a test says what it tests in its name")]
+
+use std::{
+    env,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+    sync::{Mutex, PoisonError},
+};
+
+/// The example that Cargo built along with the tests, or builds now if it was not asked to.
+fn example() -> PathBuf {
+    let this = env::current_exe().unwrap();
+    let profile = this.ancestors().nth(2).expect("tests are built into target/<profile>/deps");
+    let example = profile.join("examples").join(format!("soak{}", env::consts::EXE_SUFFIX));
+    if !example.exists() {
+        build(profile);
+    }
+    example
+}
+
+fn build(profile: &Path) {
+    let release: &[&str] = if profile.ends_with("release") { &["--release"] } else { &[] };
+    let target = profile.parent().expect("profiles are in the target directory");
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["build", "--quiet", "--example", "soak", "--target-dir"]).arg(target).args(release);
+    assert!(cargo.current_dir(env!("CARGO_MANIFEST_DIR")).status().unwrap().success());
+}
+
+/// One at a time: what a run takes for stranded may have been kept waiting by another run.
+fn soak(args: &[&str]) -> (Option<i32>, String) {
+    static TURN: Mutex<()> = Mutex::new(());
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let Output { status, stdout, .. } = Command::new(example()).args(["--callers", "40"]).args(args).output().unwrap();
+    (status.code(), String::from_utf8(stdout).unwrap())
+}
+
+/// Each of `found` begins a line of what it prints.
+fn finds(sabotage: &str, found: &[&str]) {
+    let (code, text) = soak(&["--seconds", "10", "--deadline", "4", "--sabotage", sabotage]);
+    assert_eq!(code, Some(1), "{text}");
+    for found in found {
+        let is_there = text.lines().any(|line| line.strip_prefix("FAILED: ").is_some_and(|line| line.contains(found)));
+        assert!(is_there, "`{found}` is not in\n{text}");
+    }
+}
+
+#[test]
+fn a_short_run_finds_nothing() {
+    let (code, text) = soak(&["--seconds", "5"]);
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.ends_with("left behind: nothing; found: nothing\n"), "{text}");
+}
+
+#[test]
+fn it_finds_answers_that_went_to_others() {
+    let others = ["group: call", "service: call", "got an answer that is not its own", "got the answer of another"];
+    finds("wrong-answer", &others);
+}
+
+#[test]
+fn it_finds_stale_answers() {
+    finds("stale-answer", &["was forgotten before it was made"]);
+    finds("stale-page", &["got a stale answer"]);
+}
+
+#[test]
+fn it_finds_bodies_that_end_too_early() {
+    finds("short-body", &["got a clean end after"]);
+}
+
+#[test]
+fn it_finds_who_is_stranded() {
+    finds("strand", &["stranded: "]);
+}
+
+#[cfg_attr(not(target_os = "linux"), ignore = "needs /proc")]
+#[test]
+fn it_finds_what_is_left_behind() {
+    for (sabotage, left) in
+        [("leak-flight", "1 flights of the group"), ("leak-task", " tasks"), ("leak-descriptor", " descriptors")]
+    {
+        finds(sabotage, &["left behind: ", left]);
+    }
+}
+
+#[cfg_attr(not(target_os = "linux"), ignore = "needs /proc")]
+#[test]
+fn it_finds_memory_that_grows() {
+    finds("leak-memory", &["memory: "]);
+}
+
+#[test]
+fn it_refuses_what_it_does_not_know() {
+    for args in [&["--nonsense"][..], &["--sabotage", "nothing"], &["--seconds", "soon"]] {
+        assert_eq!(soak(args), (Some(2), String::new()));
+    }
+}
