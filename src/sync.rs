@@ -15,6 +15,16 @@ use loom::sync as imp;
 use std::sync as imp;
 
 pub(crate) use imp::MutexGuard;
+#[cfg(feature = "http")]
+pub(crate) use imp::atomic;
+/// A model goes the same way each time: no time passes in it unless it says so.
+#[cfg(all(feature = "http", tower_singleflight_loom))]
+pub(crate) use model::now;
+
+#[cfg(all(feature = "http", not(tower_singleflight_loom)))]
+pub(crate) fn now() -> tokio::time::Instant {
+    tokio::time::Instant::now()
+}
 
 /// A mutex that ignores poison: what it guards is never left half-changed, because no
 /// user code but `Eq` and `Borrow` of a key runs under any lock of this crate.
@@ -89,21 +99,28 @@ pub mod model {
         cell::{Cell, RefCell},
         future::poll_fn,
         pin::Pin,
+        sync::LazyLock,
         task::Poll,
         thread_local,
+        time::Duration,
     };
+    use tokio::time::Instant;
 
     thread_local! {
         static NO_RUNTIME: Cell<bool> = const { Cell::new(false) };
         static POLLS_TO_LIVE: Cell<Option<usize>> = const { Cell::new(None) };
         static TASKS: RefCell<Vec<JoinHandle<()>>> = const { RefCell::new(Vec::new()) };
+        static PASSED: Cell<Duration> = const { Cell::new(Duration::ZERO) };
     }
+
+    static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 
     /// Starts an iteration of a model.
     pub fn reset() {
         NO_RUNTIME.set(false);
         POLLS_TO_LIVE.set(None);
         TASKS.take();
+        PASSED.take();
     }
 
     pub fn without_runtime() {
@@ -113,6 +130,14 @@ pub mod model {
     /// The next task is dropped after that many polls, as by a runtime that shuts down.
     pub fn next_task_dies_after(polls: usize) {
         POLLS_TO_LIVE.set(Some(polls));
+    }
+
+    pub fn advance(time: Duration) {
+        PASSED.set(PASSED.get() + time);
+    }
+
+    pub fn now() -> Instant {
+        *START + PASSED.get()
     }
 
     /// Waits until every task has ended.

@@ -11,7 +11,11 @@ use crate::{
     context::{self, Lineage, Underway},
     error::BoxError,
     flight::Place,
-    sync::Mutex,
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering},
+        now,
+    },
 };
 use hashbrown::HashTable;
 use http::{HeaderMap, Response, response::Parts};
@@ -19,10 +23,7 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use std::{
     pin::Pin,
-    sync::{
-        Arc, OnceLock,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Arc, OnceLock},
     task::{Context, Poll},
 };
 use tokio::time::Instant;
@@ -161,7 +162,7 @@ impl HttpPolicy {
             LateJoin::Never => None,
             LateJoin::Always => Some(None),
             // A time beyond the clock never comes.
-            LateJoin::WhenFresh => Some(Instant::now().checked_add(said.fresh_for()?)),
+            LateJoin::WhenFresh => Some(now().checked_add(said.fresh_for()?)),
         }
     }
 }
@@ -173,7 +174,7 @@ impl Stream {
     }
 
     fn takes(self: &Arc<Self>, headers: &HeaderMap) -> bool {
-        self.until.is_none_or(|end| Instant::now() < end)
+        self.until.is_none_or(|end| now() < end)
             && self.varies.as_ref().is_none_or(|varies| varies.agree(headers))
             && !Lineage::here().contains(self)
     }

@@ -1,17 +1,13 @@
 //! Which keys had a response that was not for followers, a short while ago.
 
 use super::policy::HttpPolicy;
-use crate::sync::Mutex;
-use lru::LruCache;
-use std::{
-    fmt,
-    num::NonZeroUsize,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::Duration,
+use crate::sync::{
+    Mutex,
+    atomic::{AtomicUsize, Ordering},
+    now,
 };
+use lru::LruCache;
+use std::{fmt, num::NonZeroUsize, sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 /// Requests for a key that it remembers need not wait for a leader first. It knows keys by their hash: two that have
@@ -55,10 +51,10 @@ impl Memory {
 
 impl Remembered {
     fn remember(&self, hash: u64) {
-        let Some(end) = Instant::now().checked_add(self.time) else { return };
+        let Some(end) = now().checked_add(self.time) else { return };
         let mut until = self.until.lock();
         // In the order of their ends: all have the same time, and nobody moves them but this.
-        while until.peek_lru().is_some_and(|(_, end)| *end <= Instant::now()) {
+        while until.peek_lru().is_some_and(|(_, end)| *end <= now()) {
             until.pop_lru();
         }
         until.put(hash, end);
@@ -78,7 +74,7 @@ impl Remembered {
             return false;
         }
         let end = self.until.lock().peek(&hash).copied();
-        let knows = end.is_some_and(|end| Instant::now() < end);
+        let knows = end.is_some_and(|end| now() < end);
         if end.is_some() && !knows {
             self.forget(hash);
         }

@@ -94,8 +94,8 @@ pub(super) use response::ResponseRules;
 /// [`SharedBody`](crate::SharedBody) streams each frame to every reader as it comes, trailers too, and copies nothing.
 /// A reader that stops reading is waited for within a window ([`body_limit`](HttpPolicy::body_limit)), then for a
 /// second, then cut off with an error ([`slow_reader`](HttpPolicy::slow_reader)); all bodies together have a budget
-/// ([`body_budget`](HttpPolicy::body_budget)): when it is spent nobody new joins, and readers more than one frame
-/// behind are cut off after the same pause. An upstream that fails or is cut short is an error for every reader, and
+/// ([`body_budget`](HttpPolicy::body_budget)): when it is spent nobody new joins, and readers that are
+/// behind and stand still, or are waited for, are cut off after the same pause. An upstream that fails or is cut short is an error for every reader, and
 /// never a clean end.
 ///
 /// # What clients are told

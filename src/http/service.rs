@@ -80,7 +80,7 @@ impl<K: Hash + Eq + Send + Sync + 'static> Site<Http<K>> {
             Ok(partition) => partition,
             Err(reason) => return Way::Pass(reason, None),
         };
-        if bodies.budget.is_spent() {
+        if !bodies.budget.admits() {
             return Way::Pass(PassReason::BodyBudget, None);
         }
         let (place, key) = self.address(head, partition);

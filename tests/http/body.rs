@@ -369,6 +369,21 @@ async fn nobody_joins_late_while_the_budget_is_spent() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn clients_that_stopped_reading_keep_nobody_out_for_longer_than_the_pause() {
+    let mut bench = Bench::with(HttpPolicy::default().body_budget(10));
+    let (mut bodies, flow) = readers(&mut bench, "/a", 2).await;
+    flow.data("1234567890");
+    assert_eq!(read(&mut bodies[0]), open("1234567890"));
+    tokio::time::advance(Duration::from_secs(60)).await;
+    assert!(!joins(&mut bench, "/b"), "nobody was kept out until now");
+    tokio::time::advance(Duration::from_secs(1)).await;
+    assert!(joins(&mut bench, "/b"));
+    assert!(matches!(read(&mut bodies[1]), Read::Broken(text, _) if text.is_empty()));
+    drop(flow);
+    assert_eq!(read(&mut bodies[0]), ended(""));
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_count_of_held_bytes_is_zero_after_any_end() {
     let mut bench = Bench::with(HttpPolicy::default().body_budget(1 << 10).body_limit(1 << 9));
     for end in 0..6 {

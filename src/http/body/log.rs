@@ -1,10 +1,11 @@
 //! The frames that some reader has yet to get, and where every reader stands.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, mem};
 
 use tokio::time::Instant;
 
 use super::{budget::Budget, frame::SharedFrame};
+use crate::sync::now;
 
 /// How many frames a reader may fall behind, so that the bookkeeping of tiny frames, which no
 /// window of bytes bounds, stays small too.
@@ -17,8 +18,9 @@ const MAX_FRAMES: usize = 1 << 16;
 /// 0. The door is open for newcomers, or it was closed for good.
 /// 1. Every reader that is not evicted is counted once: in the entry of the frame it gets next, or
 ///    in `at_end` if it got them all.
-/// 2. The first entry has a reader, or the door is open and it is the first frame of all. So, but for newcomers, what every reader has passed is not held, `held` is the lag
-///    of the slowest reader, and a reader that finds itself before the first entry was evicted.
+/// 2. The first entry has a reader, or the door is open and it is the first frame of all. So, but for
+///    newcomers, what every reader has passed is not held, `held` is the lag of the slowest reader,
+///    and a reader that finds itself before the first entry was evicted.
 /// 3. `held` is the sum of the entries' bytes, and exactly that is taken from the budget.
 #[derive(Debug)]
 pub(super) struct Log {
@@ -29,6 +31,8 @@ pub(super) struct Log {
     at_end: usize,
     door: Door,
     budget: Budget,
+    /// Giving back made the budget sufficient again, and nobody was told yet.
+    relief: bool,
 }
 
 /// Whether frames are kept from the first on, for newcomers.
@@ -55,7 +59,8 @@ pub(super) enum Next {
 impl Log {
     /// An empty log with one reader.
     pub(super) fn new(budget: Budget) -> Self {
-        Self { entries: VecDeque::new(), end: 0, bytes: 0, held: 0, at_end: 1, door: Door::Closed, budget }
+        let (entries, door, relief) = (VecDeque::new(), Door::Closed, false);
+        Self { entries, end: 0, bytes: 0, held: 0, at_end: 1, door, budget, relief }
     }
 
     pub(super) fn end(&self) -> u64 {
@@ -65,6 +70,10 @@ impl Log {
     /// All bytes that came so far.
     pub(super) fn bytes(&self) -> u64 {
         self.bytes
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
     }
 
     /// Whether all readers are gone or evicted.
@@ -148,7 +157,7 @@ impl Log {
     pub(super) fn push(&mut self, frame: &SharedFrame, passed: &mut Vec<SharedFrame>) {
         let readers = self.at_end - 1;
         let is_alone = readers == 0 && self.entries.is_empty();
-        if is_alone || matches!(self.door, Door::OpenUntil(until) if until <= Instant::now()) {
+        if is_alone || matches!(self.door, Door::OpenUntil(until) if until <= now()) {
             self.close_door(passed);
         }
         self.end += 1;
@@ -166,6 +175,17 @@ impl Log {
         self.trim(passed);
     }
 
+    /// Evicts those that stand at the first entry, whatever the window.
+    pub(super) fn evict_slowest(&mut self, passed: &mut Vec<SharedFrame>) {
+        passed.extend(self.pop());
+        self.trim(passed);
+    }
+
+    /// Whether the bodies that wait for the budget are to be told to go on.
+    pub(super) fn take_relief(&mut self) -> bool {
+        mem::take(&mut self.relief)
+    }
+
     fn hold(&mut self, frame: SharedFrame, readers: usize) {
         self.held += frame.len();
         self.budget.take(frame.len());
@@ -176,7 +196,7 @@ impl Log {
     fn pop(&mut self) -> Option<SharedFrame> {
         let frame = self.entries.pop_front()?.frame;
         self.held -= frame.len();
-        self.budget.give_back(frame.len());
+        self.relief |= self.budget.give_back(frame.len());
         Some(frame)
     }
 

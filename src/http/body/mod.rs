@@ -35,11 +35,16 @@ use crate::error::{BoxError, SharedError};
 
 /// What happens when a reader is so far behind the others that its window is full, and they ask
 /// for more.
+///
+/// So it is with a reader behind that holds bytes of a spent
+/// [`body_budget`](crate::HttpPolicy::body_budget), whether the others ask for more or not, once it
+/// keeps anybody out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SlowReader {
     /// The others wait for it, at most this long, then it ends with an error. The wait is over for
-    /// good only when the slow reader has caught up by half of its window.
+    /// good only when the slow reader has caught up by half of its window. A reader whose bytes keep
+    /// others out of a spent budget ends when it has not moved for this long.
     ///
     /// This needs tokio's clock. The readers that are polled outside of a tokio runtime do not
     /// wait.
@@ -48,7 +53,7 @@ pub enum SlowReader {
     Evict,
     /// The others wait for as long as it takes.
     BackPressure,
-    /// Nobody waits: all that it has yet to read is held, however much that is.
+    /// Nobody waits: all that it has yet to read is held, however much that is, and whatever the budget.
     Unbounded,
 }
 

@@ -17,7 +17,7 @@ use super::{
     shared::{Place, Shared, Turn},
     upstream::{BoxUpstream, Item},
 };
-use crate::error::SharedError;
+use crate::{error::SharedError, sync::now};
 
 type Timer = Pin<Box<Sleep>>;
 
@@ -97,7 +97,7 @@ impl Reader {
     /// Waits until `deadline` for the slowest reader, then evicts it. There is no waiting without
     /// a clock.
     fn poll_pause(&mut self, deadline: Instant, cx: &mut Context<'_>) -> Poll<()> {
-        if deadline > Instant::now() && Handle::try_current().is_ok() {
+        if deadline > now() && Handle::try_current().is_ok() {
             // A new one at each poll: the last may be of another runtime.
             let timer = self.timer.insert(Box::pin(time::sleep_until(deadline)));
             ready!(timer.as_mut().poll(cx));

@@ -13,12 +13,17 @@ use tokio::time::Instant;
 
 use super::{
     BodyConfig, SlowReader,
+    budget::{Budget, Holder, Listing},
     error::BodyError,
     frame::SharedFrame,
     log::{Log, Next},
     upstream::{BoxUpstream, Item, longer},
 };
-use crate::{error::SharedError, seats::wake_all, sync::Mutex};
+use crate::{
+    error::SharedError,
+    seats::wake_all,
+    sync::{Mutex, now},
+};
 
 /// What the readers of one body share, and the waker that upstream is polled with.
 ///
@@ -32,8 +37,8 @@ use crate::{error::SharedError, seats::wake_all, sync::Mutex};
 /// 3. `ready` is unset when upstream goes out, and set by its wake-up and by a frame. So while it
 ///    is unset, upstream has promised a wake-up, which wakes everyone parked.
 /// 4. While it is set, upstream is out, or over, or whoever is parked waits for the window: `paused`
-///    is set, and the reader that makes room unparks them. A wake-up that finds upstream out is
-///    passed on by whoever brings it back.
+///    is set, and the reader that makes room unparks them, or the body that gives back to the budget.
+///    A wake-up that finds upstream out is passed on by whoever brings it back.
 /// 5. A wake-up goes to all the parked, never to one: its task may be busy elsewhere for ever.
 pub(super) struct Shared {
     state: Mutex<State>,
@@ -52,6 +57,10 @@ struct State {
     deadline: Option<Instant>,
     /// Where the slowest reader was when that was set.
     waited_at: u64,
+    /// Where the slowest reader was, and since when, when the budget last asked for room.
+    still: Option<(u64, Instant)>,
+    /// Once bytes were held.
+    listing: Option<Listing>,
     config: BodyConfig,
 }
 
@@ -77,11 +86,21 @@ struct Later {
     frames: Vec<SharedFrame>,
     waker: Option<Waker>,
     upstream: Option<BoxUpstream>,
+    /// Is spent no more.
+    relieved: Option<Budget>,
+    /// Is spent, and somebody waits for it.
+    spent: Option<Budget>,
 }
 
 impl Drop for Later {
     fn drop(&mut self) {
         wake_all(self.wake.drain(..));
+        if let Some(budget) = self.relieved.take() {
+            budget.relieve();
+        }
+        if let Some(budget) = self.spent.take() {
+            budget.ask();
+        }
     }
 }
 
@@ -120,7 +139,10 @@ impl Out {
         self.shared.with(|state, later| {
             (state.upstream, state.hint) = (upstream, hint);
             match &polled {
-                Poll::Ready(item) => state.settle(place, item, later),
+                Poll::Ready(item) => {
+                    state.settle(place, item, later);
+                    state.list(&self.shared);
+                }
                 Poll::Pending if state.ready => state.unpark(later),
                 Poll::Pending => {}
             }
@@ -160,6 +182,8 @@ impl Shared {
             paused: false,
             deadline: None,
             waited_at: 0,
+            still: None,
+            listing: None,
             config,
         };
         let state = Mutex::new(state);
@@ -228,7 +252,21 @@ impl Shared {
         // Before the lock, so that it is dropped after it.
         let mut later = Later::default();
         let mut state = self.state.lock();
-        change(&mut state, &mut later)
+        let result = change(&mut state, &mut later);
+        if state.log.take_relief() {
+            later.relieved = Some(state.config.budget.clone());
+        }
+        result
+    }
+}
+
+impl Holder for Shared {
+    fn go_on(&self) {
+        self.with(State::relax);
+    }
+
+    fn give_way(&self) {
+        self.with(State::give_way);
     }
 }
 
@@ -245,6 +283,7 @@ impl Wake for Shared {
 impl State {
     fn enter(&mut self, origin: &Place) -> Place {
         self.log.enter(origin.at);
+        self.still = None;
         let slot = self.parked.insert(None);
         Place { slot, ..*origin }
     }
@@ -256,6 +295,7 @@ impl State {
         }
         let (slot, at, bytes) = (self.parked.insert(None), 0, 0);
         self.log.enter(at);
+        self.still = None;
         Some(Place { slot, at, bytes })
     }
 
@@ -298,23 +338,25 @@ impl State {
         if self.is_full() {
             self.log.close_door(&mut later.frames);
         }
-        if self.is_full() {
-            return self.pause();
+        if self.must_wait() {
+            return self.pause(later);
         }
         self.ready = false;
         self.upstream.take().map_or(Turn::Wait, |upstream| Turn::Poll(upstream, Out::new(shared)))
     }
 
     /// What to do while the window is full.
-    fn pause(&mut self) -> Turn {
+    fn pause(&mut self, later: &mut Later) -> Turn {
         let pause = match self.config.slow {
             SlowReader::PauseThenEvict(pause) => Some(pause),
             SlowReader::Evict => Some(Duration::ZERO),
             SlowReader::BackPressure | SlowReader::Unbounded => None,
         };
         self.paused = true;
+        let budget = &self.config.budget;
+        later.spent = budget.is_spent().then(|| budget.clone());
         // A pause too long for the clock is back-pressure.
-        let deadline = pause.and_then(|pause| Instant::now().checked_add(pause));
+        let deadline = pause.and_then(|pause| now().checked_add(pause));
         if self.deadline.is_none() {
             (self.deadline, self.waited_at) = (deadline, self.log.front());
         }
@@ -329,6 +371,45 @@ impl State {
             // The next slowest has a pause of its own.
             self.deadline = None;
             self.relax(later);
+        }
+    }
+
+    /// The budget is spent, and this holds some of it: frees what is kept for newcomers, who may not
+    /// come, and evicts the slowest readers if they stand still, whether anybody waits for them or not.
+    fn give_way(&mut self, later: &mut Later) {
+        self.log.close_door(&mut later.frames);
+        let (front, slow) = (self.log.front(), self.config.slow);
+        match slow {
+            SlowReader::PauseThenEvict(pause) if self.stands_still(pause) => self.log.evict_slowest(&mut later.frames),
+            SlowReader::Evict => self.log.evict(self.config.limit, &mut later.frames),
+            _ => {}
+        }
+        if self.log.front() != front {
+            // That was no step of its own: whoever waits in this body waits no longer for it.
+            self.waited_at = self.log.front();
+        }
+        if self.log.is_deserted() {
+            later.upstream = self.upstream.take();
+        }
+        self.relax(later);
+    }
+
+    /// Whether the slowest reader stood where it stands when this was asked a pause ago.
+    fn stands_still(&mut self, pause: Duration) -> bool {
+        let (front, now) = (self.log.front(), now());
+        match self.still {
+            Some((at, since)) if at == front => !self.log.is_empty() && now.duration_since(since) >= pause,
+            _ => {
+                self.still = Some((front, now));
+                false
+            }
+        }
+    }
+
+    fn list(&mut self, shared: &Arc<Shared>) {
+        if self.listing.is_none() && !self.log.is_empty() {
+            let holder: Arc<dyn Holder> = shared.clone();
+            self.listing = Some(self.config.budget.list(Arc::downgrade(&holder)));
         }
     }
 
@@ -379,13 +460,24 @@ impl State {
         self.config.slow != SlowReader::Unbounded && self.log.is_full(self.config.limit)
     }
 
+    /// Whether the window is full, and is so still when the budget knows that this waits for it.
+    fn must_wait(&self) -> bool {
+        if !self.is_full() {
+            return false;
+        }
+        if let Some(listing) = self.listing.as_ref().filter(|_| self.config.budget.is_spent()) {
+            listing.wait();
+        }
+        self.is_full()
+    }
+
     fn too_slow(&self) -> SharedError {
         SharedError::new(BodyError::TooSlow { limit: self.config.limit, budget: self.config.budget.limit() })
     }
 
     /// Lets upstream go on if the slowest reader has made room.
     fn relax(&mut self, later: &mut Later) {
-        if self.paused && !self.is_full() {
+        if self.paused && !self.must_wait() {
             self.unpark(later);
         }
         // With the budget spent the window tells nothing, and only a step of the slowest itself counts.

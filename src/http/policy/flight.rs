@@ -114,9 +114,15 @@ impl HttpPolicy {
     /// How many bytes all bodies of a layer value and its clones may hold
     /// together. Default: 256 MiB.
     ///
-    /// When it is spent nobody joins, and a reader that lags by more than one
-    /// frame is treated as if its window were full. Each body may be two
-    /// frames over; [`SlowReader::Unbounded`] heeds no budget.
+    /// When it is spent nobody joins, nothing is kept for late joins, and a
+    /// reader that lags by more than one frame is treated as if its window were
+    /// full. Nor can clients that stopped reading keep it spent: as soon as
+    /// somebody is kept out, or waits, a reader behind that has not moved for
+    /// the pause of [`slow_reader`](Self::slow_reader) ends with an error, also
+    /// if nobody waits for it. With [`SlowReader::Evict`] that is one that lags
+    /// by more than a frame, at once; with [`SlowReader::BackPressure`] and
+    /// [`SlowReader::Unbounded`] it is nobody. Each body may be two frames
+    /// over; `Unbounded` heeds no budget.
     ///
     /// *Risk:* of more, memory; of less, less sharing under load.
     #[must_use]
@@ -129,8 +135,11 @@ impl HttpPolicy {
     /// [`body_limit`](Self::body_limit). Default: the upstream pauses at most
     /// 1 s, then the reader ends with an error.
     ///
-    /// *Risk of back-pressure:* one stalled reader stalls all. *Of unbounded:*
-    /// memory as large as the body.
+    /// So it goes with readers behind while [`body_budget`](Self::body_budget)
+    /// is spent, too.
+    ///
+    /// *Risk of back-pressure:* one stalled reader stalls all, and a few can
+    /// keep the budget spent. *Of unbounded:* memory as large as the body.
     #[must_use]
     pub fn slow_reader(mut self, what: SlowReader) -> Self {
         self.flight.slow_reader = what;

@@ -107,6 +107,22 @@ async fn nothing_is_kept_for_newcomers_once_their_time_is_up() {
 }
 
 #[test]
+fn what_was_kept_for_newcomers_is_freed_when_somebody_is_kept_out() {
+    for slow in [SlowReader::default(), SlowReader::Evict, SlowReader::BackPressure, SlowReader::Unbounded] {
+        let config = BodyConfig { budget: Budget::new(3), ..config(KIB, slow) };
+        let budget = config.budget.clone();
+        let (feed, [mut a, mut b]) = readers(config);
+        let newcomers = a.newcomers(None).unwrap();
+        feed.data("one");
+        assert_eq!(next(&mut a), "one");
+        assert_eq!(next(&mut b), "one");
+        assert!(budget.is_spent());
+        assert!(budget.admits());
+        assert!(newcomers.join().is_none());
+    }
+}
+
+#[test]
 fn nobody_joins_a_body_that_failed_or_that_nobody_reads() {
     let (feed, [mut a, b]) = shared();
     let newcomers = a.newcomers(None).unwrap();
