@@ -1,0 +1,10 @@
+//! Each recipe as it is run: started, driven by real clients over sockets, and stopped.
+#![cfg(unix)]
+
+mod cache;
+mod client;
+mod forget;
+mod hold;
+mod hyper_server;
+mod program;
+mod sqlite;
