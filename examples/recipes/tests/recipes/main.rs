@@ -8,3 +8,4 @@ mod hold;
 mod hyper_server;
 mod program;
 mod sqlite;
+mod told;
