@@ -2,7 +2,7 @@
 
 use crate::program::within;
 use http_body_util::{BodyExt, Full};
-use hyper::{Request, StatusCode, body::Bytes, client::conn::http1, http::request::Builder};
+use hyper::{HeaderMap, Request, StatusCode, body::Bytes, client::conn::http1, http::request::Builder};
 use hyper_util::rt::TokioIo;
 use std::net::SocketAddr;
 use tokio::{net::TcpStream, task::JoinSet};
@@ -10,6 +10,9 @@ use tokio::{net::TcpStream, task::JoinSet};
 #[derive(Debug)]
 pub(crate) struct Reply {
     pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+    /// The body, if it is one.
     pub(crate) text: String,
 }
 
@@ -26,7 +29,7 @@ pub(crate) async fn send(address: SocketAddr, head: Builder, body: &str) -> Repl
         let (head, body) = sender.send_request(request).await.unwrap().into_parts();
         let body = body.collect().await.unwrap().to_bytes();
         let text = String::from_utf8_lossy(&body).into_owned();
-        Reply { status: head.status, text }
+        Reply { status: head.status, headers: head.headers, body, text }
     };
     within(async { tokio::join!(reply, connection).0 }).await
 }

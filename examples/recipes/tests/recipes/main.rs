@@ -8,4 +8,5 @@ mod hold;
 mod hyper_server;
 mod program;
 mod sqlite;
+mod stack;
 mod told;
