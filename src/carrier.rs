@@ -1,7 +1,8 @@
 //! The task that carries a flight with more than one waiter.
 
 use crate::{
-    flight::{Claim, Flight, Step, Work},
+    flight::{Claim, Flight, Step},
+    observe::Work,
     panics::{Debris, forget_payload},
 };
 use std::{

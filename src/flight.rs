@@ -2,9 +2,9 @@
 
 use crate::{
     context::{self, Lineage, Underway},
+    observe::{Caller, Ending, Event, FlightSpan, Link, Observer, Outcome, Work},
     panics::{Debris, Message, Payload},
     seats::{Seat, Seats, wake_all},
-    stats::Counters,
     sync::{Mutex, MutexGuard, Runtime, current_runtime},
 };
 use std::{
@@ -20,9 +20,6 @@ use std::{
     time::Duration,
 };
 use tokio::time::Instant;
-
-/// The inner work of a flight.
-pub(crate) type Work<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// Whose work a flight does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,7 +49,7 @@ pub(crate) trait Home<T>: Send + Sync {
     /// Takes this very flight off the table, whatever flight its key leads to by now. `Err` is a panic of
     /// the key's `Drop`.
     fn unlink(&self, place: Place, flight: &Flight<T>) -> thread::Result<()>;
-    fn counters(&self) -> &Counters;
+    fn observer(&self) -> &Observer;
 }
 
 /// Where the table keeps a flight.
@@ -104,6 +101,7 @@ struct State<T> {
     runtime: Option<Runtime>,
     reserve: Option<Reserve<T>>,
     lineage: Lineage,
+    span: FlightSpan,
     seats: Seats,
     /// Wakes the task that carries the flight.
     carrier: Option<Waker>,
@@ -146,6 +144,7 @@ pub(crate) enum Boarding {
         leads_anew: bool,
         /// A waiter flies it, and may go quiet: it needs a task.
         needs_task: bool,
+        link: Link,
     },
     /// It is called from inside this flight.
     Inside,
@@ -229,10 +228,6 @@ impl<T: Send + Sync + 'static> Flight<T> {
         lineage: Lineage,
         opened: Instant,
     ) -> (Arc<Self>, Seat) {
-        let counters = home.counters();
-        counters.led.add(1);
-        counters.in_flight.add(1);
-        counters.waiting.add(1);
         let mut seats = Seats::default();
         let seat = seats.sit();
         let state = State {
@@ -247,6 +242,7 @@ impl<T: Send + Sync + 'static> Flight<T> {
             runtime: None,
             reserve: None,
             lineage,
+            span: FlightSpan::default(),
             seats,
             carrier: None,
         };
@@ -254,12 +250,28 @@ impl<T: Send + Sync + 'static> Flight<T> {
         (Arc::new(flight), seat)
     }
 
-    pub(crate) fn counters(&self) -> &Counters {
-        self.home.counters()
+    /// Call it under no lock.
+    #[inline(always)]
+    pub(crate) fn tell(&self, event: Event) {
+        if event.concerns_anybody() {
+            self.home.observer().tell(event);
+        }
+    }
+
+    /// Nobody must see them still counted who sees how the flight ended, so this is done under the lock. The rest of
+    /// the event is told after.
+    fn count_out(&self, waiters: usize) {
+        self.home.observer().counters().waiting.sub(waiters);
+    }
+
+    /// All its waiters wait no more.
+    fn release(&self, state: &mut State<T>, outcome: Option<Outcome>) -> Ending {
+        self.count_out(state.waiters);
+        state.ending(outcome, state.waiters)
     }
 
     /// Joins it, if it takes the newcomer. `here` is the lineage of the code that joins.
-    pub(crate) fn join(self: &Arc<Self>, rules: &Rules, here: &Lineage) -> Boarding {
+    pub(crate) fn join(self: &Arc<Self>, rules: &Rules, here: &Lineage, caller: &mut Caller) -> Boarding {
         let mut state = self.state.lock();
         if !state.is_open() {
             return Boarding::Closed;
@@ -270,9 +282,7 @@ impl<T: Send + Sync + 'static> Flight<T> {
         if !state.takes_newcomer(rules) {
             return Boarding::Closed;
         }
-        self.counters().joined.add(1);
-        self.counters().waiting.add(1);
-        state.seat_newcomer(rules)
+        state.seat_newcomer(rules, caller)
     }
 
     /// The leader puts its work in. True: it has company, and the work needs a task.
@@ -368,7 +378,8 @@ impl<T: Send + Sync + 'static> Flight<T> {
     pub(crate) fn step(self: &Arc<Self>, work: &mut Option<Work<T>>, cx: &mut Context<'_>) -> Step<T> {
         let _entered = context::enter(self.clone());
         let future = work.as_mut().expect("the pilot has the work");
-        let polled = catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx)));
+        self.take_off(future);
+        let polled = catch_unwind(AssertUnwindSafe(|| Pin::new(future).poll(cx)));
         if let Ok(Poll::Pending) = polled {
             return Step::Pending;
         }
@@ -384,11 +395,20 @@ impl<T: Send + Sync + 'static> Flight<T> {
         }
     }
 
+    /// The first poll of some work opens the span of the flight.
+    fn take_off(&self, work: &mut Work<T>) {
+        let Some(span) = work.take_off(self.home.observer().name()) else { return };
+        let mut state = self.state.lock();
+        let early = mem::replace(&mut state.span, span.clone());
+        drop(state);
+        early.link_early(&span);
+    }
+
     /// The work gave a result. A waiter that was its pilot gets its share at once.
     pub(crate) fn land(&self, value: T, pilot: Option<Seat>, debris: &mut Debris) -> Option<Landed<T>> {
         self.close(debris);
         let mut state = self.state.lock();
-        self.counters().waiting.sub(state.waiters);
+        let ending = self.release(&mut state, Some(Outcome::Landed));
         let shared = state.shared;
         let leads = pilot.is_some() && state.leader == pilot;
         let others = state.waiters - usize::from(pilot.is_some());
@@ -413,6 +433,7 @@ impl<T: Send + Sync + 'static> Flight<T> {
         state.leader = state.leader.filter(|_| !leads);
         let reserve = state.reserve.take();
         drop(state);
+        self.tell(Event::FlightOver(ending));
         let own_waker = pilot.and_then(|seat| seats.leave(seat));
         seats.wake_all();
         drop((own_waker, carrier));
@@ -427,25 +448,21 @@ impl<T: Send + Sync + 'static> Flight<T> {
 
     /// The work panicked.
     pub(crate) fn crash(&self, payload: &Payload) {
-        self.counters().panicked.add(1);
-        self.fail(Stage::Crashed(Message::of(payload)));
-    }
-
-    fn fail(&self, stage: Stage<T>) {
         let mut debris = Debris::default();
         self.close(&mut debris);
-        self.end(self.state.lock(), stage, &mut debris);
+        self.end(self.state.lock(), Stage::Crashed(Message::of(payload)), Some(Outcome::Panicked), &mut debris);
         debris.swallow();
     }
 
     /// Ends the flight without a value, and tells the waiters.
-    fn end(&self, mut state: MutexGuard<'_, State<T>>, stage: Stage<T>, debris: &mut Debris) {
-        self.counters().waiting.sub(state.waiters);
+    fn end(&self, mut state: MutexGuard<'_, State<T>>, stage: Stage<T>, outcome: Option<Outcome>, debris: &mut Debris) {
+        let ending = self.release(&mut state, outcome);
         let was = mem::replace(&mut state.stage, stage);
         let (seats, carrier) = (state.seats.clear(), state.carrier.take());
         let reserve = state.reserve.take();
         drop(state);
         self.close(debris);
+        self.tell(Event::FlightOver(ending));
         seats.wake_all();
         debris.sweep((was, carrier));
         debris.sweep(reserve);
@@ -465,17 +482,18 @@ impl<T: Send + Sync + 'static> Flight<T> {
         if !matches!(state.stage, Stage::Aloft | Stage::Parked(_)) {
             return false;
         }
-        self.counters().lost.add(1);
         if state.spares == 0 && state.reserve.is_none() {
-            self.end(state, Stage::Stranded, debris);
+            self.end(state, Stage::Stranded, Some(Outcome::Lost), debris);
             return false;
         }
+        let ending = state.ending(Some(Outcome::Lost), 0);
         let work = mem::replace(&mut state.stage, Stage::Lost);
         state.pilot = Pilot::Nobody;
         let held = (state.carrier.take(), state.runtime.take());
         let needs_task = state.launch_reserve();
         let wakers = if needs_task { Vec::new() } else { state.seats.take_wakers() };
         drop(state);
+        self.tell(Event::FlightOver(ending));
         wake_all(wakers);
         debris.sweep((work, held));
         needs_task
@@ -496,9 +514,10 @@ impl<T: Send + Sync + 'static> Flight<T> {
             }
             Stage::Crashed(_) | Stage::Stranded | Stage::Over => false,
             Stage::Aloft | Stage::Parked(_) | Stage::Lost => {
-                self.counters().waiting.sub(1);
+                self.count_out(1);
                 let waker = state.vacate(seat, spare);
                 let needs_task = self.left(state, seat, debris);
+                self.tell(Event::Left);
                 debris.sweep(waker);
                 needs_task
             }
@@ -515,7 +534,7 @@ impl<T: Send + Sync + 'static> Flight<T> {
         match state.stage {
             _ if empty && !state.run_to_completion => self.cancel(state, debris),
             Stage::Lost if empty => self.cancel(state, debris),
-            Stage::Lost if state.spares == 0 => self.end(state, Stage::Stranded, debris),
+            Stage::Lost if state.spares == 0 => self.end(state, Stage::Stranded, None, debris),
             // It went while it had the work: it panicked, and the work with it.
             Stage::Aloft if pilotless => return self.lost(state, debris),
             Stage::Parked(_) if empty => return true,
@@ -542,12 +561,13 @@ impl<T: Send + Sync + 'static> Flight<T> {
     fn cancel(&self, mut state: MutexGuard<'_, State<T>>, debris: &mut Debris) {
         let work = mem::replace(&mut state.stage, Stage::Over);
         let (carrier, reserve) = (state.carrier.take(), state.reserve.take());
+        let ending = state.ending(Some(Outcome::Cancelled), 0);
         drop(state);
-        self.counters().cancelled.add(1);
         self.close(debris);
         wake_all(carrier);
         debris.sweep(work);
         debris.sweep(reserve);
+        self.tell(Event::FlightOver(ending));
     }
 
     /// Takes the flight off the table and the gauge, once.
@@ -555,10 +575,10 @@ impl<T: Send + Sync + 'static> Flight<T> {
         if self.closed.swap(true, Ordering::AcqRel) {
             return;
         }
-        self.counters().in_flight.sub(1);
         if let Err(payload) = self.home.unlink(self.place, self) {
             debris.keep(payload);
         }
+        self.tell(Event::Closed);
     }
 
     /// For the task that carries the flight: the work, or `None` if there is nothing left to do.
@@ -602,19 +622,26 @@ impl<T> State<T> {
         join_within.is_none_or(|limit| self.opened.elapsed() < limit)
     }
 
-    fn seat_newcomer(&mut self, rules: &Rules) -> Boarding {
+    fn seat_newcomer(&mut self, rules: &Rules, caller: &mut Caller) -> Boarding {
         let seat = self.seats.sit();
         let leads_anew = matches!(self.stage, Stage::Lost);
         self.waiters += 1;
         self.shared = true;
         self.run_to_completion |= rules.run_to_completion;
-        if leads_anew {
+        let link = if leads_anew {
             self.stage = Stage::Aloft;
             self.lead_anew(Some(seat));
+            Link::default()
         } else {
             self.spares += 1;
-        }
-        Boarding::Seat { seat, leads_anew, needs_task: self.pilot != Pilot::Task }
+            self.span.join(caller)
+        };
+        Boarding::Seat { seat, leads_anew, needs_task: self.pilot != Pilot::Task, link }
+    }
+
+    /// What is to be told of the end, once nothing is locked. `released`: waiters that wait no more.
+    fn ending(&mut self, outcome: Option<Outcome>, released: usize) -> Ending {
+        Ending { outcome, opened: self.opened, released, span: mem::take(&mut self.span) }
     }
 
     /// True: the pilot is a waiter that has company.

@@ -1,10 +1,11 @@
 //! The future of a call.
 
 use crate::{
-    flight::{Landed, Start, Work},
+    flight::Start,
     group::Role,
-    stats::{Counters, PassReason, VetoReason},
-    waiter::Waiter,
+    observe::{Event, Observer, Work},
+    stats::{PassReason, VetoReason},
+    waiter::{Arrival, Waiter},
 };
 use std::{
     fmt, mem,
@@ -36,8 +37,6 @@ pub trait Job: Send + 'static {
     {
         unreachable!("only asked for by `Verdict::Again`")
     }
-    /// A response was not for this follower.
-    fn count_veto(&self, _reason: VetoReason) {}
     /// What a waiter gets.
     fn unpack(landing: Self::Landing, role: Role) -> Self::Output;
 }
@@ -96,14 +95,14 @@ pub(crate) enum Patience {
 }
 
 impl<J: Job> ResponseFuture<J> {
-    pub(crate) fn pass(job: J, reason: PassReason, counters: &Counters) -> Self {
-        counters.pass(reason);
+    pub(crate) fn pass(job: J, reason: PassReason, observer: &Observer) -> Self {
+        observer.tell(Event::Passed { reason, waited: false });
         Self { state: State::Passing(job.pass(false)) }
     }
 
     #[cfg(feature = "http")]
-    pub(crate) fn ready(output: J::Output, counters: &Counters) -> Self {
-        counters.joined.add(1);
+    pub(crate) fn ready(output: J::Output, observer: &Observer) -> Self {
+        observer.tell(Event::JoinedLate);
         Self { state: State::Ready(Some(output)) }
     }
 
@@ -115,22 +114,25 @@ impl<J: Job> ResponseFuture<J> {
     }
 
     /// `Err`: what is to be polled in the place of this future.
-    fn receive(&mut self, landed: Landed<J::Landing>, request: Option<J>) -> Result<J::Output, Self> {
-        if landed.leads {
-            return Ok(J::unpack(landed.take(), Role::Leader));
+    fn receive(&mut self, arrival: Arrival<J::Landing>, request: Option<J>) -> Result<J::Output, Self> {
+        if arrival.leads() {
+            return Ok(J::unpack(arrival.take(), Role::Leader));
         }
-        match J::judge(landed.get_ref(), request.as_ref()) {
-            Verdict::Take => Ok(J::unpack(landed.take(), Role::Follower)),
-            Verdict::Pass(reason) => {
-                let request = request.expect(NOT_FOR_US);
-                request.count_veto(reason);
-                Err(Self { state: State::Passing(request.pass(true)) })
-            }
-            Verdict::Again(reason) => {
-                let request = request.expect(NOT_FOR_US);
-                request.count_veto(reason);
-                Err(request.again(landed.get_ref()).with_patience_of(self))
-            }
+        let verdict = J::judge(arrival.get_ref(), request.as_ref());
+        let (reason, passes) = match verdict {
+            Verdict::Take => return Ok(J::unpack(arrival.take(), Role::Follower)),
+            Verdict::Pass(reason) => (reason, true),
+            Verdict::Again(reason) => (reason, false),
+        };
+        let Some(request) = request else {
+            arrival.waste();
+            panic!("{NOT_FOR_US}");
+        };
+        arrival.veto(reason, passes);
+        if passes {
+            Err(Self { state: State::Passing(request.pass(true)) })
+        } else {
+            Err(request.again(arrival.get_ref()).with_patience_of(self))
         }
     }
 
@@ -158,9 +160,9 @@ impl<J: Job> Future for ResponseFuture<J> {
                 State::Waiting { spare, waiter, patience } => (waiter, spare, patience),
             };
             match waiter.poll(cx, || spare.take().expect("a follower has its request").fly(Start::Anew)) {
-                Poll::Ready(landed) => {
+                Poll::Ready(arrival) => {
                     let request = spare.take();
-                    match self.receive(landed, request) {
+                    match self.receive(arrival, request) {
                         Ok(output) => return Poll::Ready(output),
                         Err(next) => *self = next,
                     }
@@ -175,7 +177,7 @@ impl<J: Job> Future for ResponseFuture<J> {
                         PassReason::Patience
                     };
                     let job = spare.take().expect("a follower has its request");
-                    waiter.counters().pass(reason);
+                    waiter.pass(reason);
                     self.state = State::Passing(job.pass(true));
                 }
             }

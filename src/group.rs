@@ -1,12 +1,12 @@
 //! The primitive, for code that is not a `Service`.
 
 use crate::{
-    flight::{Landed, Place, Rules, Work},
-    stats::{Counters, PassReason},
+    flight::{Place, Rules},
+    observe::{Event, Observer, Work},
+    stats::PassReason,
     sync::current_runtime,
     table::{Entered, Table},
-    trace::in_current_span,
-    waiter::Waiter,
+    waiter::{Arrival, Waiter},
 };
 use std::{
     borrow::Borrow,
@@ -78,6 +78,13 @@ where
     pub fn new() -> Self {
         Self::with_hasher(RandomState::new())
     }
+
+    /// A group that metrics and traces call `name`: see [`Stats`](crate::Stats#metrics).
+    pub fn named(name: impl Into<String>) -> Self {
+        let group = Self::new();
+        group.table.observer().set_name(Some(&name.into().into()));
+        group
+    }
 }
 
 impl<K, T, H> Group<K, T, H>
@@ -88,7 +95,7 @@ where
 {
     /// A group that hashes its keys with `hasher`. Keep the default where others choose the keys.
     pub fn with_hasher(hasher: H) -> Self {
-        Self { table: Table::new(Arc::new(Counters::default())), hasher: Arc::new(hasher) }
+        Self { table: Table::new(Arc::new(Observer::default())), hasher: Arc::new(hasher) }
     }
 
     /// Gives the result of `work`, or of the work in progress for `key`: Go's `Do`.
@@ -118,7 +125,7 @@ where
             Entered::Led(waiter) => Hold::Flight { spare: None, waiter },
             Entered::Joined(waiter, work) => Hold::Flight { spare: Some(work), waiter },
             Entered::Inside(work) => {
-                self.table.counters().pass(PassReason::Reentrant);
+                self.table.observer().tell(Event::Passed { reason: PassReason::Reentrant, waited: false });
                 Hold::Pass(work)
             }
         })
@@ -165,7 +172,7 @@ where
 
     /// How many flights are in progress, forgotten ones too.
     pub fn in_flight(&self) -> usize {
-        self.table.counters().read().in_flight
+        self.table.observer().stats().in_flight
     }
 
     fn enter(&self, place: Place, key: K, rules: &Rules, work: Work<T>) -> Entered<T, Work<T>> {
@@ -183,7 +190,7 @@ where
     F: FnOnce() -> Fut + Send + 'static,
     Fut: Future<Output = T> + Send + 'static,
 {
-    Box::pin(in_current_span(async move { work().await }))
+    Work::new(async move { work().await })
 }
 
 impl<K, T> Default for Group<K, T>
@@ -229,10 +236,10 @@ pub enum Role {
     Follower,
 }
 
-impl<T: Clone> From<Landed<T>> for Outcome<T> {
-    fn from(landed: Landed<T>) -> Self {
-        let role = if landed.leads { Role::Leader } else { Role::Follower };
-        Self { shared: landed.shared, role, value: landed.take() }
+impl<T: Clone + Send + Sync + 'static> From<Arrival<T>> for Outcome<T> {
+    fn from(arrival: Arrival<T>) -> Self {
+        let role = if arrival.leads() { Role::Leader } else { Role::Follower };
+        Self { shared: arrival.is_shared(), role, value: arrival.take() }
     }
 }
 
@@ -257,13 +264,16 @@ impl<T: Clone + Send + Sync + 'static> Future for Run<T> {
             let landed = waiter.poll(cx, || spare.take().expect("a follower has work of its own"));
             let work = spare.take_if(|_| landed.is_ready() || waiter.is_inside());
             match (landed, work) {
-                (Poll::Ready(landed), _) => return Poll::Ready(landed.into()),
+                (Poll::Ready(arrival), _) => return Poll::Ready(arrival.into()),
                 (Poll::Pending, None) => return Poll::Pending,
-                (Poll::Pending, Some(work)) => self.0 = Hold::Pass(work),
+                (Poll::Pending, Some(work)) => {
+                    waiter.pass(PassReason::Reentrant);
+                    self.0 = Hold::Pass(work);
+                }
             }
         }
         let Hold::Pass(work) = &mut self.0 else { unreachable!("a flight was left or has returned") };
-        work.as_mut().poll(cx).map(|value| Outcome { value, shared: false, role: Role::Leader })
+        Pin::new(work).poll(cx).map(|value| Outcome { value, shared: false, role: Role::Leader })
     }
 }
 

@@ -49,7 +49,7 @@ impl<K: Hash + Eq + Send + Sync + 'static> Handle<K> {
 
     /// What happened so far.
     pub fn stats(&self) -> Stats {
-        self.registry.counters().read()
+        self.registry.observer().stats()
     }
 }
 

@@ -222,7 +222,10 @@ impl<M: Mode, E> SingleflightLayer<M, E> {
         self.set(|settings| settings.one_group = false)
     }
 
-    /// A label for logs: the layer and its services show it in their `Debug`.
+    /// What metrics and traces call it (see [`Stats`](crate::Stats#metrics)); the layer and its services show it in
+    /// their `Debug` as well.
+    ///
+    /// Like [`Stats`](crate::Stats), this is one for a layer and its clones: the first that makes a service decides.
     pub fn name(self, name: impl Into<String>) -> Self {
         self.set(|settings| settings.name = Some(name.into().into()))
     }
@@ -242,6 +245,7 @@ impl<S, M: Mode, E> Layer<S> for SingleflightLayer<M, E> {
     type Service = Singleflight<S, M, E>;
 
     fn layer(&self, inner: S) -> Self::Service {
+        self.registry.observer().set_name(self.settings.name.as_ref());
         let scope = if self.settings.one_group { self.registry.common() } else { self.registry.separate() };
         let (settings, registry) = (self.settings.clone(), self.registry.clone());
         Singleflight::new(inner, Site::new(settings, registry, scope))

@@ -59,7 +59,9 @@
 //!
 //! - `http` (default): the layer for HTTP.
 //! - `axum`: tells axum's nested routers apart by their `OriginalUri`.
-//! - `tracing`: a flight runs in its leader's span, wherever it is polled.
+//! - `metrics`: counters, gauges and histograms of the `metrics` facade: see [`Stats`](Stats#metrics).
+//! - `tracing`: a span a flight, inside its leader's wherever it is polled, and why calls passed: see
+//!   [`Stats`](Stats#traces).
 #![cfg_attr(docsrs, feature(doc_cfg))]
 // The guides are about HTTP too.
 #![cfg_attr(not(feature = "http"), allow(rustdoc::broken_intra_doc_links))]
@@ -77,6 +79,7 @@ mod handle;
 mod http;
 mod layer;
 mod mode;
+mod observe;
 mod panics;
 mod scope;
 mod seats;
@@ -85,7 +88,6 @@ mod site;
 mod stats;
 mod sync;
 mod table;
-mod trace;
 mod waiter;
 
 #[cfg(feature = "http")]

@@ -53,6 +53,10 @@ impl Debris {
         }
     }
 
+    pub(crate) fn holds_panic(&self) -> bool {
+        self.0.is_some()
+    }
+
     pub(crate) fn keep(&mut self, payload: Payload) {
         match self.0 {
             None => self.0 = Some(payload),
@@ -83,6 +87,17 @@ impl Debris {
     pub(crate) fn swallow(mut self) {
         if let Some(payload) = self.0.take() {
             forget_payload(payload);
+        }
+    }
+}
+
+/// What `run` gives, unless it panics: then that ends here. The panic hook has printed it.
+pub(crate) fn contain<R>(run: impl FnOnce() -> R) -> Option<R> {
+    match catch_unwind(AssertUnwindSafe(run)) {
+        Ok(value) => Some(value),
+        Err(payload) => {
+            forget_payload(payload);
+            None
         }
     }
 }

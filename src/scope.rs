@@ -1,6 +1,6 @@
 //! Which services share which flights.
 
-use crate::{flight::Place, stats::Counters, sync::Mutex, table::Table};
+use crate::{flight::Place, observe::Observer, sync::Mutex, table::Table};
 use std::{
     any::Any,
     fmt,
@@ -12,7 +12,7 @@ use std::{
 pub(crate) struct Registry<K> {
     /// One for all tables, so that a key has one hash.
     hasher: RandomState,
-    counters: Arc<Counters>,
+    observer: Arc<Observer>,
     common: Arc<Scope<K>>,
     separate: Mutex<Vec<Weak<Scope<K>>>>,
 }
@@ -47,7 +47,7 @@ impl<K: Hash + 'static> Registry<K> {
     pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self {
             hasher: RandomState::new(),
-            counters: Arc::new(Counters::ready()),
+            observer: Arc::new(Observer::ready()),
             common: Arc::new(Scope::new()),
             separate: Mutex::default(),
         })
@@ -73,8 +73,8 @@ impl<K: Hash + 'static> Registry<K> {
 }
 
 impl<K> Registry<K> {
-    pub(crate) fn counters(&self) -> &Arc<Counters> {
-        &self.counters
+    pub(crate) fn observer(&self) -> &Arc<Observer> {
+        &self.observer
     }
 
     pub(crate) fn common(&self) -> Arc<Scope<K>> {
@@ -128,6 +128,6 @@ impl<K> Scope<K> {
 
 impl<K> fmt::Debug for Registry<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Registry").field("counters", &self.counters).finish_non_exhaustive()
+        f.debug_struct("Registry").field("observer", &self.observer).finish_non_exhaustive()
     }
 }

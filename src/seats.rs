@@ -1,12 +1,8 @@
 //! The seats of a flight's waiters: where each leaves the waker that its landing wakes.
 
-use crate::panics::forget_payload;
+use crate::panics::contain;
 use slab::Slab;
-use std::{
-    mem,
-    panic::{AssertUnwindSafe, catch_unwind},
-    task::Waker,
-};
+use std::{mem, task::Waker};
 
 /// Which seat a waiter has. Unique among the waiters that sit, free again when one leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,8 +75,6 @@ impl Seats {
 /// Wakes all, whatever a single waker does: one that panics must not leave the others asleep.
 pub(crate) fn wake_all(wakers: impl IntoIterator<Item = Waker>) {
     for waker in wakers {
-        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| waker.wake())) {
-            forget_payload(payload);
-        }
+        contain(|| waker.wake());
     }
 }

@@ -1,14 +1,14 @@
 //! The service, and how it calls any service by key.
 
 use crate::{
-    flight::{Start, Work},
+    flight::Start,
     future::{Job, ResponseFuture},
     group::Role,
     mode::{ByKey, ErrorMode, FanOut, Mode, OwnErrors},
+    observe::Work,
     site::Site,
     stats::PassReason,
     table::Table,
-    trace::in_current_span,
 };
 use std::{
     fmt,
@@ -94,13 +94,13 @@ where
 
     fn call(&mut self, request: Req) -> Self::Future {
         if !self.site.settings.wants(&request) {
-            return ResponseFuture::pass(Call::new(&self.inner, request), PassReason::Filter, self.site.counters());
+            return ResponseFuture::pass(Call::new(&self.inner, request), PassReason::Filter, self.site.observer());
         }
         let site = &self.site;
         let key = (site.settings.extract)(&request);
         let call = Call::new(&self.inner, request);
         let place = site.registry.place(&key);
-        site.with_flights(|counters| Table::new(counters.clone()), |table| site.enter(table, place, key, call))
+        site.with_flights(|observer| Table::new(observer.clone()), |table| site.enter(table, place, key, call))
     }
 }
 
@@ -130,7 +130,7 @@ where
     type Output = Result<S::Response, E::Error>;
 
     fn fly(self, _: Start) -> Work<Self::Landing> {
-        Box::pin(in_current_span(async move { self.service.oneshot(self.request).await.map_err(E::convert) }))
+        Work::new(async move { self.service.oneshot(self.request).await.map_err(E::convert) })
     }
 
     fn pass(self, _: bool) -> Pin<Box<dyn Future<Output = Self::Output> + Send>> {

@@ -5,8 +5,9 @@ use crate::{
     future::{Job, ResponseFuture},
     layer::Settings,
     mode::Mode,
+    observe::Observer,
     scope::{Forgets, Registry, Scope},
-    stats::{Counters, PassReason},
+    stats::PassReason,
     table::{Entered, Table},
 };
 use std::{
@@ -31,21 +32,21 @@ impl<M: Mode> Site<M> {
     /// With the flights of a call's type: lent, because all threads count in the same cache line who holds them.
     pub(crate) fn with_flights<P, R>(
         &self,
-        new: impl FnOnce(&Arc<Counters>) -> Arc<P> + Copy,
+        new: impl FnOnce(&Arc<Observer>) -> Arc<P> + Copy,
         then: impl FnOnce(&Arc<P>) -> R,
     ) -> R
     where
         P: Forgets<M::Key> + 'static,
     {
-        let find = || self.scope.part(|| new(self.counters()));
+        let find = || self.scope.part(|| new(self.observer()));
         match self.first.get_or_init(|| Box::new(find())).downcast_ref() {
             Some(flights) => then(flights),
             None => then(&find()),
         }
     }
 
-    pub(crate) fn counters(&self) -> &Arc<Counters> {
-        self.registry.counters()
+    pub(crate) fn observer(&self) -> &Arc<Observer> {
+        self.registry.observer()
     }
 
     /// Joins or leads a flight.
@@ -64,7 +65,7 @@ impl<M: Mode> Site<M> {
         match table.enter(place, key, rules, job, J::fly) {
             Entered::Led(waiter) => ResponseFuture::wait(waiter, None, *patience),
             Entered::Joined(waiter, job) => ResponseFuture::wait(waiter, Some(job), *patience),
-            Entered::Inside(job) => ResponseFuture::pass(job, PassReason::Reentrant, self.counters()),
+            Entered::Inside(job) => ResponseFuture::pass(job, PassReason::Reentrant, self.observer()),
         }
     }
 }

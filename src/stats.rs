@@ -90,6 +90,92 @@ reasons! {
 ///
 /// The counters are relaxed: a snapshot taken while calls run may have counted one side of an event
 /// and not yet the other.
+///
+/// # Metrics
+///
+/// With the feature `metrics`, the recorder of the [`metrics`](https://docs.rs/metrics) facade is told the same and more,
+/// in the conventions of Prometheus:
+///
+/// | Metric | Labels | What it says | Here |
+/// |---|---|---|---|
+/// | `singleflight_calls_total` | `role`, `outcome` | counter: calls that are over, each counted once | |
+/// | `singleflight_passes_total` | `reason` | counter: calls that passed | [`passed_by`](Stats::passed_by) |
+/// | `singleflight_vetoes_total` | `reason` | counter: followers whose leader's response was not for them | [`vetoed_by`](Stats::vetoed_by) |
+/// | `singleflight_flights_total` | `outcome` | counter: flights that are over | `cancelled`, `panicked`, `lost` |
+/// | `singleflight_flights_in_progress` | | gauge: flights in progress | `in_flight` |
+/// | `singleflight_waiters` | | gauge: their waiters, leaders too | `waiting` |
+/// | `singleflight_flight_duration_seconds` | `outcome` | histogram: how long flights took, from the call that led | |
+/// | `singleflight_flight_waiters` | | histogram: for how many waiters a flight landed | |
+///
+/// - `name` is a label of all of them, if the layer has a [`name`](crate::SingleflightLayer::name) or the group was
+///   [`named`](crate::Group::named). Without one there is no such label, which Prometheus takes for an empty one.
+/// - `role` is what the call was in its flight: `leader`, `follower`, or `none` if it passed at once.
+/// - `outcome` of a call: `landed` if it got the result of its flight, `passed` if it went to the inner service alone (a
+///   `follower` has waited in vain before), `left` if it was dropped, or `panicked`.
+/// - `outcome` of a flight: `landed`, `cancelled`, `panicked` or `lost`. A flight that was lost and is led anew counts
+///   again; in `led` it does not. With HTTP, a flight lands with the head of its response.
+/// - `reason` is a [`PassReason`] or a [`VetoReason`], as its `as_str` has it.
+///
+/// What share of the calls is coalesced:
+///
+/// ```promql
+/// sum by (name) (rate(singleflight_calls_total{role="follower",outcome="landed"}[5m]))
+///   / sum by (name) (rate(singleflight_calls_total[5m]))
+/// ```
+///
+/// Why the others are not: some passed, some followed a leader whose response was not for them, and the rest came alone.
+///
+/// ```promql
+/// sum by (name, reason) (rate(singleflight_passes_total[5m]))
+/// sum by (name, reason) (rate(singleflight_vetoes_total[5m]))
+/// ```
+///
+/// Exporters make summaries of histograms unless they are told the buckets (`set_buckets_for_metric` of
+/// `metrics-exporter-prometheus`). Units and descriptions are given at the first call: install the recorder before.
+/// Numbers reach one that is installed later, too, because it is asked anew each time, as the macros of the facade do.
+///
+/// # Traces
+///
+/// With the feature `tracing`, the subscriber is told, with the target `tower_singleflight` and at the level `debug` (a
+/// span at `info` would stand around every line that the inner service logs in production):
+///
+/// - a span `flight` for each flight, from the first poll of its work to its end. Its parent is the span in which its
+///   leader made the call, and the inner call runs in it. It has the fields `name`, `outcome` as above, and `waiters` if it
+///   landed.
+/// - that the span in which a follower made its call `follows_from` the flight's.
+/// - an event `passed` or `vetoed`, with `name` and `reason`, in the span of each such call.
+///
+/// Keys and headers are never told. Where you want to see them, put them into a span of your own around the call: it is
+/// the flight's parent if the call leads.
+///
+/// ```
+/// use tower::{Layer, Service, service_fn};
+/// use tower_singleflight::SingleflightLayer;
+/// # #[cfg(feature = "tracing")] {
+/// use tracing::{Instrument, debug_span};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// # let lookup = |id: u32| async move { Ok::<_, std::convert::Infallible>(id) };
+/// let mut users = SingleflightLayer::by_key(|id: &u32| *id).name("users").layer(service_fn(lookup));
+///
+/// let span = debug_span!("lookup", id = 7);
+/// let call = span.in_scope(|| users.call(7));
+/// call.instrument(span).await.unwrap();
+/// # }
+/// # main();
+/// # }
+/// ```
+///
+/// # What it costs
+///
+/// Without the features, none of this is compiled. With them, and no recorder or subscriber there, a call that nobody
+/// joins allocates nothing more and reads the clock no more often. Its own cost, which is well below a microsecond, grows
+/// by about a tenth with `metrics`, by about a sixth with `tracing`. A recorder is asked eight times in such a call,
+/// for a follower twice.
+///
+/// Recorders and subscribers are called under no lock, and before the waiters of a flight are woken. One that panics
+/// holds up nobody: its panic ends where it was called.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
@@ -164,7 +250,6 @@ impl Stripe {
         self.passed[reason as usize].add(1);
     }
 
-    #[cfg(feature = "http")]
     pub(crate) fn veto(&self, reason: VetoReason) {
         self.vetoed[reason as usize].add(1);
     }

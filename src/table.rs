@@ -2,8 +2,9 @@
 
 use crate::{
     context::Lineage,
-    flight::{Boarding, Flight, Home, Place, Rules, Start, Work},
-    stats::{Counters, cores},
+    flight::{Boarding, Flight, Home, Place, Rules, Start},
+    observe::{Caller, Observer, Work},
+    stats::cores,
     sync::{Mutex, MutexGuard},
     waiter::Waiter,
 };
@@ -20,7 +21,7 @@ use tokio::time::Instant;
 /// Sharded by key, so that calls with different keys seldom meet on a lock.
 pub(crate) struct Table<K, T> {
     shards: OnceLock<Shards<K, T>>,
-    counters: Arc<Counters>,
+    observer: Arc<Observer>,
 }
 
 type Shards<K, T> = Box<[Arc<Shard<K, T>>]>;
@@ -28,7 +29,7 @@ type Shards<K, T> = Box<[Arc<Shard<K, T>>]>;
 /// What its flights hold: were it the table, all threads would count in one cache line who holds it.
 struct Shard<K, T> {
     entries: Mutex<Entries<K, T>>,
-    counters: Arc<Counters>,
+    observer: Arc<Observer>,
 }
 
 /// The first flight needs no table: traffic without concurrency allocates none.
@@ -56,8 +57,8 @@ where
     K: Eq + Send + Sync + 'static,
     T: Send + Sync + 'static,
 {
-    pub(crate) fn new(counters: Arc<Counters>) -> Arc<Self> {
-        Arc::new(Self { shards: OnceLock::new(), counters })
+    pub(crate) fn new(observer: Arc<Observer>) -> Arc<Self> {
+        Arc::new(Self { shards: OnceLock::new(), observer })
     }
 
     /// Joins the flight of `key`, or leads one with `job`: here and now, in one critical section.
@@ -69,14 +70,15 @@ where
         job: J,
         fly: impl FnOnce(J, Start) -> Work<T>,
     ) -> Entered<T, J> {
-        let here = Lineage::here();
+        let (here, mut caller) = (Lineage::here(), Caller::here());
         let shard = self.shard(place);
         let mut entries = shard.entries.lock();
-        match entries.board(place, &key, rules, &here) {
+        match entries.board(place, &key, rules, &here, &mut caller) {
             Some((_, Boarding::Inside)) => Entered::Inside(job),
-            Some((flight, Boarding::Seat { seat, leads_anew, needs_task })) => {
+            Some((flight, Boarding::Seat { seat, leads_anew, needs_task, link })) => {
                 drop(entries);
-                let waiter = Waiter::new(flight, seat, !leads_anew);
+                let waiter = Waiter::join(flight, seat, leads_anew);
+                link.tie(caller);
                 drop(key);
                 if leads_anew {
                     waiter.board_anew(fly(job, Start::Anew));
@@ -93,7 +95,7 @@ where
                 let replaced = closed.and_then(|(closed, _)| entries.remove(place.hash, |entry| entry.is(&closed)));
                 entries.insert(Entry { key, place, flight: flight.clone() });
                 drop(entries);
-                let waiter = Waiter::new(flight, seat, false);
+                let waiter = Waiter::lead(flight, seat);
                 drop(replaced);
                 waiter.board(fly(job, Start::First(opened)));
                 Entered::Led(waiter)
@@ -104,7 +106,7 @@ where
     /// Leads a flight that nobody can join.
     pub(crate) fn lead_unlisted(self: &Arc<Self>, place: Place, rules: &Rules, work: Work<T>) -> Waiter<T> {
         let (flight, seat) = Flight::new(self.shard(place).clone(), place, rules, Lineage::here(), Instant::now());
-        let waiter = Waiter::new(flight, seat, false);
+        let waiter = Waiter::lead(flight, seat);
         waiter.board(work);
         waiter
     }
@@ -134,8 +136,8 @@ where
         entries.is_some_and(|entries| entries.find(place.hash, |entry| is_key(&entry.key)).is_some())
     }
 
-    pub(crate) fn counters(&self) -> &Arc<Counters> {
-        &self.counters
+    pub(crate) fn observer(&self) -> &Observer {
+        &self.observer
     }
 
     fn shard(&self, place: Place) -> &Arc<Shard<K, T>> {
@@ -145,7 +147,7 @@ where
 
     fn new_shard(&self) -> Arc<Shard<K, T>> {
         let entries = Mutex::new(Entries { first: None, rest: HashTable::new() });
-        Arc::new(Shard { entries, counters: self.counters.clone() })
+        Arc::new(Shard { entries, observer: self.observer.clone() })
     }
 
     fn existing_shard(&self, hash: u64) -> Option<MutexGuard<'_, Entries<K, T>>> {
@@ -167,9 +169,16 @@ fn shard_count() -> usize {
 }
 
 impl<K: Eq, T: Send + Sync + 'static> Entries<K, T> {
-    fn board(&self, place: Place, key: &K, rules: &Rules, here: &Lineage) -> Option<(Arc<Flight<T>>, Boarding)> {
+    fn board(
+        &self,
+        place: Place,
+        key: &K,
+        rules: &Rules,
+        here: &Lineage,
+        caller: &mut Caller,
+    ) -> Option<(Arc<Flight<T>>, Boarding)> {
         let entry = self.find(place.hash, |entry| entry.key == *key)?;
-        Some((entry.flight.clone(), entry.flight.join(rules, here)))
+        Some((entry.flight.clone(), entry.flight.join(rules, here, caller)))
     }
 
     fn find(&self, hash: u64, is_it: impl Fn(&Entry<K, T>) -> bool) -> Option<&Entry<K, T>> {
@@ -234,13 +243,13 @@ where
         catch_unwind(AssertUnwindSafe(|| drop(unlinked)))
     }
 
-    fn counters(&self) -> &Counters {
-        &self.counters
+    fn observer(&self) -> &Observer {
+        &self.observer
     }
 }
 
 impl<K, T> fmt::Debug for Table<K, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Table").field("counters", &self.counters).finish_non_exhaustive()
+        f.debug_struct("Table").field("observer", &self.observer).finish_non_exhaustive()
     }
 }

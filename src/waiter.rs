@@ -3,10 +3,11 @@
 use crate::{
     carrier::carry,
     context::Lineage,
-    flight::{Flight, Landed, Step, View, Work},
+    flight::{Flight, Landed, Step, View},
+    observe::{CallEnd, Event, Work},
     panics::{Debris, Payload},
     seats::Seat,
-    stats::Counters,
+    stats::{PassReason, VetoReason},
 };
 use std::{
     fmt,
@@ -25,12 +26,67 @@ pub(crate) struct Waiter<T: Send + Sync + 'static> {
     seat: Seat,
     /// Whether the flight counts on this waiter's own work.
     spare: bool,
+    /// Whether it brought the work of the flight.
+    leads: bool,
+    /// Whether it was told how this call ended.
+    told: bool,
+}
+
+/// What a waiter gets when its flight has landed.
+pub(crate) struct Arrival<T> {
+    landed: Landed<T>,
+    flight: Arc<Flight<T>>,
+}
+
+impl<T: Send + Sync + 'static> Arrival<T> {
+    pub(crate) fn leads(&self) -> bool {
+        self.landed.leads
+    }
+
+    /// Whether somebody joined the flight.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.landed.shared
+    }
+
+    pub(crate) fn get_ref(&self) -> &T {
+        self.landed.get_ref()
+    }
+
+    /// It is not for this follower, who `passes` now, or joins others who want the same.
+    pub(crate) fn veto(&self, reason: VetoReason, passes: bool) {
+        self.flight.tell(Event::Vetoed { reason, passes });
+    }
+
+    /// It is not for this follower, who has no request left, and panics.
+    pub(crate) fn waste(&self) {
+        self.flight.tell(Event::CallOver { leads: self.leads(), how: CallEnd::Panicked });
+    }
+
+    /// Clones the value, but for the last taker, who gets the original.
+    pub(crate) fn take(self) -> T
+    where
+        T: Clone,
+    {
+        self.flight.tell(Event::CallOver { leads: self.leads(), how: CallEnd::Landed });
+        self.landed.take()
+    }
 }
 
 impl<T: Send + Sync + 'static> Waiter<T> {
-    /// `spare`: it is a follower, with work of its own. Else it has to `board`.
-    pub(crate) fn new(flight: Arc<Flight<T>>, seat: Seat, spare: bool) -> Self {
-        Self { flight: Some(flight), seat, spare }
+    /// Of a flight that it opened: it has to `board`.
+    pub(crate) fn lead(flight: Arc<Flight<T>>, seat: Seat) -> Self {
+        flight.tell(Event::Led);
+        Self::new(flight, seat, true)
+    }
+
+    /// Of a flight that another opened. `leads_anew`: it has to `board`, too.
+    pub(crate) fn join(flight: Arc<Flight<T>>, seat: Seat, leads_anew: bool) -> Self {
+        flight.tell(Event::Joined);
+        Self::new(flight, seat, leads_anew)
+    }
+
+    fn new(flight: Arc<Flight<T>>, seat: Seat, leads: bool) -> Self {
+        Self { flight: Some(flight), seat, spare: !leads, leads, told: false }
     }
 
     pub(crate) fn board(&self, work: Work<T>) {
@@ -58,8 +114,10 @@ impl<T: Send + Sync + 'static> Waiter<T> {
         refused
     }
 
-    pub(crate) fn counters(&self) -> &Counters {
-        self.flight().counters()
+    /// It goes, to do its own work alone.
+    pub(crate) fn pass(&mut self, reason: PassReason) {
+        self.told = true;
+        self.flight().tell(Event::Passed { reason, waited: true });
     }
 
     /// It is polled inside the flight that it waits for.
@@ -73,20 +131,17 @@ impl<T: Send + Sync + 'static> Waiter<T> {
     /// # Panics
     ///
     /// With what the work panicked with, or when the flight is lost and nobody can lead it anew.
-    pub(crate) fn poll(&mut self, cx: &mut Context<'_>, mut spare: impl FnMut() -> Work<T>) -> Poll<Landed<T>> {
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>, mut spare: impl FnMut() -> Work<T>) -> Poll<Arrival<T>> {
         // A leader flies, as a rule, and needs no waker in its seat before it parks.
         let mut parks = self.spare.then(|| cx.waker().clone());
         loop {
             match self.flight().look(self.seat, self.spare, cx.waker(), parks.take()) {
                 View::Fly(work) => return self.fly(work, cx),
                 View::LeadAnew => {
-                    self.spare = false;
+                    (self.spare, self.leads) = (false, true);
                     self.board_anew(spare());
                 }
-                View::Landed(landed) => {
-                    self.flight = None;
-                    return Poll::Ready(landed);
-                }
+                View::Landed(landed) => return Poll::Ready(Arrival { landed, flight: self.end() }),
                 View::Wait { needs_task, .. } => {
                     if needs_task {
                         self.carry();
@@ -95,11 +150,13 @@ impl<T: Send + Sync + 'static> Waiter<T> {
                 }
                 View::BringWaker => parks = Some(cx.waker().clone()),
                 View::Crashed(message) => {
-                    self.flight = None;
+                    let flight = self.end();
+                    self.tell(&flight, CallEnd::Panicked);
                     message.rethrow()
                 }
                 View::Stranded => {
-                    self.flight = None;
+                    let flight = self.end();
+                    self.tell(&flight, CallEnd::Panicked);
                     panic!("{STRANDED}")
                 }
             }
@@ -107,7 +164,7 @@ impl<T: Send + Sync + 'static> Waiter<T> {
     }
 
     /// Polls the work in place.
-    fn fly(&mut self, work: Work<T>, cx: &mut Context<'_>) -> Poll<Landed<T>> {
+    fn fly(&mut self, work: Work<T>, cx: &mut Context<'_>) -> Poll<Arrival<T>> {
         let mut work = Some(work);
         match self.flight().step(&mut work, cx) {
             Step::Pending => self.park(work.expect("it is pending"), cx),
@@ -116,23 +173,37 @@ impl<T: Send + Sync + 'static> Waiter<T> {
         }
     }
 
-    fn park(&mut self, work: Work<T>, cx: &Context<'_>) -> Poll<Landed<T>> {
+    fn park(&mut self, work: Work<T>, cx: &Context<'_>) -> Poll<Arrival<T>> {
         if self.flight().park(self.seat, work, cx.waker().clone()) {
             carry(self.flight());
         }
         Poll::Pending
     }
 
-    fn land(&mut self, value: T, mut debris: Debris) -> Landed<T> {
-        let flight = self.flight.take().expect(POLLED_AGAIN);
+    fn land(&mut self, value: T, mut debris: Debris) -> Arrival<T> {
+        let flight = self.end();
         let landed = flight.land(value, Some(self.seat), &mut debris);
-        debris.rethrow_or(landed).expect("a pilot gets its share at once")
+        if debris.holds_panic() {
+            self.tell(&flight, CallEnd::Panicked);
+        }
+        let landed = debris.rethrow_or(landed).expect("a pilot gets its share at once");
+        Arrival { landed, flight }
     }
 
     fn crash(&mut self, payload: Payload) -> ! {
-        let flight = self.flight.take().expect(POLLED_AGAIN);
+        let flight = self.end();
         flight.crash(&payload);
+        self.tell(&flight, CallEnd::Panicked);
         resume_unwind(payload)
+    }
+
+    /// Waits no more.
+    fn end(&mut self) -> Arc<Flight<T>> {
+        self.flight.take().expect(POLLED_AGAIN)
+    }
+
+    fn tell(&self, flight: &Flight<T>, how: CallEnd) {
+        flight.tell(Event::CallOver { leads: self.leads, how });
     }
 
     fn flight(&self) -> &Arc<Flight<T>> {
@@ -148,6 +219,9 @@ impl<T: Send + Sync + 'static> Drop for Waiter<T> {
         let mut debris = Debris::default();
         if flight.leave(self.seat, self.spare, &mut debris) && !carry(&flight) {
             flight.cancel_if_deserted(&mut debris);
+        }
+        if !self.told {
+            self.tell(&flight, CallEnd::Left);
         }
         debris.rethrow();
     }

@@ -12,13 +12,12 @@ use super::{
 };
 use crate::{
     error::BoxError,
-    flight::{Place, Start, Work},
+    flight::{Place, Start},
     future::{Job, ResponseFuture, Verdict},
     group::Role,
     mode::ErrorMode,
+    observe::Work,
     site::Site,
-    stats::VetoReason,
-    trace::in_current_span,
 };
 use http::{HeaderName, Request, Response};
 use http_body::Body;
@@ -204,7 +203,7 @@ where
             Start::Anew => None,
         };
         let asked = Asked::of(&self.request, &self.site.settings.mode.policy);
-        Box::pin(in_current_span(self.ask(asked, opened)))
+        Work::new(self.ask(asked, opened))
     }
 
     fn pass(self, waited: bool) -> Pin<Box<dyn Future<Output = Self::Output> + Send>> {
@@ -240,10 +239,6 @@ where
         self.request = join(head, body);
         let site = self.site.clone();
         site.with_flights(Flights::new, |flights| site.enter(&flights.table, place, key.clone(), self.at(place, key)))
-    }
-
-    fn count_veto(&self, reason: VetoReason) {
-        self.site.counters().veto(reason);
     }
 
     fn unpack(landing: Self::Landing, role: Role) -> Self::Output {

@@ -1,7 +1,7 @@
 //! The flights of HTTP requests: those that wait for a head, and those whose body streams.
 
 use super::{answer::Answer, late::Late, layer::PolicyId, partition::Partition};
-use crate::{flight::Place, scope::Forgets, stats::Counters, table::Table};
+use crate::{flight::Place, observe::Observer, scope::Forgets, table::Table};
 use std::sync::Arc;
 
 pub(super) struct Flights<K, X> {
@@ -14,8 +14,8 @@ where
     K: Eq + Send + Sync + 'static,
     X: Send + Sync + 'static,
 {
-    pub(super) fn new(counters: &Arc<Counters>) -> Arc<Self> {
-        Arc::new(Self { table: Table::new(counters.clone()), late: Arc::default() })
+    pub(super) fn new(observer: &Arc<Observer>) -> Arc<Self> {
+        Arc::new(Self { table: Table::new(observer.clone()), late: Arc::default() })
     }
 
     /// Whether newcomers find this very flight, and not one with an equal key: not if it was sealed, and not if a

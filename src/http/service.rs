@@ -50,13 +50,13 @@ where
         let seal = site.seal(&head);
         site.with_flights(Flights::<K, E::Error>::new, |flights| {
             if let Some(response) = site.join_late(&flights.late, &way, &head) {
-                return ResponseFuture::ready(Ok(response), site.counters());
+                return ResponseFuture::ready(Ok(response), site.observer());
             }
             let call = HttpCall::new(self.get_ref().clone(), join(head, body), site.clone());
             match way {
                 Way::Fly(place, key) => site.enter(&flights.table, place, key.clone(), call.at(place, key)),
                 Way::Pass(reason, hash) => {
-                    ResponseFuture::pass(call.with_seal(seal).with_hash(hash), reason, site.counters())
+                    ResponseFuture::pass(call.with_seal(seal).with_hash(hash), reason, site.observer())
                 }
             }
         })

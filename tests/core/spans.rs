@@ -1,18 +1,24 @@
-//! A flight runs in its leader's span, wherever it is polled.
+//! A flight runs in its leader's span, wherever it is polled. Between the two is its own, which `tests/observe` looks at.
 
 use crate::util::*;
 use std::sync::Once;
 use tokio_test::{assert_pending, assert_ready_eq, task};
 use tower_singleflight::Group;
 use tracing::{Span, info_span, subscriber};
+use tracing_subscriber::registry::{LookupSpan, Registry};
 
 fn subscribe() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| subscriber::set_global_default(tracing_subscriber::registry()).unwrap());
 }
 
+/// The innermost span but for those of flights.
 fn here() -> Option<&'static str> {
-    Span::current().metadata().map(|metadata| metadata.name())
+    let names = Span::current().with_subscriber(|(id, dispatch)| {
+        let registry = dispatch.downcast_ref::<Registry>().unwrap();
+        registry.span(id).unwrap().scope().map(|span| span.name()).collect::<Vec<_>>()
+    });
+    names?.into_iter().find(|name| *name != "flight")
 }
 
 #[test]

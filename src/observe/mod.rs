@@ -1,0 +1,176 @@
+//! Who is told what happens: the counters of `Stats`, and with the features also the recorder of metrics and the
+//! subscriber of traces.
+#![cfg_attr(not(all(feature = "metrics", feature = "tracing")), allow(dead_code, reason = "the counters need less"))]
+
+#[cfg(feature = "metrics")]
+mod metrics;
+#[cfg_attr(not(feature = "tracing"), path = "untraced.rs")]
+mod trace;
+
+pub(crate) use trace::{Caller, FlightSpan, Link, Work};
+
+use crate::stats::{Counters, PassReason, Stats, VetoReason};
+use std::sync::{Arc, OnceLock};
+use tokio::time::Instant;
+
+/// What is counted and told together: that of one group, or of a layer and its clones.
+#[derive(Debug, Default)]
+pub(crate) struct Observer {
+    counters: Counters,
+    name: Name,
+    #[cfg(feature = "metrics")]
+    metrics: metrics::Metrics,
+}
+
+/// What the user calls it.
+#[derive(Debug, Default)]
+pub(crate) struct Name(OnceLock<Option<Arc<str>>>);
+
+/// Something that happened.
+pub(crate) enum Event {
+    /// A call opened a flight.
+    Led,
+    /// A call joined a flight.
+    Joined,
+    /// A call joined a flight after its head, and has the response already.
+    #[cfg(feature = "http")]
+    JoinedLate,
+    /// A waiter left its flight before the end.
+    Left,
+    /// A flight is off the table.
+    Closed,
+    /// A flight has ended, or was lost and may be led anew.
+    FlightOver(Ending),
+    /// A call that waited is over. `leads`: it brought the work.
+    CallOver { leads: bool, how: CallEnd },
+    /// A call goes straight to the inner service. `waited`: it was a follower before.
+    Passed { reason: PassReason, waited: bool },
+    /// A response is not for a follower. `passes`: it sends its own request alone, and not with others.
+    Vetoed { reason: VetoReason, passes: bool },
+}
+
+/// How a flight ended, noted under its lock and told after.
+pub(crate) struct Ending {
+    /// None if it was lost before, and that was told.
+    pub(crate) outcome: Option<Outcome>,
+    pub(crate) opened: Instant,
+    /// Waiters that wait no more.
+    pub(crate) released: usize,
+    pub(crate) span: FlightSpan,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    Landed,
+    Cancelled,
+    Panicked,
+    Lost,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum CallEnd {
+    /// It has the result of its flight.
+    Landed,
+    /// It went to the inner service alone.
+    Passed,
+    /// It was dropped before.
+    Left,
+    /// It panicked: the work did, or the flight was lost and nobody could lead it anew.
+    Panicked,
+}
+
+impl Observer {
+    /// With the counters made now, so that the first call need not.
+    pub(crate) fn ready() -> Self {
+        Self { counters: Counters::ready(), ..Self::default() }
+    }
+
+    /// The first to say so decides.
+    pub(crate) fn set_name(&self, name: Option<&Arc<str>>) {
+        self.name.0.get_or_init(|| name.cloned());
+        // Made now, so that the first call need not.
+        #[cfg(feature = "metrics")]
+        self.metrics.keys(&self.name);
+    }
+
+    pub(crate) fn name(&self) -> &Name {
+        &self.name
+    }
+
+    /// For what nobody must see late: unlike the others, they may be told under a lock.
+    pub(crate) fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    pub(crate) fn stats(&self) -> Stats {
+        self.counters.read()
+    }
+
+    /// Call it under no lock: recorders and subscribers are user code. What they panic with ends here.
+    ///
+    /// Inlined, because each caller knows its event.
+    #[inline(always)]
+    pub(crate) fn tell(&self, event: Event) {
+        self.count(&event);
+        #[cfg(feature = "metrics")]
+        self.metrics.tell(&self.name, &event);
+        #[cfg(feature = "tracing")]
+        trace::tell(&self.name, event);
+    }
+
+    #[inline(always)]
+    fn count(&self, event: &Event) {
+        let here = &*self.counters;
+        match event {
+            Event::Led => {
+                here.led.add(1);
+                here.in_flight.add(1);
+                here.waiting.add(1);
+            }
+            Event::Joined => {
+                here.joined.add(1);
+                here.waiting.add(1);
+            }
+            #[cfg(feature = "http")]
+            Event::JoinedLate => here.joined.add(1),
+            Event::Closed => here.in_flight.sub(1),
+            Event::FlightOver(ending) => match ending.outcome {
+                Some(Outcome::Cancelled) => here.cancelled.add(1),
+                Some(Outcome::Panicked) => here.panicked.add(1),
+                Some(Outcome::Lost) => here.lost.add(1),
+                Some(Outcome::Landed) | None => {}
+            },
+            Event::Passed { reason, .. } => here.pass(*reason),
+            Event::Vetoed { reason, .. } => here.veto(*reason),
+            // Counted under the flight's lock.
+            Event::Left | Event::CallOver { .. } => {}
+        }
+    }
+}
+
+impl Event {
+    /// Else whoever is told need not even be found.
+    #[inline(always)]
+    pub(crate) fn concerns_anybody(&self) -> bool {
+        cfg!(feature = "metrics") || !matches!(self, Self::Left | Self::CallOver { .. })
+    }
+}
+
+impl Name {
+    pub(crate) fn get(&self) -> Option<&Arc<str>> {
+        self.0.get()?.as_ref()
+    }
+}
+
+impl Outcome {
+    pub(crate) const ALL: [Self; 4] = [Self::Landed, Self::Cancelled, Self::Panicked, Self::Lost];
+
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Landed => "landed",
+            Self::Cancelled => "cancelled",
+            Self::Panicked => "panicked",
+            Self::Lost => "lost",
+        }
+    }
+}

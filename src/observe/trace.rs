@@ -1,0 +1,173 @@
+//! What the subscriber of `tracing` is told: a span a flight, and an event when a call passes or a response is vetoed.
+//! Never a key, nor what a header says.
+
+use super::{Ending, Event, Name, Outcome};
+use crate::{
+    panics::contain,
+    stats::{PassReason, VetoReason},
+};
+use std::{
+    fmt, mem,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+use tracing::{
+    Instrument, Level, Span, debug, debug_span, dispatcher::with_default, field::Empty, instrument::Instrumented,
+    span_enabled,
+};
+
+const TARGET: &str = "tower_singleflight";
+
+#[inline(always)]
+pub(super) fn tell(name: &Name, event: Event) {
+    match event {
+        Event::Passed { reason, .. } => tell_passed(name, reason),
+        Event::Vetoed { reason, .. } => tell_vetoed(name, reason),
+        Event::FlightOver(Ending { outcome, released, span, .. }) => span.end(outcome, released),
+        _ => {}
+    }
+}
+
+fn tell_passed(name: &Name, reason: PassReason) {
+    contain(|| debug!(target: TARGET, name = name.field(), reason = reason.as_str(), "passed"));
+}
+
+fn tell_vetoed(name: &Name, reason: VetoReason) {
+    contain(|| debug!(target: TARGET, name = name.field(), reason = reason.as_str(), "vetoed"));
+}
+
+impl Name {
+    /// Left out if there is none.
+    fn field(&self) -> Option<&str> {
+        self.get().map(|name| &**name)
+    }
+}
+
+/// The inner work of a flight. It runs in the span of whoever brought it, or in that of its flight, which is a child of
+/// the former.
+pub struct Work<T> {
+    future: Instrumented<Pin<Box<dyn Future<Output = T> + Send>>>,
+    took_off: bool,
+}
+
+impl<T> Work<T> {
+    /// Brought by the caller whose span is the current one.
+    pub(crate) fn new(future: impl Future<Output = T> + Send + 'static) -> Self {
+        let future: Pin<Box<dyn Future<Output = T> + Send>> = Box::pin(future);
+        Self { future: future.in_current_span(), took_off: false }
+    }
+
+    /// Call it before each poll. The first time, it gives the flight its span, if somebody wants to see it.
+    pub(crate) fn take_off(&mut self, name: &Name) -> Option<FlightSpan> {
+        if mem::replace(&mut self.took_off, true) || !are_wanted() {
+            return None;
+        }
+        let (name, brought_in) = (name.field(), self.future.span());
+        let open = || debug_span!(target: TARGET, parent: brought_in, "flight", name, outcome = Empty, waiters = Empty);
+        // By the subscriber that knows the parent, whoever polls this.
+        let here = || brought_in.with_subscriber(|(_, its)| with_default(its, open)).unwrap_or_else(open);
+        let span = contain(here).filter(|span| !span.is_disabled())?;
+        *self.future.span_mut() = span.clone();
+        Some(FlightSpan::Open(Arc::new(span)))
+    }
+}
+
+impl<T> Future for Work<T> {
+    type Output = T;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
+        Pin::new(&mut self.future).poll(cx)
+    }
+}
+
+impl<T> fmt::Debug for Work<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Work").finish_non_exhaustive()
+    }
+}
+
+/// Whether there is a subscriber for the spans of flights.
+fn are_wanted() -> bool {
+    span_enabled!(target: TARGET, Level::DEBUG, "flight")
+}
+
+/// The span of a call, if it has one that may have to be linked.
+pub(crate) struct Caller(Option<Span>);
+
+impl Caller {
+    pub(crate) fn here() -> Self {
+        Self(are_wanted().then(Span::current).filter(|span| !span.is_disabled()))
+    }
+}
+
+/// What the state of a flight knows about its span. Spans are only moved under the lock: a subscriber is user code.
+#[derive(Clone)]
+pub(crate) enum FlightSpan {
+    /// To come, when the work takes off. Those who joined before wait for it.
+    Awaited(Vec<Span>),
+    /// Shared, so that it stays open while a follower is linked to it.
+    Open(Arc<Span>),
+}
+
+impl FlightSpan {
+    /// A follower joins: it is linked at once, or when the span is there.
+    pub(crate) fn join(&mut self, caller: &mut Caller) -> Link {
+        match self {
+            Self::Awaited(early) => {
+                early.extend(caller.0.take());
+                Link(None)
+            }
+            Self::Open(flight) => Link(Some(flight.clone())),
+        }
+    }
+
+    /// Links those who joined before the span was there.
+    pub(crate) fn link_early(self, flight: &Self) {
+        let (Self::Awaited(early), Self::Open(flight)) = (self, flight) else { return };
+        for follower in early {
+            Link(Some(flight.clone())).tie(Caller(Some(follower)));
+        }
+    }
+
+    fn end(self, outcome: Option<Outcome>, waiters: usize) {
+        match self {
+            Self::Awaited(early) if early.is_empty() => {}
+            Self::Awaited(early) => early.into_iter().for_each(|follower| {
+                contain(|| drop(follower));
+            }),
+            Self::Open(span) => {
+                contain(|| {
+                    if let Some(outcome) = outcome {
+                        span.record("outcome", outcome.as_str());
+                    }
+                    if outcome == Some(Outcome::Landed) {
+                        span.record("waiters", waiters);
+                    }
+                });
+                contain(|| drop(span));
+            }
+        }
+    }
+}
+
+impl Default for FlightSpan {
+    fn default() -> Self {
+        Self::Awaited(Vec::new())
+    }
+}
+
+/// From a follower to its flight.
+#[derive(Default)]
+pub(crate) struct Link(Option<Arc<Span>>);
+
+impl Link {
+    /// Call it under no lock.
+    pub(crate) fn tie(self, Caller(follower): Caller) {
+        contain(|| {
+            if let (Some(flight), Some(follower)) = (self.0, follower) {
+                follower.follows_from(&*flight);
+            }
+        });
+    }
+}
