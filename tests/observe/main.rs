@@ -1,0 +1,11 @@
+//! What is told to the recorder of `metrics` and to the subscriber of `tracing`.
+#![allow(missing_docs, reason = "a test says what it tests in its name")]
+
+mod agree;
+mod hostile;
+mod http;
+mod names;
+mod numbers;
+mod secrets;
+mod spans;
+mod support;
