@@ -79,7 +79,7 @@ where
         Self::with_hasher(RandomState::new())
     }
 
-    /// A group that metrics and traces call `name`: see [`Stats`](crate::Stats#metrics).
+    /// A group that metrics and traces call `name`, as [the guide](crate::guide::watch) says.
     pub fn named(name: impl Into<String>) -> Self {
         let group = Self::new();
         group.table.observer().set_name(Some(&name.into().into()));

@@ -3,6 +3,9 @@
 #[doc = include_str!("guide/faq.md")]
 pub mod faq {}
 
+#[doc = include_str!("guide/watch.md")]
+pub mod watch {}
+
 #[doc = include_str!("guide/order.md")]
 pub mod order {}
 

@@ -222,7 +222,7 @@ impl<M: Mode, E> SingleflightLayer<M, E> {
         self.set(|settings| settings.one_group = false)
     }
 
-    /// What metrics and traces call it (see [`Stats`](crate::Stats#metrics)); the layer and its services show it in
+    /// What metrics and traces call it ([as the guide says](crate::guide::watch)); the layer and its services show it in
     /// their `Debug` as well.
     ///
     /// Like [`Stats`](crate::Stats), this is one for a layer and its clones: the first that makes a service decides.

@@ -18,9 +18,9 @@
 //! | any other [`Service`](tower_service::Service) whose response is `Clone` | [`SingleflightLayer::by_key`] |
 //! | an `async fn` | [`Group`]: Go's `Do` is [`run`](Group::run), `DoChan` is [`spawn`](Group::spawn) |
 //!
-//! Guides: [why did my requests not coalesce](guide::faq), [where the layer belongs in a stack](guide::order), [what is
-//! promised, and which test says so](guide::promises), [coming from Go or another crate](guide::migrating),
-//! [what else there is](guide::peers).
+//! Guides: [why did my requests not coalesce](guide::faq), [metrics and traces](guide::watch), [where the layer belongs
+//! in a stack](guide::order), [what is promised, and which test says so](guide::promises), [coming from Go or another
+//! crate](guide::migrating), [what else there is](guide::peers).
 //!
 //! # Terms
 //!
@@ -59,9 +59,8 @@
 //!
 //! - `http` (default): the layer for HTTP.
 //! - `axum`: tells axum's nested routers apart by their `OriginalUri`.
-//! - `metrics`: counters, gauges and histograms of the `metrics` facade: see [`Stats`](Stats#metrics).
-//! - `tracing`: a span a flight, inside its leader's wherever it is polled, and why calls passed: see
-//!   [`Stats`](Stats#traces).
+//! - `metrics`: counters, gauges and histograms [of the `metrics` facade](guide::watch#metrics).
+//! - `tracing`: [a span a flight](guide::watch#traces), inside its leader's wherever it is polled, and why calls passed.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 // The guides are about HTTP too.
 #![cfg_attr(not(feature = "http"), allow(rustdoc::broken_intra_doc_links))]
