@@ -7,6 +7,7 @@ use proptest::{collection::vec, option, prelude::*, sample::select};
 use super::*;
 
 const DATA: &str = "01234567";
+const SHORT: SlowReader = SlowReader::PauseThenEvict(Duration::from_millis(200));
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Up {
@@ -25,6 +26,12 @@ enum Op {
     Poll(usize),
     Clone(usize),
     Drop(usize),
+    /// A newcomer.
+    Join,
+    /// No newcomers any more.
+    Close,
+    /// Somebody wants to share who does not yet.
+    Knock,
     Advance(u64),
 }
 
@@ -48,17 +55,32 @@ struct ModelReader {
 
 /// All frames ever published, and what each reader has of them.
 #[derive(Clone, Default)]
-struct Model {
-    limit: usize,
-    slow: SlowReader,
+struct ModelBody {
     promised: Option<usize>,
     queue: VecDeque<Up>,
     awake: bool,
     published: Vec<Up>,
     over: Option<Seen>,
     readers: Vec<ModelReader>,
-    now: u64,
+    /// Newcomers may come until then.
+    door: Option<u64>,
     deadline: Option<u64>,
+    waited_at: usize,
+    /// Where the slowest stood, and since when.
+    still: Option<(usize, u64)>,
+}
+
+/// Bodies that share a budget.
+#[derive(Clone)]
+struct Model {
+    limit: usize,
+    slow: SlowReader,
+    budget: usize,
+    bodies: Vec<ModelBody>,
+    /// Those that ever held a frame, in this order.
+    holders: Vec<usize>,
+    asked: Option<u64>,
+    now: u64,
 }
 
 fn bytes(frames: &[Up]) -> usize {
@@ -69,108 +91,41 @@ fn bytes(frames: &[Up]) -> usize {
     frames.iter().map(len).sum()
 }
 
-impl Model {
+impl ModelBody {
     fn live(&self) -> impl Iterator<Item = &ModelReader> {
         self.readers.iter().filter(|reader| !reader.evicted)
     }
 
-    fn held(&self) -> &[Up] {
+    /// The first frame that is held.
+    fn front(&self) -> usize {
         let slowest = self.live().map(|reader| reader.at).min();
-        &self.published[slowest.unwrap_or(self.published.len())..]
+        if self.door.is_some() { 0 } else { slowest.unwrap_or(self.published.len()) }
     }
 
-    fn is_full(&self) -> bool {
-        let held = self.held();
-        self.slow != SlowReader::Unbounded && held.len() > 1 && bytes(held) >= self.limit
+    fn held(&self) -> &[Up] {
+        &self.published[self.front()..]
     }
 
-    fn forgive(&mut self) {
-        if bytes(self.held()) <= self.limit / 2 {
-            self.deadline = None;
-        }
-    }
-
-    fn evict(&mut self) {
-        while self.is_full() {
-            let slowest = self.published.len() - self.held().len();
-            for reader in &mut self.readers {
-                reader.evicted |= reader.at == slowest;
-            }
-        }
-        self.deadline = None;
-    }
-
-    /// Whether the readers at the end wait for a slower one.
-    fn waits(&mut self) -> bool {
-        if !self.is_full() {
-            return false;
-        }
-        let pause = match self.slow {
-            SlowReader::BackPressure => return true,
-            SlowReader::PauseThenEvict(pause) => pause.as_millis() as u64,
-            _ => 0,
-        };
-        if self.now < *self.deadline.get_or_insert(self.now + pause) {
-            return true;
-        }
-        self.evict();
-        false
-    }
-
-    fn poll(&mut self, reader: usize) -> Seen {
-        let seen = self.look(reader);
-        let reader = &mut self.readers[reader];
-        reader.parked = seen == Seen::Pending;
-        reader.failed |= seen == Seen::Error;
-        seen
-    }
-
-    fn look(&mut self, reader: usize) -> Seen {
-        let ModelReader { at, evicted, failed, .. } = self.readers[reader];
-        if failed {
-            return Seen::End;
-        }
-        if evicted {
-            return Seen::Error;
-        }
-        if at == self.published.len() {
-            let seen = self.over.unwrap_or_else(|| self.pull());
-            if self.over.is_some() || seen == Seen::Pending {
-                return seen;
-            }
-        }
-        self.readers[reader].at += 1;
-        self.forgive();
-        match self.published[at] {
-            Up::Data(len) => Seen::Data(len),
-            _ => Seen::Trailers,
+    fn evict_slowest(&mut self) {
+        let front = self.front();
+        for reader in &mut self.readers {
+            reader.evicted |= reader.at == front;
         }
     }
 
-    /// Polls upstream: anything but pending if there is a frame, or the end.
-    fn pull(&mut self) -> Seen {
-        if !self.awake || self.waits() {
-            return Seen::Pending;
-        }
-        self.awake = false;
-        let Some(event) = self.queue.pop_front() else {
-            return Seen::Pending;
-        };
-        self.awake = true;
-        let came = bytes(&self.published);
-        let (seen, over) = match event {
-            Up::Yield => return Seen::Pending,
-            Up::Data(_) | Up::Trailers => {
-                self.published.push(event);
-                return Seen::Data(0);
-            }
-            Up::End if self.promised.is_some_and(|promised| came < promised) => (Seen::Error, Seen::Error),
-            Up::End => (Seen::End, Seen::End),
-            Up::Fail => (Seen::Error, Seen::Error),
-            Up::Panic => (Seen::Panic, Seen::Error),
-        };
-        self.over = Some(over);
-        seen
+    fn takes_newcomers(&self) -> bool {
+        self.live().next().is_some() && self.over != Some(Seen::Error) && self.front() == 0
+    }
+
+    fn enter(&mut self, reader: ModelReader) {
+        self.readers.push(reader);
+        self.still = None;
+    }
+
+    fn publish(&mut self, frame: Up, now: u64) {
+        let alone = self.live().count() == 1 && self.held().is_empty();
+        self.door = self.door.filter(|until| !alone && now < *until);
+        self.published.push(frame);
     }
 
     fn size_hint(&self, reader: &ModelReader) -> (u64, Option<u64>) {
@@ -189,62 +144,291 @@ impl Model {
     }
 }
 
+impl Model {
+    fn held(&self) -> usize {
+        self.bodies.iter().map(|body| bytes(body.held())).sum()
+    }
+
+    fn is_spent(&self) -> bool {
+        self.held() >= self.budget
+    }
+
+    fn is_full(&self, body: usize) -> bool {
+        let held = self.bodies[body].held();
+        let full = bytes(held) >= self.limit || self.is_spent();
+        self.slow != SlowReader::Unbounded && held.len() > 1 && full
+    }
+
+    fn forgive(&mut self) {
+        let spent = self.is_spent();
+        for body in &mut self.bodies {
+            let has_moved = !spent || body.front() > body.waited_at;
+            if has_moved && bytes(body.held()) <= self.limit / 2 {
+                body.deadline = None;
+            }
+        }
+    }
+
+    fn evict(&mut self, body: usize) {
+        while self.is_full(body) {
+            self.bodies[body].evict_slowest();
+        }
+    }
+
+    fn admits(&mut self) -> bool {
+        if self.is_spent() {
+            self.ask();
+        }
+        !self.is_spent()
+    }
+
+    /// Somebody is kept out, or waits.
+    fn ask(&mut self) {
+        if self.asked.is_some_and(|asked| self.now - asked < 100) {
+            return;
+        }
+        self.asked = Some(self.now);
+        for body in self.holders.clone() {
+            if self.is_spent() {
+                self.give_way(body);
+                self.forgive();
+            }
+        }
+    }
+
+    fn give_way(&mut self, index: usize) {
+        let (slow, now) = (self.slow, self.now);
+        let body = &mut self.bodies[index];
+        body.door = None;
+        let front = body.front();
+        match (slow, body.still) {
+            (SlowReader::PauseThenEvict(pause), Some((at, since))) if at == front => {
+                if now - since >= pause.as_millis() as u64 && !body.held().is_empty() {
+                    body.evict_slowest();
+                }
+            }
+            (SlowReader::PauseThenEvict(_), _) => body.still = Some((front, now)),
+            (SlowReader::Evict, _) => self.evict(index),
+            _ => {}
+        }
+        let body = &mut self.bodies[index];
+        if body.front() != front {
+            body.waited_at = body.front();
+        }
+    }
+
+    /// Whether the readers at the end wait for a slower one.
+    fn waits(&mut self, index: usize) -> bool {
+        if self.is_full(index) {
+            self.bodies[index].door = None;
+        }
+        if !self.is_full(index) {
+            return false;
+        }
+        let pause = match self.slow {
+            SlowReader::BackPressure => {
+                if self.is_spent() {
+                    self.ask();
+                }
+                return self.is_full(index);
+            }
+            SlowReader::PauseThenEvict(pause) => pause.as_millis() as u64,
+            _ => 0,
+        };
+        let now = self.now;
+        let body = &mut self.bodies[index];
+        if body.deadline.is_none() {
+            (body.deadline, body.waited_at) = (Some(now + pause), body.front());
+        }
+        let deadline = body.deadline;
+        if self.is_spent() {
+            self.ask();
+        }
+        if deadline > Some(now) {
+            return true;
+        }
+        let body = &mut self.bodies[index];
+        if body.deadline == deadline {
+            body.deadline = None;
+            self.evict(index);
+            self.forgive();
+        }
+        self.waits(index)
+    }
+
+    fn poll(&mut self, body: usize, reader: usize) -> Seen {
+        let seen = self.look(body, reader);
+        let reader = &mut self.bodies[body].readers[reader];
+        reader.parked = seen == Seen::Pending;
+        reader.failed |= seen == Seen::Error;
+        seen
+    }
+
+    fn look(&mut self, index: usize, reader: usize) -> Seen {
+        let body = &self.bodies[index];
+        let ModelReader { at, evicted, failed, .. } = body.readers[reader];
+        if failed {
+            return Seen::End;
+        }
+        if evicted {
+            return Seen::Error;
+        }
+        if at == body.published.len() {
+            let seen = body.over.unwrap_or_else(|| self.pull(index));
+            if self.bodies[index].over.is_some() || seen == Seen::Pending {
+                return seen;
+            }
+        }
+        let body = &mut self.bodies[index];
+        body.readers[reader].at += 1;
+        let seen = match body.published[at] {
+            Up::Data(len) => Seen::Data(len),
+            _ => Seen::Trailers,
+        };
+        if !body.held().is_empty() && !self.holders.contains(&index) {
+            self.holders.push(index);
+        }
+        self.forgive();
+        seen
+    }
+
+    /// Polls upstream: anything but pending if there is a frame, or the end.
+    fn pull(&mut self, index: usize) -> Seen {
+        if !self.bodies[index].awake || self.waits(index) {
+            return Seen::Pending;
+        }
+        let body = &mut self.bodies[index];
+        body.awake = false;
+        let Some(event) = body.queue.pop_front() else {
+            return Seen::Pending;
+        };
+        body.awake = true;
+        let came = bytes(&body.published);
+        let (seen, over) = match event {
+            Up::Yield => return Seen::Pending,
+            Up::Data(_) | Up::Trailers => {
+                body.publish(event, self.now);
+                return Seen::Data(0);
+            }
+            Up::End if body.promised.is_some_and(|promised| came < promised) => (Seen::Error, Seen::Error),
+            Up::End => (Seen::End, Seen::End),
+            Up::Fail => (Seen::Error, Seen::Error),
+            Up::Panic => (Seen::Panic, Seen::Error),
+        };
+        body.over = Some(over);
+        seen
+    }
+
+    fn leave(&mut self, body: usize, reader: usize) {
+        let body = &mut self.bodies[body];
+        body.readers.swap_remove(reader);
+        body.door = body.door.filter(|_| body.readers.len() > 1);
+        self.forgive();
+    }
+
+    fn close(&mut self, body: usize) {
+        self.bodies[body].door = None;
+        self.forgive();
+    }
+}
+
+/// A body beside its model.
+struct Real {
+    feed: Feed,
+    readers: Vec<Reader>,
+    newcomers: Option<Newcomers>,
+}
+
 /// The model and the real thing, side by side.
 struct Both {
     model: Model,
-    feed: Feed,
-    readers: Vec<Reader>,
+    bodies: Vec<Real>,
     budget: Budget,
 }
 
+/// The first body takes newcomers until `door`, the other never.
+#[derive(Debug)]
+struct Setting {
+    limit: usize,
+    slow: SlowReader,
+    budget: usize,
+    promised: Option<usize>,
+    door: Option<u64>,
+}
+
 impl Both {
-    fn new(limit: usize, slow: SlowReader, promised: Option<usize>) -> Self {
-        let config = config(limit, slow);
-        let budget = config.budget.clone();
+    fn new(Setting { limit, slow, budget, promised, door }: Setting) -> Self {
+        let model = Model { limit, slow, budget, bodies: Vec::new(), holders: Vec::new(), asked: None, now: 0 };
+        let mut both = Self { model, bodies: Vec::new(), budget: Budget::new(budget as u64) };
+        both.add(promised, door);
+        both.add(None, None);
+        both
+    }
+
+    fn add(&mut self, promised: Option<usize>, door: Option<u64>) {
         let feed = Feed::default();
         if let Some(promised) = promised {
             feed.announce(promised as u64);
         }
-        let readers = vec![task::spawn(SharedBody::new(feed.body(), config))];
-        let model =
-            Model { limit, slow, promised, awake: true, readers: vec![ModelReader::default()], ..Model::default() };
-        Self { model, feed, readers, budget }
+        let config = BodyConfig { budget: self.budget.clone(), ..config(self.model.limit, self.model.slow) };
+        let body = SharedBody::new(feed.body(), config);
+        let newcomers = door.and_then(|until| body.newcomers(Some(Instant::now() + Duration::from_millis(until))));
+        self.bodies.push(Real { feed, readers: vec![task::spawn(body)], newcomers });
+        let readers = vec![ModelReader::default()];
+        self.model.bodies.push(ModelBody { promised, awake: true, readers, door, ..ModelBody::default() });
     }
 
-    async fn step(&mut self, op: Op) {
-        let count = self.readers.len();
+    async fn step(&mut self, index: usize, op: Op) {
+        let (real, model) = (&mut self.bodies[index], &mut self.model.bodies[index]);
+        let count = real.readers.len();
         match op {
-            Op::Up(event) => self.push(event),
+            Op::Up(event) => self.push(index, event),
             Op::Wake => {
-                self.model.awake |= self.feed.0.lock().waker.is_some();
-                self.feed.wake();
+                model.awake |= real.feed.0.lock().waker.is_some();
+                real.feed.wake();
             }
             Op::Advance(millis) => {
                 self.model.now += millis;
                 advance(millis).await;
             }
+            Op::Knock => assert_eq!(self.budget.admits(), self.model.admits()),
+            Op::Join => {
+                if let Some(newcomers) = &real.newcomers {
+                    let newcomer = newcomers.join();
+                    assert_eq!(newcomer.is_some(), model.takes_newcomers());
+                    if let Some(newcomer) = newcomer {
+                        real.readers.push(task::spawn(newcomer));
+                        model.enter(ModelReader::default());
+                    }
+                }
+            }
+            Op::Close => {
+                if let Some(newcomers) = &real.newcomers {
+                    newcomers.close();
+                    self.model.close(index);
+                }
+            }
             _ if count == 0 => {}
-            Op::Poll(reader) => self.poll(reader % count),
+            Op::Poll(reader) => self.poll(index, reader % count),
             Op::Clone(reader) => {
-                let clone = task::spawn(self.readers[reader % count].clone());
-                self.readers.push(clone);
-                let model = self.model.readers[reader % count].clone();
+                let clone = task::spawn(real.readers[reader % count].clone());
+                real.readers.push(clone);
+                let origin = model.readers[reader % count].clone();
                 let (parked, failed) = (false, false);
-                let model = ModelReader { parked, failed, ..model };
-                self.model.readers.push(model);
+                model.enter(ModelReader { parked, failed, ..origin });
             }
             Op::Drop(reader) => {
-                drop(self.readers.swap_remove(reader % count));
-                self.model.readers.swap_remove(reader % count);
-                self.model.forgive();
+                drop(real.readers.swap_remove(reader % count));
+                self.model.leave(index, reader % count);
             }
         }
     }
 
-    fn push(&mut self, event: Up) {
-        self.model.awake |= self.feed.0.lock().waker.is_some();
-        self.model.queue.push_back(event);
-        self.feed.push(match event {
+    fn push(&mut self, index: usize, event: Up) {
+        let (real, model) = (&self.bodies[index], &mut self.model.bodies[index]);
+        model.awake |= real.feed.0.lock().waker.is_some();
+        model.queue.push_back(event);
+        real.feed.push(match event {
             Up::Data(len) => Event::Data(Bytes::from_static(&DATA.as_bytes()[..len])),
             Up::Trailers => Event::Trailers,
             Up::Yield => Event::Yield,
@@ -254,8 +438,8 @@ impl Both {
         });
     }
 
-    fn poll(&mut self, reader: usize) {
-        let polled = catch_unwind(AssertUnwindSafe(|| poll(&mut self.readers[reader])));
+    fn poll(&mut self, index: usize, reader: usize) {
+        let polled = catch_unwind(AssertUnwindSafe(|| poll(&mut self.bodies[index].readers[reader])));
         let seen = match polled {
             Err(_) => Seen::Panic,
             Ok(Poll::Pending) => Seen::Pending,
@@ -266,33 +450,36 @@ impl Both {
                 Err(_) => Seen::Trailers,
             },
         };
-        assert_eq!(seen, self.model.poll(reader));
+        assert_eq!(seen, self.model.poll(index, reader));
     }
 
     fn check(&self) {
-        let model = &self.model;
-        assert_eq!(self.budget.held(), bytes(model.held()) as u64, "bytes held");
-        let is_needed = model.over.is_none() && model.live().next().is_some();
-        assert_eq!(self.feed.is_dropped(), !is_needed, "upstream dropped");
-        for (reader, expected) in self.readers.iter().zip(&model.readers) {
-            let hint = reader.size_hint();
-            assert_eq!((hint.lower(), hint.upper()), model.size_hint(expected));
-            assert_eq!(reader.is_end_stream(), model.is_end_stream(expected));
+        assert_eq!(self.budget.held(), self.model.held() as u64, "bytes held");
+        for (index, (real, model)) in self.bodies.iter().zip(&self.model.bodies).enumerate() {
+            let is_needed = model.over.is_none() && model.live().next().is_some();
+            assert_eq!(real.feed.is_dropped(), !is_needed, "upstream dropped");
+            for (reader, expected) in real.readers.iter().zip(&model.readers) {
+                let hint = reader.size_hint();
+                assert_eq!((hint.lower(), hint.upper()), model.size_hint(expected));
+                assert_eq!(reader.is_end_stream(), model.is_end_stream(expected));
+            }
+            self.check_wakers(index);
         }
-        self.check_wakers();
     }
 
-    fn check_wakers(&self) {
-        for (index, reader) in self.readers.iter().enumerate() {
-            let mut model = self.model.clone();
-            if model.readers[index].parked && model.poll(index) != Seen::Pending {
-                assert!(reader.is_woken(), "reader {index} is not woken");
+    fn check_wakers(&self, body: usize) {
+        for (index, reader) in self.bodies[body].readers.iter().enumerate() {
+            if self.model.bodies[body].readers[index].parked {
+                // As if somebody had just asked: who waits is not woken to ask again.
+                let mut model = Model { asked: Some(self.model.now), ..self.model.clone() };
+                let seen = model.poll(body, index);
+                assert!(seen == Seen::Pending || reader.is_woken(), "reader {index} of {body} is not woken");
             }
         }
     }
 }
 
-fn ops() -> impl Strategy<Value = Vec<Op>> {
+fn ops() -> impl Strategy<Value = Vec<(usize, Op)>> {
     let up = prop_oneof![
         20 => (0..=DATA.len()).prop_map(Up::Data),
         1 => Just(Up::Trailers),
@@ -305,39 +492,48 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
         20 => (0..100_usize).prop_map(Op::Poll),
         3 => (0..100_usize).prop_map(Op::Clone),
         2 => (0..100_usize).prop_map(Op::Drop),
+        2 => Just(Op::Join),
+        3 => Just(Op::Knock),
         2 => (0..700_u64).prop_map(Op::Advance),
     ];
-    vec(op, 1..150)
+    let op = prop_oneof![200 => op, 1 => Just(Op::Close)];
+    vec((prop_oneof![2 => Just(0_usize), 1 => Just(1)], op), 1..150)
 }
 
-fn policies() -> impl Strategy<Value = SlowReader> {
-    select(vec![SlowReader::default(), SlowReader::Evict, SlowReader::BackPressure, SlowReader::Unbounded])
+fn settings() -> impl Strategy<Value = Setting> {
+    let slow = vec![SHORT, SlowReader::default(), SlowReader::Evict, SlowReader::BackPressure, SlowReader::Unbounded];
+    let budget = prop_oneof![1 => 0..30_usize, 1 => Just(usize::MAX)];
+    let (promised, door) = (option::weighted(0.3, 0..60_usize), option::weighted(0.5, 0..3_000_u64));
+    (0..40_usize, select(slow), budget, promised, door).prop_map(|(limit, slow, budget, promised, door)| Setting {
+        limit,
+        slow,
+        budget,
+        promised,
+        door,
+    })
 }
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..Default::default() })]
 
     #[test]
-    fn any_sequence_of_events_goes_as_in_the_model(
-        ops in ops(),
-        slow in policies(),
-        limit in 0..40_usize,
-        promised in option::weighted(0.3, 0..60_usize),
-    ) {
+    fn any_sequence_of_events_goes_as_in_the_model(ops in ops(), setting in settings()) {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
             .start_paused(true)
             .build()
             .unwrap();
         runtime.block_on(async {
-            let mut both = Both::new(limit, slow, promised);
-            for op in ops {
-                both.step(op).await;
+            let mut both = Both::new(setting);
+            for (body, op) in ops {
+                both.step(body, op).await;
                 both.check();
             }
-            both.readers.clear();
+            for body in &mut both.bodies {
+                body.readers.clear();
+                assert!(body.feed.is_dropped());
+            }
             assert_eq!(both.budget.held(), 0);
-            assert!(both.feed.is_dropped());
         });
     }
 }
