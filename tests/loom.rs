@@ -1,5 +1,5 @@
 //! A model check of the core: every order, within a bound on preemptions, in which threads can join, land, drop, forget,
-//! move to a task, lose their task and lead anew.
+//! move to a task, lose their task and lead anew. What HTTP adds has models of its own, in `src/http/models`.
 //!
 //! ```text
 //! RUSTFLAGS="--cfg tower_singleflight_loom" cargo test --release --no-default-features --test loom

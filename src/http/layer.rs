@@ -36,7 +36,7 @@ pub struct Http<K> {
 pub(super) struct PolicyId(u64);
 
 impl PolicyId {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         Self(NEXT.fetch_add(1, Ordering::Relaxed))
     }

@@ -20,6 +20,9 @@ mod service;
 mod vary;
 mod veto;
 
+#[cfg(all(test, tower_singleflight_loom))]
+mod models;
+
 pub use body::{SharedBody, SlowReader};
 pub use layer::Http;
 pub use policy::{HttpPolicy, LateJoin};

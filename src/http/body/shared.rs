@@ -40,6 +40,9 @@ use crate::{
 ///    is set, and the reader that makes room unparks them, or the body that gives back to the budget.
 ///    A wake-up that finds upstream out is passed on by whoever brings it back.
 /// 5. A wake-up goes to all the parked, never to one: its task may be busy elsewhere for ever.
+///
+/// Checked by models of threads in `http::models`, which say what they cover, and by any sequence of
+/// events in `tests::model`; panics and real time by the other tests.
 pub(super) struct Shared {
     state: Mutex<State>,
 }
@@ -465,7 +468,8 @@ impl State {
         if !self.is_full() {
             return false;
         }
-        if let Some(listing) = self.listing.as_ref().filter(|_| self.config.budget.is_spent()) {
+        // Whatever it is full by: the budget may be spent and not spent from one look to the next.
+        if let Some(listing) = &self.listing {
             listing.wait();
         }
         self.is_full()
