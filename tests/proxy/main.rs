@@ -8,4 +8,5 @@ mod coalescing;
 mod failures;
 mod framing;
 mod headers;
+mod stalled;
 mod support;

@@ -39,6 +39,19 @@ impl Client {
         timeout(PATIENCE, Message::read(&mut self.0, kind)).await.expect("an answer, or an end")
     }
 
+    /// Sends a request and reads the head of its response.
+    pub(crate) async fn ask_for_head(&mut self, text: &str) -> Message {
+        self.send(text).await;
+        let head = timeout(PATIENCE, Message::read_head(&mut self.0)).await.expect("an answer, or an end");
+        head.unwrap()
+    }
+
+    /// Reads the body that belongs to a head.
+    pub(crate) async fn receive_body(&mut self, head: &mut Message) -> io::Result<()> {
+        let body = head.read_body(&mut self.0, Kind::Response);
+        timeout(PATIENCE, body).await.expect("a body, or an end")
+    }
+
     /// Sends a request and reads its response.
     pub(crate) async fn ask(&mut self, text: &str) -> io::Result<Message> {
         self.send(text).await;

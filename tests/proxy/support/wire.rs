@@ -21,13 +21,17 @@ pub(crate) struct Message {
 
 impl Message {
     pub(crate) async fn read(from: &mut (impl AsyncBufRead + Unpin), kind: Kind) -> io::Result<Self> {
-        let mut message = Self { start: line(from).await?, ..Self::default() };
-        message.headers = fields(from).await?;
+        let mut message = Self::read_head(from).await?;
         message.read_body(from, kind).await?;
         Ok(message)
     }
 
-    async fn read_body(&mut self, from: &mut (impl AsyncBufRead + Unpin), kind: Kind) -> io::Result<()> {
+    pub(crate) async fn read_head(from: &mut (impl AsyncBufRead + Unpin)) -> io::Result<Self> {
+        let start = line(from).await?;
+        Ok(Self { start, headers: fields(from).await?, ..Self::default() })
+    }
+
+    pub(crate) async fn read_body(&mut self, from: &mut (impl AsyncBufRead + Unpin), kind: Kind) -> io::Result<()> {
         if kind == Kind::ResponseToHead || [Some(100), Some(204), Some(304)].contains(&self.status()) {
             return Ok(());
         }
