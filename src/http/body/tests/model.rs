@@ -106,10 +106,11 @@ impl ModelBody {
         &self.published[self.front()..]
     }
 
-    fn evict_slowest(&mut self) {
+    /// Not those that have everything.
+    fn evict_slowest_if(&mut self, stalled: bool) {
         let front = self.front();
         for reader in &mut self.readers {
-            reader.evicted |= reader.at == front;
+            reader.evicted |= stalled && reader.at == front && front < self.published.len();
         }
     }
 
@@ -171,7 +172,7 @@ impl Model {
 
     fn evict(&mut self, body: usize) {
         while self.is_full(body) {
-            self.bodies[body].evict_slowest();
+            self.bodies[body].evict_slowest_if(true);
         }
     }
 
@@ -203,9 +204,7 @@ impl Model {
         let front = body.front();
         match (slow, body.still) {
             (SlowReader::PauseThenEvict(pause), Some((at, since))) if at == front => {
-                if now - since >= pause.as_millis() as u64 && !body.held().is_empty() {
-                    body.evict_slowest();
-                }
+                body.evict_slowest_if(now - since >= pause.as_millis() as u64);
             }
             (SlowReader::PauseThenEvict(_), _) => body.still = Some((front, now)),
             (SlowReader::Evict, _) => self.evict(index),
