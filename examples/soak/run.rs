@@ -21,6 +21,7 @@ use std::{
 };
 use tower_singleflight::Stats;
 
+const OPEN_FILES: u64 = 16_384;
 const TOLD_EVERY: Duration = Duration::from_secs(5);
 
 struct Run {
@@ -35,6 +36,8 @@ struct Run {
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode, BoxError> {
     println!("soak: {} s, --seed {}", args.time.as_secs(), args.seed);
+    // Both ends of every connection are in this process.
+    rlimit::increase_nofile_limit(OPEN_FILES)?;
     let world = World::new(args);
     let reporter = world.clone();
     injected::hook(move |panic| reporter.report.fail("panic", &panic));

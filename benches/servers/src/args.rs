@@ -1,0 +1,35 @@
+//! The command line.
+
+use crate::BoxError;
+use lexopt::{Arg, Parser, ValueExt};
+
+pub(crate) const HELP: &str = "\
+The example `proxy` beside nginx and Varnish, where they are installed.
+
+Usage: cargo run --release -p servers -- [OPTIONS]
+
+  --rounds N     each round has one burst of each kind for each server
+                                                                 [default: 10]
+  --only SERVER  one of none, proxy, nginx, varnish
+  -h, --help     this text
+";
+
+pub(crate) struct Args {
+    pub(crate) rounds: usize,
+    pub(crate) only: Option<String>,
+}
+
+/// `None` if help is all that was asked for.
+pub(crate) fn parse() -> Result<Option<Args>, BoxError> {
+    let mut args = Args { rounds: 10, only: None };
+    let mut parser = Parser::from_env();
+    while let Some(arg) = parser.next()? {
+        match arg {
+            Arg::Long("rounds") => args.rounds = parser.value()?.parse()?,
+            Arg::Long("only") => args.only = Some(parser.value()?.parse()?),
+            Arg::Short('h') | Arg::Long("help") => return Ok(None),
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    if args.rounds == 0 { Err("--rounds must be at least 1".into()) } else { Ok(Some(args)) }
+}

@@ -1,0 +1,64 @@
+//! The rounds.
+
+use crate::{
+    BoxError,
+    args::Args,
+    burst::burst,
+    origin::{Kind, Origin},
+    report::{Report, Sample},
+    server::{self, Server},
+};
+use std::time::Duration;
+use tokio::{runtime::Builder, time::sleep};
+
+pub(crate) const SIZES: [usize; 2] = [100, 500];
+const OPEN_FILES: u64 = 8192;
+/// For what a burst left behind to be over.
+const RESTS: Duration = Duration::from_millis(200);
+
+pub(crate) fn run(args: &Args) -> Result<(), BoxError> {
+    // Of the servers too, which inherit it.
+    rlimit::increase_nofile_limit(OPEN_FILES)?;
+    let origin = Origin::start()?;
+    let wanted = |name: &str| args.only.as_ref().is_none_or(|only| only == name);
+    let mut servers = Vec::new();
+    for found in server::start_all(origin.addr, wanted)? {
+        match found {
+            Ok(server) => {
+                println!("- {}: {}", server.name, server.version);
+                servers.push(server);
+            }
+            Err(missing) => println!("- {}: LEFT OUT, it is {}", missing.name, missing.why),
+        }
+    }
+    if servers.is_empty() {
+        return Err("no such server".into());
+    }
+    let names = servers.iter().map(|server| server.name).collect();
+    let mut report = Report::new(names);
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    // What a server does but once is not what this is about.
+    for server in &servers {
+        runtime.block_on(one(server, &origin, Kind::Shared, SIZES[1], "warm-up"))?;
+    }
+    for round in 0..args.rounds {
+        fastrand::shuffle(&mut servers);
+        for (kind, size) in Kind::ALL.into_iter().flat_map(|kind| SIZES.map(|size| (kind, size))) {
+            for server in &servers {
+                let sample = runtime.block_on(one(server, &origin, kind, size, &round.to_string()))?;
+                report.add(server.name, kind, size, sample);
+            }
+        }
+        eprintln!("round {} of {}", round + 1, args.rounds);
+    }
+    println!("\n{}", report.tables());
+    println!("{}", report.verdicts());
+    Ok(())
+}
+
+async fn one(server: &Server, origin: &Origin, kind: Kind, size: usize, round: &str) -> Result<Sample, BoxError> {
+    let path = format!("/{}/{}/{size}/{round}", kind.as_str(), server.name);
+    let latencies = burst(server.addr, size, &path).await.map_err(|error| format!("{}: {error}", server.name))?;
+    sleep(RESTS).await;
+    Ok(Sample::new(origin.hits(&path), &latencies))
+}
