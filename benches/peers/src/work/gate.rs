@@ -4,6 +4,7 @@
 use super::{Answered, Work};
 use std::{
     mem,
+    num::NonZero,
     pin::Pin,
     sync::{Arc, Mutex},
     task::{Context, Poll, Waker},
@@ -21,8 +22,8 @@ struct State {
 pub(crate) struct Waiting {
     gate: Gate,
     key: u64,
-    /// Where its waker is, once it was polled.
-    place: Option<usize>,
+    /// Where its waker is, counted from one, once it was polled. Small, for the floor is to be low.
+    place: Option<NonZero<usize>>,
 }
 
 impl Gate {
@@ -60,10 +61,10 @@ impl Future for Waiting {
             return Poll::Ready(Ok(*key));
         }
         match *place {
-            Some(place) => state.wakers[place].clone_from(cx.waker()),
+            Some(place) => state.wakers[place.get() - 1].clone_from(cx.waker()),
             None => {
-                *place = Some(state.wakers.len());
                 state.wakers.push(cx.waker().clone());
+                *place = NonZero::new(state.wakers.len());
             }
         }
         Poll::Pending
