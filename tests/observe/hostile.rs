@@ -172,7 +172,7 @@ async fn a_subscriber_that_panics_holds_nobody_up() {
             panic!("the subscriber");
         };
         let subscriber = tracing_subscriber::registry().with(OnTell(panics, spans));
-        let _tracing = tracing::subscriber::set_default(subscriber);
+        let _tracing = listen(subscriber);
         all_kinds_of_ends(&Group::new(), &Arc::default()).instrument(info_span!("caller")).await;
         assert!(told.load(SeqCst) >= at_least, "{told:?}");
     }
@@ -231,7 +231,7 @@ fn a_subscriber_may_call_the_group_that_tells_it() {
     without_deadlock(|| {
         let (group, bystanders, told) = (Group::new(), Bystanders::default(), Arc::default());
         let calls_back = calls_back(group.clone(), bystanders.clone(), Arc::clone(&told));
-        let _tracing = tracing::subscriber::set_default(tracing_subscriber::registry().with(calls_back));
+        let _tracing = listen(tracing_subscriber::registry().with(calls_back));
         doomed().block_on(all_kinds_of_ends(&group, &bystanders).instrument(info_span!("caller")));
         assert!(told.load(SeqCst) > 5, "{told:?}");
     });

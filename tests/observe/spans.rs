@@ -182,7 +182,7 @@ fn work_that_was_lent_to_a_lost_flight_has_a_span_too() {
 async fn a_subscriber_that_wants_no_spans_of_flights_has_the_work_in_the_leaders() {
     let log = Log::default();
     let subscriber = tracing_subscriber::registry().with(LevelFilter::INFO).with(log.clone());
-    let _tracing = tracing::subscriber::set_default(subscriber);
+    let _tracing = listen(subscriber);
     let group = Group::new();
     let here = || Span::current().metadata().map(|metadata| metadata.name());
     let leader = info_span!("leader").in_scope(|| group.run(1, move || async move { here() }));

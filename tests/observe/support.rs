@@ -6,13 +6,13 @@ use std::{
     collections::BTreeMap,
     fmt::{self, Write},
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, OnceLock},
 };
 use tokio::{runtime::Runtime, sync::oneshot};
 use tokio_test::task::{Spawn, spawn};
 use tower_singleflight::{Group, Run};
 use tracing::{
-    Event, Subscriber,
+    Dispatch, Event, Subscriber,
     field::{Field, Visit},
     span::{Attributes, Id, Record},
     subscriber::DefaultGuard,
@@ -35,6 +35,16 @@ pub(crate) struct Recorded {
 pub(crate) enum Series {
     Number(f64),
     Numbers(Vec<f64>),
+}
+
+/// Until the guard is dropped, `subscriber` is told what happens on this thread.
+///
+/// Two more are alive for good. While there is one subscriber alone, `tracing` asks that of the thread which happens to
+/// get to a place first whether anybody wants to hear of it, and a thread of another test has none.
+pub(crate) fn listen(subscriber: impl Subscriber + Send + Sync) -> DefaultGuard {
+    static OTHERS: OnceLock<[Dispatch; 2]> = OnceLock::new();
+    OTHERS.get_or_init(|| [(); 2].map(|()| Dispatch::new(tracing_subscriber::registry())));
+    tracing::subscriber::set_default(subscriber)
 }
 
 /// From now on, this thread records.
@@ -167,7 +177,7 @@ pub(crate) enum Told {
 pub(crate) fn trace() -> (Log, DefaultGuard) {
     let log = Log::default();
     let subscriber = tracing_subscriber::registry().with(log.clone());
-    (log, tracing::subscriber::set_default(subscriber))
+    (log, listen(subscriber))
 }
 
 impl Log {
