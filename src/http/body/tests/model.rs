@@ -226,10 +226,11 @@ impl Model {
         }
         let pause = match self.slow {
             SlowReader::BackPressure => {
+                // Should they give way, the reader is woken, and looks again then.
                 if self.is_spent() {
                     self.ask();
                 }
-                return self.is_full(index);
+                return true;
             }
             SlowReader::PauseThenEvict(pause) => pause.as_millis() as u64,
             _ => 0,
