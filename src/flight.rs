@@ -267,6 +267,8 @@ impl<T: Send + Sync + 'static> Flight<T> {
     /// All its waiters wait no more.
     fn release(&self, state: &mut State<T>, outcome: Option<Outcome>) -> Ending {
         self.count_out(state.waiters);
+        // All may have left while the work was polled, which was told already.
+        let outcome = outcome.filter(|_| state.is_open());
         state.ending(outcome, state.waiters)
     }
 
@@ -561,7 +563,9 @@ impl<T: Send + Sync + 'static> Flight<T> {
     fn cancel(&self, mut state: MutexGuard<'_, State<T>>, debris: &mut Debris) {
         let work = mem::replace(&mut state.stage, Stage::Over);
         let (carrier, reserve) = (state.carrier.take(), state.reserve.take());
-        let ending = state.ending(Some(Outcome::Cancelled), 0);
+        // That it was lost was told already.
+        let outcome = (!matches!(work, Stage::Lost)).then_some(Outcome::Cancelled);
+        let ending = state.ending(outcome, 0);
         drop(state);
         self.close(debris);
         wake_all(carrier);

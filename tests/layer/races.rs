@@ -223,6 +223,28 @@ async fn an_inner_call_that_drops_the_last_waiter_of_its_own_flight_ends_and_lea
 }
 
 #[tokio::test]
+async fn a_flight_that_everybody_left_while_its_call_panics_ends_once() {
+    type Slot = Arc<Mutex<Option<Box<dyn std::any::Any + Send>>>>;
+    let (slot, layer) = (Slot::default(), by_key());
+    let leaves = slot.clone();
+    let mut service = layer.layer(service_fn(move |_: Ask| {
+        let slot = leaves.clone();
+        async move {
+            drop(slot.lock().unwrap().take());
+            if slot.lock().unwrap().is_none() {
+                panic!("nobody is there");
+            }
+            Ok::<_, Infallible>("told")
+        }
+    }));
+    let calls = [service.call((1, "one")), service.call((1, "two"))];
+    *slot.lock().unwrap() = Some(Box::new(calls));
+    crate::support::settle().await;
+    let stats = layer.handle().stats();
+    assert_eq!((stats.in_flight, stats.cancelled, stats.panicked), (0, 1, 0));
+}
+
+#[tokio::test]
 async fn a_caller_that_panics_with_a_call_in_hand_ends_nothing_but_itself() {
     struct Stubborn;
     impl Drop for Stubborn {

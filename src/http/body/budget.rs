@@ -166,7 +166,12 @@ impl fmt::Debug for Account {
 /// Whoever calls has another body: it is not to be hurt by the drop of what this one held.
 fn call(holder: &Weak<dyn Holder>, what: impl FnOnce(&dyn Holder)) {
     let Some(holder) = holder.upgrade() else { return };
-    if let Err(payload) = catch_unwind(AssertUnwindSafe(|| what(&*holder))) {
+    // Moved in, because this may be the last to hold it.
+    let call = move || {
+        what(&*holder);
+        drop(holder);
+    };
+    if let Err(payload) = catch_unwind(AssertUnwindSafe(call)) {
         forget_payload(payload);
     }
 }

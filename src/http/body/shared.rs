@@ -399,9 +399,14 @@ impl State {
 
     /// Whether the slowest reader stood where it stands when this was asked a pause ago.
     fn stands_still(&mut self, pause: Duration) -> bool {
+        // Whoever has read everything waits for upstream, and not the others for it.
+        if self.log.is_empty() {
+            self.still = None;
+            return false;
+        }
         let (front, now) = (self.log.front(), now());
         match self.still {
-            Some((at, since)) if at == front => !self.log.is_empty() && now.duration_since(since) >= pause,
+            Some((at, since)) if at == front => now.duration_since(since) >= pause,
             _ => {
                 self.still = Some((front, now));
                 false

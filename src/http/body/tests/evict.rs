@@ -571,3 +571,17 @@ fn a_reader_that_waits_for_another_may_move_to_another_runtime() {
         drop(feed);
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_reader_that_had_everything_is_not_evicted_for_the_time_in_which_there_was_nothing_to_read() {
+    let config = of_budget(PAUSE, 8);
+    let (feed, mut first, mut second) = stalled(&config, &["aaaa"]);
+    assert_eq!(next(&mut second), "aaaa");
+    config.budget.take(100);
+    assert!(!config.budget.admits());
+    advance(2_000).await;
+    feed.data("bbbb");
+    assert_eq!(next(&mut first), "bbbb");
+    assert!(!config.budget.admits());
+    assert_eq!(next(&mut second), "bbbb");
+}

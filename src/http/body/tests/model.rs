@@ -203,6 +203,7 @@ impl Model {
         body.door = None;
         let front = body.front();
         match (slow, body.still) {
+            (SlowReader::PauseThenEvict(_), _) if front == body.published.len() => body.still = None,
             (SlowReader::PauseThenEvict(pause), Some((at, since))) if at == front => {
                 body.evict_slowest_if(now - since >= pause.as_millis() as u64);
             }
