@@ -1,37 +1,21 @@
 //! The example `soak`: a short run finds nothing, and whatever it does wrong on purpose is found.
 #![allow(missing_docs, reason = "a test says what it tests in its name")]
 
+#[path = "support/example.rs"]
+mod example;
+
+use example::example;
 use std::{
-    env,
-    path::{Path, PathBuf},
     process::{Command, Output},
     sync::{Mutex, PoisonError},
 };
-
-/// The example that Cargo built along with the tests, or builds now if it was not asked to.
-fn example() -> PathBuf {
-    let this = env::current_exe().unwrap();
-    let profile = this.ancestors().nth(2).expect("tests are built into target/<profile>/deps");
-    let example = profile.join("examples").join(format!("soak{}", env::consts::EXE_SUFFIX));
-    if !example.exists() {
-        build(profile);
-    }
-    example
-}
-
-fn build(profile: &Path) {
-    let release: &[&str] = if profile.ends_with("release") { &["--release"] } else { &[] };
-    let target = profile.parent().expect("profiles are in the target directory");
-    let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(["build", "--quiet", "--example", "soak", "--target-dir"]).arg(target).args(release);
-    assert!(cargo.current_dir(env!("CARGO_MANIFEST_DIR")).status().unwrap().success());
-}
 
 /// One at a time: what a run takes for stranded may have been kept waiting by another run.
 fn soak(args: &[&str]) -> (Option<i32>, String) {
     static TURN: Mutex<()> = Mutex::new(());
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-    let Output { status, stdout, .. } = Command::new(example()).args(["--callers", "40"]).args(args).output().unwrap();
+    let Output { status, stdout, .. } =
+        Command::new(example("soak")).args(["--callers", "40"]).args(args).output().unwrap();
     (status.code(), String::from_utf8(stdout).unwrap())
 }
 

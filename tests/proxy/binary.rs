@@ -1,10 +1,11 @@
 #![cfg(unix)]
 
-use crate::support::{Client, Origin, Reply};
+use crate::{
+    example::example,
+    support::{Client, Origin, Reply},
+};
 use std::{
-    env,
     net::SocketAddr,
-    path::{Path, PathBuf},
     process::{Command, Stdio},
     time::Duration,
 };
@@ -13,25 +14,6 @@ use tokio::{
     process,
     time::timeout,
 };
-
-/// The example that Cargo built along with the tests, or builds now if it was not asked to.
-fn example() -> PathBuf {
-    let this = env::current_exe().unwrap();
-    let profile = this.ancestors().nth(2).expect("tests are built into target/<profile>/deps");
-    let example = profile.join("examples").join("proxy");
-    if !example.exists() {
-        build(profile);
-    }
-    example
-}
-
-fn build(profile: &Path) {
-    let release: &[&str] = if profile.ends_with("release") { &["--release"] } else { &[] };
-    let target = profile.parent().expect("profiles are in the target directory");
-    let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(["build", "--quiet", "--example", "proxy", "--target-dir"]).arg(target).args(release);
-    assert!(cargo.current_dir(env!("CARGO_MANIFEST_DIR")).status().unwrap().success());
-}
 
 /// The program itself, in front of an origin.
 pub(crate) struct Program {
@@ -42,7 +24,7 @@ pub(crate) struct Program {
 
 impl Program {
     pub(crate) async fn start(origin: &Origin) -> Self {
-        let mut command = process::Command::new(example());
+        let mut command = process::Command::new(example("proxy"));
         command.args(["--listen", "127.0.0.1:0", "--upstream", &format!("http://{}", origin.addr)]);
         let mut child = command.stdout(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
@@ -70,7 +52,7 @@ async fn the_program_says_where_it_listens_and_stops_on_sigterm() {
 #[tokio::test]
 async fn the_program_refuses_what_it_does_not_know() {
     for args in [&["--nonsense"][..], &[], &["--listen", "127.0.0.1:0", "--upstream", "https://example.com"]] {
-        let output = process::Command::new(example()).args(args).output().await.unwrap();
+        let output = process::Command::new(example("proxy")).args(args).output().await.unwrap();
         assert_eq!((output.status.code(), output.stdout.len()), (Some(2), 0));
     }
 }

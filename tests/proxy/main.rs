@@ -3,6 +3,10 @@
 #[path = "../../examples/proxy/gateway/mod.rs"]
 mod gateway;
 
+#[cfg(unix)]
+#[path = "../support/example.rs"]
+mod example;
+
 mod binary;
 mod coalescing;
 mod failures;
