@@ -15,7 +15,7 @@ use std::{
 /// Call it under no lock. `false`: there is no runtime.
 pub(crate) fn carry<T: Send + Sync + 'static>(flight: &Arc<Flight<T>>) -> bool {
     match flight.claim_for_task() {
-        Claim::Granted(runtime) => runtime.spawn(Carrier { flight: flight.clone(), waker: None, done: false }),
+        Claim::Granted(runtime) => runtime.spawn(Carrier { flight: Some(flight.clone()), waker: None }),
         Claim::NotNeeded => {}
         Claim::NoRuntime => return false,
     }
@@ -23,38 +23,33 @@ pub(crate) fn carry<T: Send + Sync + 'static>(flight: &Arc<Flight<T>>) -> bool {
 }
 
 struct Carrier<T: Send + Sync + 'static> {
-    flight: Arc<Flight<T>>,
+    /// Until it is over: the last waiter is to find itself alone with the value.
+    flight: Option<Arc<Flight<T>>>,
     /// The waker that the flight has, to end this task when everybody left.
     waker: Option<Waker>,
-    done: bool,
 }
 
 impl<T: Send + Sync + 'static> Carrier<T> {
     fn fly(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let parks = self.new_waker(cx);
-        let mut work = self.flight.take_aboard(parks);
+        let Some(flight) = &self.flight else { return Poll::Ready(()) };
+        let mut work = flight.take_aboard(parks);
         if work.is_none() {
             return Poll::Ready(());
         }
-        match self.flight.step(&mut work, cx) {
-            Step::Pending => return self.put_down(work.expect("it is pending")),
+        match flight.step(&mut work, cx) {
+            Step::Pending => return put_down(flight, work.expect("it is pending")),
             Step::Ready(value, mut debris) => {
-                self.flight.land(value, None, &mut debris);
+                if let Some(flight) = self.flight.take() {
+                    flight.land(value, None, &mut debris);
+                }
                 debris.swallow();
             }
             Step::Panicked(payload) => {
-                self.flight.crash(&payload);
+                flight.crash(&payload);
                 forget_payload(payload);
             }
         }
-        Poll::Ready(())
-    }
-
-    fn put_down(&self, work: Work<T>) -> Poll<()> {
-        let Some(deserted) = self.flight.put_down(work) else { return Poll::Pending };
-        let mut debris = Debris::default();
-        debris.sweep(deserted);
-        debris.swallow();
         Poll::Ready(())
     }
 
@@ -67,12 +62,22 @@ impl<T: Send + Sync + 'static> Carrier<T> {
     }
 }
 
+fn put_down<T: Send + Sync + 'static>(flight: &Flight<T>, work: Work<T>) -> Poll<()> {
+    let Some(deserted) = flight.put_down(work) else { return Poll::Pending };
+    let mut debris = Debris::default();
+    debris.sweep(deserted);
+    debris.swallow();
+    Poll::Ready(())
+}
+
 impl<T: Send + Sync + 'static> Future for Carrier<T> {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let flown = self.fly(cx);
-        self.done = flown.is_ready();
+        if flown.is_ready() {
+            self.flight = None;
+        }
         flown
     }
 }
@@ -80,8 +85,10 @@ impl<T: Send + Sync + 'static> Future for Carrier<T> {
 /// A task that is dropped before its end, by a runtime that shuts down, loses its flight.
 impl<T: Send + Sync + 'static> Drop for Carrier<T> {
     fn drop(&mut self) {
-        if !self.done && self.flight.lose() {
-            carry(&self.flight);
+        if let Some(flight) = self.flight.take() {
+            if flight.lose() {
+                carry(&flight);
+            }
         }
     }
 }

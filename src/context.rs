@@ -1,15 +1,24 @@
 //! Which flights are being polled around the running code: how a flight is kept from waiting on itself.
 
-use crate::sync::thread_local;
+use crate::{slots::Slot, sync::thread_local};
 use std::{
+    any::Any,
     cell::RefCell,
     fmt,
     sync::{Arc, Weak},
 };
 
 thread_local! {
-    /// The flights this thread is polling, outermost first.
-    static POLLING: RefCell<Vec<Arc<dyn Underway>>> = RefCell::new(Vec::new());
+    /// What this thread is polling, outermost first.
+    static POLLING: RefCell<Vec<Polled>> = RefCell::new(Vec::new());
+}
+
+/// A flight that is being polled.
+#[derive(Clone)]
+pub(crate) enum Polled {
+    Flight(Arc<dyn Underway>),
+    /// One that is alone, and at which gate it stands. Only a call inside it makes more of it.
+    Lone(Arc<dyn Gates>, Slot),
 }
 
 /// A flight, as seen by those led inside it.
@@ -18,6 +27,14 @@ pub(crate) trait Underway: Send + Sync {
     fn is_underway(&self) -> bool;
     /// The flights inside which it was led.
     fn lineage(&self) -> Lineage;
+}
+
+/// Where lone flights stand, as seen by those led inside them.
+pub(crate) trait Gates: Send + Sync {
+    /// The flight at this gate, as one that others can know of. Call it under no lock.
+    fn flight(self: Arc<Self>, gate: Slot) -> Arc<dyn Underway>;
+    /// Puts itself into `to`, an `Option` of what it was before it was seen as `Gates`.
+    fn give_back(self: Arc<Self>, to: &mut dyn Any);
 }
 
 /// The flights inside which some code runs, wherever they are polled by now: those that would wait on
@@ -34,8 +51,12 @@ impl Lineage {
             return Self(None);
         }
         let mut all: Vec<Weak<dyn Underway>> = Vec::new();
-        for flight in &polling {
-            insert(&mut all, Arc::downgrade(flight));
+        for polled in polling {
+            let flight = match polled {
+                Polled::Flight(flight) => flight,
+                Polled::Lone(gates, gate) => gates.flight(gate),
+            };
+            insert(&mut all, Arc::downgrade(&flight));
             flight.lineage().living().for_each(|ancestor| insert(&mut all, ancestor));
         }
         Self(Some(all.into()))
@@ -86,20 +107,34 @@ fn insert(all: &mut Vec<Weak<dyn Underway>>, one: Weak<dyn Underway>) {
     }
 }
 
-/// Until dropped, this thread is polling `flight`.
+/// Until it is left or dropped, this thread is polling `flight`.
 #[must_use]
-pub(crate) fn enter(flight: Arc<dyn Underway>) -> Entered {
+pub(crate) fn enter(polled: Polled) -> Entered {
+    let mut polled = Some(polled);
     // A thread that is ending has no stack left, and nothing else to poll on it either.
-    let _ = POLLING.try_with(|stack| stack.borrow_mut().push(flight));
-    Entered(())
+    let _ = POLLING.try_with(|stack| stack.borrow_mut().extend(polled.take()));
+    Entered(polled)
 }
 
-#[derive(Debug)]
-pub(crate) struct Entered(());
+/// Holds what found no stack.
+pub(crate) struct Entered(Option<Polled>);
+
+impl Entered {
+    /// Gives back what was entered.
+    pub(crate) fn leave(mut self) -> Option<Polled> {
+        let left = self.take();
+        std::mem::forget(self);
+        left
+    }
+
+    fn take(&mut self) -> Option<Polled> {
+        self.0.take().or_else(|| POLLING.try_with(|stack| stack.borrow_mut().pop()).ok().flatten())
+    }
+}
 
 impl Drop for Entered {
     fn drop(&mut self) {
         // Dropped after the borrow: this may be the last hold on the flight.
-        let _left = POLLING.try_with(|stack| stack.borrow_mut().pop());
+        let _left = self.take();
     }
 }

@@ -1,11 +1,12 @@
 //! One execution of the work for one key, and those who wait for it.
 
 use crate::{
-    context::{self, Lineage, Underway},
-    observe::{Caller, Ending, Event, FlightSpan, Link, Observer, Outcome, Work},
+    context::{self, Lineage, Polled, Underway},
+    lone::{Home, Lone},
+    observe::{Caller, Ending, Event, FlightSpan, Link, Outcome, Work},
     panics::{Debris, Message, Payload},
     seats::{Seat, Seats, wake_all},
-    sync::{Mutex, MutexGuard, Runtime, current_runtime},
+    sync::{Mutex, MutexGuard, Once, Runtime, current_runtime},
 };
 use std::{
     mem,
@@ -16,7 +17,6 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     task::{Context, Poll, Waker},
-    thread,
     time::Duration,
 };
 use tokio::time::Instant;
@@ -24,8 +24,8 @@ use tokio::time::Instant;
 /// Whose work a flight does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Start {
-    /// That of the caller who opened it, at this time.
-    First(Instant),
+    /// That of the caller who opened it, at this time if anybody may want to know.
+    First(Option<Instant>),
     /// That of a follower: the flight was lost before.
     Anew,
 }
@@ -42,14 +42,6 @@ impl Default for Rules {
     fn default() -> Self {
         Self { join_within: None, max_waiters: usize::MAX, run_to_completion: false }
     }
-}
-
-/// The table that lists a flight, as the flight sees it.
-pub(crate) trait Home<T>: Send + Sync {
-    /// Takes this very flight off the table, whatever flight its key leads to by now. `Err` is a panic of
-    /// the key's `Drop`.
-    fn unlink(&self, place: Place, flight: &Flight<T>) -> thread::Result<()>;
-    fn observer(&self) -> &Observer;
 }
 
 /// Where the table keeps a flight.
@@ -73,7 +65,8 @@ impl Place {
 /// 1. The work is in `Stage::Parked`, or with the one who polls it, or with the leader that has yet to put it in
 ///    (`Stage::Aloft`). It is polled and dropped under no lock.
 /// 2. Only the pilot takes the work out: a waiter polls it in place, until `claim_for_task` makes a task the pilot.
-/// 3. `waiters` counts the seats taken; after landing, the waiters that have not yet taken the value.
+/// 3. `waiters` counts the seats taken. After landing nobody is counted: each waiter takes its share without a lock, and
+///    the value goes with the last of those who hold the flight.
 /// 4. Whoever parks as pilot leaves its waker in its seat as well, so that it is woken when a task
 ///    lands the flight in its place.
 /// 5. `closed` turns true once, before anybody can see how the flight ended: the table and the gauges no
@@ -83,7 +76,15 @@ pub(crate) struct Flight<T> {
     home: Arc<dyn Home<T>>,
     place: Place,
     closed: AtomicBool,
+    /// For all waiters but a pilot that had no company.
+    landing: Once<Landing<T>>,
     state: Mutex<State<T>>,
+}
+
+struct Landing<T> {
+    value: T,
+    shared: bool,
+    leader: Option<Seat>,
 }
 
 struct State<T> {
@@ -96,8 +97,7 @@ struct State<T> {
     spares: usize,
     shared: bool,
     run_to_completion: bool,
-    /// Recorded whatever the leader's rules: the newcomer's may have a bound.
-    opened: Instant,
+    opened: Option<Instant>,
     runtime: Option<Runtime>,
     reserve: Option<Reserve<T>>,
     lineage: Lineage,
@@ -121,7 +121,8 @@ enum Stage<T> {
     Parked(Work<T>),
     /// The work is gone without a result, and a waiter may put in its own.
     Lost,
-    Landed(Arc<T>),
+    /// The value is in `Flight::landing`.
+    Landed,
     Crashed(Message),
     /// Lost, and no waiter has work left.
     Stranded,
@@ -165,7 +166,7 @@ pub(crate) enum View<T> {
     Fly(Work<T>),
     /// The flight was lost, and it is to board its own work.
     LeadAnew,
-    Landed(Landed<T>),
+    Landed(Share),
     Crashed(Message),
     Stranded,
     /// Its waker is parked.
@@ -180,35 +181,21 @@ pub(crate) enum View<T> {
     BringWaker,
 }
 
-/// A flight's result, for one waiter.
+/// What a pilot gets that lands a flight as a waiter.
 pub(crate) struct Landed<T> {
-    cargo: Cargo<T>,
+    /// The value, if it had no company. Else the flight has it.
+    pub(crate) own: Option<T>,
+    pub(crate) share: Share,
+    pub(crate) flight: Arc<Flight<T>>,
+}
+
+const LANDED: &str = "it has landed";
+
+/// What a waiter is to its flight, once that has landed.
+#[derive(Clone, Copy)]
+pub(crate) struct Share {
     pub(crate) shared: bool,
     pub(crate) leads: bool,
-}
-
-enum Cargo<T> {
-    Own(T),
-    Shared(Arc<T>),
-}
-
-impl<T> Landed<T> {
-    pub(crate) fn get_ref(&self) -> &T {
-        match &self.cargo {
-            Cargo::Own(value) => value,
-            Cargo::Shared(value) => value,
-        }
-    }
-}
-
-impl<T: Clone> Landed<T> {
-    /// Clones the value, but for the last taker, who gets the original.
-    pub(crate) fn take(self) -> T {
-        match self.cargo {
-            Cargo::Own(value) => value,
-            Cargo::Shared(value) => Arc::try_unwrap(value).unwrap_or_else(|value| T::clone(&value)),
-        }
-    }
 }
 
 /// How one poll of the work ended.
@@ -219,35 +206,51 @@ pub(crate) enum Step<T> {
     Panicked(Payload),
 }
 
+/// One poll of the work. After its end the work has been dropped.
+pub(crate) fn step<T>(work: &mut Option<Work<T>>, cx: &mut Context<'_>) -> Step<T> {
+    let future = work.as_mut().expect("the pilot has the work");
+    let polled = catch_unwind(AssertUnwindSafe(|| Pin::new(future).poll(cx)));
+    if let Ok(Poll::Pending) = polled {
+        return Step::Pending;
+    }
+    let mut debris = Debris::default();
+    debris.sweep(work.take());
+    match polled {
+        Ok(Poll::Ready(value)) => Step::Ready(value, debris),
+        Ok(Poll::Pending) => unreachable!("returned above"),
+        Err(payload) => {
+            debris.swallow();
+            Step::Panicked(payload)
+        }
+    }
+}
+
 impl<T: Send + Sync + 'static> Flight<T> {
-    /// A flight whose leader sits in the seat that is returned, and still has to `board` its work.
-    pub(crate) fn new(
-        home: Arc<dyn Home<T>>,
-        place: Place,
-        rules: &Rules,
-        lineage: Lineage,
-        opened: Instant,
-    ) -> (Arc<Self>, Seat) {
-        let mut seats = Seats::default();
-        let seat = seats.sit();
+    /// Of a leader that sits in the first seat.
+    pub(crate) fn new(home: Arc<dyn Home<T>>, lone: Lone<T>) -> Arc<Self> {
+        let leader = Seat::FIRST;
         let state = State {
-            stage: Stage::Aloft,
-            pilot: Pilot::Waiter(seat),
-            leader: Some(seat),
+            stage: lone.work.map_or(Stage::Aloft, Stage::Parked),
+            pilot: Pilot::Waiter(leader),
+            leader: Some(leader),
             waiters: 1,
             spares: 0,
             shared: false,
-            run_to_completion: rules.run_to_completion,
-            opened,
-            runtime: None,
+            run_to_completion: lone.run_to_completion,
+            opened: lone.opened,
+            runtime: lone.runtime,
             reserve: None,
-            lineage,
+            lineage: lone.lineage,
             span: FlightSpan::default(),
-            seats,
+            seats: Seats::with_one(lone.waker),
             carrier: None,
         };
-        let flight = Self { home, place, closed: AtomicBool::new(false), state: Mutex::new(state) };
-        (Arc::new(flight), seat)
+        let closed = AtomicBool::new(false);
+        Arc::new(Self { home, place: lone.place, closed, landing: Once::default(), state: Mutex::new(state) })
+    }
+
+    pub(crate) fn place(&self) -> Place {
+        self.place
     }
 
     /// Call it under no lock.
@@ -261,7 +264,7 @@ impl<T: Send + Sync + 'static> Flight<T> {
     /// Nobody must see them still counted who sees how the flight ended, so this is done under the lock. The rest of
     /// the event is told after.
     fn count_out(&self, waiters: usize) {
-        self.home.observer().counters().waiting.sub(waiters);
+        self.home.observer().counters().released.add(waiters);
     }
 
     /// All its waiters wait no more.
@@ -346,11 +349,11 @@ impl<T: Send + Sync + 'static> Flight<T> {
                 state.lead_anew(Some(seat));
                 return View::LeadAnew;
             }
-            Stage::Landed(value) => return View::Landed(state.hand_out(seat, value)),
             unchanged => state.stage = unchanged,
         }
         let needs_task = matches!(state.stage, Stage::Parked(_)) && state.pilot != Pilot::Task;
         match &state.stage {
+            Stage::Landed => View::Landed(self.share(seat).expect(LANDED)),
             Stage::Crashed(message) => View::Crashed(message.clone()),
             Stage::Stranded | Stage::Over => View::Stranded,
             _ if state.seats.has_parked(seat, waker) => View::Wait { unneeded: parks, needs_task },
@@ -376,25 +379,11 @@ impl<T: Send + Sync + 'static> Flight<T> {
         None
     }
 
-    /// One poll of the work, whoever is the pilot. After its end the work has been dropped.
+    /// One poll of the work, whoever is the pilot.
     pub(crate) fn step(self: &Arc<Self>, work: &mut Option<Work<T>>, cx: &mut Context<'_>) -> Step<T> {
-        let _entered = context::enter(self.clone());
-        let future = work.as_mut().expect("the pilot has the work");
-        self.take_off(future);
-        let polled = catch_unwind(AssertUnwindSafe(|| Pin::new(future).poll(cx)));
-        if let Ok(Poll::Pending) = polled {
-            return Step::Pending;
-        }
-        let mut debris = Debris::default();
-        debris.sweep(work.take());
-        match polled {
-            Ok(Poll::Ready(value)) => Step::Ready(value, debris),
-            Ok(Poll::Pending) => unreachable!("returned above"),
-            Err(payload) => {
-                debris.swallow();
-                Step::Panicked(payload)
-            }
-        }
+        let _entered = context::enter(Polled::Flight(self.clone()));
+        self.take_off(work.as_mut().expect("the pilot has the work"));
+        step(work, cx)
     }
 
     /// The first poll of some work opens the span of the flight.
@@ -406,46 +395,61 @@ impl<T: Send + Sync + 'static> Flight<T> {
         early.link_early(&span);
     }
 
-    /// The work gave a result. A waiter that was its pilot gets its share at once.
-    pub(crate) fn land(&self, value: T, pilot: Option<Seat>, debris: &mut Debris) -> Option<Landed<T>> {
+    /// The work gave a result. Whoever was its pilot as a waiter gets its share at once.
+    pub(crate) fn land(self: Arc<Self>, value: T, pilot: Option<Seat>, debris: &mut Debris) -> Option<Landed<T>> {
         self.close(debris);
         let mut state = self.state.lock();
         let ending = self.release(&mut state, Some(Outcome::Landed));
-        let shared = state.shared;
-        let leads = pilot.is_some() && state.leader == pilot;
-        let others = state.waiters - usize::from(pilot.is_some());
-        let (mut seats, carrier) = (state.seats.clear(), state.carrier.take());
-        state.waiters = others;
-        let cargo = match pilot {
-            _ if others == 0 => {
-                state.stage = Stage::Over;
-                Some(Cargo::Own(value))
-            }
-            Some(_) => {
-                let value = Arc::new(value);
-                state.stage = Stage::Landed(value.clone());
-                Some(Cargo::Shared(value))
-            }
-            // Nothing is held back, so that the last waiter gets the original however early it comes.
+        let share = Share { shared: state.shared, leads: pilot.is_some() && state.leader == pilot };
+        let has_others = state.waiters > usize::from(pilot.is_some());
+        let own = if has_others {
+            state.stage = Stage::Landed;
+            self.landing.set(Landing { value, shared: share.shared, leader: state.leader });
+            None
+        } else {
+            state.stage = Stage::Over;
+            Some(value)
+        };
+        let (mut seats, carrier, reserve) = (state.seats.clear(), state.carrier.take(), state.reserve.take());
+        drop(state);
+        self.tell(Event::FlightOver(ending));
+        let own_waker = pilot.map(|seat| seats.leave(seat));
+        let landed = match pilot {
+            Some(_) => Some(Landed { own, share, flight: self }),
             None => {
-                state.stage = Stage::Landed(Arc::new(value));
+                // Before anybody is woken: the last waiter gets the original, however early it comes.
+                debris.sweep((own, self));
                 None
             }
         };
-        state.leader = state.leader.filter(|_| !leads);
-        let reserve = state.reserve.take();
-        drop(state);
-        self.tell(Event::FlightOver(ending));
-        let own_waker = pilot.and_then(|seat| seats.leave(seat));
         seats.wake_all();
-        drop((own_waker, carrier));
+        debris.sweep((own_waker, carrier));
         debris.sweep(reserve);
-        let landed = cargo.map(|cargo| Landed { cargo, shared, leads });
-        if pilot.is_some() {
-            return landed;
+        landed
+    }
+
+    /// What the waiter in `seat` is to the flight, if that has landed.
+    pub(crate) fn share(&self, seat: Seat) -> Option<Share> {
+        self.landing.get().map(|landing| Share { shared: landing.shared, leads: landing.leader == Some(seat) })
+    }
+
+    /// What it landed with.
+    pub(crate) fn value(&self) -> &T {
+        &self.landing.get().expect(LANDED).value
+    }
+
+    /// What it landed with, for one who has its share: a clone, but the original for the last.
+    pub(crate) fn into_value(self: Arc<Self>) -> T
+    where
+        T: Clone,
+    {
+        if Arc::strong_count(&self) > 1 {
+            return self.value().clone();
         }
-        debris.sweep(landed);
-        None
+        match Arc::try_unwrap(self) {
+            Ok(flight) => flight.landing.into_inner().expect(LANDED).value,
+            Err(flight) => flight.value().clone(),
+        }
     }
 
     /// The work panicked.
@@ -507,14 +511,7 @@ impl<T: Send + Sync + 'static> Flight<T> {
     pub(crate) fn leave(&self, seat: Seat, spare: bool, debris: &mut Debris) -> bool {
         let mut state = self.state.lock();
         match state.stage {
-            Stage::Landed(_) => {
-                state.waiters -= 1;
-                let rest = (state.waiters == 0).then(|| mem::replace(&mut state.stage, Stage::Over));
-                drop(state);
-                debris.sweep(rest);
-                false
-            }
-            Stage::Crashed(_) | Stage::Stranded | Stage::Over => false,
+            Stage::Landed | Stage::Crashed(_) | Stage::Stranded | Stage::Over => false,
             Stage::Aloft | Stage::Parked(_) | Stage::Lost => {
                 self.count_out(1);
                 let waker = state.vacate(seat, spare);
@@ -623,7 +620,8 @@ impl<T> State<T> {
     }
 
     fn is_young(&self, join_within: Option<Duration>) -> bool {
-        join_within.is_none_or(|limit| self.opened.elapsed() < limit)
+        // Of one whose time is not known it is said that it is too old.
+        join_within.is_none_or(|limit| self.opened.is_some_and(|opened| opened.elapsed() < limit))
     }
 
     fn seat_newcomer(&mut self, rules: &Rules, caller: &mut Caller) -> Boarding {
@@ -663,7 +661,7 @@ impl<T> State<T> {
         self.pilot = seat.map_or(Pilot::Nobody, Pilot::Waiter);
         self.leader = seat;
         self.shared = self.waiters > usize::from(seat.is_some());
-        self.opened = Instant::now();
+        self.opened = Some(Instant::now());
     }
 
     /// True: there was a reserve, and it needs a task.
@@ -674,16 +672,6 @@ impl<T> State<T> {
         self.stage = Stage::Parked(work);
         self.runtime = Some(runtime);
         true
-    }
-
-    fn hand_out(&mut self, seat: Seat, value: Arc<T>) -> Landed<T> {
-        self.waiters -= 1;
-        if self.waiters == 0 {
-            self.stage = Stage::Over;
-        } else {
-            self.stage = Stage::Landed(value.clone());
-        }
-        Landed { cargo: Cargo::Shared(value), shared: self.shared, leads: self.leader == Some(seat) }
     }
 
     fn vacate(&mut self, seat: Seat, spare: bool) -> Option<Waker> {

@@ -87,9 +87,11 @@ enum State<J: Job> {
     Ready(Option<J::Output>),
 }
 
-/// How long a follower waits. The timer is made only when it is needed.
-pub(crate) enum Patience {
-    Endless,
+/// How long a follower waits: nothing if endlessly, boxed because it seldom has a limit.
+pub(crate) struct Patience(Option<Box<Limit>>);
+
+/// The timer is made only when it is needed.
+enum Limit {
     Until(Instant),
     Timed(Pin<Box<Sleep>>),
 }
@@ -193,18 +195,16 @@ impl<J: Job> Unpin for ResponseFuture<J> {}
 
 impl Patience {
     fn from_now(patience: Option<Duration>) -> Self {
-        match patience.and_then(|patience| Instant::now().checked_add(patience)) {
-            Some(deadline) => Self::Until(deadline),
-            None => Self::Endless,
-        }
+        let deadline = patience.and_then(|patience| Instant::now().checked_add(patience));
+        Self(deadline.map(|deadline| Box::new(Limit::Until(deadline))))
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(limit) = &mut self.0 else { return Poll::Pending };
         loop {
-            match self {
-                Self::Endless => return Poll::Pending,
-                Self::Until(deadline) => *self = Self::Timed(Box::pin(timer(*deadline))),
-                Self::Timed(sleep) => return sleep.as_mut().poll(cx),
+            match &mut **limit {
+                Limit::Until(deadline) => **limit = Limit::Timed(Box::pin(timer(*deadline))),
+                Limit::Timed(sleep) => return sleep.as_mut().poll(cx),
             }
         }
     }

@@ -149,7 +149,7 @@ where
         assert!(current_runtime().is_some(), "tower-singleflight: `Group::spawn` was called outside a tokio runtime");
         let rules = Rules { run_to_completion: true, ..Rules::default() };
         let place = self.place(&key);
-        let (waiter, spare) = match self.enter(place, key, &rules, lazily(work)) {
+        let (mut waiter, spare) = match self.enter(place, key, &rules, lazily(work)) {
             Entered::Led(waiter) => (waiter, None),
             Entered::Joined(mut waiter, work) => {
                 let spare = waiter.entrust(work);

@@ -245,7 +245,11 @@ impl<S, M: Mode, E> Layer<S> for SingleflightLayer<M, E> {
     type Service = Singleflight<S, M, E>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        self.registry.observer().set_name(self.settings.name.as_ref());
+        let observer = self.registry.observer();
+        observer.set_name(self.settings.name.as_ref());
+        if self.settings.rules.join_within.is_some() {
+            observer.want_ages();
+        }
         let scope = if self.settings.one_group { self.registry.common() } else { self.registry.separate() };
         let (settings, registry) = (self.settings.clone(), self.registry.clone());
         Singleflight::new(inner, Site::new(settings, registry, scope))

@@ -77,6 +77,7 @@ mod handle;
 #[cfg(feature = "http")]
 mod http;
 mod layer;
+mod lone;
 mod mode;
 mod observe;
 mod panics;
@@ -84,6 +85,7 @@ mod scope;
 mod seats;
 mod service;
 mod site;
+mod slots;
 mod stats;
 mod sync;
 mod table;

@@ -48,6 +48,9 @@ pub(crate) struct Debris(Option<Payload>);
 
 impl Debris {
     pub(crate) fn sweep<V>(&mut self, value: V) {
+        if !mem::needs_drop::<V>() {
+            return;
+        }
         if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(value))) {
             self.keep(payload);
         }
@@ -92,6 +95,7 @@ impl Debris {
 }
 
 /// What `run` gives, unless it panics: then that ends here. The panic hook has printed it.
+#[cfg(any(feature = "metrics", feature = "tracing"))]
 pub(crate) fn contain<R>(run: impl FnOnce() -> R) -> Option<R> {
     match catch_unwind(AssertUnwindSafe(run)) {
         Ok(value) => Some(value),

@@ -132,7 +132,8 @@ impl Stats {
 }
 
 /// Each thread counts in a stripe of its own, as long as there are enough, so that counting keeps no thread waiting for
-/// another's cache line. A gauge may go up in one stripe and down in another: only the sum means anything.
+/// another's cache line. What came and what went are counted apart, so that a call counts as little as it can: a gauge is
+/// the difference.
 #[derive(Debug, Default)]
 pub(crate) struct Counters(OnceLock<Box<[Stripe]>>);
 
@@ -141,12 +142,17 @@ pub(crate) struct Counters(OnceLock<Box<[Stripe]>>);
 #[repr(align(128))]
 pub(crate) struct Stripe {
     pub(crate) led: Counter,
-    pub(crate) joined: Counter,
+    /// Calls that joined a flight and waited.
+    pub(crate) seated: Counter,
+    /// Calls that joined one whose head was there.
+    pub(crate) late: Counter,
+    /// Flights that are off the table, and over.
+    pub(crate) closed: Counter,
+    /// Calls that led or were seated, and wait no more.
+    pub(crate) released: Counter,
     pub(crate) cancelled: Counter,
     pub(crate) panicked: Counter,
     pub(crate) lost: Counter,
-    pub(crate) in_flight: Counter,
-    pub(crate) waiting: Counter,
     passed: [Counter; PassReason::ALL.len()],
     vetoed: [Counter; VetoReason::ALL.len()],
 }
@@ -175,23 +181,26 @@ impl Counters {
     /// With the stripes made now, so that the first call need not.
     pub(crate) fn ready() -> Self {
         let counters = Self::default();
-        counters.waiting.add(0);
+        counters.led.add(0);
         counters
     }
 
     pub(crate) fn read(&self) -> Stats {
         let passed_by = array::from_fn(|reason| self.sum(|stripe| &stripe.passed[reason]));
         let vetoed_by = array::from_fn(|reason| self.sum(|stripe| &stripe.vetoed[reason]));
+        // What went is read before what came, so that a gauge is never below nothing.
+        let (closed, released) = (self.sum(|stripe| &stripe.closed), self.sum(|stripe| &stripe.released));
+        let (seated, led) = (self.sum(|stripe| &stripe.seated), self.sum(|stripe| &stripe.led));
         Stats {
-            led: self.sum(|stripe| &stripe.led),
-            joined: self.sum(|stripe| &stripe.joined),
+            led,
+            joined: seated + self.sum(|stripe| &stripe.late),
             passed: passed_by.iter().sum(),
             vetoed: vetoed_by.iter().sum(),
             cancelled: self.sum(|stripe| &stripe.cancelled),
             panicked: self.sum(|stripe| &stripe.panicked),
             lost: self.sum(|stripe| &stripe.lost),
-            in_flight: self.gauge(|stripe| &stripe.in_flight),
-            waiting: self.gauge(|stripe| &stripe.waiting),
+            in_flight: gauge(led, closed),
+            waiting: gauge(led + seated, released),
             passed_by,
             vetoed_by,
         }
@@ -201,11 +210,11 @@ impl Counters {
         let stripes = self.0.get().into_iter().flatten();
         stripes.fold(0, |sum, stripe| sum.wrapping_add(of(stripe).get()))
     }
+}
 
-    /// Read while others count, it may have seen a departure and not yet the arrival.
-    fn gauge(&self, of: impl Fn(&Stripe) -> &Counter) -> usize {
-        usize::try_from(self.sum(of) as i64).unwrap_or(0)
-    }
+/// The counters are relaxed: it may have seen a departure and not yet the arrival.
+fn gauge(came: u64, went: u64) -> usize {
+    came.saturating_sub(went) as usize
 }
 
 fn stripe_of_this_thread() -> usize {
@@ -228,10 +237,6 @@ pub(crate) struct Counter(AtomicU64);
 impl Counter {
     pub(crate) fn add(&self, n: usize) {
         self.0.fetch_add(n as u64, Relaxed);
-    }
-
-    pub(crate) fn sub(&self, n: usize) {
-        self.0.fetch_sub(n as u64, Relaxed);
     }
 
     pub(crate) fn get(&self) -> u64 {

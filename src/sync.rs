@@ -53,6 +53,45 @@ impl<T: Default> Default for Mutex<T> {
     }
 }
 
+/// A value that is set once, and read without a lock.
+#[derive(Debug)]
+pub(crate) struct Once<T> {
+    value: std::sync::OnceLock<T>,
+    /// What loom sees of it.
+    #[cfg(tower_singleflight_loom)]
+    is_set: imp::atomic::AtomicBool,
+}
+
+impl<T> Once<T> {
+    pub(crate) fn set(&self, value: T) {
+        assert!(self.value.set(value).is_ok(), "it is set once");
+        #[cfg(tower_singleflight_loom)]
+        self.is_set.store(true, imp::atomic::Ordering::Release);
+    }
+
+    pub(crate) fn get(&self) -> Option<&T> {
+        #[cfg(tower_singleflight_loom)]
+        if !self.is_set.load(imp::atomic::Ordering::Acquire) {
+            return None;
+        }
+        self.value.get()
+    }
+
+    pub(crate) fn into_inner(self) -> Option<T> {
+        self.value.into_inner()
+    }
+}
+
+impl<T> Default for Once<T> {
+    fn default() -> Self {
+        Self {
+            value: std::sync::OnceLock::new(),
+            #[cfg(tower_singleflight_loom)]
+            is_set: imp::atomic::AtomicBool::new(false),
+        }
+    }
+}
+
 #[cfg(not(tower_singleflight_loom))]
 mod runtime {
     /// Where a flight can be given a task of its own.

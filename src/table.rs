@@ -1,15 +1,19 @@
 //! The table of the flights that newcomers may join.
 
 use crate::{
-    context::Lineage,
-    flight::{Boarding, Flight, Home, Place, Rules, Start},
+    context::{Gates, Lineage, Underway},
+    flight::{Boarding, Flight, Place, Rules, Start},
+    lone::{Gate, Home, Lone},
     observe::{Caller, Observer, Work},
+    panics::Debris,
+    slots::{Slot, Slots},
     stats::cores,
-    sync::{Mutex, MutexGuard},
+    sync::Mutex,
     waiter::Waiter,
 };
 use hashbrown::HashTable;
 use std::{
+    any::Any,
     fmt,
     panic::{AssertUnwindSafe, catch_unwind},
     ptr,
@@ -36,12 +40,19 @@ struct Shard<K, T> {
 struct Entries<K, T> {
     first: Option<Entry<K, T>>,
     rest: HashTable<Entry<K, T>>,
+    gates: Slots<Gate<T>>,
 }
 
 struct Entry<K, T> {
     key: K,
     place: Place,
-    flight: Arc<Flight<T>>,
+    flight: Listed<T>,
+}
+
+enum Listed<T> {
+    /// Nobody has joined it yet.
+    At(Slot),
+    Open(Arc<Flight<T>>),
 }
 
 /// How a call came in. `J` is its own work, given back if it did not lead.
@@ -73,11 +84,11 @@ where
         let (here, mut caller) = (Lineage::here(), Caller::here());
         let shard = self.shard(place);
         let mut entries = shard.entries.lock();
-        match entries.board(place, &key, rules, &here, &mut caller) {
+        match entries.board(shard, place, &key, rules, &here, &mut caller) {
             Some((_, Boarding::Inside)) => Entered::Inside(job),
             Some((flight, Boarding::Seat { seat, leads_anew, needs_task, link })) => {
                 drop(entries);
-                let waiter = Waiter::join(flight, seat, leads_anew);
+                let mut waiter = Waiter::join(flight, seat, leads_anew);
                 link.tie(caller);
                 drop(key);
                 if leads_anew {
@@ -90,13 +101,14 @@ where
                 Entered::Joined(waiter, job)
             }
             closed => {
-                let opened = Instant::now();
-                let (flight, seat) = Flight::new(shard.clone(), place, rules, here, opened);
-                let replaced = closed.and_then(|(closed, _)| entries.remove(place.hash, |entry| entry.is(&closed)));
-                entries.insert(Entry { key, place, flight: flight.clone() });
+                let opened = self.observer.wants_ages().then(Instant::now);
+                let replaced =
+                    closed.as_ref().and_then(|(closed, _)| entries.remove(place.hash, |entry| entry.is(closed)));
+                let gate = entries.gates.insert(Gate::Lone(Lone::new(place, rules, here, opened)));
+                entries.insert(Entry { key, place, flight: Listed::At(gate) });
                 drop(entries);
-                let waiter = Waiter::lead(flight, seat);
-                drop(replaced);
+                let mut waiter = Waiter::lead(shard.clone(), gate, rules.run_to_completion);
+                drop((closed, replaced));
                 waiter.board(fly(job, Start::First(opened)));
                 Entered::Led(waiter)
             }
@@ -105,26 +117,26 @@ where
 
     /// Leads a flight that nobody can join.
     pub(crate) fn lead_unlisted(self: &Arc<Self>, place: Place, rules: &Rules, work: Work<T>) -> Waiter<T> {
-        let (flight, seat) = Flight::new(self.shard(place).clone(), place, rules, Lineage::here(), Instant::now());
-        let waiter = Waiter::lead(flight, seat);
+        let (shard, here) = (self.shard(place), Lineage::here());
+        let opened = self.observer.wants_ages().then(Instant::now);
+        let gate = shard.entries.lock().gates.insert(Gate::Lone(Lone::new(place, rules, here, opened)));
+        let mut waiter = Waiter::lead(shard.clone(), gate, rules.run_to_completion);
         waiter.board(work);
         waiter
     }
 
     /// Takes the flight with this key off the table. It goes on for those who wait for it.
     pub(crate) fn forget(&self, hash: u64, is_key: impl Fn(&K) -> bool) {
-        let Some(mut entries) = self.existing_shard(hash) else { return };
-        let forgotten = entries.remove(hash, |entry| is_key(&entry.key));
-        drop(entries);
+        let Some(shard) = self.existing_shard(hash) else { return };
+        let forgotten = shard.entries.lock().remove(hash, |entry| is_key(&entry.key));
         drop(forgotten);
     }
 
     /// Takes all flights off the table for which `is_key` holds, in the shard of `shard`.
     #[cfg(feature = "http")]
     pub(crate) fn forget_all(&self, shard: u64, mut is_key: impl FnMut(&K) -> bool) {
-        let Some(mut entries) = self.existing_shard(shard) else { return };
-        let forgotten = entries.remove_all(|entry| entry.place.shard == shard && is_key(&entry.key));
-        drop(entries);
+        let Some(of) = self.existing_shard(shard) else { return };
+        let forgotten = of.entries.lock().remove_all(|entry| entry.place.shard == shard && is_key(&entry.key));
         drop(forgotten);
     }
 
@@ -132,8 +144,8 @@ where
     /// led another in its place.
     #[cfg(feature = "http")]
     pub(crate) fn lists(&self, place: Place, is_key: impl Fn(&K) -> bool) -> bool {
-        let entries = self.existing_shard(place.shard);
-        entries.is_some_and(|entries| entries.find(place.hash, |entry| is_key(&entry.key)).is_some())
+        let Some(shard) = self.existing_shard(place.shard) else { return false };
+        shard.entries.lock().find(place.hash, |entry| is_key(&entry.key)).is_some()
     }
 
     pub(crate) fn observer(&self) -> &Observer {
@@ -146,12 +158,12 @@ where
     }
 
     fn new_shard(&self) -> Arc<Shard<K, T>> {
-        let entries = Mutex::new(Entries { first: None, rest: HashTable::new() });
+        let entries = Mutex::new(Entries { first: None, rest: HashTable::new(), gates: Slots::default() });
         Arc::new(Shard { entries, observer: self.observer.clone() })
     }
 
-    fn existing_shard(&self, hash: u64) -> Option<MutexGuard<'_, Entries<K, T>>> {
-        self.shards.get().map(|shards| pick(shards, hash).entries.lock())
+    fn existing_shard(&self, hash: u64) -> Option<&Arc<Shard<K, T>>> {
+        self.shards.get().map(|shards| pick(shards, hash))
     }
 }
 
@@ -168,26 +180,49 @@ fn shard_count() -> usize {
     (cores() * 4).next_power_of_two().min(64)
 }
 
-impl<K: Eq, T: Send + Sync + 'static> Entries<K, T> {
+impl<K, T> Entries<K, T>
+where
+    K: Eq + Send + Sync + 'static,
+    T: Send + Sync + 'static,
+{
     fn board(
-        &self,
+        &mut self,
+        home: &Arc<Shard<K, T>>,
         place: Place,
         key: &K,
         rules: &Rules,
         here: &Lineage,
         caller: &mut Caller,
     ) -> Option<(Arc<Flight<T>>, Boarding)> {
-        let entry = self.find(place.hash, |entry| entry.key == *key)?;
-        Some((entry.flight.clone(), entry.flight.join(rules, here, caller)))
+        let flight = match self.find(place.hash, |entry| entry.key == *key)?.flight {
+            Listed::At(gate) => self.open(home, gate),
+            Listed::Open(ref flight) => flight.clone(),
+        };
+        let boarding = flight.join(rules, here, caller);
+        Some((flight, boarding))
     }
 
-    fn find(&self, hash: u64, is_it: impl Fn(&Entry<K, T>) -> bool) -> Option<&Entry<K, T>> {
-        let first = self.first.as_ref().filter(|entry| entry.place.hash == hash && is_it(entry));
-        first.or_else(|| self.rest.find(hash, |entry| entry.place.hash == hash && is_it(entry)))
+    /// The flight at `gate` as one that others may join, in the table as well.
+    fn open(&mut self, home: &Arc<Shard<K, T>>, gate: Slot) -> Arc<Flight<T>> {
+        let flight = self.gates.get_mut(gate).open(|| home.clone()).clone();
+        if let Some(entry) = self.find_mut(flight.place().hash, |entry| entry.is_at(gate)) {
+            entry.flight = Listed::Open(flight.clone());
+        }
+        flight
     }
 }
 
 impl<K, T> Entries<K, T> {
+    fn find(&self, hash: u64, is_it: impl Fn(&Entry<K, T>) -> bool) -> Option<&Entry<K, T>> {
+        let first = self.first.as_ref().filter(|entry| entry.place.hash == hash && is_it(entry));
+        first.or_else(|| self.rest.find(hash, |entry| entry.place.hash == hash && is_it(entry)))
+    }
+
+    fn find_mut(&mut self, hash: u64, is_it: impl Fn(&Entry<K, T>) -> bool) -> Option<&mut Entry<K, T>> {
+        let first = self.first.as_mut().filter(|entry| entry.place.hash == hash && is_it(entry));
+        first.or_else(|| self.rest.find_mut(hash, |entry| entry.place.hash == hash && is_it(entry)))
+    }
+
     fn insert(&mut self, entry: Entry<K, T>) {
         if self.first.is_none() {
             self.first = Some(entry);
@@ -214,7 +249,13 @@ impl<K, T> Entries<K, T> {
     fn remove_all(&mut self, mut is_it: impl FnMut(&Entry<K, T>) -> bool) -> Vec<Entry<K, T>> {
         let found = self.first.iter().chain(&self.rest).filter(|entry| is_it(entry));
         let found: Vec<_> = found.map(|entry| (entry.place.hash, entry.flight.clone())).collect();
-        found.iter().filter_map(|(hash, flight)| self.remove(*hash, |entry| entry.is(flight))).collect()
+        found.iter().filter_map(|(hash, flight)| self.remove(*hash, |entry| entry.flight == *flight)).collect()
+    }
+
+    fn free(&mut self, gate: Slot) -> Gate<T> {
+        let freed = self.gates.remove(gate);
+        self.gates.shrink();
+        freed
     }
 
     /// A storm of keys leaves no large table behind.
@@ -225,9 +266,32 @@ impl<K, T> Entries<K, T> {
     }
 }
 
+impl<T> Clone for Listed<T> {
+    fn clone(&self) -> Self {
+        match self {
+            Self::At(gate) => Self::At(*gate),
+            Self::Open(flight) => Self::Open(flight.clone()),
+        }
+    }
+}
+
+impl<T> PartialEq for Listed<T> {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::At(one), Self::At(two)) => one == two,
+            (Self::Open(one), Self::Open(two)) => Arc::ptr_eq(one, two),
+            _ => false,
+        }
+    }
+}
+
 impl<K, T> Entry<K, T> {
     fn is(&self, flight: &Flight<T>) -> bool {
-        ptr::eq(Arc::as_ptr(&self.flight), flight)
+        matches!(&self.flight, Listed::Open(listed) if ptr::eq(Arc::as_ptr(listed), flight))
+    }
+
+    fn is_at(&self, gate: Slot) -> bool {
+        matches!(self.flight, Listed::At(at) if at == gate)
     }
 }
 
@@ -236,6 +300,38 @@ where
     K: Eq + Send + Sync + 'static,
     T: Send + Sync + 'static,
 {
+    fn observer(&self) -> &Observer {
+        &self.observer
+    }
+
+    fn at(&self, gate: Slot, change: &mut dyn FnMut(&mut Lone<T>)) -> Option<Arc<Flight<T>>> {
+        let mut entries = self.entries.lock();
+        match entries.gates.get_mut(gate) {
+            Gate::Lone(lone) => {
+                change(lone);
+                None
+            }
+            Gate::Left(_) => entries.free(gate).left(),
+        }
+    }
+
+    fn end(&self, gate: Slot, debris: &mut Debris) -> Result<Lone<T>, Arc<Flight<T>>> {
+        let mut entries = self.entries.lock();
+        match entries.free(gate) {
+            Gate::Lone(lone) => {
+                let ended = entries.remove(lone.place.hash, |entry| entry.is_at(gate));
+                drop(entries);
+                debris.sweep(ended);
+                Ok(lone)
+            }
+            Gate::Left(flight) => Err(flight),
+        }
+    }
+
+    fn open(self: Arc<Self>, gate: Slot) -> Arc<Flight<T>> {
+        self.entries.lock().open(&self, gate)
+    }
+
     fn unlink(&self, place: Place, flight: &Flight<T>) -> thread::Result<()> {
         let mut entries = self.entries.lock();
         let unlinked = entries.remove(place.hash, |entry| entry.is(flight));
@@ -243,8 +339,24 @@ where
         catch_unwind(AssertUnwindSafe(|| drop(unlinked)))
     }
 
-    fn observer(&self) -> &Observer {
-        &self.observer
+    fn as_gates(self: Arc<Self>) -> Arc<dyn Gates> {
+        self
+    }
+}
+
+impl<K, T> Gates for Shard<K, T>
+where
+    K: Eq + Send + Sync + 'static,
+    T: Send + Sync + 'static,
+{
+    fn flight(self: Arc<Self>, gate: Slot) -> Arc<dyn Underway> {
+        self.open(gate)
+    }
+
+    fn give_back(self: Arc<Self>, to: &mut dyn Any) {
+        if let Some(to) = to.downcast_mut::<Option<Arc<dyn Home<T>>>>() {
+            *to = Some(self);
+        }
     }
 }
 

@@ -2,15 +2,18 @@
 
 use crate::{
     carrier::carry,
-    context::Lineage,
-    flight::{Flight, Landed, Step, View},
-    observe::{CallEnd, Event, Work},
+    context::{self, Lineage, Polled},
+    flight::{Flight, Landed, Share, Step, View, step},
+    lone::{Home, Lone},
+    observe::{CallEnd, Ending, Event, FlightSpan, Outcome, Work},
     panics::{Debris, Payload},
     seats::Seat,
+    slots::Slot,
     stats::{PassReason, VetoReason},
+    sync::current_runtime,
 };
 use std::{
-    fmt,
+    fmt, mem,
     panic::resume_unwind,
     sync::Arc,
     task::{Context, Poll},
@@ -21,45 +24,64 @@ const STRANDED: &str = "tower-singleflight: the flight was lost before it landed
 
 /// Leaves the flight when dropped.
 pub(crate) struct Waiter<T: Send + Sync + 'static> {
-    /// Gone once the waiter has its result.
-    flight: Option<Arc<Flight<T>>>,
-    seat: Seat,
+    hold: Hold<T>,
     /// Whether the flight counts on this waiter's own work.
     spare: bool,
     /// Whether it brought the work of the flight.
     leads: bool,
     /// Whether it was told how this call ended.
     told: bool,
+    /// As long as it is alone: whether the flight goes on without it.
+    run_to_completion: bool,
+}
+
+enum Hold<T> {
+    /// It leads, and has not heard that anybody joined.
+    Gate(Arc<dyn Home<T>>, Slot),
+    Seat(Arc<Flight<T>>, Seat),
+    /// It has its result.
+    Nothing,
 }
 
 /// What a waiter gets when its flight has landed.
 pub(crate) struct Arrival<T> {
-    landed: Landed<T>,
-    flight: Arc<Flight<T>>,
+    /// The value, if it is nobody else's. Else the flight has it.
+    own: Option<T>,
+    share: Share,
+    source: Source<T>,
+}
+
+enum Source<T> {
+    Alone(Arc<dyn Home<T>>),
+    Flight(Arc<Flight<T>>),
 }
 
 impl<T: Send + Sync + 'static> Arrival<T> {
     pub(crate) fn leads(&self) -> bool {
-        self.landed.leads
+        self.share.leads
     }
 
     /// Whether somebody joined the flight.
     pub(crate) fn is_shared(&self) -> bool {
-        self.landed.shared
+        self.share.shared
     }
 
     pub(crate) fn get_ref(&self) -> &T {
-        self.landed.get_ref()
+        match (&self.own, &self.source) {
+            (Some(value), _) => value,
+            (None, Source::Flight(flight)) => flight.value(),
+            (None, Source::Alone(_)) => unreachable!("who was alone has the value"),
+        }
     }
 
     /// It is not for this follower, who `passes` now, or joins others who want the same.
     pub(crate) fn veto(&self, reason: VetoReason, passes: bool) {
-        self.flight.tell(Event::Vetoed { reason, passes });
+        self.tell(Event::Vetoed { reason, passes });
     }
 
     /// It is not for this follower, who has no request left, and panics.
     pub(crate) fn waste(&self) {
-        self.flight.tell(Event::CallOver { leads: self.leads(), how: CallEnd::Panicked });
+        self.tell(Event::CallOver { leads: self.leads(), how: CallEnd::Panicked });
     }
 
     /// Clones the value, but for the last taker, who gets the original.
@@ -67,49 +89,100 @@ impl<T: Send + Sync + 'static> Arrival<T> {
     where
         T: Clone,
     {
-        self.flight.tell(Event::CallOver { leads: self.leads(), how: CallEnd::Landed });
-        self.landed.take()
+        self.tell(Event::CallOver { leads: self.leads(), how: CallEnd::Landed });
+        match (self.own, self.source) {
+            (Some(value), _) => value,
+            (None, Source::Flight(flight)) => flight.into_value(),
+            (None, Source::Alone(_)) => unreachable!("who was alone has the value"),
+        }
+    }
+
+    fn tell(&self, event: Event) {
+        match &self.source {
+            Source::Alone(home) => tell(home, event),
+            Source::Flight(flight) => flight.tell(event),
+        }
+    }
+}
+
+impl<T> From<Landed<T>> for Arrival<T> {
+    fn from(Landed { own, share, flight }: Landed<T>) -> Self {
+        Self { own, share, source: Source::Flight(flight) }
+    }
+}
+
+/// Call it under no lock.
+#[inline(always)]
+fn tell<T>(home: &Arc<dyn Home<T>>, event: Event) {
+    if event.concerns_anybody() {
+        home.observer().tell(event);
     }
 }
 
 impl<T: Send + Sync + 'static> Waiter<T> {
-    /// Of a flight that it opened: it has to `board`.
-    pub(crate) fn lead(flight: Arc<Flight<T>>, seat: Seat) -> Self {
-        flight.tell(Event::Led);
-        Self::new(flight, seat, true)
+    /// Of a flight that it opened at `gate`: it has to `board`.
+    pub(crate) fn lead(home: Arc<dyn Home<T>>, gate: Slot, run_to_completion: bool) -> Self {
+        tell(&home, Event::Led);
+        Self { hold: Hold::Gate(home, gate), spare: false, leads: true, told: false, run_to_completion }
     }
 
     /// Of a flight that another opened. `leads_anew`: it has to `board`, too.
     pub(crate) fn join(flight: Arc<Flight<T>>, seat: Seat, leads_anew: bool) -> Self {
         flight.tell(Event::Joined);
-        Self::new(flight, seat, leads_anew)
+        let hold = Hold::Seat(flight, seat);
+        Self { hold, spare: !leads_anew, leads: leads_anew, told: false, run_to_completion: false }
     }
 
-    fn new(flight: Arc<Flight<T>>, seat: Seat, leads: bool) -> Self {
-        Self { flight: Some(flight), seat, spare: !leads, leads, told: false }
-    }
-
-    pub(crate) fn board(&self, work: Work<T>) {
-        if self.flight().board(work) {
-            carry(self.flight());
+    pub(crate) fn board(&mut self, work: Work<T>) {
+        let mut boards = Some(work);
+        if let Hold::Gate(home, gate) = &self.hold {
+            let (mut runtime, mut had) = (current_runtime(), None);
+            let left = home.at(*gate, &mut |lone| {
+                lone.work = boards.take();
+                had = mem::replace(&mut lone.runtime, runtime.take());
+            });
+            self.hear(left);
+        }
+        if let Some(work) = boards {
+            if self.flight().board(work) {
+                carry(self.flight());
+            }
         }
     }
 
     /// Boards the work of a flight that was lost.
-    pub(crate) fn board_anew(&self, work: Work<T>) {
+    pub(crate) fn board_anew(&mut self, work: Work<T>) {
         self.flight().adopt(Lineage::here());
         self.board(work);
     }
 
     /// Moves the work to a task, whether or not somebody has joined.
-    pub(crate) fn carry(&self) -> bool {
+    pub(crate) fn carry(&mut self) -> bool {
+        self.open();
         carry(self.flight())
+    }
+
+    /// Makes a flight of one that is alone.
+    fn open(&mut self) {
+        if let Hold::Gate(home, gate) = &self.hold {
+            home.clone().open(*gate);
+            let left = home.at(*gate, &mut |_| {});
+            self.hear(left);
+        }
+    }
+
+    /// That others joined, if they did: it is the flight that it led.
+    fn hear(&mut self, left: Option<Arc<Flight<T>>>) {
+        if let Some(flight) = left {
+            self.hold = Hold::Seat(flight, Seat::FIRST);
+        }
     }
 
     /// Gives this waiter's own work to the flight, which does it in a task of this runtime should it be lost, though
     /// nobody polls this waiter. Given back if the flight has such work already.
     pub(crate) fn entrust(&mut self, work: Work<T>) -> Option<Work<T>> {
-        let refused = self.flight().entrust(self.seat, work);
+        let (flight, seat) = self.seated();
+        let refused = flight.entrust(seat, work);
         self.spare = refused.is_some();
         refused
     }
@@ -122,7 +195,7 @@ impl<T: Send + Sync + 'static> Waiter<T> {
 
     /// It is polled inside the flight that it waits for.
     pub(crate) fn is_inside(&self) -> bool {
-        self.flight.as_ref().is_some_and(|flight| Lineage::here().contains(flight))
+        matches!(&self.hold, Hold::Seat(flight, _) if Lineage::here().contains(flight))
     }
 
     /// The result, once the flight has landed. `spare` is this waiter's own work, which is taken if the
@@ -132,16 +205,26 @@ impl<T: Send + Sync + 'static> Waiter<T> {
     ///
     /// With what the work panicked with, or when the flight is lost and nobody can lead it anew.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>, mut spare: impl FnMut() -> Work<T>) -> Poll<Arrival<T>> {
+        if let Some(polled) = self.poll_alone(cx) {
+            return polled;
+        }
+        let (flight, seat) = self.seated();
+        if let Some(share) = flight.share(seat) {
+            return Poll::Ready(Arrival { own: None, share, source: Source::Flight(self.end()) });
+        }
         // A leader flies, as a rule, and needs no waker in its seat before it parks.
         let mut parks = self.spare.then(|| cx.waker().clone());
         loop {
-            match self.flight().look(self.seat, self.spare, cx.waker(), parks.take()) {
+            let (flight, seat) = self.seated();
+            match flight.look(seat, self.spare, cx.waker(), parks.take()) {
                 View::Fly(work) => return self.fly(work, cx),
                 View::LeadAnew => {
                     (self.spare, self.leads) = (false, true);
                     self.board_anew(spare());
                 }
-                View::Landed(landed) => return Poll::Ready(Arrival { landed, flight: self.end() }),
+                View::Landed(share) => {
+                    return Poll::Ready(Arrival { own: None, share, source: Source::Flight(self.end()) });
+                }
                 View::Wait { needs_task, .. } => {
                     if needs_task {
                         self.carry();
@@ -163,6 +246,39 @@ impl<T: Send + Sync + 'static> Waiter<T> {
         }
     }
 
+    /// Polls the work in place, if nobody has joined.
+    fn poll_alone(&mut self, cx: &mut Context<'_>) -> Option<Poll<Arrival<T>>> {
+        let Hold::Gate(home, gate) = &self.hold else { return None };
+        let mut work = None;
+        let left = home.at(*gate, &mut |lone| work = lone.work.take());
+        if left.is_some() {
+            self.hear(left);
+            return None;
+        }
+        if work.as_mut().expect(BOARDED).is_to_be_seen() {
+            self.open();
+            return Some(self.fly(work.expect(BOARDED), cx));
+        }
+        Some(match self.step_alone(&mut work, cx) {
+            Step::Pending => self.park(work.expect("it is pending"), cx),
+            Step::Ready(value, debris) => Poll::Ready(self.land(value, debris)),
+            Step::Panicked(payload) => self.crash(payload),
+        })
+    }
+
+    fn step_alone(&mut self, work: &mut Option<Work<T>>, cx: &mut Context<'_>) -> Step<T> {
+        let Hold::Gate(home, gate) = mem::replace(&mut self.hold, Hold::Nothing) else { unreachable!("it is alone") };
+        // Lent, for a clone would cost every call two locked operations.
+        let entered = context::enter(Polled::Lone(home.as_gates(), gate));
+        let stepped = step(work, cx);
+        let mut home: Option<Arc<dyn Home<T>>> = None;
+        if let Some(Polled::Lone(gates, _)) = entered.leave() {
+            gates.give_back(&mut home);
+        }
+        self.hold = Hold::Gate(home.expect("it is what was lent"), gate);
+        stepped
+    }
+
     /// Polls the work in place.
     fn fly(&mut self, work: Work<T>, cx: &mut Context<'_>) -> Poll<Arrival<T>> {
         let mut work = Some(work);
@@ -174,54 +290,136 @@ impl<T: Send + Sync + 'static> Waiter<T> {
     }
 
     fn park(&mut self, work: Work<T>, cx: &Context<'_>) -> Poll<Arrival<T>> {
-        if self.flight().park(self.seat, work, cx.waker().clone()) {
-            carry(self.flight());
+        let mut parks = Some((work, cx.waker().clone()));
+        if let Hold::Gate(home, gate) = &self.hold {
+            let mut had = None;
+            let left = home.at(*gate, &mut |lone| {
+                if let Some((work, waker)) = parks.take() {
+                    lone.work = Some(work);
+                    had = lone.waker.replace(waker);
+                }
+            });
+            self.hear(left);
+        }
+        if let Some((work, waker)) = parks {
+            let (flight, seat) = self.seated();
+            if flight.park(seat, work, waker) {
+                carry(flight);
+            }
         }
         Poll::Pending
     }
 
     fn land(&mut self, value: T, mut debris: Debris) -> Arrival<T> {
-        let flight = self.end();
-        let landed = flight.land(value, Some(self.seat), &mut debris);
+        let arrival = match self.end_alone(&mut debris) {
+            Some((home, lone)) => {
+                conclude(&home, lone, Outcome::Landed, &mut debris);
+                Arrival { own: Some(value), share: Share { shared: false, leads: true }, source: Source::Alone(home) }
+            }
+            None => {
+                let (_, seat) = self.seated();
+                let landed = self.end().land(value, Some(seat), &mut debris);
+                landed.expect("a pilot gets its share at once").into()
+            }
+        };
         if debris.holds_panic() {
-            self.tell(&flight, CallEnd::Panicked);
+            arrival.tell(Event::CallOver { leads: self.leads, how: CallEnd::Panicked });
         }
-        let landed = debris.rethrow_or(landed).expect("a pilot gets its share at once");
-        Arrival { landed, flight }
+        debris.rethrow_or(arrival)
     }
 
     fn crash(&mut self, payload: Payload) -> ! {
-        let flight = self.end();
-        flight.crash(&payload);
-        self.tell(&flight, CallEnd::Panicked);
+        let mut debris = Debris::default();
+        match self.end_alone(&mut debris) {
+            Some((home, lone)) => {
+                conclude(&home, lone, Outcome::Panicked, &mut debris);
+                tell(&home, Event::CallOver { leads: self.leads, how: CallEnd::Panicked });
+            }
+            None => {
+                let flight = self.end();
+                flight.crash(&payload);
+                self.tell(&flight, CallEnd::Panicked);
+            }
+        }
+        debris.swallow();
         resume_unwind(payload)
+    }
+
+    /// Ends a flight that is alone still.
+    fn end_alone(&mut self, debris: &mut Debris) -> Option<(Arc<dyn Home<T>>, Lone<T>)> {
+        let Hold::Gate(home, gate) = &self.hold else { return None };
+        let ended = home.end(*gate, debris).map_err(|flight| Hold::Seat(flight, Seat::FIRST));
+        let (lone, hold) = match ended {
+            Ok(lone) => (Some(lone), Hold::Nothing),
+            Err(hold) => (None, hold),
+        };
+        match (mem::replace(&mut self.hold, hold), lone) {
+            (Hold::Gate(home, _), Some(lone)) => Some((home, lone)),
+            _ => None,
+        }
     }
 
     /// Waits no more.
     fn end(&mut self) -> Arc<Flight<T>> {
-        self.flight.take().expect(POLLED_AGAIN)
+        match mem::replace(&mut self.hold, Hold::Nothing) {
+            Hold::Seat(flight, _) => flight,
+            _ => panic!("{POLLED_AGAIN}"),
+        }
     }
 
     fn tell(&self, flight: &Flight<T>, how: CallEnd) {
         flight.tell(Event::CallOver { leads: self.leads, how });
     }
 
+    fn seated(&self) -> (&Arc<Flight<T>>, Seat) {
+        match &self.hold {
+            Hold::Seat(flight, seat) => (flight, *seat),
+            _ => panic!("{POLLED_AGAIN}"),
+        }
+    }
+
     fn flight(&self) -> &Arc<Flight<T>> {
-        self.flight.as_ref().expect(POLLED_AGAIN)
+        self.seated().0
     }
 }
 
+const BOARDED: &str = "a lone flight has boarded";
 const POLLED_AGAIN: &str = "tower-singleflight: polled after it was ready";
+
+/// What is left to do for a flight that ended alone.
+fn conclude<T>(home: &Arc<dyn Home<T>>, lone: Lone<T>, outcome: Outcome, debris: &mut Debris) {
+    let Lone { work, waker, runtime, opened, .. } = lone;
+    home.observer().counters().released.add(1);
+    tell(home, Event::Closed);
+    debris.sweep(work);
+    let released = usize::from(outcome != Outcome::Cancelled);
+    tell(home, Event::FlightOver(Ending { outcome: Some(outcome), opened, released, span: FlightSpan::default() }));
+    debris.sweep((waker, runtime));
+}
 
 impl<T: Send + Sync + 'static> Drop for Waiter<T> {
     fn drop(&mut self) {
-        let Some(flight) = self.flight.take() else { return };
-        let mut debris = Debris::default();
-        if flight.leave(self.seat, self.spare, &mut debris) && !carry(&flight) {
-            flight.cancel_if_deserted(&mut debris);
+        if let Hold::Nothing = self.hold {
+            return;
         }
-        if !self.told {
-            self.tell(&flight, CallEnd::Left);
+        if self.run_to_completion && matches!(self.hold, Hold::Gate(..)) {
+            self.open();
+        }
+        let mut debris = Debris::default();
+        if let Some((home, lone)) = self.end_alone(&mut debris) {
+            conclude(&home, lone, Outcome::Cancelled, &mut debris);
+            tell(&home, Event::Left);
+            tell(&home, Event::CallOver { leads: true, how: CallEnd::Left });
+        } else {
+            let (_, seat) = self.seated();
+            let flight = self.end();
+            if flight.leave(seat, self.spare, &mut debris) && !carry(&flight) {
+                flight.cancel_if_deserted(&mut debris);
+            }
+            if !self.told {
+                self.tell(&flight, CallEnd::Left);
+            }
+            debris.sweep(flight);
         }
         debris.rethrow();
     }
@@ -229,6 +427,9 @@ impl<T: Send + Sync + 'static> Drop for Waiter<T> {
 
 impl<T: Send + Sync + 'static> fmt::Debug for Waiter<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Waiter").field("waits", &self.flight.is_some()).field("spare", &self.spare).finish()
+        f.debug_struct("Waiter")
+            .field("waits", &!matches!(self.hold, Hold::Nothing))
+            .field("spare", &self.spare)
+            .finish()
     }
 }

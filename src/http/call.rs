@@ -199,7 +199,7 @@ where
     fn fly(self, start: Start) -> Work<Self::Landing> {
         // A flight that was lost is listed by the key of its first leader, which this call does not have.
         let opened = match start {
-            Start::First(opened) => Some(opened),
+            Start::First(opened) => opened,
             Start::Anew => None,
         };
         let asked = Asked::of(&self.request, &self.site.settings.mode.policy);

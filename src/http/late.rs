@@ -8,7 +8,7 @@ use super::{
     veto::Said,
 };
 use crate::{
-    context::{self, Lineage, Underway},
+    context::{self, Lineage, Polled, Underway},
     error::BoxError,
     flight::Place,
     sync::{
@@ -238,7 +238,7 @@ impl<B: Body, K> Body for Listed<B, K> {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
         let this = self.project();
-        let _entered = this.listing.0.get().map(|(_, _, stream)| context::enter(stream.clone()));
+        let _entered = this.listing.0.get().map(|(_, _, stream)| context::enter(Polled::Flight(stream.clone())));
         this.body.poll_frame(cx)
     }
 

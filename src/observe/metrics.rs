@@ -139,8 +139,8 @@ impl Keys {
                 }
                 if let Some(outcome) = ending.outcome {
                     counter(&self.flights[outcome as usize]);
-                    let duration = &self.flight_duration[outcome as usize];
-                    to.register_histogram(duration, &METADATA).record(Since(ending.opened));
+                    let duration = to.register_histogram(&self.flight_duration[outcome as usize], &METADATA);
+                    ending.opened.into_iter().for_each(|opened| duration.record(Since(opened)));
                 }
                 if ending.outcome == Some(Outcome::Landed) {
                     to.register_histogram(&self.flight_waiters, &METADATA).record(ending.released as f64);

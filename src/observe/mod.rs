@@ -10,13 +10,17 @@ mod trace;
 pub(crate) use trace::{Caller, FlightSpan, Link, Work};
 
 use crate::stats::{Counters, PassReason, Stats, VetoReason};
-use std::sync::{Arc, OnceLock};
+use std::sync::{
+    Arc, OnceLock,
+    atomic::{AtomicBool, Ordering::Relaxed},
+};
 use tokio::time::Instant;
 
 /// What is counted and told together: that of one group, or of a layer and its clones.
 #[derive(Debug, Default)]
 pub(crate) struct Observer {
     counters: Counters,
+    wants_ages: AtomicBool,
     name: Name,
     #[cfg(feature = "metrics")]
     metrics: metrics::Metrics,
@@ -53,7 +57,7 @@ pub(crate) enum Event {
 pub(crate) struct Ending {
     /// None if it was lost before, and that was told.
     pub(crate) outcome: Option<Outcome>,
-    pub(crate) opened: Instant,
+    pub(crate) opened: Option<Instant>,
     /// Waiters that wait no more.
     pub(crate) released: usize,
     pub(crate) span: FlightSpan,
@@ -83,6 +87,16 @@ impl Observer {
     /// With the counters made now, so that the first call need not.
     pub(crate) fn ready() -> Self {
         Self { counters: Counters::ready(), ..Self::default() }
+    }
+
+    /// Says that somebody wants to know how old the flights are that open from now on.
+    pub(crate) fn want_ages(&self) {
+        self.wants_ages.store(true, Relaxed);
+    }
+
+    /// Else nobody reads the clock.
+    pub(crate) fn wants_ages(&self) -> bool {
+        cfg!(feature = "metrics") || self.wants_ages.load(Relaxed)
     }
 
     /// The first to say so decides.
@@ -122,18 +136,11 @@ impl Observer {
     fn count(&self, event: &Event) {
         let here = &*self.counters;
         match event {
-            Event::Led => {
-                here.led.add(1);
-                here.in_flight.add(1);
-                here.waiting.add(1);
-            }
-            Event::Joined => {
-                here.joined.add(1);
-                here.waiting.add(1);
-            }
+            Event::Led => here.led.add(1),
+            Event::Joined => here.seated.add(1),
             #[cfg(feature = "http")]
-            Event::JoinedLate => here.joined.add(1),
-            Event::Closed => here.in_flight.sub(1),
+            Event::JoinedLate => here.late.add(1),
+            Event::Closed => here.closed.add(1),
             Event::FlightOver(ending) => match ending.outcome {
                 Some(Outcome::Cancelled) => here.cancelled.add(1),
                 Some(Outcome::Panicked) => here.panicked.add(1),

@@ -14,7 +14,7 @@ use std::{
 };
 use tracing::{
     Instrument, Level, Span, debug, debug_span, dispatcher::with_default, field::Empty, instrument::Instrumented,
-    span_enabled,
+    level_filters::LevelFilter, span_enabled,
 };
 
 const TARGET: &str = "tower_singleflight";
@@ -58,6 +58,13 @@ impl<T> Work<T> {
         Self { future: future.in_current_span(), took_off: false }
     }
 
+    /// Whether the first poll is to come, and opens a span. Call it before each poll of a flight that is alone.
+    pub(crate) fn is_to_be_seen(&mut self) -> bool {
+        let is_to_be_seen = !self.took_off && are_wanted();
+        self.took_off |= !is_to_be_seen;
+        is_to_be_seen
+    }
+
     /// Call it before each poll. The first time, it gives the flight its span, if somebody wants to see it.
     pub(crate) fn take_off(&mut self, name: &Name) -> Option<FlightSpan> {
         if mem::replace(&mut self.took_off, true) || !are_wanted() {
@@ -89,7 +96,8 @@ impl<T> fmt::Debug for Work<T> {
 
 /// Whether there is a subscriber for the spans of flights.
 fn are_wanted() -> bool {
-    span_enabled!(target: TARGET, Level::DEBUG, "flight")
+    let are_wanted = || span_enabled!(target: TARGET, Level::DEBUG, "flight");
+    Level::DEBUG <= LevelFilter::current() && contain(are_wanted).unwrap_or(false)
 }
 
 /// The span of a call, if it has one that may have to be linked.

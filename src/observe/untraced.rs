@@ -15,6 +15,10 @@ impl<T> Work<T> {
         Self(Box::pin(future))
     }
 
+    pub(crate) fn is_to_be_seen(&mut self) -> bool {
+        false
+    }
+
     pub(crate) fn take_off(&mut self, _: &Name) -> Option<FlightSpan> {
         None
     }

@@ -61,7 +61,13 @@ on_both_runtimes! {
 
     async fn every_waiter_gets_the_panic_of_the_closure() {
         let group = Group::new();
-        let waiters = [group.run(1, explode("closure")), group.run(1, never()), group.run(1, never())];
+        let (all_have_called, until_all_have_called) = std::sync::mpsc::channel();
+        let closure = move || {
+            until_all_have_called.recv().unwrap();
+            explode("closure")()
+        };
+        let waiters = [group.run(1, closure), group.run(1, never()), group.run(1, never())];
+        all_have_called.send(()).unwrap();
         for waiter in waiters.map(tokio::spawn) {
             assert_eq!(text_of(waiter.await.unwrap_err().into_panic()), "closure");
         }
