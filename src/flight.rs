@@ -264,7 +264,7 @@ impl<T: Send + Sync + 'static> Flight<T> {
     /// Nobody must see them still counted who sees how the flight ended, so this is done under the lock. The rest of
     /// the event is told after.
     fn count_out(&self, waiters: usize) {
-        self.home.observer().counters().released.add(waiters);
+        self.home.observer().count_out(waiters);
     }
 
     /// All its waiters wait no more.

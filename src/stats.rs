@@ -2,10 +2,9 @@
 
 use std::{
     array,
-    ops::Deref,
     sync::{
-        OnceLock,
-        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+        Mutex, OnceLock, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
     },
     thread,
 };
@@ -131,74 +130,103 @@ impl Stats {
     }
 }
 
-/// Each thread counts in a stripe of its own, as long as there are enough, so that counting keeps no thread waiting for
-/// another's cache line. What came and what went are counted apart, so that a call counts as little as it can: a gauge is
-/// the difference.
+/// What is counted.
+#[derive(Clone, Copy)]
+pub(crate) enum Count {
+    /// Calls that opened a flight.
+    Led,
+    /// Calls that joined a flight and waited.
+    Seated,
+    /// Calls that joined one whose head was there.
+    #[cfg_attr(not(feature = "http"), allow(dead_code, reason = "only HTTP has heads"))]
+    Late,
+    /// Flights that are off the table, and over.
+    Closed,
+    /// Calls that led or were seated, and wait no more.
+    Released,
+    Cancelled,
+    Panicked,
+    Lost,
+    Passed(PassReason),
+    Vetoed(VetoReason),
+}
+
+impl Count {
+    const PASSED: usize = 8;
+    const VETOED: usize = Self::PASSED + PassReason::ALL.len();
+    const KINDS: usize = Self::VETOED + VetoReason::ALL.len();
+
+    fn index(self) -> usize {
+        match self {
+            Self::Led => 0,
+            Self::Seated => 1,
+            Self::Late => 2,
+            Self::Closed => 3,
+            Self::Released => 4,
+            Self::Cancelled => 5,
+            Self::Panicked => 6,
+            Self::Lost => 7,
+            Self::Passed(reason) => Self::PASSED + reason as usize,
+            Self::Vetoed(reason) => Self::VETOED + reason as usize,
+        }
+    }
+}
+
+/// Each thread counts in a stripe of its own, so that counting keeps no thread waiting for another's cache line. What came
+/// and what went are counted apart, so that a call counts as little as it can: a gauge is the difference.
 #[derive(Debug, Default)]
 pub(crate) struct Counters(OnceLock<Box<[Stripe]>>);
 
 /// On cache lines of its own.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 #[repr(align(128))]
-pub(crate) struct Stripe {
-    pub(crate) led: Counter,
-    /// Calls that joined a flight and waited.
-    pub(crate) seated: Counter,
-    /// Calls that joined one whose head was there.
-    pub(crate) late: Counter,
-    /// Flights that are off the table, and over.
-    pub(crate) closed: Counter,
-    /// Calls that led or were seated, and wait no more.
-    pub(crate) released: Counter,
-    pub(crate) cancelled: Counter,
-    pub(crate) panicked: Counter,
-    pub(crate) lost: Counter,
-    passed: [Counter; PassReason::ALL.len()],
-    vetoed: [Counter; VetoReason::ALL.len()],
-}
-
-/// This thread's stripe.
-impl Deref for Counters {
-    type Target = Stripe;
-
-    fn deref(&self) -> &Stripe {
-        let stripes = self.0.get_or_init(|| (0..cores()).map(|_| Stripe::default()).collect());
-        &stripes[stripe_of_this_thread() % stripes.len()]
-    }
-}
-
-impl Stripe {
-    pub(crate) fn pass(&self, reason: PassReason) {
-        self.passed[reason as usize].add(1);
-    }
-
-    pub(crate) fn veto(&self, reason: VetoReason) {
-        self.vetoed[reason as usize].add(1);
-    }
-}
+struct Stripe([AtomicU64; Count::KINDS]);
 
 impl Counters {
     /// With the stripes made now, so that the first call need not.
     pub(crate) fn ready() -> Self {
         let counters = Self::default();
-        counters.led.add(0);
+        counters.stripes();
         counters
     }
 
+    #[inline]
+    pub(crate) fn count(&self, what: Count, n: usize) {
+        let (stripes, thread) = (self.stripes(), number_of_this_thread());
+        let (stripe, is_shared) = match stripes.get(thread) {
+            Some(stripe) if thread + 1 < stripes.len() => (stripe, false),
+            _ => (&stripes[stripes.len() - 1], true),
+        };
+        let counter = &stripe.0[what.index()];
+        if is_shared {
+            counter.fetch_add(n as u64, Relaxed);
+        } else {
+            // Nobody else writes to it, so it need not be locked.
+            counter.store(counter.load(Relaxed).wrapping_add(n as u64), Relaxed);
+        }
+    }
+
+    /// One for each thread that can run at once, and one for all others.
+    #[inline]
+    fn stripes(&self) -> &[Stripe] {
+        let new = || (0..=cores()).map(|_| Stripe([const { AtomicU64::new(0) }; Count::KINDS])).collect();
+        self.0.get_or_init(new)
+    }
+
     pub(crate) fn read(&self) -> Stats {
-        let passed_by = array::from_fn(|reason| self.sum(|stripe| &stripe.passed[reason]));
-        let vetoed_by = array::from_fn(|reason| self.sum(|stripe| &stripe.vetoed[reason]));
+        let passed_by = array::from_fn(|reason| self.sum(Count::Passed(PassReason::ALL[reason])));
+        let vetoed_by = array::from_fn(|reason| self.sum(Count::Vetoed(VetoReason::ALL[reason])));
         // What went is read before what came, so that a gauge is never below nothing.
-        let (closed, released) = (self.sum(|stripe| &stripe.closed), self.sum(|stripe| &stripe.released));
-        let (seated, led) = (self.sum(|stripe| &stripe.seated), self.sum(|stripe| &stripe.led));
+        let (closed, released) = (self.sum(Count::Closed), self.sum(Count::Released));
+        let (seated, led) = (self.sum(Count::Seated), self.sum(Count::Led));
         Stats {
             led,
-            joined: seated + self.sum(|stripe| &stripe.late),
+            joined: seated + self.sum(Count::Late),
             passed: passed_by.iter().sum(),
             vetoed: vetoed_by.iter().sum(),
-            cancelled: self.sum(|stripe| &stripe.cancelled),
-            panicked: self.sum(|stripe| &stripe.panicked),
-            lost: self.sum(|stripe| &stripe.lost),
+            cancelled: self.sum(Count::Cancelled),
+            panicked: self.sum(Count::Panicked),
+            lost: self.sum(Count::Lost),
             in_flight: gauge(led, closed),
             waiting: gauge(led + seated, released),
             passed_by,
@@ -206,40 +234,52 @@ impl Counters {
         }
     }
 
-    fn sum(&self, of: impl Fn(&Stripe) -> &Counter) -> u64 {
+    fn sum(&self, what: Count) -> u64 {
         let stripes = self.0.get().into_iter().flatten();
-        stripes.fold(0, |sum, stripe| sum.wrapping_add(of(stripe).get()))
+        stripes.map(|stripe| stripe.0[what.index()].load(Relaxed)).sum()
     }
 }
 
 /// The counters are relaxed: it may have seen a departure and not yet the arrival.
 fn gauge(came: u64, went: u64) -> usize {
-    came.saturating_sub(went) as usize
+    usize::try_from(came.saturating_sub(went)).unwrap_or(usize::MAX)
 }
 
-fn stripe_of_this_thread() -> usize {
-    static THREADS: AtomicUsize = AtomicUsize::new(0);
+/// No two threads have one number at a time; that of a thread that has ended is given to another.
+#[inline]
+fn number_of_this_thread() -> usize {
     thread_local! {
-        static STRIPE: usize = THREADS.fetch_add(1, Relaxed);
+        static NUMBER: Number = Number::new();
     }
-    STRIPE.try_with(|stripe| *stripe).unwrap_or(0)
+    NUMBER.try_with(|number| number.0).unwrap_or(usize::MAX)
+}
+
+struct Number(usize);
+
+/// Those of threads that have ended, and how many there are.
+static NUMBERS: Mutex<(Vec<usize>, usize)> = Mutex::new((Vec::new(), 0));
+
+impl Number {
+    fn new() -> Self {
+        let mut numbers = NUMBERS.lock().unwrap_or_else(PoisonError::into_inner);
+        let (free, all) = &mut *numbers;
+        // The least, so that the threads of today have the first of them.
+        let least = free.iter().enumerate().min_by_key(|(_, number)| **number).map(|(at, _)| at);
+        Self(least.map(|at| free.swap_remove(at)).unwrap_or_else(|| {
+            *all += 1;
+            *all - 1
+        }))
+    }
+}
+
+impl Drop for Number {
+    fn drop(&mut self) {
+        NUMBERS.lock().unwrap_or_else(PoisonError::into_inner).0.push(self.0);
+    }
 }
 
 /// How many threads can run at once.
 pub(crate) fn cores() -> usize {
     static CORES: OnceLock<usize> = OnceLock::new();
     *CORES.get_or_init(|| thread::available_parallelism().map_or(1, usize::from))
-}
-
-#[derive(Debug, Default)]
-pub(crate) struct Counter(AtomicU64);
-
-impl Counter {
-    pub(crate) fn add(&self, n: usize) {
-        self.0.fetch_add(n as u64, Relaxed);
-    }
-
-    pub(crate) fn get(&self) -> u64 {
-        self.0.load(Relaxed)
-    }
 }

@@ -389,7 +389,7 @@ const POLLED_AGAIN: &str = "tower-singleflight: polled after it was ready";
 /// What is left to do for a flight that ended alone.
 fn conclude<T>(home: &Arc<dyn Home<T>>, lone: Lone<T>, outcome: Outcome, debris: &mut Debris) {
     let Lone { work, waker, runtime, opened, .. } = lone;
-    home.observer().counters().released.add(1);
+    home.observer().count_out(1);
     tell(home, Event::Closed);
     debris.sweep(work);
     let released = usize::from(outcome != Outcome::Cancelled);

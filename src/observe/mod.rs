@@ -9,7 +9,7 @@ mod trace;
 
 pub(crate) use trace::{Caller, FlightSpan, Link, Work};
 
-use crate::stats::{Counters, PassReason, Stats, VetoReason};
+use crate::stats::{Count, Counters, PassReason, Stats, VetoReason};
 use std::sync::{
     Arc, OnceLock,
     atomic::{AtomicBool, Ordering::Relaxed},
@@ -111,9 +111,9 @@ impl Observer {
         &self.name
     }
 
-    /// For what nobody must see late: unlike the others, they may be told under a lock.
-    pub(crate) fn counters(&self) -> &Counters {
-        &self.counters
+    /// Waiters that wait no more. Nobody must see that late: unlike the rest it may be said under a lock.
+    pub(crate) fn count_out(&self, waiters: usize) {
+        self.counters.count(Count::Released, waiters);
     }
 
     pub(crate) fn stats(&self) -> Stats {
@@ -134,21 +134,21 @@ impl Observer {
 
     #[inline(always)]
     fn count(&self, event: &Event) {
-        let here = &*self.counters;
+        let count = |what| self.counters.count(what, 1);
         match event {
-            Event::Led => here.led.add(1),
-            Event::Joined => here.seated.add(1),
+            Event::Led => count(Count::Led),
+            Event::Joined => count(Count::Seated),
             #[cfg(feature = "http")]
-            Event::JoinedLate => here.late.add(1),
-            Event::Closed => here.closed.add(1),
+            Event::JoinedLate => count(Count::Late),
+            Event::Closed => count(Count::Closed),
             Event::FlightOver(ending) => match ending.outcome {
-                Some(Outcome::Cancelled) => here.cancelled.add(1),
-                Some(Outcome::Panicked) => here.panicked.add(1),
-                Some(Outcome::Lost) => here.lost.add(1),
+                Some(Outcome::Cancelled) => count(Count::Cancelled),
+                Some(Outcome::Panicked) => count(Count::Panicked),
+                Some(Outcome::Lost) => count(Count::Lost),
                 Some(Outcome::Landed) | None => {}
             },
-            Event::Passed { reason, .. } => here.pass(*reason),
-            Event::Vetoed { reason, .. } => here.veto(*reason),
+            Event::Passed { reason, .. } => count(Count::Passed(*reason)),
+            Event::Vetoed { reason, .. } => count(Count::Vetoed(*reason)),
             // Counted under the flight's lock.
             Event::Left | Event::CallOver { .. } => {}
         }
