@@ -10,6 +10,7 @@ use std::{
 
 thread_local! {
     /// What this thread is polling, outermost first.
+    #[allow(clippy::missing_const_for_thread_local, reason = "loom's macro knows no `const`")]
     static POLLING: RefCell<Vec<Polled>> = RefCell::new(Vec::new());
 }
 
@@ -45,11 +46,15 @@ pub(crate) struct Lineage(Option<Arc<[Weak<dyn Underway>]>>);
 
 impl Lineage {
     /// Of the code that runs now. Call it under no lock.
+    #[inline]
     pub(crate) fn here() -> Self {
+        let is_alone = POLLING.try_with(|stack| stack.borrow().is_empty()).unwrap_or(true);
+        if is_alone { Self(None) } else { Self::inside() }
+    }
+
+    #[cold]
+    fn inside() -> Self {
         let polling = POLLING.try_with(|stack| stack.borrow().clone()).unwrap_or_default();
-        if polling.is_empty() {
-            return Self(None);
-        }
         let mut all: Vec<Weak<dyn Underway>> = Vec::new();
         for polled in polling {
             let flight = match polled {
@@ -109,10 +114,11 @@ fn insert(all: &mut Vec<Weak<dyn Underway>>, one: Weak<dyn Underway>) {
 
 /// Until it is left or dropped, this thread is polling `flight`.
 #[must_use]
+#[inline]
 pub(crate) fn enter(polled: Polled) -> Entered {
     let mut polled = Some(polled);
     // A thread that is ending has no stack left, and nothing else to poll on it either.
-    let _ = POLLING.try_with(|stack| stack.borrow_mut().extend(polled.take()));
+    let _ = POLLING.try_with(|stack| polled.take().map(|polled| stack.borrow_mut().push(polled)));
     Entered(polled)
 }
 
@@ -121,12 +127,14 @@ pub(crate) struct Entered(Option<Polled>);
 
 impl Entered {
     /// Gives back what was entered.
+    #[inline]
     pub(crate) fn leave(mut self) -> Option<Polled> {
         let left = self.take();
         std::mem::forget(self);
         left
     }
 
+    #[inline]
     fn take(&mut self) -> Option<Polled> {
         self.0.take().or_else(|| POLLING.try_with(|stack| stack.borrow_mut().pop()).ok().flatten())
     }

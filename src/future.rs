@@ -3,7 +3,7 @@
 use crate::{
     flight::Start,
     group::Role,
-    observe::{Event, Observer, Work},
+    observe::{Caller, Event, Observer, Work},
     stats::{PassReason, VetoReason},
     waiter::{Arrival, Waiter},
 };
@@ -22,8 +22,9 @@ pub trait Job: Send + 'static {
     /// What the caller gets.
     type Output;
 
-    /// Calls the inner service on behalf of a flight.
-    fn fly(self, start: Start) -> Work<Self::Landing>;
+    /// The inner call on behalf of a flight that `caller` leads. It is made under a lock: what is the user's may be
+    /// moved in it, but not called.
+    fn fly(self, start: Start, caller: Caller) -> Work<Self::Landing>;
     /// Calls it for this caller alone, who may have `waited` in a flight before.
     fn pass(self, waited: bool) -> Pin<Box<dyn Future<Output = Self::Output> + Send>>;
     /// Whether a follower gets this. `request` is its own, if it has one left.
@@ -161,7 +162,8 @@ impl<J: Job> Future for ResponseFuture<J> {
                 }
                 State::Waiting { spare, waiter, patience } => (waiter, spare, patience),
             };
-            match waiter.poll(cx, || spare.take().expect("a follower has its request").fly(Start::Anew)) {
+            match waiter.poll(cx, || spare.take().expect("a follower has its request").fly(Start::Anew, Caller::here()))
+            {
                 Poll::Ready(arrival) => {
                     let request = spare.take();
                     match self.receive(arrival, request) {

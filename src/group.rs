@@ -2,7 +2,7 @@
 
 use crate::{
     flight::{Place, Rules},
-    observe::{Event, Observer, Work},
+    observe::{Caller, Event, Observer, Work},
     stats::PassReason,
     sync::current_runtime,
     table::{Entered, Table},
@@ -176,7 +176,7 @@ where
     }
 
     fn enter(&self, place: Place, key: K, rules: &Rules, work: Work<T>) -> Entered<T, Work<T>> {
-        self.table.enter(place, key, rules, work, |work, _| work)
+        self.table.enter(place, key, rules, work, |work, _, _| work)
     }
 
     fn place(&self, key: &K) -> Place {
@@ -190,7 +190,7 @@ where
     F: FnOnce() -> Fut + Send + 'static,
     Fut: Future<Output = T> + Send + 'static,
 {
-    Work::new(async move { work().await })
+    Work::new(async move { work().await }, Caller::here())
 }
 
 impl<K, T> Default for Group<K, T>

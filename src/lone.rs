@@ -3,10 +3,10 @@
 use crate::{
     context::{Gates, Lineage},
     flight::{Flight, Place, Rules},
-    observe::{Observer, Work},
+    observe::{Ending, Event, FlightSpan, Observer, Outcome, Work},
     panics::Debris,
     slots::Slot,
-    sync::Runtime,
+    sync::{Runtime, current_runtime},
 };
 use std::{mem, sync::Arc, task::Waker, thread};
 use tokio::time::Instant;
@@ -14,7 +14,7 @@ use tokio::time::Instant;
 /// What becomes a [`Flight`] when somebody joins.
 pub(crate) struct Lone<T> {
     pub(crate) place: Place,
-    /// None while it is polled, and until its leader has put it in.
+    /// None while it is polled.
     pub(crate) work: Option<Work<T>>,
     /// Wakes the leader.
     pub(crate) waker: Option<Waker>,
@@ -40,8 +40,8 @@ pub(crate) trait Home<T>: Send + Sync {
     /// `change` runs under the lock.
     fn at(&self, gate: Slot, change: &mut dyn FnMut(&mut Lone<T>)) -> Option<Arc<Flight<T>>>;
 
-    /// Ends the flight at `gate`, which is free then. `Err`: it has left the gate.
-    fn end(&self, gate: Slot, debris: &mut Debris) -> Result<Lone<T>, Arc<Flight<T>>>;
+    /// Ends the flight at `gate`, or gives the one that has left the gate. The gate is free then.
+    fn end(&self, gate: Slot, outcome: Outcome, debris: &mut Debris) -> Option<Arc<Flight<T>>>;
 
     /// The flight at `gate` as one that others may join.
     fn open(self: Arc<Self>, gate: Slot) -> Arc<Flight<T>>;
@@ -54,16 +54,36 @@ pub(crate) trait Home<T>: Send + Sync {
 }
 
 impl<T> Lone<T> {
-    /// Its leader still has to put its work in.
-    pub(crate) fn new(place: Place, rules: &Rules, lineage: Lineage, opened: Option<Instant>) -> Self {
-        Self {
-            place,
-            work: None,
-            waker: None,
-            run_to_completion: rules.run_to_completion,
+    /// To be carried by the runtime in which this is called.
+    pub(crate) fn new(place: Place, rules: &Rules, lineage: Lineage, opened: Option<Instant>, work: Work<T>) -> Self {
+        let (work, runtime, run_to_completion) = (Some(work), current_runtime(), rules.run_to_completion);
+        Self { place, work, waker: None, run_to_completion, opened, runtime, lineage }
+    }
+
+    /// Drops what is left of it, and tells how it ended. Call it under no lock.
+    pub(crate) fn end(self, outcome: Outcome, observer: &Observer, debris: &mut Debris) {
+        let Self { work, waker, runtime, opened, .. } = self;
+        observer.count_out(1);
+        observer.tell(Event::Closed);
+        debris.sweep(work);
+        let released = usize::from(outcome != Outcome::Cancelled);
+        observer.tell(Event::FlightOver(Ending {
+            outcome: Some(outcome),
             opened,
-            runtime: None,
-            lineage,
+            released,
+            span: FlightSpan::default(),
+        }));
+        debris.sweep(waker);
+        drop(runtime);
+    }
+
+    fn take(&mut self) -> Self {
+        Self {
+            work: self.work.take(),
+            waker: self.waker.take(),
+            runtime: self.runtime.take(),
+            lineage: mem::take(&mut self.lineage),
+            ..*self
         }
     }
 }
@@ -82,13 +102,11 @@ impl<T: Send + Sync + 'static> Gate<T> {
     /// The flight as one that others may join. Nothing of the user's runs in this.
     pub(crate) fn open(&mut self, home: impl FnOnce() -> Arc<dyn Home<T>>) -> &Arc<Flight<T>> {
         if let Self::Lone(lone) = self {
-            let empty = Lone::new(lone.place, &Rules::default(), Lineage::default(), None);
-            let lone = mem::replace(lone, empty);
-            *self = Self::Left(Flight::new(home(), lone));
+            *self = Self::Left(Flight::new(home(), lone.take()));
         }
         match self {
             Self::Left(flight) => flight,
-            Self::Lone(_) => unreachable!("it has just left"),
+            Self::Lone(_) => unreachable!("it has left"),
         }
     }
 }

@@ -77,8 +77,14 @@ impl Debris {
     }
 
     /// `value`, unless a panic goes on: `value` is swept then, for its drop may panic as well.
-    pub(crate) fn rethrow_or<V>(mut self, value: V) -> V {
-        if self.0.is_none() || thread::panicking() {
+    #[inline]
+    pub(crate) fn rethrow_or<V>(self, value: V) -> V {
+        if self.0.is_none() { value } else { self.rethrow_over(value) }
+    }
+
+    #[cold]
+    fn rethrow_over<V>(mut self, value: V) -> V {
+        if thread::panicking() {
             self.rethrow();
             return value;
         }

@@ -5,7 +5,7 @@ use crate::{
     future::{Job, ResponseFuture},
     group::Role,
     mode::{ByKey, ErrorMode, FanOut, Mode, OwnErrors},
-    observe::Work,
+    observe::{Caller, Work},
     site::Site,
     stats::PassReason,
     table::Table,
@@ -129,8 +129,8 @@ where
     type Landing = Result<S::Response, E::Error>;
     type Output = Result<S::Response, E::Error>;
 
-    fn fly(self, _: Start) -> Work<Self::Landing> {
-        Work::new(async move { self.service.oneshot(self.request).await.map_err(E::convert) })
+    fn fly(self, _: Start, caller: Caller) -> Work<Self::Landing> {
+        Work::new(async move { self.service.oneshot(self.request).await.map_err(E::convert) }, caller)
     }
 
     fn pass(self, _: bool) -> Pin<Box<dyn Future<Output = Self::Output> + Send>> {

@@ -35,11 +35,13 @@ impl<V> Slots<V> {
         }
     }
 
-    /// A storm leaves no large table behind.
-    pub(crate) fn shrink(&mut self) {
-        if self.rest.is_empty() && self.rest.capacity() > 64 {
+    /// As `remove`, but a storm leaves no large table behind.
+    pub(crate) fn remove_and_shrink(&mut self, slot: Slot) -> V {
+        let value = self.remove(slot);
+        if slot != Slot::FIRST && self.rest.is_empty() && self.rest.capacity() > 64 {
             self.rest = Slab::new();
         }
+        value
     }
 
     pub(crate) fn get_mut(&mut self, slot: Slot) -> &mut V {

@@ -1,7 +1,7 @@
 //! What a group or a layer counted.
 
 use std::{
-    array,
+    array, fmt,
     sync::{
         Mutex, OnceLock, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -174,11 +174,10 @@ impl Count {
 
 /// Each thread counts in a stripe of its own, so that counting keeps no thread waiting for another's cache line. What came
 /// and what went are counted apart, so that a call counts as little as it can: a gauge is the difference.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Counters(OnceLock<Box<[Stripe]>>);
 
 /// On cache lines of its own.
-#[derive(Debug)]
 #[repr(align(128))]
 struct Stripe([AtomicU64; Count::KINDS]);
 
@@ -237,6 +236,13 @@ impl Counters {
     fn sum(&self, what: Count) -> u64 {
         let stripes = self.0.get().into_iter().flatten();
         stripes.map(|stripe| stripe.0[what.index()].load(Relaxed)).sum()
+    }
+}
+
+/// Its sums.
+impl fmt::Debug for Counters {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.read().fmt(f)
     }
 }
 

@@ -4,7 +4,7 @@ use crate::{
     context::{Gates, Lineage, Underway},
     flight::{Boarding, Flight, Place, Rules, Start},
     lone::{Gate, Home, Lone},
-    observe::{Caller, Observer, Work},
+    observe::{Caller, Observer, Outcome, Work},
     panics::Debris,
     slots::{Slot, Slots},
     stats::cores,
@@ -79,7 +79,7 @@ where
         key: K,
         rules: &Rules,
         job: J,
-        fly: impl FnOnce(J, Start) -> Work<T>,
+        fly: impl FnOnce(J, Start, Caller) -> Work<T>,
     ) -> Entered<T, J> {
         let (here, mut caller) = (Lineage::here(), Caller::here());
         let shard = self.shard(place);
@@ -92,7 +92,7 @@ where
                 link.tie(caller);
                 drop(key);
                 if leads_anew {
-                    waiter.board_anew(fly(job, Start::Anew));
+                    waiter.board_anew(fly(job, Start::Anew, Caller::here()));
                     return Entered::Led(waiter);
                 }
                 if needs_task {
@@ -104,12 +104,12 @@ where
                 let opened = self.observer.wants_ages().then(Instant::now);
                 let replaced =
                     closed.as_ref().and_then(|(closed, _)| entries.remove(place.hash, |entry| entry.is(closed)));
-                let gate = entries.gates.insert(Gate::Lone(Lone::new(place, rules, here, opened)));
+                let work = fly(job, Start::First(opened), caller);
+                let gate = entries.gates.insert(Gate::Lone(Lone::new(place, rules, here, opened, work)));
                 entries.insert(Entry { key, place, flight: Listed::At(gate) });
                 drop(entries);
-                let mut waiter = Waiter::lead(shard.clone(), gate, rules.run_to_completion);
+                let waiter = Waiter::lead(shard.clone(), gate, rules.run_to_completion);
                 drop((closed, replaced));
-                waiter.board(fly(job, Start::First(opened)));
                 Entered::Led(waiter)
             }
         }
@@ -119,10 +119,9 @@ where
     pub(crate) fn lead_unlisted(self: &Arc<Self>, place: Place, rules: &Rules, work: Work<T>) -> Waiter<T> {
         let (shard, here) = (self.shard(place), Lineage::here());
         let opened = self.observer.wants_ages().then(Instant::now);
-        let gate = shard.entries.lock().gates.insert(Gate::Lone(Lone::new(place, rules, here, opened)));
-        let mut waiter = Waiter::lead(shard.clone(), gate, rules.run_to_completion);
-        waiter.board(work);
-        waiter
+        let lone = Gate::Lone(Lone::new(place, rules, here, opened, work));
+        let gate = shard.entries.lock().gates.insert(lone);
+        Waiter::lead(shard.clone(), gate, rules.run_to_completion)
     }
 
     /// Takes the flight with this key off the table. It goes on for those who wait for it.
@@ -252,12 +251,6 @@ impl<K, T> Entries<K, T> {
         found.iter().filter_map(|(hash, flight)| self.remove(*hash, |entry| entry.flight == *flight)).collect()
     }
 
-    fn free(&mut self, gate: Slot) -> Gate<T> {
-        let freed = self.gates.remove(gate);
-        self.gates.shrink();
-        freed
-    }
-
     /// A storm of keys leaves no large table behind.
     fn shrink(&mut self) {
         if self.rest.is_empty() && self.rest.capacity() > 64 {
@@ -311,20 +304,21 @@ where
                 change(lone);
                 None
             }
-            Gate::Left(_) => entries.free(gate).left(),
+            Gate::Left(_) => entries.gates.remove_and_shrink(gate).left(),
         }
     }
 
-    fn end(&self, gate: Slot, debris: &mut Debris) -> Result<Lone<T>, Arc<Flight<T>>> {
+    fn end(&self, gate: Slot, outcome: Outcome, debris: &mut Debris) -> Option<Arc<Flight<T>>> {
         let mut entries = self.entries.lock();
-        match entries.free(gate) {
+        match entries.gates.remove_and_shrink(gate) {
+            Gate::Left(flight) => Some(flight),
             Gate::Lone(lone) => {
-                let ended = entries.remove(lone.place.hash, |entry| entry.is_at(gate));
+                let entry = entries.remove(lone.place.hash, |entry| entry.is_at(gate));
                 drop(entries);
-                debris.sweep(ended);
-                Ok(lone)
+                debris.sweep(entry);
+                lone.end(outcome, &self.observer, debris);
+                None
             }
-            Gate::Left(flight) => Err(flight),
         }
     }
 

@@ -4,13 +4,12 @@ use crate::{
     carrier::carry,
     context::{self, Lineage, Polled},
     flight::{Flight, Landed, Share, Step, View, step},
-    lone::{Home, Lone},
-    observe::{CallEnd, Ending, Event, FlightSpan, Outcome, Work},
+    lone::Home,
+    observe::{CallEnd, Event, Outcome, Work},
     panics::{Debris, Payload},
     seats::Seat,
     slots::Slot,
     stats::{PassReason, VetoReason},
-    sync::current_runtime,
 };
 use std::{
     fmt, mem,
@@ -120,40 +119,26 @@ fn tell<T>(home: &Arc<dyn Home<T>>, event: Event) {
 }
 
 impl<T: Send + Sync + 'static> Waiter<T> {
-    /// Of a flight that it opened at `gate`: it has to `board`.
+    /// Of a flight that it opened at `gate`.
     pub(crate) fn lead(home: Arc<dyn Home<T>>, gate: Slot, run_to_completion: bool) -> Self {
         tell(&home, Event::Led);
         Self { hold: Hold::Gate(home, gate), spare: false, leads: true, told: false, run_to_completion }
     }
 
-    /// Of a flight that another opened. `leads_anew`: it has to `board`, too.
+    /// Of a flight that another opened. `leads_anew`: it has to `board_anew`.
     pub(crate) fn join(flight: Arc<Flight<T>>, seat: Seat, leads_anew: bool) -> Self {
         flight.tell(Event::Joined);
         let hold = Hold::Seat(flight, seat);
         Self { hold, spare: !leads_anew, leads: leads_anew, told: false, run_to_completion: false }
     }
 
-    pub(crate) fn board(&mut self, work: Work<T>) {
-        let mut boards = Some(work);
-        if let Hold::Gate(home, gate) = &self.hold {
-            let (mut runtime, mut had) = (current_runtime(), None);
-            let left = home.at(*gate, &mut |lone| {
-                lone.work = boards.take();
-                had = mem::replace(&mut lone.runtime, runtime.take());
-            });
-            self.hear(left);
-        }
-        if let Some(work) = boards {
-            if self.flight().board(work) {
-                carry(self.flight());
-            }
-        }
-    }
-
     /// Boards the work of a flight that was lost.
-    pub(crate) fn board_anew(&mut self, work: Work<T>) {
-        self.flight().adopt(Lineage::here());
-        self.board(work);
+    pub(crate) fn board_anew(&self, work: Work<T>) {
+        let flight = self.flight();
+        flight.adopt(Lineage::here());
+        if flight.board(work) {
+            carry(flight);
+        }
     }
 
     /// Moves the work to a task, whether or not somebody has joined.
@@ -311,10 +296,10 @@ impl<T: Send + Sync + 'static> Waiter<T> {
     }
 
     fn land(&mut self, value: T, mut debris: Debris) -> Arrival<T> {
-        let arrival = match self.end_alone(&mut debris) {
-            Some((home, lone)) => {
-                conclude(&home, lone, Outcome::Landed, &mut debris);
-                Arrival { own: Some(value), share: Share { shared: false, leads: true }, source: Source::Alone(home) }
+        let arrival = match self.end_alone(Outcome::Landed, &mut debris) {
+            Some(home) => {
+                let share = Share { shared: false, leads: true };
+                Arrival { own: Some(value), share, source: Source::Alone(home) }
             }
             None => {
                 let (_, seat) = self.seated();
@@ -329,32 +314,27 @@ impl<T: Send + Sync + 'static> Waiter<T> {
     }
 
     fn crash(&mut self, payload: Payload) -> ! {
-        let mut debris = Debris::default();
-        match self.end_alone(&mut debris) {
-            Some((home, lone)) => {
-                conclude(&home, lone, Outcome::Panicked, &mut debris);
-                tell(&home, Event::CallOver { leads: self.leads, how: CallEnd::Panicked });
-            }
-            None => {
-                let flight = self.end();
-                flight.crash(&payload);
-                self.tell(&flight, CallEnd::Panicked);
-            }
+        let (mut debris, over) = (Debris::default(), Event::CallOver { leads: self.leads, how: CallEnd::Panicked });
+        if let Some(home) = self.end_alone(Outcome::Panicked, &mut debris) {
+            tell(&home, over);
+        } else {
+            let flight = self.end();
+            flight.crash(&payload);
+            flight.tell(over);
         }
         debris.swallow();
         resume_unwind(payload)
     }
 
-    /// Ends a flight that is alone still.
-    fn end_alone(&mut self, debris: &mut Debris) -> Option<(Arc<dyn Home<T>>, Lone<T>)> {
+    /// Ends a flight that is alone still, and waits no more.
+    fn end_alone(&mut self, outcome: Outcome, debris: &mut Debris) -> Option<Arc<dyn Home<T>>> {
         let Hold::Gate(home, gate) = &self.hold else { return None };
-        let ended = home.end(*gate, debris).map_err(|flight| Hold::Seat(flight, Seat::FIRST));
-        let (lone, hold) = match ended {
-            Ok(lone) => (Some(lone), Hold::Nothing),
-            Err(hold) => (None, hold),
+        let hold = match home.end(*gate, outcome, debris) {
+            Some(flight) => Hold::Seat(flight, Seat::FIRST),
+            None => Hold::Nothing,
         };
-        match (mem::replace(&mut self.hold, hold), lone) {
-            (Hold::Gate(home, _), Some(lone)) => Some((home, lone)),
+        match mem::replace(&mut self.hold, hold) {
+            Hold::Gate(home, _) if matches!(self.hold, Hold::Nothing) => Some(home),
             _ => None,
         }
     }
@@ -386,17 +366,6 @@ impl<T: Send + Sync + 'static> Waiter<T> {
 const BOARDED: &str = "a lone flight has boarded";
 const POLLED_AGAIN: &str = "tower-singleflight: polled after it was ready";
 
-/// What is left to do for a flight that ended alone.
-fn conclude<T>(home: &Arc<dyn Home<T>>, lone: Lone<T>, outcome: Outcome, debris: &mut Debris) {
-    let Lone { work, waker, runtime, opened, .. } = lone;
-    home.observer().count_out(1);
-    tell(home, Event::Closed);
-    debris.sweep(work);
-    let released = usize::from(outcome != Outcome::Cancelled);
-    tell(home, Event::FlightOver(Ending { outcome: Some(outcome), opened, released, span: FlightSpan::default() }));
-    debris.sweep((waker, runtime));
-}
-
 impl<T: Send + Sync + 'static> Drop for Waiter<T> {
     fn drop(&mut self) {
         if let Hold::Nothing = self.hold {
@@ -406,8 +375,7 @@ impl<T: Send + Sync + 'static> Drop for Waiter<T> {
             self.open();
         }
         let mut debris = Debris::default();
-        if let Some((home, lone)) = self.end_alone(&mut debris) {
-            conclude(&home, lone, Outcome::Cancelled, &mut debris);
+        if let Some(home) = self.end_alone(Outcome::Cancelled, &mut debris) {
             tell(&home, Event::Left);
             tell(&home, Event::CallOver { leads: true, how: CallEnd::Left });
         } else {

@@ -16,7 +16,7 @@ use crate::{
     future::{Job, ResponseFuture, Verdict},
     group::Role,
     mode::ErrorMode,
-    observe::Work,
+    observe::{Caller, Work},
     site::Site,
 };
 use http::{HeaderName, Request, Response};
@@ -196,14 +196,14 @@ where
     type Landing = Result<Answer, E::Error>;
     type Output = Result<Response<SharedBody>, E::Error>;
 
-    fn fly(self, start: Start) -> Work<Self::Landing> {
+    fn fly(self, start: Start, caller: Caller) -> Work<Self::Landing> {
         // A flight that was lost is listed by the key of its first leader, which this call does not have.
         let opened = match start {
             Start::First(opened) => opened,
             Start::Anew => None,
         };
         let asked = Asked::of(&self.request, &self.site.settings.mode.policy);
-        Work::new(self.ask(asked, opened))
+        Work::new(self.ask(asked, opened), caller)
     }
 
     fn pass(self, waited: bool) -> Pin<Box<dyn Future<Output = Self::Output> + Send>> {

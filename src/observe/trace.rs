@@ -52,10 +52,10 @@ pub struct Work<T> {
 }
 
 impl<T> Work<T> {
-    /// Brought by the caller whose span is the current one.
-    pub(crate) fn new(future: impl Future<Output = T> + Send + 'static) -> Self {
+    /// Brought by `caller`. Only moves what it is given, so that it may be called under a lock.
+    pub(crate) fn new(future: impl Future<Output = T> + Send + 'static, caller: Caller) -> Self {
         let future: Pin<Box<dyn Future<Output = T> + Send>> = Box::pin(future);
-        Self { future: future.in_current_span(), took_off: false }
+        Self { future: future.instrument(caller.span), took_off: false }
     }
 
     /// Whether the first poll is to come, and opens a span. Call it before each poll of a flight that is alone.
@@ -100,12 +100,25 @@ fn are_wanted() -> bool {
     Level::DEBUG <= LevelFilter::current() && contain(are_wanted).unwrap_or(false)
 }
 
-/// The span of a call, if it has one that may have to be linked.
-pub(crate) struct Caller(Option<Span>);
+/// The span of a call.
+#[derive(Debug)]
+pub struct Caller {
+    span: Span,
+    /// Whether it is to be linked to a flight that it follows.
+    follows: bool,
+}
 
 impl Caller {
+    /// Call it under no lock.
     pub(crate) fn here() -> Self {
-        Self(are_wanted().then(Span::current).filter(|span| !span.is_disabled()))
+        let span = contain(Span::current).unwrap_or_else(Span::none);
+        let follows = !span.is_disabled() && are_wanted();
+        Self { span, follows }
+    }
+
+    /// Its span, to be linked.
+    fn take(&mut self) -> Option<Span> {
+        mem::take(&mut self.follows).then(|| mem::replace(&mut self.span, Span::none()))
     }
 }
 
@@ -123,7 +136,7 @@ impl FlightSpan {
     pub(crate) fn join(&mut self, caller: &mut Caller) -> Link {
         match self {
             Self::Awaited(early) => {
-                early.extend(caller.0.take());
+                early.extend(caller.take());
                 Link(None)
             }
             Self::Open(flight) => Link(Some(flight.clone())),
@@ -133,8 +146,8 @@ impl FlightSpan {
     /// Links those who joined before the span was there.
     pub(crate) fn link_early(self, flight: &Self) {
         let (Self::Awaited(early), Self::Open(flight)) = (self, flight) else { return };
-        for follower in early {
-            Link(Some(flight.clone())).tie(Caller(Some(follower)));
+        for span in early {
+            Link(Some(flight.clone())).tie(Caller { span, follows: true });
         }
     }
 
@@ -171,11 +184,12 @@ pub(crate) struct Link(Option<Arc<Span>>);
 
 impl Link {
     /// Call it under no lock.
-    pub(crate) fn tie(self, Caller(follower): Caller) {
+    pub(crate) fn tie(self, mut follower: Caller) {
         contain(|| {
-            if let (Some(flight), Some(follower)) = (self.0, follower) {
+            if let (Some(flight), Some(follower)) = (self.0, follower.take()) {
                 follower.follows_from(&*flight);
             }
         });
+        contain(|| drop(follower));
     }
 }

@@ -11,7 +11,7 @@ use std::{
 pub struct Work<T>(Pin<Box<dyn Future<Output = T> + Send>>);
 
 impl<T> Work<T> {
-    pub(crate) fn new(future: impl Future<Output = T> + Send + 'static) -> Self {
+    pub(crate) fn new(future: impl Future<Output = T> + Send + 'static, _: Caller) -> Self {
         Self(Box::pin(future))
     }
 
@@ -38,7 +38,8 @@ impl<T> fmt::Debug for Work<T> {
     }
 }
 
-pub(crate) struct Caller;
+#[derive(Debug)]
+pub struct Caller;
 
 impl Caller {
     pub(crate) fn here() -> Self {

@@ -209,7 +209,7 @@ fn debug_shows_what_was_counted() {
     let mut service = layer.layer(Upstream::<&str>::new());
     let _leader = service.call((1, "leader"));
     let handle = format!("{:?}", layer.handle());
-    assert!(handle.contains("Handle") && handle.contains("led: Counter(1)"), "{handle}");
+    assert!(handle.contains("Handle") && handle.contains("led: 1, joined: 0"), "{handle}");
 }
 
 #[tokio::test]
