@@ -5,12 +5,9 @@ use peers::{Counts, Options, run};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    match Options::from_args() {
-        Ok(options) => run(&options, Some(meter)),
-        Err(error) => {
-            eprintln!("{error}");
-            return ExitCode::FAILURE;
-        }
+    if let Err(error) = Options::from_args().and_then(|options| run(&options, Some(meter))) {
+        eprintln!("{error}");
+        return ExitCode::FAILURE;
     }
     ExitCode::SUCCESS
 }

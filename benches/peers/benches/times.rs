@@ -4,12 +4,9 @@ use peers::{Options, run};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    match Options::from_args() {
-        Ok(options) => run(&options, None),
-        Err(error) => {
-            eprintln!("{error}");
-            return ExitCode::FAILURE;
-        }
+    if let Err(error) = Options::from_args().and_then(|options| run(&options, None)) {
+        eprintln!("{error}");
+        return ExitCode::FAILURE;
     }
     ExitCode::SUCCESS
 }

@@ -22,6 +22,10 @@ use tower_singleflight::Outcome;
 pub(crate) const BARE: &str = "bare";
 /// This crate's layer, which the targets are about.
 pub(crate) const BY_KEY: &str = "`by_key`";
+/// This crate's primitive.
+pub(crate) const GROUP: &str = "`Group::run`";
+/// What this crate has.
+pub(crate) const OURS: [&str; 2] = [BY_KEY, GROUP];
 /// The other crate that has a tower layer.
 pub(crate) const COALESCE: &str = "tower-resilience-coalesce";
 

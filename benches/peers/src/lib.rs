@@ -7,6 +7,7 @@
 mod clock;
 mod contender;
 mod options;
+mod picture;
 mod report;
 mod rounds;
 mod runtime;

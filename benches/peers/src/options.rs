@@ -2,6 +2,8 @@
 
 use crate::scenario::NAMES;
 use lexopt::{Arg, Parser, ValueExt};
+use std::path::{Path, PathBuf};
+use tower::BoxError;
 
 /// What to run, and how often.
 #[derive(Clone, Debug)]
@@ -9,6 +11,8 @@ pub struct Options {
     pub(crate) scenario: Option<String>,
     rounds: Option<usize>,
     effort: Effort,
+    /// Where the picture goes.
+    pub(crate) picture: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -20,12 +24,15 @@ enum Effort {
     Smoke,
 }
 
-const USAGE: &str = "usage: cargo bench -p peers -- [SCENARIO] [--rounds N] [--quick]";
+const USAGE: &str = "usage: cargo bench -p peers -- [SCENARIO] [--rounds N] [--quick] [--picture FILE]";
+
+/// Cargo starts a benchmark in the folder of its package; a file is meant from here.
+const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
 
 impl Options {
     /// For a test: everything runs, and no number means anything.
     pub fn smoke() -> Self {
-        Self { scenario: None, rounds: None, effort: Effort::Smoke }
+        Self { scenario: None, rounds: None, effort: Effort::Smoke, picture: None }
     }
 
     /// Those of the command line. Without cargo's `--bench`, that is when cargo tests, everything is small.
@@ -33,7 +40,7 @@ impl Options {
     /// # Errors
     ///
     /// When an argument is unknown; the error tells the usage.
-    pub fn from_args() -> Result<Self, lexopt::Error> {
+    pub fn from_args() -> Result<Self, BoxError> {
         let mut options = Self::smoke();
         let mut args = Parser::from_env();
         while let Some(arg) = args.next()? {
@@ -42,6 +49,7 @@ impl Options {
                 Arg::Long("bench") => {}
                 Arg::Long("quick") => options.effort = Effort::Quick,
                 Arg::Long("rounds") => options.rounds = Some(args.value()?.parse()?),
+                Arg::Long("picture") => options.picture = Some(Path::new(ROOT).join(args.value()?)),
                 Arg::Value(name) => options.scenario = Some(known(name.string()?)?),
                 _ => return Err(format!("{}\n{}", arg.unexpected(), usage()).into()),
             }

@@ -1,6 +1,9 @@
 //! What a scenario has to say, as Markdown.
 
-use crate::spread::{Spread, digits};
+use crate::{
+    picture::Panel,
+    spread::{Spread, digits},
+};
 use std::fmt::{self, Display};
 
 /// The outcome of one scenario.
@@ -10,6 +13,8 @@ pub(crate) struct Report {
     pub(crate) about: String,
     pub(crate) tables: Vec<Table>,
     pub(crate) targets: Vec<Target>,
+    /// What of it is in the picture.
+    pub(crate) panel: Option<Panel>,
 }
 
 impl Display for Report {

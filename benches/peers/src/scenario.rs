@@ -10,7 +10,9 @@ mod solo;
 mod threads;
 mod zipf;
 
-use crate::{options::Options, report, setting};
+use crate::{options::Options, picture, report, setting};
+use std::fs;
+use tower::BoxError;
 
 /// What some code allocated, on its thread.
 #[derive(Clone, Copy, Debug, Default)]
@@ -58,8 +60,12 @@ pub(crate) const NAMES: [&str; SCENARIOS.len()] = {
 };
 
 /// Runs what is wanted of the scenarios that are counted, if there is a meter, or timed, if there is none; and prints
-/// what comes of it, with the targets at the end.
-pub fn run(options: &Options, meter: Option<Meter>) {
+/// what comes of it, with the targets at the end. What is timed is drawn as well, if the options say where to.
+///
+/// # Errors
+///
+/// When there is nothing to draw, or it cannot be written.
+pub fn run(options: &Options, meter: Option<Meter>) -> Result<(), BoxError> {
     let wanted = SCENARIOS.iter().filter(|(name, _)| options.wants(name));
     let mut reports = Vec::new();
     for (name, scenario) in wanted {
@@ -79,6 +85,14 @@ pub fn run(options: &Options, meter: Option<Meter>) {
     if targets.peek().is_some() {
         println!("## Targets\n\n{}", report::targets(targets));
     }
+    if let (Some(file), None) = (&options.picture, meter) {
+        let panels: Vec<_> = reports.into_iter().filter_map(|report| report.panel).collect();
+        if panels.is_empty() {
+            return Err("the picture shows nothing of this scenario".into());
+        }
+        fs::write(file, picture::draw(&panels, &setting::brief()))?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

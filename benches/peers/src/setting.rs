@@ -5,13 +5,24 @@ use std::{fmt::Write, fs, path::Path, process::Command, thread};
 /// As Markdown.
 pub(crate) fn describe() -> String {
     let mut text = String::new();
-    let cores = thread::available_parallelism().map_or(1, usize::from);
     let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
     let load = load.split(' ').next().filter(|load| !load.is_empty()).unwrap_or("unknown");
-    let _ = writeln!(text, "{}, {cores} cores, load at the start {load}.\n", rustc());
+    let _ = writeln!(text, "{}, load at the start {load}.\n", machine());
     let versions: Vec<_> = versions().iter().map(|(name, version)| format!("`{name}` {version}")).collect();
     let _ = writeln!(text, "{}.", versions.join(", "));
     text
+}
+
+/// As a line.
+pub(crate) fn brief() -> String {
+    let versions = versions();
+    let (name, version) = &versions[0];
+    format!("{name} {version}, {}. Drawn by cargo bench -p peers, which prints the tables.", machine())
+}
+
+fn machine() -> String {
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    format!("{}, {cores} cores", rustc())
 }
 
 fn rustc() -> String {

@@ -1,6 +1,6 @@
 //! This crate's primitive.
 
-use super::Contender;
+use super::{Contender, GROUP};
 use crate::work::{Answered, Work};
 use tower_singleflight::Outcome;
 
@@ -11,7 +11,7 @@ pub(crate) struct Group<W> {
 }
 
 impl<W: Work> Contender<W> for Group<W> {
-    const NAME: &'static str = "`Group::run`";
+    const NAME: &'static str = GROUP;
     type Answer = Outcome<Answered>;
 
     fn new(work: W) -> Self {

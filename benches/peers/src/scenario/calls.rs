@@ -33,7 +33,7 @@ pub(crate) fn run(options: &Options, meter: Meter) -> Report {
         "A mean of {calls} calls one after the other, with one integer key, after {calls} to warm up. The inner work \
         allocates nothing."
     );
-    Report { title: "Allocations of a call", about, tables: vec![table], targets }
+    Report { title: "Allocations of a call", about, tables: vec![table], targets, panel: None }
 }
 
 struct Counting<'a, W> {

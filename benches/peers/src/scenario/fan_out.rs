@@ -5,6 +5,7 @@ mod race;
 use crate::{
     contender::{BARE, BY_KEY, Contender, Visit, visit_all},
     options::Options,
+    picture::{Bars, Panel},
     report::{Report, Table, Target},
     rounds::{Lineup, Rounds},
     runtime::{one_thread, settle, spawn_call},
@@ -20,6 +21,9 @@ const STARTED: usize = 2;
 /// How many tasks, in how many rounds, and how many times in one turn.
 const SIZES: [(usize, usize, usize); 4] = [(10, 200, 100), (1_000, 200, 2), (10_000, 60, 1), (100_000, 15, 1)];
 
+/// The size that is in the picture.
+const PICTURED: usize = 10_000;
+
 pub(crate) fn run(options: &Options) -> Report {
     let runtime = one_thread();
     let mut report = Report {
@@ -30,12 +34,22 @@ pub(crate) fn run(options: &Options) -> Report {
             .to_string(),
         tables: Vec::new(),
         targets: Vec::new(),
+        panel: None,
     };
-    for (tasks, rounds, times) in SIZES {
-        let (tasks, rounds) = (options.size(tasks, tasks.min(100)), options.rounds(rounds));
+    for (size, rounds, times) in SIZES {
+        let (tasks, rounds) = (options.size(size, size.min(100)), options.rounds(rounds));
         let mut fan_out = FanOut { runtime: &runtime, tasks, times, lineup: Lineup::new() };
         visit_all(&mut fan_out);
-        tell(tasks, rounds, fan_out.lineup.run(rounds), &mut report);
+        let bars = tell(tasks, rounds, fan_out.lineup.run(rounds), &mut report);
+        if size == PICTURED {
+            report.panel = Some(Panel {
+                title: format!("Fan-out to {tasks}"),
+                about: "until the last has its result",
+                axis: format!("times the floor, {rounds} rounds"),
+                floor: "a plain waker list",
+                bars,
+            });
+        }
     }
     report
 }
@@ -77,13 +91,16 @@ async fn fan_out<C: Contender<Gate>>(tasks: usize) -> [f64; 3] {
     [last, leader, started]
 }
 
-fn tell(tasks: usize, rounds: usize, measured: Rounds<3>, report: &mut Report) {
+fn tell(tasks: usize, rounds: usize, measured: Rounds<3>, report: &mut Report) -> Bars {
+    let mut bars = Bars::new();
     let head = ["", "last, of the floor's", "`by_key`'s last of its", "leader, of its own last", "inner calls"];
     let mut table = Table::new(format!("N = {tasks}, {rounds} rounds"), &head);
     for name in measured.names() {
+        let of_floor = measured.ratio((name, LAST), (BARE, LAST));
+        bars.push((name, of_floor));
         table.row([
             if name == BARE { "waker list (the floor)" } else { name }.to_string(),
-            measured.ratio((name, LAST), (BARE, LAST)).to_string(),
+            of_floor.to_string(),
             measured.ratio((BY_KEY, LAST), (name, LAST)).to_string(),
             measured.ratio((name, LEADER), (name, LAST)).to_string(),
             if name == BARE { "–".to_string() } else { format!("{:.0}", measured.spread(name, STARTED).high) },
@@ -98,4 +115,5 @@ fn tell(tasks: usize, rounds: usize, measured: Rounds<3>, report: &mut Report) {
         let leader = measured.ratio((BY_KEY, LEADER), (BY_KEY, LAST));
         report.targets.push(Target::ratio("Fan-out to 10000: the leader's time of the last's", 0.1, leader));
     }
+    bars
 }

@@ -23,7 +23,7 @@ pub(crate) fn run(options: &Options, meter: Meter) -> Report {
         and its size. The floor is such tasks on a plain list of wakers."
     );
     let Counting { table, targets, .. } = counting;
-    Report { title: "Allocations of a follower", about, tables: vec![table], targets }
+    Report { title: "Allocations of a follower", about, tables: vec![table], targets, panel: None }
 }
 
 struct Counting {

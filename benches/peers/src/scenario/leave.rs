@@ -55,7 +55,7 @@ pub(crate) fn run(options: &Options) -> Report {
         in flights of {many}, and of {few}; {rounds} rounds. Boxed futures, polled by hand, so that it is their drop \
         that is measured, and no task's. The floor leaves its wakers where they are."
     );
-    Report { title: "Leaving", about, tables: vec![table], targets: vec![target] }
+    Report { title: "Leaving", about, tables: vec![table], targets: vec![target], panel: None }
 }
 
 struct Leave<'a> {

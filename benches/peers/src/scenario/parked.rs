@@ -3,6 +3,7 @@
 use crate::{
     contender::{BARE, BY_KEY, Contender, Visit, visit_all},
     options::Options,
+    picture::{Bars, Panel},
     report::{Report, Table, Target},
     rounds::{Lineup, Rounds},
     runtime::{one_thread, settle, spawn_call},
@@ -27,11 +28,19 @@ pub(crate) fn run(options: &Options) -> Report {
         ),
         tables: Vec::new(),
         targets: Vec::new(),
+        panel: None,
     };
     let silent = measure(Gate::default(), tasks, window, rounds);
     tell("The inner work is silent: the floor is an idle runtime", silent, &mut report);
     let ticking = measure(Tick(Duration::from_millis(1)), tasks, window, rounds);
-    tell("The inner work is woken every millisecond, and goes on", ticking, &mut report);
+    let bars = tell("The inner work is woken every millisecond, and goes on", ticking, &mut report);
+    report.panel = Some(Panel {
+        title: format!("CPU while {tasks} wait"),
+        about: "for work that is woken every ms",
+        axis: format!("% of a core, {rounds} rounds"),
+        floor: "the work alone",
+        bars,
+    });
     report
 }
 
@@ -67,7 +76,8 @@ async fn park<W: Work, C: Contender<W>>(work: W, tasks: usize, window: Duration)
     cpu.elapsed().as_secs_f64() / start.elapsed().as_secs_f64()
 }
 
-fn tell(caption: &str, measured: Rounds<1>, report: &mut Report) {
+fn tell(caption: &str, measured: Rounds<1>, report: &mut Report) -> Bars {
+    let mut bars = Bars::new();
     let percent = |share: Spread| {
         let Spread { low, median, high } = share;
         Spread { low: low * 100.0, median: median * 100.0, high: high * 100.0 }
@@ -75,10 +85,13 @@ fn tell(caption: &str, measured: Rounds<1>, report: &mut Report) {
     let mut table = Table::new(caption, &["", "% of a core"]);
     for name in measured.names() {
         let name_shown = if name == BARE { "the work alone (the floor)" } else { name };
-        table.row([name_shown.to_string(), percent(measured.spread(name, 0)).to_string()]);
+        let share = percent(measured.spread(name, 0));
+        table.row([name_shown.to_string(), share.to_string()]);
+        bars.push((name, share));
     }
     report.tables.push(table);
     let limit = measured.spread(BARE, 0).high + IDLE;
     let what = format!("Parked: CPU of `by_key`, in percent of a core. {caption}; the limit is that plus 0.1");
     report.targets.push(Target::ratio(what, limit * 100.0, percent(measured.spread(BY_KEY, 0))));
+    bars
 }

@@ -2,8 +2,9 @@
 
 use crate::{
     clock,
-    contender::{Answer, BARE, BY_KEY, Contender, Visit, visit_all},
+    contender::{Answer, BARE, BY_KEY, Contender, OURS, Visit, visit_all},
     options::Options,
+    picture::{Bars, Panel},
     report::{Report, Table, Target},
     rounds::{Lineup, Rounds},
     runtime::one_thread,
@@ -23,9 +24,17 @@ pub(crate) fn run(options: &Options) -> Report {
         ),
         tables: Vec::new(),
         targets: Vec::new(),
+        panel: None,
     };
     let at_once = measure(AtOnce, &runtime, calls, rounds);
-    tell("The inner work is ready at once", at_once, &mut report);
+    let bars = tell("The inner work is ready at once", at_once, &mut report);
+    report.panel = Some(Panel {
+        title: "A call that is alone".to_string(),
+        about: "the inner work is ready at once",
+        axis: format!("times a bare call, {rounds} rounds"),
+        floor: BARE,
+        bars,
+    });
     let yields = measure(YieldOnce, &runtime, calls, rounds);
     tell("The inner work yields once", yields, &mut report);
     report
@@ -62,14 +71,17 @@ impl<W: Work> Visit<W> for Solo<'_, W> {
     }
 }
 
-fn tell(caption: &str, rounds: Rounds<1>, report: &mut Report) {
+fn tell(caption: &str, rounds: Rounds<1>, report: &mut Report) -> Bars {
+    let mut bars = Bars::new();
     let mut table = Table::new(caption, &["", "of bare", "`by_key` of it"]);
     for name in rounds.names() {
-        let of_it = rounds.ratio((BY_KEY, 0), (name, 0));
-        table.row([name.to_string(), rounds.ratio((name, 0), (BARE, 0)).to_string(), of_it.to_string()]);
-        if name != BARE && !name.starts_with('`') || name.starts_with("`Shared`") {
+        let (of_bare, of_it) = (rounds.ratio((name, 0), (BARE, 0)), rounds.ratio((BY_KEY, 0), (name, 0)));
+        table.row([name.to_string(), of_bare.to_string(), of_it.to_string()]);
+        bars.push((name, of_bare));
+        if name != BARE && !OURS.contains(&name) {
             report.targets.push(Target::ratio(format!("{caption}: `by_key` of {name}"), 0.7, of_it));
         }
     }
     report.tables.push(table);
+    bars
 }

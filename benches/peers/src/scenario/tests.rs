@@ -28,7 +28,7 @@ impl Visit<AtOnce> for Names {
 }
 
 /// Every table has a row for each contender.
-fn runs_with_all(scenario: &str, tables: usize) {
+fn runs_with_all(scenario: &str, tables: usize) -> report::Report {
     let mut names = Names::default();
     visit_all(&mut names);
     let report = report(scenario);
@@ -39,6 +39,14 @@ fn runs_with_all(scenario: &str, tables: usize) {
         assert!(expected.clone().all(|name| rows.contains(name)), "{rows:?}");
         assert_eq!(rows.len(), names.0.len(), "and one for the floor");
     }
+    report
+}
+
+/// The picture has a bar for each row of one of the tables, of what the row says.
+fn is_pictured(report: report::Report) {
+    let bars: Vec<_> = report.panel.expect("it has one").bars.iter().map(|(_, bar)| bar.to_string()).collect();
+    let columns = report.tables.iter().map(|table| table.rows().iter().map(|row| row[1].clone()).collect::<Vec<_>>());
+    assert!(columns.into_iter().any(|column| column == bars), "{bars:?}");
 }
 
 #[test]
@@ -53,7 +61,7 @@ fn followers() {
 
 #[test]
 fn solo() {
-    runs_with_all("solo", 2);
+    is_pictured(runs_with_all("solo", 2));
 }
 
 #[test]
@@ -63,12 +71,12 @@ fn threads() {
 
 #[test]
 fn fan_out() {
-    runs_with_all("fan-out", 4);
+    is_pictured(runs_with_all("fan-out", 4));
 }
 
 #[test]
 fn parked() {
-    runs_with_all("parked", 2);
+    is_pictured(runs_with_all("parked", 2));
 }
 
 #[test]

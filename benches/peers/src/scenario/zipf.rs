@@ -39,6 +39,7 @@ pub(crate) fn run(options: &Options) -> Report {
         ),
         tables: Vec::new(),
         targets: Vec::new(),
+        panel: None,
     };
     for (caption, upstream) in UPSTREAMS {
         let mut counted = Counted { upstream, runtime: &runtime, traffic: &traffic, shares: HashMap::new() };
