@@ -189,6 +189,12 @@ pub(crate) struct Landed<T> {
     pub(crate) flight: Arc<Flight<T>>,
 }
 
+/// What a landed flight needs no more, to be dropped once the waiters are awake.
+pub(crate) struct Leftovers<T>(
+    #[allow(dead_code, reason = "only dropped")] Option<Waker>,
+    #[allow(dead_code, reason = "only dropped")] Option<Reserve<T>>,
+);
+
 const LANDED: &str = "it has landed";
 
 /// What a waiter is to its flight, once that has landed.
@@ -395,8 +401,31 @@ impl<T: Send + Sync + 'static> Flight<T> {
         early.link_early(&span);
     }
 
-    /// The work gave a result. Whoever was its pilot as a waiter gets its share at once.
-    pub(crate) fn land(self: Arc<Self>, value: T, pilot: Option<Seat>, debris: &mut Debris) -> Option<Landed<T>> {
+    /// The work gave a result, and the waiter in `seat` was its pilot, who gets its share at once.
+    pub(crate) fn land(self: Arc<Self>, value: T, seat: Seat, debris: &mut Debris) -> Landed<T> {
+        let (own, share, mut seats, leftovers) = self.touch_down(value, Some(seat), debris);
+        let own_waker = seats.leave(seat);
+        seats.wake_all();
+        debris.sweep(own_waker);
+        debris.sweep(leftovers);
+        Landed { own, share, flight: self }
+    }
+
+    /// The work gave a result, and a task was its pilot, who has to wake the waiters. It has let go of the flight by
+    /// then, so that the last waiter gets the original however early it comes.
+    pub(crate) fn land_for_others(self: Arc<Self>, value: T, debris: &mut Debris) -> (Seats, Leftovers<T>) {
+        let (own, _, seats, leftovers) = self.touch_down(value, None, debris);
+        debris.sweep(own);
+        debris.sweep(self);
+        (seats, leftovers)
+    }
+
+    fn touch_down(
+        &self,
+        value: T,
+        pilot: Option<Seat>,
+        debris: &mut Debris,
+    ) -> (Option<T>, Share, Seats, Leftovers<T>) {
         self.close(debris);
         let mut state = self.state.lock();
         let ending = self.release(&mut state, Some(Outcome::Landed));
@@ -410,22 +439,10 @@ impl<T: Send + Sync + 'static> Flight<T> {
             state.stage = Stage::Over;
             Some(value)
         };
-        let (mut seats, carrier, reserve) = (state.seats.clear(), state.carrier.take(), state.reserve.take());
+        let (seats, leftovers) = (state.seats.clear(), Leftovers(state.carrier.take(), state.reserve.take()));
         drop(state);
         self.tell(Event::FlightOver(ending));
-        let own_waker = pilot.map(|seat| seats.leave(seat));
-        let landed = match pilot {
-            Some(_) => Some(Landed { own, share, flight: self }),
-            None => {
-                // Before anybody is woken: the last waiter gets the original, however early it comes.
-                debris.sweep((own, self));
-                None
-            }
-        };
-        seats.wake_all();
-        debris.sweep((own_waker, carrier));
-        debris.sweep(reserve);
-        landed
+        (own, share, seats, leftovers)
     }
 
     /// What the waiter in `seat` is to the flight, if that has landed.
