@@ -235,6 +235,8 @@ impl<T: Send + Sync + 'static> Flight<T> {
     /// Of a leader that sits in the first seat.
     pub(crate) fn new(home: Arc<dyn Home<T>>, lone: Lone<T>) -> Arc<Self> {
         let leader = Seat::FIRST;
+        // If somebody wanted to see it, it would not be polled alone.
+        let span = lone.work.as_ref().map_or(FlightSpan::UNSEEN, Work::span);
         let state = State {
             stage: lone.work.map_or(Stage::Aloft, Stage::Parked),
             pilot: Pilot::Waiter(leader),
@@ -247,7 +249,7 @@ impl<T: Send + Sync + 'static> Flight<T> {
             runtime: lone.runtime,
             reserve: None,
             lineage: lone.lineage,
-            span: FlightSpan::default(),
+            span,
             seats: Seats::with_one(lone.waker),
             carrier: None,
         };
@@ -396,6 +398,11 @@ impl<T: Send + Sync + 'static> Flight<T> {
     fn take_off(&self, work: &mut Work<T>) {
         let Some(span) = work.take_off(self.home.observer().name()) else { return };
         let mut state = self.state.lock();
+        if !state.is_open() {
+            // All have left meanwhile, and how it ended was told without this span.
+            drop(state);
+            return span.end(Some(Outcome::Cancelled), 0);
+        }
         let early = mem::replace(&mut state.span, span.clone());
         drop(state);
         early.link_early(&span);

@@ -125,12 +125,13 @@ impl<Req: 'static, K: Hash + Eq + Send + Sync + 'static> SingleflightLayer<ByKey
     /// so does one in the `Clone` or `Drop` of a response. See [`ResponseFuture`](crate::ResponseFuture) for those of
     /// the inner service.
     pub fn by_key(key: impl Fn(&Req) -> K + Send + Sync + 'static) -> Self {
-        Self::from_parts(ByKey::new(), Arc::new(key), Rules::default(), false)
+        Self::from_parts(ByKey::new(), Arc::new(key), false)
     }
 }
 
 impl<M: Mode> SingleflightLayer<M> {
-    pub(crate) fn from_parts(mode: M, extract: Extract<M>, rules: Rules, one_group: bool) -> Self {
+    pub(crate) fn from_parts(mode: M, extract: Extract<M>, one_group: bool) -> Self {
+        let rules = Rules::default();
         let settings = Settings { mode, extract, filter: None, rules, patience: None, one_group, name: None };
         Self { settings: Arc::new(settings), registry: Registry::new(), errors: PhantomData }
     }
@@ -171,7 +172,8 @@ impl<M: Mode, E> SingleflightLayer<M, E> {
     /// A newcomer joins only a flight that is younger than this, by tokio's clock; else it leads a new one, which
     /// takes those who come later. So one inner call that hangs does not own its key for ever.
     ///
-    /// 30 s for HTTP; no bound for `by_key`.
+    /// 30 s for HTTP; no bound for `by_key`. The clock is read only for those who have one: set on a clone of a layer
+    /// that has flights in progress already, it takes them for too old.
     ///
     /// # Panics
     ///
@@ -179,6 +181,7 @@ impl<M: Mode, E> SingleflightLayer<M, E> {
     #[track_caller]
     pub fn join_within(self, age: Duration) -> Self {
         assert!(!age.is_zero(), "tower-singleflight: `join_within` of zero would let nobody join a flight");
+        self.registry.observer().want_ages();
         self.set(|settings| settings.rules.join_within = Some(age))
     }
 
@@ -245,11 +248,7 @@ impl<S, M: Mode, E> Layer<S> for SingleflightLayer<M, E> {
     type Service = Singleflight<S, M, E>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        let observer = self.registry.observer();
-        observer.set_name(self.settings.name.as_ref());
-        if self.settings.rules.join_within.is_some() {
-            observer.want_ages();
-        }
+        self.registry.observer().set_name(self.settings.name.as_ref());
         let scope = if self.settings.one_group { self.registry.common() } else { self.registry.separate() };
         let (settings, registry) = (self.settings.clone(), self.registry.clone());
         Singleflight::new(inner, Site::new(settings, registry, scope))

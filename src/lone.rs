@@ -67,12 +67,7 @@ impl<T> Lone<T> {
         observer.tell(Event::Closed);
         debris.sweep(work);
         let released = usize::from(outcome != Outcome::Cancelled);
-        observer.tell(Event::FlightOver(Ending {
-            outcome: Some(outcome),
-            opened,
-            released,
-            span: FlightSpan::default(),
-        }));
+        observer.tell(Event::FlightOver(Ending { outcome: Some(outcome), opened, released, span: FlightSpan::UNSEEN }));
         debris.sweep(waker);
         drop(runtime);
     }

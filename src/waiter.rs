@@ -5,7 +5,7 @@ use crate::{
     context::{self, Lineage, Polled},
     flight::{Flight, Landed, Share, Step, View, step},
     lone::Home,
-    observe::{CallEnd, Event, Outcome, Work},
+    observe::{CallEnd, Event, Outcome, Work, spans_are_wanted},
     panics::{Debris, Payload},
     seats::Seat,
     slots::Slot,
@@ -32,6 +32,8 @@ pub(crate) struct Waiter<T: Send + Sync + 'static> {
     told: bool,
     /// As long as it is alone: whether the flight goes on without it.
     run_to_completion: bool,
+    /// Whether it was polled.
+    took_off: bool,
 }
 
 enum Hold<T> {
@@ -122,14 +124,21 @@ impl<T: Send + Sync + 'static> Waiter<T> {
     /// Of a flight that it opened at `gate`.
     pub(crate) fn lead(home: Arc<dyn Home<T>>, gate: Slot, run_to_completion: bool) -> Self {
         tell(&home, Event::Led);
-        Self { hold: Hold::Gate(home, gate), spare: false, leads: true, told: false, run_to_completion }
+        Self {
+            hold: Hold::Gate(home, gate),
+            spare: false,
+            leads: true,
+            told: false,
+            run_to_completion,
+            took_off: false,
+        }
     }
 
     /// Of a flight that another opened. `leads_anew`: it has to `board_anew`.
     pub(crate) fn join(flight: Arc<Flight<T>>, seat: Seat, leads_anew: bool) -> Self {
         flight.tell(Event::Joined);
         let hold = Hold::Seat(flight, seat);
-        Self { hold, spare: !leads_anew, leads: leads_anew, told: false, run_to_completion: false }
+        Self { hold, spare: !leads_anew, leads: leads_anew, told: false, run_to_completion: false, took_off: true }
     }
 
     /// Boards the work of a flight that was lost.
@@ -233,6 +242,9 @@ impl<T: Send + Sync + 'static> Waiter<T> {
 
     /// Polls the work in place, if nobody has joined.
     fn poll_alone(&mut self, cx: &mut Context<'_>) -> Option<Poll<Arrival<T>>> {
+        if !mem::replace(&mut self.took_off, true) && spans_are_wanted() {
+            self.open();
+        }
         let Hold::Gate(home, gate) = &self.hold else { return None };
         let mut work = None;
         let left = home.at(*gate, &mut |lone| work = lone.work.take());
@@ -240,10 +252,7 @@ impl<T: Send + Sync + 'static> Waiter<T> {
             self.hear(left);
             return None;
         }
-        if work.as_mut().expect(BOARDED).is_to_be_seen() {
-            self.open();
-            return Some(self.fly(work.expect(BOARDED), cx));
-        }
+        work.as_mut().expect("nobody else takes it").take_off_unseen();
         Some(match self.step_alone(&mut work, cx) {
             Step::Pending => self.park(work.expect("it is pending"), cx),
             Step::Ready(value, debris) => Poll::Ready(self.land(value, debris)),
@@ -362,7 +371,6 @@ impl<T: Send + Sync + 'static> Waiter<T> {
     }
 }
 
-const BOARDED: &str = "a lone flight has boarded";
 const POLLED_AGAIN: &str = "tower-singleflight: polled after it was ready";
 
 impl<T: Send + Sync + 'static> Drop for Waiter<T> {

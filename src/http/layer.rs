@@ -6,7 +6,6 @@ use super::{
     policy::HttpPolicy,
 };
 use crate::{
-    flight::Rules,
     layer::SingleflightLayer,
     mode::{Mode, sealed::Sealed},
 };
@@ -114,8 +113,7 @@ impl<K: Hash + Eq + Send + Sync + 'static> SingleflightLayer<Http<K>> {
     ///
     /// A panic in `key` reaches the caller of that one request.
     pub fn new(key: impl Fn(&Request<()>) -> K + Send + Sync + 'static) -> Self {
-        let rules = Rules { join_within: Some(JOIN_WITHIN), ..Rules::default() };
-        Self::from_parts(Http::new(HttpPolicy::default()), Arc::new(key), rules, true)
+        Self::from_parts(Http::new(HttpPolicy::default()), Arc::new(key), true).join_within(JOIN_WITHIN)
     }
 }
 

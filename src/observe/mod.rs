@@ -7,7 +7,7 @@ mod metrics;
 #[cfg_attr(not(feature = "tracing"), path = "untraced.rs")]
 mod trace;
 
-pub(crate) use trace::{Caller, FlightSpan, Link, Work};
+pub(crate) use trace::{Caller, FlightSpan, Link, Work, spans_are_wanted};
 
 use crate::stats::{Count, Counters, PassReason, Stats, VetoReason};
 use std::sync::{

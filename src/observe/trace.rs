@@ -58,18 +58,23 @@ impl<T> Work<T> {
         Self { future: future.instrument(caller.span), took_off: false }
     }
 
-    /// Whether the first poll is to come, and opens a span. Call it before each poll of a flight that is alone.
-    pub(crate) fn is_to_be_seen(&mut self) -> bool {
-        let is_to_be_seen = !self.took_off && are_wanted();
-        self.took_off |= !is_to_be_seen;
-        is_to_be_seen
+    /// Nobody wants to see its first poll.
+    pub(crate) fn take_off_unseen(&mut self) {
+        self.took_off = true;
+    }
+
+    /// What a flight with this work knows about its span.
+    pub(crate) fn span(&self) -> FlightSpan {
+        if self.took_off { FlightSpan::None } else { FlightSpan::default() }
     }
 
     /// Call it before each poll. The first time, it gives the flight its span, if somebody wants to see it.
     pub(crate) fn take_off(&mut self, name: &Name) -> Option<FlightSpan> {
-        if mem::replace(&mut self.took_off, true) || !are_wanted() {
-            return None;
-        }
+        let is_first = !mem::replace(&mut self.took_off, true);
+        is_first.then(|| if spans_are_wanted() { self.open_span(name) } else { None }.unwrap_or(FlightSpan::None))
+    }
+
+    fn open_span(&mut self, name: &Name) -> Option<FlightSpan> {
         let (name, brought_in) = (name.field(), self.future.span());
         let open = || debug_span!(target: TARGET, parent: brought_in, "flight", name, outcome = Empty, waiters = Empty);
         // By the subscriber that knows the parent, whoever polls this.
@@ -95,7 +100,7 @@ impl<T> fmt::Debug for Work<T> {
 }
 
 /// Whether there is a subscriber for the spans of flights.
-fn are_wanted() -> bool {
+pub(crate) fn spans_are_wanted() -> bool {
     let are_wanted = || span_enabled!(target: TARGET, Level::DEBUG, "flight");
     Level::DEBUG <= LevelFilter::current() && contain(are_wanted).unwrap_or(false)
 }
@@ -112,7 +117,7 @@ impl Caller {
     /// Call it under no lock.
     pub(crate) fn here() -> Self {
         let span = contain(Span::current).unwrap_or_else(Span::none);
-        let follows = !span.is_disabled() && are_wanted();
+        let follows = !span.is_disabled() && spans_are_wanted();
         Self { span, follows }
     }
 
@@ -129,9 +134,14 @@ pub(crate) enum FlightSpan {
     Awaited(Vec<Span>),
     /// Shared, so that it stays open while a follower is linked to it.
     Open(Arc<Span>),
+    /// Nobody wanted to see it when the work took off.
+    None,
 }
 
 impl FlightSpan {
+    /// Of a flight that nobody wants to see, or wanted to.
+    pub(crate) const UNSEEN: Self = Self::None;
+
     /// A follower joins: it is linked at once, or when the span is there.
     pub(crate) fn join(&mut self, caller: &mut Caller) -> Link {
         match self {
@@ -140,20 +150,23 @@ impl FlightSpan {
                 Link(None)
             }
             Self::Open(flight) => Link(Some(flight.clone())),
+            Self::None => Link(None),
         }
     }
 
     /// Links those who joined before the span was there.
     pub(crate) fn link_early(self, flight: &Self) {
-        let (Self::Awaited(early), Self::Open(flight)) = (self, flight) else { return };
+        let Self::Awaited(early) = self else { return };
+        let flight = if let Self::Open(flight) = flight { Some(flight) } else { None };
         for span in early {
-            Link(Some(flight.clone())).tie(Caller { span, follows: true });
+            Link(flight.cloned()).tie(Caller { span, follows: true });
         }
     }
 
-    fn end(self, outcome: Option<Outcome>, waiters: usize) {
+    /// The flight is over. Call it under no lock.
+    pub(crate) fn end(self, outcome: Option<Outcome>, waiters: usize) {
         match self {
-            Self::Awaited(early) if early.is_empty() => {}
+            Self::None => {}
             Self::Awaited(early) => early.into_iter().for_each(|follower| {
                 contain(|| drop(follower));
             }),

@@ -239,11 +239,13 @@ fn crowd<T: Clone + Send + Sync + 'static>(waiters: usize) -> Crowd<T> {
     (group, remote, all)
 }
 
+type Followers = Arc<Mutex<Vec<Spawn<Run<u32>>>>>;
+
 /// A flight with a leader in a task, which says how many followers were awake when it was done.
-fn led_by_a_task(followers: usize) -> (Remote<u32>, JoinHandle<usize>, Arc<Mutex<Vec<Spawn<Run<u32>>>>>) {
+fn led_by_a_task(followers: usize) -> (Remote<u32>, JoinHandle<usize>, Followers) {
     let group = Group::new();
     let (remote, inner) = work();
-    let waiters: Arc<Mutex<Vec<_>>> = Arc::default();
+    let waiters = Followers::default();
     let (leader, others) = (group.run(1, inner), waiters.clone());
     let leader = tokio::spawn(async move {
         leader.await;
@@ -258,7 +260,7 @@ fn led_by_a_task(followers: usize) -> (Remote<u32>, JoinHandle<usize>, Arc<Mutex
     (remote, leader, waiters)
 }
 
-fn awake(waiters: &Mutex<Vec<Spawn<Run<u32>>>>) -> usize {
+fn awake(waiters: &Followers) -> usize {
     waiters.lock().unwrap().iter().filter(|waiter| waiter.is_woken()).count()
 }
 

@@ -146,6 +146,30 @@ async fn the_newcomers_bound_counts_in_a_group_that_layers_with_other_bounds_sha
     assert_eq!(upstream.total(), 2);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_newcomer_with_a_bound_joins_a_young_flight_of_a_layer_without_one() {
+    let unbounded = by_key().shared_group();
+    let bounded = unbounded.clone().join_within(AGE);
+    let upstream = Upstream::<&str>::new();
+    let (mut one, mut two) = (unbounded.layer(upstream.clone()), bounded.layer(upstream.clone()));
+    let _leader = one.call((1, "leader"));
+    let _newcomer = two.call((1, "newcomer"));
+    assert_eq!(bounded.handle().stats().joined, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_bound_set_while_a_flight_is_in_progress_takes_it_for_too_old() {
+    let unbounded = by_key().shared_group();
+    let upstream = Upstream::<&str>::new();
+    let _leader = unbounded.layer(upstream.clone()).call((1, "leader"));
+    let bounded = unbounded.clone().join_within(AGE);
+    let mut two = bounded.layer(upstream.clone());
+    let _newcomer = two.call((1, "newcomer"));
+    assert_eq!(bounded.handle().stats().joined, usize::from(cfg!(feature = "metrics")) as u64, "metrics know the age");
+    let _third = two.call((1, "third"));
+    assert_eq!(bounded.handle().stats().led, if cfg!(feature = "metrics") { 1 } else { 2 });
+}
+
 #[test]
 fn a_bound_needs_no_runtime() {
     let layer = by_key().join_within(AGE);

@@ -4,7 +4,10 @@ use crate::support::*;
 use std::future::pending;
 use tokio_test::{assert_pending, assert_ready, task::spawn};
 use tower_singleflight::Group;
-use tracing::{Span, info, info_span};
+use tracing::{
+    Span, info, info_span,
+    subscriber::{NoSubscriber, with_default},
+};
 use tracing_subscriber::{filter::LevelFilter, layer::SubscriberExt};
 
 #[tokio::test]
@@ -120,6 +123,18 @@ async fn a_flight_that_never_took_off_has_no_span_and_keeps_none_of_its_follower
     drop((leader, follower));
     assert_eq!(log.flights(), []);
     assert!(log.is_closed(log.opened("follower")[0]), "{:?}", log.all());
+}
+
+#[tokio::test]
+async fn a_flight_that_took_off_unseen_keeps_none_of_its_followers_open() {
+    let (log, _tracing) = trace();
+    let group = Group::<u32, ()>::new();
+    let mut leader = spawn(group.run(1, pending));
+    with_default(NoSubscriber::default(), || assert_pending!(leader.poll()));
+    let follower = info_span!("follower").in_scope(|| follow(&group, 1));
+    drop(follower);
+    assert!(log.is_closed(log.opened("follower")[0]), "{:?}", log.all());
+    assert_eq!(log.flights(), []);
 }
 
 #[test]
