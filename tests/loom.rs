@@ -201,6 +201,10 @@ fn outcome(run: Run<Value>) -> (u32, bool, Role) {
     (value.0, shared, role)
 }
 
+fn number_of(outcome: Outcome<Value>) -> (u32, bool) {
+    (outcome.value.0, outcome.shared)
+}
+
 fn number(run: Run<Value>) -> u32 {
     outcome(run).0
 }
@@ -422,6 +426,34 @@ fn a_forgotten_flight_lands_and_leaves_the_newer_one_listed() {
         assert_eq!(late, 2, "the newer flight has not landed, so it takes the newcomer");
         assert_eq!(number(newer), 2);
         assert_eq!(landing.join().unwrap(), 1);
+    });
+}
+
+#[test]
+fn a_sole_caller_leaves_while_it_is_forgotten_and_another_leads() {
+    check_with(3, |world| {
+        let old = poll_once(world.run(1)).expect("it yields once");
+        let other = world.thread(|world| {
+            world.group.forget(&KEY);
+            number(world.run(2))
+        });
+        drop(old);
+        assert_eq!(other.join().unwrap(), 2);
+    });
+}
+
+#[test]
+fn a_newcomer_comes_while_work_calls_another_key_and_its_own() {
+    check(|world| {
+        let (inside, work) = (world.clone(), world.work(1, None));
+        let leader = world.group.run(KEY, move || async move {
+            let other = inside.group.run(KEY + 1, work);
+            assert_eq!(number_of(inside.run(2).await), (2, false), "it would wait for itself");
+            other.await.value
+        });
+        let newcomer = world.thread(|world| number(world.run(3)));
+        assert_eq!(number(leader), 1);
+        assert!([1, 3].contains(&newcomer.join().unwrap()));
     });
 }
 
