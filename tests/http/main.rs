@@ -4,6 +4,7 @@
 mod body;
 mod errors;
 mod late;
+mod lost;
 mod net;
 mod partition;
 mod pass;
