@@ -4,7 +4,6 @@ use crate::{
     flight::{Claim, Flight, Step},
     observe::Work,
     panics::{Debris, forget_payload},
-    seats::Asleep,
 };
 use std::{
     pin::Pin,
@@ -16,7 +15,7 @@ use std::{
 /// Call it under no lock. `false`: there is no runtime.
 pub(crate) fn carry<T: Send + Sync + 'static>(flight: &Arc<Flight<T>>) -> bool {
     match flight.claim_for_task() {
-        Claim::Granted(runtime) => runtime.spawn(Carrier { flight: Some(flight.clone()), waker: None, asleep: None }),
+        Claim::Granted(runtime) => runtime.spawn(Carrier { flight: Some(flight.clone()), waker: None }),
         Claim::NotNeeded => {}
         Claim::NoRuntime => return false,
     }
@@ -28,8 +27,6 @@ struct Carrier<T: Send + Sync + 'static> {
     flight: Option<Arc<Flight<T>>>,
     /// The waker that the flight has, to end this task when everybody left.
     waker: Option<Waker>,
-    /// Once it has landed: waiters to wake in the next poll.
-    asleep: Option<Asleep>,
 }
 
 impl<T: Send + Sync + 'static> Carrier<T> {
@@ -43,15 +40,10 @@ impl<T: Send + Sync + 'static> Carrier<T> {
         match flight.step(&mut work, cx) {
             Step::Pending => return put_down(flight, work.expect("it is pending")),
             Step::Ready(value, mut debris) => {
-                let Some(flight) = self.flight.take() else { return Poll::Ready(()) };
-                let (seats, leftovers) = flight.land_for_others(value, &mut debris);
-                self.asleep = seats.wake_first();
-                debris.sweep(leftovers);
-                debris.swallow();
-                if self.asleep.is_some() {
-                    cx.waker().wake_by_ref();
-                    return Poll::Pending;
+                if let Some(flight) = self.flight.take() {
+                    flight.land_for_others(value, &mut debris);
                 }
+                debris.swallow();
             }
             Step::Panicked(payload) => {
                 flight.crash(&payload);
@@ -82,7 +74,6 @@ impl<T: Send + Sync + 'static> Future for Carrier<T> {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        self.asleep = None;
         let flown = self.fly(cx);
         if flown.is_ready() {
             self.flight = None;

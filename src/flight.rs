@@ -171,9 +171,6 @@ pub(crate) enum View<T> {
     Stranded,
     /// Its waker is parked.
     Wait {
-        /// The waker that was there before, or was not needed.
-        #[allow(dead_code, reason = "only dropped, once nothing is locked")]
-        unneeded: Option<Waker>,
         /// Another waiter flies it, and may go quiet. There was no runtime when the two met.
         needs_task: bool,
     },
@@ -190,7 +187,7 @@ pub(crate) struct Landed<T> {
 }
 
 /// What a landed flight needs no more, to be dropped once the waiters are awake.
-pub(crate) struct Leftovers<T>(
+struct Leftovers<T>(
     #[allow(dead_code, reason = "only dropped")] Option<Waker>,
     #[allow(dead_code, reason = "only dropped")] Option<Reserve<T>>,
 );
@@ -343,8 +340,8 @@ impl<T: Send + Sync + 'static> Flight<T> {
     }
 
     /// What the waiter in `seat` can do now. `spare`: it has work of its own. `parks`: the waker to leave in its
-    /// seat; it is dropped with the arguments, after the lock.
-    pub(crate) fn look(&self, seat: Seat, spare: bool, waker: &Waker, parks: Option<Waker>) -> View<T> {
+    /// seat, which takes the one that was there before.
+    pub(crate) fn look(&self, seat: Seat, spare: bool, waker: &Waker, parks: &mut Option<Waker>) -> View<T> {
         let mut state = self.state.lock();
         let state = &mut *state;
         match mem::replace(&mut state.stage, Stage::Aloft) {
@@ -364,9 +361,12 @@ impl<T: Send + Sync + 'static> Flight<T> {
             Stage::Landed => View::Landed(self.share(seat).expect(LANDED)),
             Stage::Crashed(message) => View::Crashed(message.clone()),
             Stage::Stranded | Stage::Over => View::Stranded,
-            _ if state.seats.has_parked(seat, waker) => View::Wait { unneeded: parks, needs_task },
-            _ => match parks {
-                Some(waker) => View::Wait { unneeded: state.seats.park(seat, waker), needs_task },
+            _ if state.seats.has_parked(seat, waker) => View::Wait { needs_task },
+            _ => match parks.take() {
+                Some(waker) => {
+                    *parks = state.seats.park(seat, waker);
+                    View::Wait { needs_task }
+                }
                 None => View::BringWaker,
             },
         }
@@ -418,13 +418,13 @@ impl<T: Send + Sync + 'static> Flight<T> {
         Landed { own, share, flight: self }
     }
 
-    /// The work gave a result, and a task was its pilot, who has to wake the waiters. It has let go of the flight by
-    /// then, so that the last waiter gets the original however early it comes.
-    pub(crate) fn land_for_others(self: Arc<Self>, value: T, debris: &mut Debris) -> (Seats, Leftovers<T>) {
+    /// The work gave a result, and a task was its pilot.
+    pub(crate) fn land_for_others(self: Arc<Self>, value: T, debris: &mut Debris) {
         let (own, _, seats, leftovers) = self.touch_down(value, None, debris);
-        debris.sweep(own);
-        debris.sweep(self);
-        (seats, leftovers)
+        // Before anybody is woken: the last waiter gets the original, however early it comes.
+        debris.sweep((own, self));
+        seats.wake_all();
+        debris.sweep(leftovers);
     }
 
     fn touch_down(

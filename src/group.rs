@@ -121,12 +121,12 @@ where
         F: FnOnce() -> Fut + Send + 'static,
         Fut: Future<Output = T> + Send + 'static,
     {
-        Run(match self.enter(self.place(&key), key, &Rules::default(), lazily(work)) {
+        Run(match self.enter(self.place(&key), key, &Rules::default(), work) {
             Entered::Led(waiter) => Hold::Flight { spare: None, waiter },
-            Entered::Joined(waiter, work) => Hold::Flight { spare: Some(work), waiter },
+            Entered::Joined(waiter, work) => Hold::Flight { spare: Some(lazily(work, Caller::here())), waiter },
             Entered::Inside(work) => {
                 self.table.observer().tell(Event::Passed { reason: PassReason::Reentrant, waited: false });
-                Hold::Pass(work)
+                Hold::Pass(lazily(work, Caller::here()))
             }
         })
     }
@@ -149,13 +149,13 @@ where
         assert!(current_runtime().is_some(), "tower-singleflight: `Group::spawn` was called outside a tokio runtime");
         let rules = Rules { run_to_completion: true, ..Rules::default() };
         let place = self.place(&key);
-        let (mut waiter, spare) = match self.enter(place, key, &rules, lazily(work)) {
+        let (mut waiter, spare) = match self.enter(place, key, &rules, work) {
             Entered::Led(waiter) => (waiter, None),
             Entered::Joined(mut waiter, work) => {
-                let spare = waiter.entrust(work);
+                let spare = waiter.entrust(lazily(work, Caller::here()));
                 (waiter, spare)
             }
-            Entered::Inside(work) => (self.table.lead_unlisted(place, &rules, work), None),
+            Entered::Inside(work) => (self.table.lead_unlisted(place, &rules, lazily(work, Caller::here())), None),
         };
         waiter.carry();
         Ticket(Run(Hold::Flight { spare, waiter }))
@@ -175,8 +175,12 @@ where
         self.table.observer().stats().in_flight
     }
 
-    fn enter(&self, place: Place, key: K, rules: &Rules, work: Work<T>) -> Entered<T, Work<T>> {
-        self.table.enter(place, key, rules, work, |work, _, _| work)
+    fn enter<F, Fut>(&self, place: Place, key: K, rules: &Rules, work: F) -> Entered<T, F>
+    where
+        F: FnOnce() -> Fut + Send + 'static,
+        Fut: Future<Output = T> + Send + 'static,
+    {
+        self.table.enter(place, key, rules, work, |work, _, caller| lazily(work, caller))
     }
 
     fn place(&self, key: &K) -> Place {
@@ -185,12 +189,12 @@ where
 }
 
 /// Calls the closure when first polled, so that its panic is one of the work.
-fn lazily<T, F, Fut>(work: F) -> Work<T>
+fn lazily<T, F, Fut>(work: F, caller: Caller) -> Work<T>
 where
     F: FnOnce() -> Fut + Send + 'static,
     Fut: Future<Output = T> + Send + 'static,
 {
-    Work::new(async move { work().await }, Caller::here())
+    Work::new(async move { work().await }, caller)
 }
 
 impl<K, T> Default for Group<K, T>

@@ -69,7 +69,7 @@ impl<T> Lone<T> {
         let released = usize::from(outcome != Outcome::Cancelled);
         observer.tell(Event::FlightOver(Ending { outcome: Some(outcome), opened, released, span: FlightSpan::UNSEEN }));
         debris.sweep(waker);
-        drop(runtime);
+        debris.sweep(runtime);
     }
 
     fn take(&mut self) -> Self {

@@ -5,7 +5,6 @@ use crate::{
     slots::{Slot, Slots},
 };
 use std::{
-    iter::Flatten,
     panic::{AssertUnwindSafe, catch_unwind},
     task::Waker,
 };
@@ -59,32 +58,6 @@ impl Seats {
     /// Wakes everybody, in the order of the seats. Call it under no lock.
     pub(crate) fn wake_all(self) {
         wake_all(self.0.into_iter().flatten());
-    }
-
-    /// Wakes those in the first seats, and gives the others if they are so many that the first should not have to wait
-    /// until all are awake. Call it under no lock.
-    pub(crate) fn wake_first(self) -> Option<Asleep> {
-        let all = self.0.len();
-        let mut wakers = self.0.into_iter().flatten();
-        if all < MANY {
-            wake_all(wakers);
-            return None;
-        }
-        wake_all(wakers.by_ref().take((all / 16).max(1)));
-        Some(Asleep(wakers))
-    }
-}
-
-/// How many waiters are woken in two parts: the leader of 10,000 is done in a hundredth of the time to the last, and not in
-/// an eighth. In two, and no more, because each costs the last waiter a turn of all that the runtime has to do.
-const MANY: usize = if cfg!(tower_singleflight_loom) { 2 } else { 512 };
-
-/// Those of a landed flight who are still to be woken. They are when it is dropped.
-pub(crate) struct Asleep(Flatten<<Slots<Option<Waker>> as IntoIterator>::IntoIter>);
-
-impl Drop for Asleep {
-    fn drop(&mut self) {
-        wake_all(self.0.by_ref());
     }
 }
 

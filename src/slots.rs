@@ -51,10 +51,6 @@ impl<V> Slots<V> {
         }
     }
 
-    pub(crate) fn len(&self) -> usize {
-        usize::from(self.first.is_some()) + self.rest.len()
-    }
-
     pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut V> {
         self.first.iter_mut().chain(self.rest.iter_mut().map(|(_, value)| value))
     }

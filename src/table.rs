@@ -83,6 +83,8 @@ where
     ) -> Entered<T, J> {
         let (here, mut caller) = (Lineage::here(), Caller::here());
         let shard = self.shard(place);
+        // Dropped after the lock, whatever happens.
+        let (closed, replaced);
         let mut entries = shard.entries.lock();
         match entries.board(shard, place, &key, rules, &here, &mut caller) {
             Some((_, Boarding::Inside)) => Entered::Inside(job),
@@ -100,16 +102,16 @@ where
                 }
                 Entered::Joined(waiter, job)
             }
-            closed => {
+            other => {
                 let opened = self.observer.wants_ages().then(Instant::now);
-                let replaced =
-                    closed.as_ref().and_then(|(closed, _)| entries.remove(place.hash, |entry| entry.is(closed)));
+                closed = other.map(|(closed, _)| closed);
+                replaced = closed.as_ref().and_then(|closed| entries.remove(place.hash, |entry| entry.is(closed)));
                 let work = fly(job, Start::First(opened), caller);
                 let gate = entries.gates.insert(Gate::Lone(Lone::new(place, rules, here, opened, work)));
                 entries.insert(Entry { key, place, flight: Listed::At(gate) });
                 drop(entries);
                 let waiter = Waiter::lead(shard.clone(), gate, rules.run_to_completion);
-                drop((closed, replaced));
+                drop((replaced, closed));
                 Entered::Led(waiter)
             }
         }

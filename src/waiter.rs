@@ -210,7 +210,7 @@ impl<T: Send + Sync + 'static> Waiter<T> {
         let mut parks = self.spare.then(|| cx.waker().clone());
         loop {
             let (flight, seat) = self.seated();
-            match flight.look(seat, self.spare, cx.waker(), parks.take()) {
+            match flight.look(seat, self.spare, cx.waker(), &mut parks) {
                 View::Fly(work) => return self.fly(work, cx),
                 View::LeadAnew => {
                     (self.spare, self.leads) = (false, true);
@@ -219,7 +219,7 @@ impl<T: Send + Sync + 'static> Waiter<T> {
                 View::Landed(share) => {
                     return Poll::Ready(Arrival { own: None, share, source: Source::Flight(self.end()) });
                 }
-                View::Wait { needs_task, .. } => {
+                View::Wait { needs_task } => {
                     if needs_task {
                         self.carry();
                     }
@@ -252,7 +252,7 @@ impl<T: Send + Sync + 'static> Waiter<T> {
             self.hear(left);
             return None;
         }
-        work.as_mut().expect("nobody else takes it").take_off_unseen();
+        work.as_mut().expect(WORK_IS_GONE).take_off_unseen();
         Some(match self.step_alone(&mut work, cx) {
             Step::Pending => self.park(work.expect("it is pending"), cx),
             Step::Ready(value, debris) => Poll::Ready(self.land(value, debris)),
@@ -336,15 +336,14 @@ impl<T: Send + Sync + 'static> Waiter<T> {
 
     /// Ends a flight that is alone still, and waits no more.
     fn end_alone(&mut self, outcome: Outcome, debris: &mut Debris) -> Option<Arc<dyn Home<T>>> {
-        let Hold::Gate(home, gate) = &self.hold else { return None };
-        let hold = match home.end(*gate, outcome, debris) {
-            Some(flight) => Hold::Seat(flight, Seat::FIRST),
-            None => Hold::Nothing,
-        };
-        match mem::replace(&mut self.hold, hold) {
-            Hold::Gate(home, _) if matches!(self.hold, Hold::Nothing) => Some(home),
-            _ => None,
+        match mem::replace(&mut self.hold, Hold::Nothing) {
+            Hold::Gate(home, gate) => match home.end(gate, outcome, debris) {
+                None => return Some(home),
+                left => self.hear(left),
+            },
+            other => self.hold = other,
         }
+        None
     }
 
     /// Waits no more.
@@ -371,6 +370,7 @@ impl<T: Send + Sync + 'static> Waiter<T> {
     }
 }
 
+const WORK_IS_GONE: &str = "tower-singleflight: polled after its waker had panicked, which took the work with it";
 const POLLED_AGAIN: &str = "tower-singleflight: polled after it was ready";
 
 impl<T: Send + Sync + 'static> Drop for Waiter<T> {

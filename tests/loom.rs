@@ -5,8 +5,8 @@
 //! RUSTFLAGS="--cfg tower_singleflight_loom" cargo test --release --no-default-features --test loom
 //! ```
 //!
-//! Covered: the locks of the table and of the flights, the landing that is read without one, every waker, the tasks that
-//! carry flights, and waking in two parts. Not covered: the counters and the flag that a flight is closed, which are
+//! Covered: the locks of the table and of the flights, the landing that is read without one, every waker, and the tasks
+//! that carry flights. Not covered: the counters and the flag that a flight is closed, which are
 //! `std`'s and so single steps; time; more than three threads besides the tasks; more than three preemptions.
 #![cfg(tower_singleflight_loom)]
 #![allow(missing_docs, reason = "a test says what it tests in its name")]

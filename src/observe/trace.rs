@@ -55,7 +55,7 @@ impl<T> Work<T> {
     /// Brought by `caller`. Only moves what it is given, so that it may be called under a lock.
     pub(crate) fn new(future: impl Future<Output = T> + Send + 'static, caller: Caller) -> Self {
         let future: Pin<Box<dyn Future<Output = T> + Send>> = Box::pin(future);
-        Self { future: future.instrument(caller.span), took_off: false }
+        Self { future: future.instrument(caller.into_span()), took_off: false }
     }
 
     /// Nobody wants to see its first poll.
@@ -124,6 +124,20 @@ impl Caller {
     /// Its span, to be linked.
     fn take(&mut self) -> Option<Span> {
         mem::take(&mut self.follows).then(|| mem::replace(&mut self.span, Span::none()))
+    }
+
+    fn into_span(mut self) -> Span {
+        mem::replace(&mut self.span, Span::none())
+    }
+}
+
+/// Under no lock: to let go of a span is the subscriber's code.
+impl Drop for Caller {
+    fn drop(&mut self) {
+        let span = mem::replace(&mut self.span, Span::none());
+        if !span.is_none() {
+            contain(|| drop(span));
+        }
     }
 }
 
@@ -203,6 +217,5 @@ impl Link {
                 follower.follows_from(&*flight);
             }
         });
-        contain(|| drop(follower));
     }
 }

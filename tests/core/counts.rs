@@ -4,12 +4,11 @@ use crate::util::*;
 use std::{
     pin::pin,
     sync::{
-        Arc, Mutex,
+        Arc,
         atomic::{AtomicUsize, Ordering::SeqCst},
     },
     task::{Context, Poll},
 };
-use tokio::task::JoinHandle;
 use tokio_test::{
     assert_pending,
     task::{self, Spawn},
@@ -239,63 +238,24 @@ fn crowd<T: Clone + Send + Sync + 'static>(waiters: usize) -> Crowd<T> {
     (group, remote, all)
 }
 
-type Followers = Arc<Mutex<Vec<Spawn<Run<u32>>>>>;
-
-/// A flight with a leader in a task, which says how many followers were awake when it was done.
-fn led_by_a_task(followers: usize) -> (Remote<u32>, JoinHandle<usize>, Followers) {
-    let group = Group::new();
-    let (remote, inner) = work();
-    let waiters = Followers::default();
-    let (leader, others) = (group.run(1, inner), waiters.clone());
-    let leader = tokio::spawn(async move {
-        leader.await;
-        awake(&others)
-    });
-    let join = |_| {
-        let mut follower = task::spawn(group.run(1, never()));
-        assert_pending!(follower.poll());
-        follower
-    };
-    waiters.lock().unwrap().extend((0..followers).map(join));
-    (remote, leader, waiters)
-}
-
-fn awake(waiters: &Followers) -> usize {
-    waiters.lock().unwrap().iter().filter(|waiter| waiter.is_woken()).count()
-}
-
-#[tokio::test]
-async fn the_leader_of_many_is_done_long_before_all_are_awake() {
-    let (remote, leader, waiters) = led_by_a_task(1599);
-    settle().await;
-    remote.land(7);
-    assert_eq!(leader.await.unwrap(), 99, "a sixteenth of all were woken with it");
-    settle().await;
-    assert_eq!(awake(&waiters), 1599);
-}
-
-#[tokio::test]
-async fn a_few_are_all_awake_when_the_first_of_them_is_done() {
-    let (remote, leader, _waiters) = led_by_a_task(500);
-    settle().await;
-    remote.land(7);
-    assert_eq!(leader.await.unwrap(), 500);
-}
-
 #[test]
-fn those_who_are_still_to_be_woken_are_when_the_runtime_goes_down() {
-    // One task at a time, and then the test looks again.
-    let runtime = tokio::runtime::Builder::new_current_thread().event_interval(1).build().unwrap();
-    let waiters = runtime.block_on(async {
-        let (remote, _leader, waiters) = led_by_a_task(1599);
-        settle().await;
-        remote.land(7);
-        until("the first are woken", || awake(&waiters) > 0).await;
-        waiters
+fn all_are_woken_before_the_leader_is_done_though_nobody_drives_its_runtime_any_more() {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let group = Group::<u32, u32>::new();
+    let (remote, inner) = work();
+    let leader = inside(&runtime, || group.run(1, inner));
+    let mut followers: Vec<_> = (0..600).map(|_| task::spawn(group.run(1, never()))).collect();
+    followers.iter_mut().for_each(|follower| assert_pending!(follower.poll()));
+    let got = runtime.block_on(async {
+        tokio::spawn(async move {
+            for _ in 0..64 {
+                tokio::spawn(settle());
+            }
+            tokio::task::yield_now().await;
+            remote.land(7);
+        });
+        leader.await.value
     });
-    assert_eq!(awake(&waiters), 99);
-    drop(runtime);
-    assert_eq!(awake(&waiters), 1599);
-    let values: Vec<_> = waiters.lock().unwrap().drain(..).map(|waiter| ready_now(waiter).value).collect();
-    assert_eq!(values, [7; 1599]);
+    assert_eq!(got, 7);
+    assert_eq!(followers.iter().filter(|follower| follower.is_woken()).count(), 600);
 }

@@ -20,8 +20,9 @@ use tokio_test::{
 };
 use tower_singleflight::{Group, Run};
 use tracing::{Event, Instrument, Subscriber, info_span, span};
+use tracing_core::span::Current;
 use tracing_subscriber::{
-    Layer,
+    Layer, Registry,
     layer::{Context, SubscriberExt},
     registry::LookupSpan,
 };
@@ -89,6 +90,47 @@ where
 
     fn on_close(&self, id: span::Id, context: Context<'_, S>) {
         self.told(context.metadata(&id).unwrap());
+    }
+}
+
+/// Does something whenever a hold on a span is taken or let go.
+struct OnHold<F>(Registry, F);
+
+impl<F: Fn() + 'static> Subscriber for OnHold<F> {
+    fn clone_span(&self, id: &span::Id) -> span::Id {
+        (self.1)();
+        self.0.clone_span(id)
+    }
+
+    fn try_close(&self, id: span::Id) -> bool {
+        (self.1)();
+        self.0.try_close(id)
+    }
+
+    fn current_span(&self) -> Current {
+        self.0.current_span()
+    }
+
+    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+        self.0.enabled(metadata)
+    }
+
+    fn new_span(&self, attributes: &span::Attributes<'_>) -> span::Id {
+        self.0.new_span(attributes)
+    }
+
+    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
+
+    fn event(&self, _: &Event<'_>) {}
+
+    fn enter(&self, id: &span::Id) {
+        self.0.enter(id);
+    }
+
+    fn exit(&self, id: &span::Id) {
+        self.0.exit(id);
     }
 }
 
@@ -213,6 +255,17 @@ fn calls_back(group: Group<u32, ()>, bystanders: Bystanders, told: Arc<AtomicUsi
         BUSY.set(false);
     };
     OnTell(call_back, SpansToo::Yes)
+}
+
+#[test]
+fn a_subscriber_may_call_the_group_when_a_hold_on_a_span_is_taken_or_let_go() {
+    without_deadlock(|| {
+        let (group, bystanders, told) = (Group::new(), Bystanders::default(), Arc::default());
+        let OnTell(calls_back, _) = calls_back(group.clone(), bystanders.clone(), Arc::clone(&told));
+        let _tracing = listen(OnHold(tracing_subscriber::registry(), calls_back));
+        doomed().block_on(all_kinds_of_ends(&group, &bystanders).instrument(info_span!("caller")));
+        assert!(told.load(SeqCst) > 20, "{told:?}");
+    });
 }
 
 #[test]
