@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex},
     time::Duration,
 };
-use tokio::time::timeout;
+use tokio::{runtime::Builder, time::timeout};
 use tokio_test::{assert_pending, task};
 use tower_singleflight::Group;
 
@@ -288,4 +288,36 @@ async fn a_follower_that_is_awaited_inside_its_own_flight_passes() {
     assert!(send.send(follower).is_ok());
     assert_eq!(soon(leader).await, led("the follower's own", true));
     assert_eq!(group.in_flight(), 0);
+}
+
+#[tokio::test]
+async fn a_flight_that_was_led_in_one_and_anew_in_another_is_inside_both() {
+    let group = Group::<u32, &str>::new();
+    let doomed = Builder::new_current_thread().build().unwrap();
+    let (inner, handle) = (group.clone(), doomed.handle().clone());
+    let leads = move || async move {
+        let run = {
+            let _inside = handle.enter();
+            inner.run(1, std::future::pending)
+        };
+        run.await.value
+    };
+    let mut first = task::spawn(group.run(10, leads));
+    assert_pending!(first.poll());
+    let inner = group.clone();
+    let leads_anew = move || async move {
+        let again = inner.clone();
+        let anew = move || async move {
+            assert_eq!(again.run(10, ready("its own")).await.value, "its own");
+            assert_eq!(again.run(20, ready("its own too")).await.value, "its own too");
+            "anew"
+        };
+        inner.run(1, anew).await.value
+    };
+    let mut second = task::spawn(group.run(20, leads_anew));
+    assert_pending!(second.poll());
+    doomed.shutdown_background();
+    assert_pending!(second.poll());
+    settle().await;
+    assert_eq!((ready_now(second).value, ready_now(first).value), ("anew", "anew"));
 }
