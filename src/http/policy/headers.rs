@@ -12,6 +12,8 @@ use crate::http::field::members_of;
 #[derive(Clone, Debug)]
 pub(crate) struct HeaderRules {
     meanings: HeaderMap<Meaning>,
+    /// A bit for each length of a name that has a meaning, or had one: most names have none, and need not be looked up.
+    lengths: u64,
     /// In the order in which a partition has them.
     parting: Vec<HeaderName>,
 }
@@ -37,7 +39,7 @@ pub(crate) struct Found {
 
 impl HeaderRules {
     pub(super) fn new(passing: &[HeaderName], parting: &[HeaderName]) -> Self {
-        let mut rules = Self { meanings: HeaderMap::default(), parting: Vec::new() };
+        let mut rules = Self { meanings: HeaderMap::default(), lengths: 0, parting: Vec::new() };
         passing.iter().for_each(|name| rules.pass(name));
         parting.iter().for_each(|name| rules.part(name));
         rules
@@ -46,12 +48,12 @@ impl HeaderRules {
     /// Passing goes before parting.
     pub(super) fn pass(&mut self, name: &HeaderName) {
         self.unpart(name);
-        self.meanings.insert(name, Meaning::Passes);
+        self.mean(name, Meaning::Passes);
     }
 
     pub(super) fn part(&mut self, name: &HeaderName) {
         if !self.meanings.contains_key(name) {
-            self.meanings.insert(name, Meaning::Parts(self.parting.len()));
+            self.mean(name, Meaning::Parts(self.parting.len()));
             self.parting.push(name.clone());
         }
     }
@@ -75,17 +77,26 @@ impl HeaderRules {
     }
 
     pub(crate) fn passes(&self, name: &HeaderName) -> bool {
-        matches!(self.meanings.get(name), Some(Meaning::Passes))
+        matches!(self.meaning_of(name), Some(Meaning::Passes))
     }
 
     pub(crate) fn parts(&self, name: &HeaderName) -> bool {
-        matches!(self.meanings.get(name), Some(Meaning::Parts(_)))
+        matches!(self.meaning_of(name), Some(Meaning::Parts(_)))
+    }
+
+    fn mean(&mut self, name: &HeaderName, meaning: Meaning) {
+        self.lengths |= bit(name.as_str().len());
+        self.meanings.insert(name, meaning);
+    }
+
+    fn meaning_of(&self, name: &HeaderName) -> Option<&Meaning> {
+        if self.lengths & bit(name.as_str().len()) == 0 { None } else { self.meanings.get(name) }
     }
 
     pub(crate) fn find(&self, headers: &HeaderMap) -> Found {
         let mut found = Found::default();
         for (name, line) in headers {
-            match self.meanings.get(name) {
+            match self.meaning_of(name) {
                 Some(Meaning::Passes) => found.passing = true,
                 Some(Meaning::Parts(place)) => found.parting |= bit(*place),
                 None => {}
@@ -103,6 +114,7 @@ impl HeaderRules {
     }
 }
 
+/// The last is for all from there on.
 fn bit(place: usize) -> u64 {
     1 << place.min(63)
 }
