@@ -467,13 +467,18 @@ impl<T: Send + Sync + 'static> Flight<T> {
     where
         T: Clone,
     {
-        if Arc::strong_count(&self) > 1 {
-            return self.value().clone();
-        }
-        match Arc::try_unwrap(self) {
-            Ok(flight) => flight.landing.into_inner().expect(LANDED).value,
-            Err(flight) => flight.value().clone(),
-        }
+        let flight = match Arc::strong_count(&self) {
+            1 => Arc::try_unwrap(self),
+            _ => Err(self),
+        };
+        let flight = match flight {
+            Ok(flight) => return flight.landing.into_inner().expect(LANDED).value,
+            Err(flight) => flight,
+        };
+        let (value, mut debris) = (flight.value().clone(), Debris::default());
+        // It may have become the last: were that to panic at the end of this function, the clone would be leaked.
+        debris.sweep(flight);
+        debris.rethrow_or(value)
     }
 
     /// The work panicked.

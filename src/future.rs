@@ -4,6 +4,7 @@ use crate::{
     flight::Start,
     group::Role,
     observe::{Caller, Event, Observer, Work},
+    panics::Debris,
     stats::{PassReason, VetoReason},
     waiter::{Arrival, Waiter},
 };
@@ -123,7 +124,11 @@ impl<J: Job> ResponseFuture<J> {
         }
         let verdict = J::judge(arrival.get_ref(), request.as_ref());
         let (reason, passes) = match verdict {
-            Verdict::Take => return Ok(J::unpack(arrival.take(), Role::Follower)),
+            Verdict::Take => {
+                let mut debris = Debris::default();
+                debris.sweep(request);
+                return Ok(debris.rethrow_or(J::unpack(arrival.take(), Role::Follower)));
+            }
             Verdict::Pass(reason) => (reason, true),
             Verdict::Again(reason) => (reason, false),
         };

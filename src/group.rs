@@ -3,6 +3,7 @@
 use crate::{
     flight::{Place, Rules},
     observe::{Caller, Event, Observer, Work},
+    panics::Debris,
     stats::PassReason,
     sync::current_runtime,
     table::{Entered, Table},
@@ -268,7 +269,11 @@ impl<T: Clone + Send + Sync + 'static> Future for Run<T> {
             let landed = waiter.poll(cx, || spare.take().expect("a follower has work of its own"));
             let work = spare.take_if(|_| landed.is_ready() || waiter.is_inside());
             match (landed, work) {
-                (Poll::Ready(arrival), _) => return Poll::Ready(arrival.into()),
+                (Poll::Ready(arrival), work) => {
+                    let mut debris = Debris::default();
+                    debris.sweep(work);
+                    return Poll::Ready(debris.rethrow_or(arrival.into()));
+                }
                 (Poll::Pending, None) => return Poll::Pending,
                 (Poll::Pending, Some(work)) => {
                     waiter.pass(PassReason::Reentrant);

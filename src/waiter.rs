@@ -217,6 +217,8 @@ impl<T: Send + Sync + 'static> Waiter<T> {
                     self.board_anew(spare());
                 }
                 View::Landed(share) => {
+                    // Were it to panic as it is dropped at the end of this function, the arrival would be leaked.
+                    drop(parks.take());
                     return Poll::Ready(Arrival { own: None, share, source: Source::Flight(self.end()) });
                 }
                 View::Wait { needs_task } => {

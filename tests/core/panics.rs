@@ -352,6 +352,61 @@ async fn a_value_that_nobody_waits_for_may_panic_when_dropped() {
     assert!(!ready_now(task::spawn(group.run(1, ready(safe)))).shared);
 }
 
+/// Says how many there are, lets go of a waiter when it is cloned, and may panic when it is dropped.
+struct Counted {
+    alive: Arc<()>,
+    other: Arc<Mutex<Option<Run<Counted>>>>,
+    drop_fails: bool,
+}
+
+impl Clone for Counted {
+    fn clone(&self) -> Self {
+        drop(self.other.lock().unwrap().take());
+        Self { alive: self.alive.clone(), other: self.other.clone(), drop_fails: false }
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        if self.drop_fails {
+            panic!("drop");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_clone_is_not_leaked_when_the_drop_of_the_original_panics_right_after_it() {
+    let (group, alive) = (Group::new(), Arc::new(()));
+    let (remote, inner) = work();
+    let mut leader = task::spawn(group.run(1, inner));
+    let other = Arc::new(Mutex::new(Some(group.run(1, never()))));
+    assert!(leader.poll().is_pending());
+    // When the leader clones it, it is not the last. Then it is.
+    remote.land(Counted { alive: alive.clone(), other: other.clone(), drop_fails: true });
+    settle().await;
+    assert_eq!(panic_text(|| leader.poll()), "drop");
+    drop((leader, remote));
+    assert_eq!(Arc::strong_count(&alive), 1);
+}
+
+#[tokio::test]
+async fn a_value_is_not_leaked_when_the_drop_of_a_followers_own_work_panics() {
+    let (group, alive) = (Group::new(), Arc::new(()));
+    let (remote, inner) = work();
+    let leader = group.run(1, inner);
+    let bomb = OnDrop(|| panic!("work dropped"));
+    let mut follower = task::spawn(group.run(1, move || async move {
+        let _bomb = bomb;
+        unreachable!("it follows")
+    }));
+    drop(leader);
+    remote.land(Counted { alive: alive.clone(), other: Arc::default(), drop_fails: false });
+    settle().await;
+    assert_eq!(panic_text(|| follower.poll()), "work dropped");
+    drop((follower, remote));
+    assert_eq!(Arc::strong_count(&alive), 1);
+}
+
 // ---- of the key
 
 #[derive(Default)]

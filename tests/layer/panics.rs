@@ -11,7 +11,7 @@ use std::{
     task::{Context, Poll},
     thread,
 };
-use tokio_test::assert_pending;
+use tokio_test::{assert_pending, task::spawn};
 use tower::{Layer, Service, service_fn};
 use tower_singleflight::{ByKey, OwnErrors, Singleflight, SingleflightLayer};
 
@@ -523,6 +523,28 @@ fn a_request_that_calls_back_as_it_is_dropped_does_not_deadlock() {
         drop(two);
         assert_eq!((layer.handle().in_flight(), layer.handle().waiting()), (0, 0));
     });
+}
+
+#[tokio::test]
+async fn a_response_is_not_leaked_when_the_drop_of_a_followers_request_panics() {
+    struct Request {
+        drop_fails: bool,
+    }
+    impl Drop for Request {
+        fn drop(&mut self) {
+            assert!(!self.drop_fails, "request dropped");
+        }
+    }
+    let upstream = Upstream::<Arc<()>, Infallible, Request>::new();
+    let mut service = SingleflightLayer::by_key(|_: &Request| 1).layer(upstream.clone());
+    let [leader, mut follower] = [false, true].map(|drop_fails| spawn(service.call(Request { drop_fails })));
+    drop(leader);
+    settle().await;
+    let response = Arc::new(());
+    upstream.next().answer(response.clone());
+    settle().await;
+    assert_eq!(panic_of(|| follower.poll()), "request dropped");
+    assert_eq!(Arc::strong_count(&response), 1);
 }
 
 // ---- The inner service.
