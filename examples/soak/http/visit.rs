@@ -49,7 +49,8 @@ impl<'a> Visit<'a> {
     ) -> Self {
         let wish = Wish::any(nth, rng);
         let over = if version == Version::Http1 { "HTTP/1.1" } else { "HTTP/2" };
-        let call = world.open(format!("http: {} {} over {over} by {:?}", wish.method, wish.page.path(), wish.headers));
+        let (method, path, at) = (&wish.method, wish.page.path(), gateway.name);
+        let call = world.open(format!("http: {method} {path} over {over} at {at} by {:?}", wish.headers));
         let floor = truth.known(wish.page);
         Self { world, truth, gateway, is_doomed, wish, call, floor }
     }
