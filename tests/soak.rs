@@ -24,8 +24,10 @@ fn soak(args: &[&str]) -> (Option<i32>, String) {
 fn finds(sabotage: &str, found: &[&str]) {
     let mut missing = found.to_vec();
     let mut printed = String::new();
+    // Short only where it is to pass: on a busy machine a call takes its time.
+    let deadline = if sabotage == "strand" { "4" } else { "12" };
     for seconds in ["10", "30", "90"] {
-        let (code, text) = soak(&["--seconds", seconds, "--deadline", "4", "--sabotage", sabotage]);
+        let (code, text) = soak(&["--seconds", seconds, "--deadline", deadline, "--sabotage", sabotage]);
         let failures: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("FAILED: ")).collect();
         assert_eq!(code, Some(i32::from(!failures.is_empty())), "{text}");
         missing.retain(|missing| !failures.iter().any(|failure| failure.contains(missing)));
