@@ -204,7 +204,7 @@ impl<T: Send + Sync + 'static> Waiter<T> {
         }
         let (flight, seat) = self.seated();
         if let Some(share) = flight.share(seat) {
-            return Poll::Ready(Arrival { own: None, share, source: Source::Flight(self.end()) });
+            return Poll::Ready(self.arrive(share));
         }
         // A leader flies, as a rule, and needs no waker in its seat before it parks.
         let mut parks = self.spare.then(|| cx.waker().clone());
@@ -219,7 +219,7 @@ impl<T: Send + Sync + 'static> Waiter<T> {
                 View::Landed(share) => {
                     // Were it to panic as it is dropped at the end of this function, the arrival would be leaked.
                     drop(parks.take());
-                    return Poll::Ready(Arrival { own: None, share, source: Source::Flight(self.end()) });
+                    return Poll::Ready(self.arrive(share));
                 }
                 View::Wait { needs_task } => {
                     if needs_task {
@@ -346,6 +346,11 @@ impl<T: Send + Sync + 'static> Waiter<T> {
             other => self.hold = other,
         }
         None
+    }
+
+    /// Others have the value as well, or had it.
+    fn arrive(&mut self, share: Share) -> Arrival<T> {
+        Arrival { own: None, share, source: Source::Flight(self.end()) }
     }
 
     /// Waits no more.
