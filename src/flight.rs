@@ -261,9 +261,7 @@ impl<T: Send + Sync + 'static> Flight<T> {
     /// Call it under no lock.
     #[inline(always)]
     pub(crate) fn tell(&self, event: Event) {
-        if event.concerns_anybody() {
-            self.home.observer().tell(event);
-        }
+        self.home.tell(event);
     }
 
     /// Nobody must see them still counted who sees how the flight ended, so this is done under the lock. The rest of

@@ -53,6 +53,16 @@ pub(crate) trait Home<T>: Send + Sync {
     fn as_gates(self: Arc<Self>) -> Arc<dyn Gates>;
 }
 
+impl<T> dyn Home<T> {
+    /// Call it under no lock.
+    #[inline(always)]
+    pub(crate) fn tell(&self, event: Event) {
+        if event.concerns_anybody() {
+            self.observer().tell(event);
+        }
+    }
+}
+
 impl<T> Lone<T> {
     /// To be carried by the runtime in which this is called.
     pub(crate) fn new(place: Place, rules: &Rules, lineage: Lineage, opened: Option<Instant>, work: Work<T>) -> Self {

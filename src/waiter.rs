@@ -100,7 +100,7 @@ impl<T: Send + Sync + 'static> Arrival<T> {
 
     fn tell(&self, event: Event) {
         match &self.source {
-            Source::Alone(home) => tell(home, event),
+            Source::Alone(home) => home.tell(event),
             Source::Flight(flight) => flight.tell(event),
         }
     }
@@ -112,18 +112,10 @@ impl<T> From<Landed<T>> for Arrival<T> {
     }
 }
 
-/// Call it under no lock.
-#[inline(always)]
-fn tell<T>(home: &Arc<dyn Home<T>>, event: Event) {
-    if event.concerns_anybody() {
-        home.observer().tell(event);
-    }
-}
-
 impl<T: Send + Sync + 'static> Waiter<T> {
     /// Of a flight that it opened at `gate`.
     pub(crate) fn lead(home: Arc<dyn Home<T>>, gate: Slot, run_to_completion: bool) -> Self {
-        tell(&home, Event::Led);
+        home.tell(Event::Led);
         Self {
             hold: Hold::Gate(home, gate),
             spare: false,
@@ -326,7 +318,7 @@ impl<T: Send + Sync + 'static> Waiter<T> {
     fn crash(&mut self, payload: Payload) -> ! {
         let (mut debris, over) = (Debris::default(), Event::CallOver { leads: self.leads, how: CallEnd::Panicked });
         if let Some(home) = self.end_alone(Outcome::Panicked, &mut debris) {
-            tell(&home, over);
+            home.tell(over);
         } else {
             let flight = self.end();
             flight.crash(&payload);
@@ -390,8 +382,8 @@ impl<T: Send + Sync + 'static> Drop for Waiter<T> {
         }
         let mut debris = Debris::default();
         if let Some(home) = self.end_alone(Outcome::Cancelled, &mut debris) {
-            tell(&home, Event::Left);
-            tell(&home, Event::CallOver { leads: true, how: CallEnd::Left });
+            home.tell(Event::Left);
+            home.tell(Event::CallOver { leads: true, how: CallEnd::Left });
         } else {
             let (_, seat) = self.seated();
             let flight = self.end();
