@@ -4,7 +4,7 @@
 
 use std::{
     borrow::Cow,
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     fmt::Write,
     process,
     sync::{Arc, Mutex},
@@ -15,7 +15,7 @@ use std::{
 const LOOKED_AFTER_EVERY: Duration = Duration::from_millis(200);
 /// What passes between two looks counts for no more, so that a machine that was suspended strands nobody.
 const COUNTS_AT_MOST: Duration = Duration::from_secs(1);
-const PRINTED: usize = 8;
+const PRINTED: usize = 16;
 
 pub(crate) struct Calls {
     deadline: Duration,
@@ -40,6 +40,8 @@ struct Story {
     allowed: Duration,
     is_call: bool,
     notes: Vec<(Duration, Cow<'static, str>)>,
+    /// The latest news of each who has any.
+    news: BTreeMap<&'static str, (Duration, String)>,
 }
 
 /// A call in progress, until this is dropped.
@@ -72,9 +74,18 @@ impl Calls {
         open.next += 1;
         let id = open.next;
         let (began, since) = (Instant::now(), open.clock);
-        open.stories.insert(id, Story { what, began, since, allowed, is_call, notes: Vec::new() });
+        let (notes, news) = (Vec::new(), BTreeMap::new());
+        open.stories.insert(id, Story { what, began, since, allowed, is_call, notes, news });
         drop(open);
         Call { id, calls: self.clone() }
+    }
+
+    /// What `who` has just done for a call, if that is still in progress.
+    pub(crate) fn tell(&self, id: u64, who: &'static str, what: String) {
+        let mut open = self.open.lock().unwrap();
+        if let Some(story) = open.stories.get_mut(&id) {
+            story.news.insert(who, (story.began.elapsed(), what));
+        }
     }
 
     /// Ends the process when a call is over its deadline: nothing else would, if it has stopped a runtime.
@@ -84,10 +95,13 @@ impl Calls {
             loop {
                 let looked = Instant::now();
                 thread::sleep(LOOKED_AFTER_EVERY);
-                let overdue = calls.overdue(looked.elapsed().min(COUNTS_AT_MOST));
+                let (overdue, others) = calls.overdue(looked.elapsed().min(COUNTS_AT_MOST));
                 if !overdue.is_empty() {
                     for story in overdue.iter().take(PRINTED) {
                         println!("FAILED: stranded: {story}");
+                    }
+                    for story in others.iter().take(PRINTED) {
+                        println!("beside it: {story}");
                     }
                     println!("{} calls stranded, of a run with --seed {seed}", overdue.len());
                     process::exit(1);
@@ -102,16 +116,19 @@ impl Calls {
         open.slowest.as_ref().map(|(time, story)| format!("{:.1} s, {story}", time.as_secs_f64()))
     }
 
-    fn overdue(&self, passed: Duration) -> Vec<String> {
+    /// And the others, if there is one; the oldest first.
+    fn overdue(&self, passed: Duration) -> (Vec<String>, Vec<String>) {
         let mut open = self.open.lock().unwrap();
         open.clock += passed;
-        let mut overdue: Vec<_> = open
-            .stories
-            .iter()
-            .filter(|(_, story)| story.since + story.allowed + LOOKED_AFTER_EVERY < open.clock)
-            .collect();
-        overdue.sort_by_key(|(id, _)| **id);
-        overdue.into_iter().map(|(id, story)| story.tell(*id)).collect()
+        let is_overdue = |story: &Story| story.since + story.allowed + LOOKED_AFTER_EVERY < open.clock;
+        if !open.stories.values().any(is_overdue) {
+            return Default::default();
+        }
+        let mut stories: Vec<_> = open.stories.iter().collect();
+        stories.sort_by_key(|(id, _)| **id);
+        let (overdue, others): (Vec<_>, Vec<_>) = stories.into_iter().partition(|(_, story)| is_overdue(story));
+        let tell = |stories: Vec<(&u64, &Story)>| stories.into_iter().map(|(id, story)| story.tell(*id)).collect();
+        (tell(overdue), tell(others))
     }
 }
 
@@ -125,6 +142,11 @@ impl Call {
         if let Some(story) = open.stories.get_mut(&self.id) {
             story.notes.push((story.began.elapsed(), what.into()));
         }
+    }
+
+    /// The latest of `who`.
+    pub(crate) fn tell(&self, who: &'static str, what: String) {
+        self.calls.tell(self.id, who, what);
     }
 }
 
@@ -144,6 +166,9 @@ impl Story {
         let mut text = format!("{} (call {id}) has taken {:.1} s", self.what, self.began.elapsed().as_secs_f64());
         for (when, what) in &self.notes {
             write!(text, "\n  {:9.3} s  {what}", when.as_secs_f64()).expect("a string grows");
+        }
+        for (who, (when, what)) in &self.news {
+            write!(text, "\n  {:9.3} s  {who} {what}", when.as_secs_f64()).expect("a string grows");
         }
         text
     }

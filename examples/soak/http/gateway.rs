@@ -1,6 +1,7 @@
 //! The gateways under test: a hyper server, the layer, and a pooled hyper client.
 
-use crate::{alive::Alive, sabotage::Sabotage, world::World};
+use super::watched::{self, Watched};
+use crate::{alive::Alive, calls::Calls, sabotage::Sabotage, world::World};
 use bytes::Bytes;
 use http::{
     HeaderName, HeaderValue, Request, Response, StatusCode, Uri,
@@ -46,6 +47,7 @@ pub(super) struct Gateway {
     pub(super) cuts_off_beyond: usize,
     layer: GatewayLayer,
     origin: SocketAddr,
+    calls: Arc<Calls>,
 }
 
 impl Gateway {
@@ -57,7 +59,7 @@ impl Gateway {
             .slow_reader(SlowReader::PauseThenEvict(Duration::from_millis(50)))
             .unshareable_memory(64, Duration::from_millis(30));
         let layer = layer(world).policy(policy).join_within(Duration::from_millis(250));
-        Self::start("roomy", layer, origin, limit as usize).await
+        Self::start("roomy", layer, origin, limit as usize, &world.calls).await
     }
 
     /// Everybody may come late, nobody waits long, and there is little memory.
@@ -70,7 +72,7 @@ impl Gateway {
             .body_budget(256 << 10)
             .unshareable_memory(0, Duration::ZERO);
         let layer = layer(world).policy(policy).wait_at_most(Duration::from_millis(20)).run_to_completion(true);
-        Self::start("tight", layer, origin, 0).await
+        Self::start("tight", layer, origin, 0, &world.calls).await
     }
 
     async fn start(
@@ -78,14 +80,15 @@ impl Gateway {
         layer: GatewayLayer,
         origin: SocketAddr,
         cuts_off_beyond: usize,
+        calls: &Arc<Calls>,
     ) -> io::Result<Self> {
-        let addr = serve(&layer, origin, false).await?;
-        Ok(Self { name, addr, handle: layer.handle(), cuts_off_beyond, layer, origin })
+        let addr = serve(&layer, origin, false, calls).await?;
+        Ok(Self { name, addr, handle: layer.handle(), cuts_off_beyond, layer, origin, calls: calls.clone() })
     }
 
     /// Another door to the same flights, on the runtime of this call, which goes down.
     pub(super) async fn open_doomed(&self) -> io::Result<SocketAddr> {
-        serve(&self.layer, self.origin, true).await
+        serve(&self.layer, self.origin, true, &self.calls).await
     }
 }
 
@@ -119,17 +122,22 @@ impl Hash for Path {
     }
 }
 
-async fn serve(layer: &GatewayLayer, origin: SocketAddr, is_doomed: bool) -> io::Result<SocketAddr> {
+async fn serve(
+    layer: &GatewayLayer,
+    origin: SocketAddr,
+    is_doomed: bool,
+    calls: &Arc<Calls>,
+) -> io::Result<SocketAddr> {
     let listener = listen()?;
     let addr = listener.local_addr()?;
-    let service = layer.layer(client(origin, is_doomed));
+    let (service, calls) = (layer.layer(client(origin, is_doomed)), calls.clone());
     let mut server = Builder::new(TokioExecutor::new());
     // Clients that come and go at once are what this is about.
     server.http2().max_local_error_reset_streams(None).max_pending_accept_reset_streams(1 << 20);
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
-            let service = service.clone();
-            let answer = answer_with(move |request| answer(service.clone(), request));
+            let (service, calls) = (service.clone(), calls.clone());
+            let answer = answer_with(move |request| answer(service.clone(), request, calls.clone()));
             let connection = server.serve_connection(TokioIo::new(stream), answer).into_owned();
             // How it ended is the client's to judge.
             tokio::spawn(async { drop(connection.await) });
@@ -180,12 +188,14 @@ fn address(request: &mut Request<Incoming>, origin: &Authority) {
 async fn answer<S>(
     service: S,
     request: Request<Incoming>,
-) -> Result<Response<Either<SharedBody, Full<Bytes>>>, Infallible>
+    calls: Arc<Calls>,
+) -> Result<Response<Either<Watched, Full<Bytes>>>, Infallible>
 where
     S: Service<Request<Incoming>, Response = Response<SharedBody>>,
 {
+    let call = watched::call_in(request.headers());
     Ok(match service.oneshot(one_form(request)).await {
-        Ok(response) => response.map(Either::Left),
+        Ok(response) => response.map(|body| Either::Left(Watched::new(body, &calls, call))),
         Err(_) => {
             let mut response = Response::new(Either::Right(Full::default()));
             *response.status_mut() = StatusCode::BAD_GATEWAY;

@@ -10,6 +10,7 @@ mod plan;
 mod told;
 mod truth;
 mod visit;
+mod watched;
 mod wish;
 
 use crate::{BoxError, doomed::Doomed, world::World};

@@ -6,12 +6,13 @@ use super::{
     plan::{Break, Framing, Kind, Opening, Plan},
     truth::Truth,
 };
-use crate::{sabotage::Sabotage, world::World};
+use crate::{calls::Call, sabotage::Sabotage, world::World};
 use fastrand::Rng;
 use std::{
     io::{self, ErrorKind::InvalidData},
     net::{Ipv4Addr, SocketAddr},
     sync::Arc,
+    time::Duration,
 };
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
@@ -101,14 +102,15 @@ impl Origin {
         let identity = identity::of(&request.method, &request.path, |name| request.header(name), plan.kind.varies);
         let pattern = Pattern::new(answer, &identity);
         let head = head(answer, version, &identity, plan);
+        let told = self.world.calls.open_longer(Duration::ZERO, format!("origin: answer {answer}"));
         if request.method == "HEAD" {
             return to.write_all(head.as_bytes()).await.map(|()| plan.framing != Framing::UntilClose);
         }
         to.write_all(head.as_bytes()).await?;
-        self.send_body(pattern, plan, to).await
+        self.send_body(pattern, plan, to, &told).await
     }
 
-    async fn send_body(&self, pattern: Pattern, plan: &Plan, to: &mut TcpStream) -> io::Result<GoesOn> {
+    async fn send_body(&self, pattern: Pattern, plan: &Plan, to: &mut TcpStream, told: &Call) -> io::Result<GoesOn> {
         let (until, how) = plan.end_early.map_or((plan.length, None), |(until, how)| (until, Some(how)));
         let mut stall = plan.stall;
         let mut sent = 0;
@@ -116,6 +118,7 @@ impl Origin {
             let next = (sent + plan.piece).min(until);
             send_piece(plan.framing, &pattern.bytes(sent, next), to).await?;
             sent = next;
+            told.tell("the origin", format!("sent {sent} of {} bytes", plan.length));
             sleep(plan.pause).await;
             if let Some((_, time)) = stall.take_if(|(after, _)| *after <= sent) {
                 sleep(time).await;

@@ -9,6 +9,7 @@ use super::{
     pattern::Pattern,
     told::Told,
     truth::Truth,
+    watched::CALL,
     wish::{Leaves, Wish},
 };
 use crate::{calls::Call, world::World};
@@ -50,7 +51,8 @@ impl<'a> Visit<'a> {
         let wish = Wish::any(nth, rng);
         let over = if version == Version::Http1 { "HTTP/1.1" } else { "HTTP/2" };
         let (method, path, at) = (&wish.method, wish.page.path(), gateway.name);
-        let call = world.open(format!("http: {method} {path} over {over} at {at} by {:?}", wish.headers));
+        let door = if is_doomed { "a door that goes down" } else { "the door" };
+        let call = world.open(format!("http: {method} {path} over {over} at {door} of {at} by {:?}", wish.headers));
         let floor = truth.known(wish.page);
         Self { world, truth, gateway, is_doomed, wish, call, floor }
     }
@@ -91,6 +93,7 @@ impl<'a> Visit<'a> {
         let mut request = Request::new(body);
         *request.method_mut() = self.wish.method.clone();
         *request.headers_mut() = self.wish.headers.clone();
+        request.headers_mut().insert(CALL, self.call.id().into());
         let path = self.wish.page.path();
         *request.uri_mut() = match over {
             Sender::Http1(_) => {
@@ -161,6 +164,7 @@ impl<'a> Visit<'a> {
                         return End::Over;
                     }
                     read += data.len();
+                    self.call.tell("the client", format!("has read {read} of {} bytes", told.length));
                 }
                 Some(Err(error)) => {
                     self.broke_off(told, read, &error);
