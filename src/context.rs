@@ -34,6 +34,9 @@ pub(crate) trait Underway: Send + Sync {
 pub(crate) trait Gates: Send + Sync {
     /// The flight at this gate, as one that others can know of. Call it under no lock.
     fn flight(self: Arc<Self>, gate: Slot) -> Arc<dyn Underway>;
+    /// The flights inside which the one at this gate was led. Call it under no lock.
+    #[cfg(feature = "http")]
+    fn lineage(&self, gate: Slot) -> Lineage;
     /// Puts itself into `to`, an `Option` of what it was before it was seen as `Gates`.
     fn give_back(self: Arc<Self>, to: &mut dyn Any);
 }
@@ -54,8 +57,25 @@ impl Lineage {
 
     #[cold]
     fn inside() -> Self {
-        let polling = POLLING.try_with(|stack| stack.borrow().clone()).unwrap_or_default();
-        let mut all: Vec<Weak<dyn Underway>> = Vec::new();
+        Self::of(polling(), Self::default())
+    }
+
+    /// Of what the innermost flight leaves behind when it lands: all around that flight, which is over by then. Call it
+    /// under no lock.
+    #[cfg(feature = "http")]
+    pub(crate) fn around() -> Self {
+        let mut around = polling();
+        let own = match around.pop() {
+            Some(Polled::Flight(flight)) => flight.lineage(),
+            Some(Polled::Lone(gates, gate)) => gates.lineage(gate),
+            None => Self::default(),
+        };
+        Self::of(around, own)
+    }
+
+    /// Of code that is polled inside all these, and of `more`.
+    fn of(polling: Vec<Polled>, more: Self) -> Self {
+        let mut all: Vec<Weak<dyn Underway>> = more.living().collect();
         for polled in polling {
             let flight = match polled {
                 Polled::Flight(flight) => flight,
@@ -64,7 +84,7 @@ impl Lineage {
             insert(&mut all, Arc::downgrade(&flight));
             flight.lineage().living().for_each(|ancestor| insert(&mut all, ancestor));
         }
-        Self(Some(all.into()))
+        Self((!all.is_empty()).then(|| all.into()))
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -104,6 +124,11 @@ impl fmt::Debug for Lineage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Lineage({})", self.iter().count())
     }
+}
+
+/// A copy: what is done with it may poll.
+fn polling() -> Vec<Polled> {
+    POLLING.try_with(|stack| stack.borrow().clone()).unwrap_or_default()
 }
 
 fn insert(all: &mut Vec<Weak<dyn Underway>>, one: Weak<dyn Underway>) {

@@ -349,6 +349,15 @@ where
         self.open(gate)
     }
 
+    #[cfg(feature = "http")]
+    fn lineage(&self, gate: Slot) -> Lineage {
+        let left = match self.entries.lock().gates.get_mut(gate) {
+            Gate::Lone(lone) => return lone.lineage.clone(),
+            Gate::Left(flight) => flight.clone(),
+        };
+        left.lineage()
+    }
+
     fn give_back(self: Arc<Self>, to: &mut dyn Any) {
         if let Some(to) = to.downcast_mut::<Option<Arc<dyn Home<T>>>>() {
             *to = Some(self);

@@ -168,9 +168,10 @@ impl HttpPolicy {
 }
 
 impl Stream {
+    /// Call it in the flight that the head is of.
     pub(super) fn new(head: Parts, body: Newcomers, varies: Option<Arc<Varies>>, until: Option<Instant>) -> Self {
         let head = Response::from_parts(head, ());
-        Self { head, body, varies, until, lineage: Lineage::here() }
+        Self { head, body, varies, until, lineage: Lineage::around() }
     }
 
     fn takes(self: &Arc<Self>, headers: &HeaderMap) -> bool {

@@ -15,6 +15,8 @@ use std::{
     task::{Context, Poll},
     time::Duration,
 };
+use tokio::sync::Notify;
+use tokio_test::{assert_pending, task};
 use tower::{Layer, Service, ServiceExt, service_fn, util::BoxCloneSyncService};
 use tower_singleflight::{BoxError, HttpPolicy, LateJoin, Role, SharedBody, SingleflightLayer};
 
@@ -505,6 +507,49 @@ async fn a_body_that_asks_for_its_own_key_by_a_detour_does_not_wait_for_itself()
     let joined = tokio::spawn(service.clone().oneshot(get("/b", &[])));
     assert_eq!(crate::support::within(body.collect()).await.unwrap().to_bytes(), "inner");
     assert_eq!(text(crate::support::within(joined).await.unwrap().unwrap()), "inner");
+}
+
+/// And which waits for the body, whoever polls that.
+#[tokio::test]
+async fn a_body_that_asks_for_the_flight_that_it_was_led_in_does_not_wait_for_it() {
+    let outer: Arc<OnceLock<Outer>> = Arc::default();
+    let (again, goes_on) = (outer.clone(), Arc::new(Notify::new()));
+    let gate = goes_on.clone();
+    let inner = service_fn(move |request: Request<Full<Bytes>>| -> BoxFuture<'static, Result<_, Infallible>> {
+        let (outer, gate) = (again.get().unwrap().clone(), gate.clone());
+        let path = request.uri().path().to_owned();
+        let innermost = request.extensions().get::<Role>().is_some();
+        Box::pin(async move {
+            let plain = |text: Bytes| Response::new(Full::from(text).map_err(|never| match never {}).boxed_unsync());
+            if innermost {
+                return Ok(plain("inner".into()));
+            }
+            if path == "/outer" {
+                let body = outer.oneshot(get("/a", &[])).await.unwrap().into_body();
+                gate.notified().await;
+                return Ok(plain(body.collect().await.unwrap().to_bytes()));
+            }
+            let frame = async move {
+                let mut inside = get("/outer", &[]);
+                inside.extensions_mut().insert(Role::Leader);
+                let body = outer.oneshot(inside).await.unwrap().into_body();
+                Ok(Frame::data(body.collect().await.unwrap().to_bytes()))
+            };
+            let body: UnsyncBoxBody<Bytes, BoxError> =
+                StreamBody::new(futures_util::stream::once(frame)).boxed_unsync();
+            Ok(Response::builder().header("cache-control", "max-age=60").body(body).unwrap())
+        })
+    });
+    assert!(outer.set(BoxCloneSyncService::new(by_uri().layer(inner))).is_ok());
+    let service = outer.get().unwrap().clone();
+    let mut leader = task::spawn(service.clone().oneshot(get("/outer", &[])));
+    assert_pending!(leader.poll());
+    let late = service.clone().oneshot(get("/a", &[])).await.unwrap();
+    assert_eq!(role(&late), Some(Role::Follower));
+    assert_eq!(text(late), "inner");
+    goes_on.notify_one();
+    assert!(leader.is_woken());
+    assert_eq!(text(crate::support::within(leader).await.unwrap()), "inner");
 }
 
 #[tokio::test]
