@@ -97,7 +97,9 @@ struct Later {
 
 impl Drop for Later {
     fn drop(&mut self) {
-        wake_all(self.wake.drain(..));
+        if !self.wake.is_empty() {
+            wake_all(self.wake.drain(..));
+        }
         if let Some(budget) = self.relieved.take() {
             budget.relieve();
         }
