@@ -8,25 +8,29 @@ The example `proxy` beside nginx and Varnish, where they are installed.
 
 Usage: cargo run --release -p servers -- [OPTIONS]
 
-  --rounds N     each round has one burst of each kind for each server
-                                                                 [default: 10]
+  --rounds N     each round has one burst of each kind for each server, and
+                 2 s of traffic without duplicates for the proxy [default: 10]
   --only SERVER  one of none, proxy, nginx, varnish
+  --distinct     no bursts: only traffic without duplicates, through the proxy
+                 with the layer and without it
   -h, --help     this text
 ";
 
 pub(crate) struct Args {
     pub(crate) rounds: usize,
     pub(crate) only: Option<String>,
+    pub(crate) distinct: bool,
 }
 
 /// `None` if help is all that was asked for.
 pub(crate) fn parse() -> Result<Option<Args>, BoxError> {
-    let mut args = Args { rounds: 10, only: None };
+    let mut args = Args { rounds: 10, only: None, distinct: false };
     let mut parser = Parser::from_env();
     while let Some(arg) = parser.next()? {
         match arg {
             Arg::Long("rounds") => args.rounds = parser.value()?.parse()?,
             Arg::Long("only") => args.only = Some(parser.value()?.parse()?),
+            Arg::Long("distinct") => args.distinct = true,
             Arg::Short('h') | Arg::Long("help") => return Ok(None),
             other => return Err(other.unexpected().into()),
         }

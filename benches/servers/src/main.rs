@@ -18,14 +18,21 @@
 //!
 //! `shared` answers say `max-age=10`, `private` ones are for one client each. `none` is the clients at the origin, with
 //! no server between: what the clients and the origin cost.
+//!
+//! Then traffic without duplicates: 64 connections ask for one thing after the other, no two for the same, and the origin
+//! answers at once. The proxy with the layer and without it take turns; what is measured is the ratio of their answers a
+//! second. `plain` answers say nothing about who may have them, `fresh` ones `max-age=10`.
 
 mod args;
 mod burst;
+mod client;
+mod distinct;
 mod numbers;
 mod origin;
 mod report;
 mod run;
 mod server;
+mod traffic;
 
 use std::{error::Error, process::ExitCode};
 

@@ -16,7 +16,7 @@ use tokio::{
     time::sleep,
 };
 
-pub(crate) const TAKES: Duration = Duration::from_millis(200);
+const TAKES: Duration = Duration::from_millis(200);
 const LENGTH: usize = 4096;
 /// A burst that nobody may share opens so many connections at once.
 const BACKLOG: u32 = 4096;
@@ -26,31 +26,51 @@ pub(crate) struct Origin {
     hits: Arc<Mutex<HashMap<String, usize>>>,
 }
 
-/// Who may have an answer.
+/// What an answer says, and when it comes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Kind {
     Shared,
     Private,
+    /// At once, and it says nothing about who may have it.
+    Plain,
+    /// At once, and fresh for a while.
+    Fresh,
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 2] = [Self::Shared, Self::Private];
+    /// Those that many ask for at once.
+    pub(crate) const BURSTS: [Self; 2] = [Self::Shared, Self::Private];
+    /// Those that each is asked for once.
+    pub(crate) const DISTINCT: [Self; 2] = [Self::Plain, Self::Fresh];
 
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Shared => "shared",
             Self::Private => "private",
+            Self::Plain => "plain",
+            Self::Fresh => "fresh",
         }
     }
 
+    /// Of the path's first part.
     fn of(path: &str) -> Self {
-        if path.starts_with("/private/") { Self::Private } else { Self::Shared }
+        let name = path.split('/').nth(1);
+        let kind = Self::BURSTS.into_iter().chain(Self::DISTINCT).find(|kind| name == Some(kind.as_str()));
+        kind.unwrap_or(Self::Plain)
     }
 
     fn cache_control(self) -> &'static str {
         match self {
-            Self::Shared => "max-age=10",
-            Self::Private => "private",
+            Self::Shared | Self::Fresh => "cache-control: max-age=10\r\n",
+            Self::Private => "cache-control: private\r\n",
+            Self::Plain => "",
+        }
+    }
+
+    fn takes(self) -> Duration {
+        match self {
+            Self::Shared | Self::Private => TAKES,
+            Self::Plain | Self::Fresh => Duration::ZERO,
         }
     }
 }
@@ -79,6 +99,11 @@ impl Origin {
     pub(crate) fn hits(&self, path: &str) -> usize {
         self.hits.lock().unwrap().get(path).copied().unwrap_or_default()
     }
+
+    /// Of one whose paths are counted together.
+    pub(crate) fn hits_of(&self, kind: Kind) -> usize {
+        self.hits(&counted_as(kind, ""))
+    }
 }
 
 fn listen() -> io::Result<TcpListener> {
@@ -100,13 +125,21 @@ async fn serve(listener: TcpListener, hits: Arc<Mutex<HashMap<String, usize>>>) 
 
 async fn answer_all(mut stream: BufReader<TcpStream>, hits: &Mutex<HashMap<String, usize>>) -> io::Result<()> {
     while let Some(path) = request(&mut stream).await? {
-        *hits.lock().unwrap().entry(path.clone()).or_default() += 1;
-        sleep(TAKES).await;
-        let cache_control = Kind::of(&path).cache_control();
-        let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {LENGTH}\r\ncache-control: {cache_control}\r\n\r\n");
+        let kind = Kind::of(&path);
+        *hits.lock().unwrap().entry(counted_as(kind, &path)).or_default() += 1;
+        if !kind.takes().is_zero() {
+            sleep(kind.takes()).await;
+        }
+        let cache_control = kind.cache_control();
+        let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {LENGTH}\r\n{cache_control}\r\n");
         stream.get_mut().write_all(&[head.as_bytes(), &body(&path)].concat()).await?;
     }
     Ok(())
+}
+
+/// Paths that are asked for once are counted together.
+fn counted_as(kind: Kind, path: &str) -> String {
+    if Kind::DISTINCT.contains(&kind) { format!("/{}", kind.as_str()) } else { path.to_owned() }
 }
 
 /// The path that it asks for.

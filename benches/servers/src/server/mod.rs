@@ -47,6 +47,12 @@ pub(crate) fn start_all(origin: SocketAddr, wanted: impl Fn(&str) -> bool) -> Re
     Ok(all)
 }
 
+/// The proxy, with and without the layer.
+pub(crate) fn start_proxies(origin: SocketAddr) -> Result<[Server; 2], BoxError> {
+    let start = |start: Start| start(origin)?.map_err(|missing| BoxError::from(missing.why));
+    Ok([start(proxy::start)?, start(proxy::start_bare)?])
+}
+
 type Start = fn(SocketAddr) -> Result<Found, BoxError>;
 
 /// A child, and its directory. Both go when this is dropped.

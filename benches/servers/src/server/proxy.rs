@@ -1,4 +1,4 @@
-//! The example `proxy`, with the layer as it comes.
+//! The example `proxy`, with the layer as it comes, and without it.
 
 use super::{Found, Process, Server, free_port, wait_for};
 use crate::BoxError;
@@ -9,6 +9,14 @@ use std::{
 };
 
 pub(super) fn start(origin: SocketAddr) -> Result<Found, BoxError> {
+    start_with(origin, "proxy", &[])
+}
+
+pub(super) fn start_bare(origin: SocketAddr) -> Result<Found, BoxError> {
+    start_with(origin, "proxy --no-coalesce", &["--no-coalesce"])
+}
+
+fn start_with(origin: SocketAddr, name: &'static str, options: &[&str]) -> Result<Found, BoxError> {
     let cargo = env::var_os("CARGO").unwrap_or("cargo".into());
     let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
     let build = ["build", "--quiet", "--release", "-p", "tower-singleflight", "--example", "proxy"];
@@ -19,9 +27,9 @@ pub(super) fn start(origin: SocketAddr) -> Result<Found, BoxError> {
     let release = this.parent().and_then(|profile| profile.parent()).ok_or("no target directory")?.join("release");
     let addr = free_port()?;
     let mut command = Command::new(release.join("examples").join("proxy"));
-    command.args(["--listen", &addr.to_string(), "--upstream", &format!("http://{origin}")]);
+    command.args(["--listen", &addr.to_string(), "--upstream", &format!("http://{origin}")]).args(options);
     let child = command.stdout(Stdio::null()).spawn()?;
     let process = Some(Process { child, directory: None });
-    wait_for(addr, "proxy")?;
-    Ok(Ok(Server { name: "proxy", version: "this repository's".into(), addr, process }))
+    wait_for(addr, name)?;
+    Ok(Ok(Server { name, version: "this repository's".into(), addr, process }))
 }

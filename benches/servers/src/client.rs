@@ -1,0 +1,51 @@
+//! A client's connections, and one request over one.
+
+use crate::BoxError;
+use std::{net::SocketAddr, time::Duration};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::sleep,
+};
+
+/// For the server to accept the connections, and to come to rest.
+const SETTLES: Duration = Duration::from_millis(300);
+
+/// Open and idle.
+pub(crate) async fn connect(to: SocketAddr, count: usize) -> Result<Vec<TcpStream>, BoxError> {
+    let mut connections = Vec::with_capacity(count);
+    for _ in 0..count {
+        let connection = TcpStream::connect(to).await?;
+        connection.set_nodelay(true)?;
+        connections.push(connection);
+    }
+    sleep(SETTLES).await;
+    Ok(connections)
+}
+
+pub(crate) fn request(path: &str) -> Vec<u8> {
+    format!("GET {path} HTTP/1.1\r\nhost: bench.example\r\naccept: */*\r\n\r\n").into_bytes()
+}
+
+/// Until the last byte of the answer, which must have this body.
+pub(crate) async fn ask(connection: &mut TcpStream, request: &[u8], body: &[u8]) -> Result<(), BoxError> {
+    connection.write_all(request).await?;
+    let mut got = Vec::with_capacity(8 << 10);
+    loop {
+        if connection.read_buf(&mut got).await? == 0 {
+            return Err(format!("a connection was closed after {} bytes", got.len()).into());
+        }
+        let Some(end) = got.windows(4).position(|bytes| bytes == b"\r\n\r\n") else { continue };
+        if got.len() >= end + 4 + body.len() {
+            return check(&got[..end], &got[end + 4..], body);
+        }
+    }
+}
+
+fn check(head: &[u8], got: &[u8], body: &[u8]) -> Result<(), BoxError> {
+    let head = String::from_utf8_lossy(head);
+    if !head.starts_with("HTTP/1.1 200 ") || got != body {
+        return Err(format!("a wrong answer, of {} bytes: {head}", got.len()).into());
+    }
+    Ok(())
+}

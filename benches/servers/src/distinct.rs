@@ -1,0 +1,46 @@
+//! Traffic in which no two requests are the same: what a server costs those who gain nothing from it.
+
+use crate::{
+    BoxError,
+    client::{ask, connect, request},
+    origin,
+};
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+use tokio::{net::TcpStream, task::LocalSet};
+
+pub(crate) const CONNECTIONS: usize = 64;
+const LASTS: Duration = Duration::from_secs(2);
+
+/// Each connection asks for one thing after the other, all below `path`. How many answers came, and how many a second.
+pub(crate) async fn distinct(to: SocketAddr, path: &str) -> Result<(usize, f64), BoxError> {
+    let connections = connect(to, CONNECTIONS).await?;
+    let clients = LocalSet::new();
+    let began = Instant::now();
+    let asked: Vec<_> = connections
+        .into_iter()
+        .enumerate()
+        .map(|(nth, connection)| clients.spawn_local(ask_on(connection, format!("{path}/{nth}"), began + LASTS)))
+        .collect();
+    let answers = clients.run_until(async {
+        let mut answers = 0;
+        for asked in asked {
+            answers += asked.await??;
+        }
+        Ok::<_, BoxError>(answers)
+    });
+    let answers = answers.await?;
+    Ok((answers, answers as f64 / began.elapsed().as_secs_f64()))
+}
+
+async fn ask_on(mut connection: TcpStream, path: String, until: Instant) -> Result<usize, BoxError> {
+    let mut answers = 0;
+    while Instant::now() < until {
+        let path = format!("{path}/{answers}");
+        ask(&mut connection, &request(&path), &origin::body(&path)).await?;
+        answers += 1;
+    }
+    Ok(answers)
+}
