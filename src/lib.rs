@@ -31,8 +31,8 @@
 //!
 //! # The work belongs to the flight
 //!
-//! It never belongs to whoever happened to arrive first. While one caller waits, the work is polled in place, which
-//! costs ordinary traffic next to nothing. When a second joins, it moves to a task of its own, on the tokio runtime of
+//! It never belongs to whoever happened to arrive first. While one caller waits, the work is polled in place, and
+//! ordinary traffic pays for no task. When a second joins, it moves to a task of its own, on the tokio runtime of
 //! its leader or else of the joiner: from then on no caller that goes away, or is slow, or is never polled, can hold up
 //! another. When all callers have gone, the work is dropped at once.
 //!
