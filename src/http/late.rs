@@ -89,6 +89,16 @@ impl<K: Eq + Send + Sync + 'static> Late<K> {
         stream.takes(headers).then(|| stream.join())?
     }
 
+    /// Whether this code runs inside the stream of this key. The flight that listed it may not have landed yet: nobody
+    /// here may wait for it either.
+    pub(super) fn is_inside(&self, place: Place, key: &FlightKey<K>) -> bool {
+        if self.is_empty() {
+            return false;
+        }
+        let here = Lineage::here();
+        !here.is_empty() && self.find(place.hash, key).is_some_and(|stream| here.contains(&stream))
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.count.load(Ordering::Acquire) == 0
     }
@@ -174,10 +184,8 @@ impl Stream {
         Self { head, body, varies, until, lineage: Lineage::around() }
     }
 
-    fn takes(self: &Arc<Self>, headers: &HeaderMap) -> bool {
-        self.until.is_none_or(|end| now() < end)
-            && self.varies.as_ref().is_none_or(|varies| varies.agree(headers))
-            && !Lineage::here().contains(self)
+    fn takes(&self, headers: &HeaderMap) -> bool {
+        self.until.is_none_or(|end| now() < end) && self.varies.as_ref().is_none_or(|varies| varies.agree(headers))
     }
 
     /// `None` if the first byte is held no more.

@@ -49,6 +49,7 @@ where
         let way = site.choose(&head, !body.is_end_stream());
         let seal = site.seal(&head);
         site.with_flights(Flights::<K, E::Error>::new, |flights| {
+            let way = way.unless_inside(&flights.late);
             if let Some(response) = site.join_late(&flights.late, &way, &head) {
                 return ResponseFuture::ready(Ok(response), site.observer());
             }
@@ -68,6 +69,16 @@ enum Way<K> {
     Fly(Place, FlightKey<K>),
     /// With the hash of its flight, if its response tells whether later ones may fly.
     Pass(PassReason, Option<u64>),
+}
+
+impl<K: Eq + Send + Sync + 'static> Way<K> {
+    /// A body that asks for itself would wait for itself.
+    fn unless_inside(self, late: &Late<K>) -> Self {
+        match self {
+            Self::Fly(place, key) if late.is_inside(place, &key) => Self::Pass(PassReason::Reentrant, Some(place.hash)),
+            way => way,
+        }
+    }
 }
 
 impl<K: Hash + Eq + Send + Sync + 'static> Site<Http<K>> {

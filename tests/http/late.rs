@@ -9,9 +9,10 @@ use http::{Method, Request, Response};
 use http_body::Frame;
 use http_body_util::{BodyExt, Full, StreamBody, combinators::UnsyncBoxBody};
 use std::{
+    cell::RefCell,
     convert::Infallible,
     hash::{Hash, Hasher},
-    sync::{Arc, OnceLock},
+    sync::{Arc, Mutex, OnceLock, mpsc},
     task::{Context, Poll},
     time::Duration,
 };
@@ -567,4 +568,60 @@ async fn an_empty_body_keeps_no_door_open() {
     bench.answer(ok("")).await;
     let _leader = leader.response();
     assert!(!joins(&mut bench, get("/a", &[])));
+}
+
+/// The head is listed, and the flight has not landed yet: a newcomer reads the body, which asks for its own key.
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn a_body_that_is_read_before_its_flight_has_landed_does_not_wait_for_itself() {
+    type Pause = (mpsc::Sender<()>, mpsc::Receiver<()>);
+    thread_local!(static PAUSE: RefCell<Option<Pause>> = const { RefCell::new(None) });
+    #[derive(PartialEq, Eq, Hash)]
+    struct Key(String);
+    impl Drop for Key {
+        fn drop(&mut self) {
+            if let Ok(Some((listed, goes_on))) = PAUSE.try_with(RefCell::take) {
+                listed.send(()).unwrap();
+                goes_on.recv_timeout(Duration::from_secs(5)).expect("told to go on");
+            }
+        }
+    }
+    let outer: Arc<OnceLock<Outer>> = Arc::default();
+    let again = outer.clone();
+    let (listed, is_listed) = mpsc::channel();
+    let (go_on, goes_on) = mpsc::channel();
+    let pause = Arc::new(Mutex::new(Some((listed, goes_on))));
+    let inner = service_fn(move |request: Request<Full<Bytes>>| {
+        let outer = again.get().unwrap().clone();
+        let innermost = request.extensions().get::<Role>().is_some();
+        let second = request.headers().contains_key("cache-control");
+        let body: UnsyncBoxBody<Bytes, BoxError> = if innermost {
+            Full::<Bytes>::from("inner").map_err(|never| match never {}).boxed_unsync()
+        } else if second {
+            // The next key that this thread drops is that of the stream that this one's takes the place of.
+            PAUSE.set(pause.lock().unwrap().take());
+            let frame = async move {
+                let mut inside = get("/a", &[]);
+                inside.extensions_mut().insert(Role::Leader);
+                let body = outer.oneshot(inside).await.unwrap().into_body();
+                Ok(Frame::data(body.collect().await.unwrap().to_bytes()))
+            };
+            StreamBody::new(futures_util::stream::once(frame)).boxed_unsync()
+        } else {
+            StreamBody::new(futures_util::stream::pending()).boxed_unsync()
+        };
+        let response = Response::builder().header("cache-control", "max-age=60").body(body).unwrap();
+        std::future::ready(Ok::<_, Infallible>(response))
+    });
+    let layer = SingleflightLayer::new(|request: &Request<()>| Key(request.uri().path().to_owned()));
+    assert!(outer.set(BoxCloneSyncService::new(layer.layer(inner))).is_ok());
+    let service = outer.get().unwrap().clone();
+    let _earlier = service.clone().oneshot(get("/a", &[])).await.unwrap();
+    let leader = tokio::spawn(service.clone().oneshot(get("/a", &[("cache-control", "no-cache")])));
+    tokio::task::spawn_blocking(move || is_listed.recv().unwrap()).await.unwrap();
+    let late = service.clone().oneshot(get("/a", &[])).await.unwrap();
+    assert_eq!(role(&late), Some(Role::Follower));
+    let mut body = late.into_body();
+    assert_eq!(read(&mut body), Read::Ended("inner".to_owned()));
+    go_on.send(()).unwrap();
+    assert_eq!(text(leader.await.unwrap().unwrap()), "inner");
 }
