@@ -44,8 +44,9 @@
 //! # Calls inside a flight
 //!
 //! An inner call that asks for its own key, directly or through flights of other keys that it leads, would wait for
-//! itself. It passes instead. Two things cannot be seen: a call made in a task that the inner call itself spawned and
-//! then waits for; and two flights that each join the other, though neither was led inside the other.
+//! itself. It passes instead, and so does a call for that key out of the response's body, for as long as newcomers may
+//! join that. Two things cannot be seen: a call made in a task that the inner call itself spawned and then waits for; and
+//! two flights that each join the other, though neither was led inside the other.
 //!
 //! # Panics, and what else can go wrong
 //!
