@@ -22,6 +22,13 @@ pub(crate) struct Args {
     pub(crate) distinct: bool,
 }
 
+impl Args {
+    /// Whether a server of this name is to run.
+    pub(crate) fn wants(&self, name: &str) -> bool {
+        self.only.as_ref().is_none_or(|only| only == name)
+    }
+}
+
 /// `None` if help is all that was asked for.
 pub(crate) fn parse() -> Result<Option<Args>, BoxError> {
     let mut args = Args { rounds: 10, only: None, distinct: false };

@@ -2,7 +2,7 @@
 
 use crate::{
     BoxError,
-    client::{ask, connect, request},
+    client::{ask, connect, on_each, request},
     origin,
 };
 use std::{
@@ -10,7 +10,7 @@ use std::{
     rc::Rc,
     time::{Duration, Instant},
 };
-use tokio::{task::LocalSet, time::timeout};
+use tokio::time::timeout;
 
 /// By then an answer has come, or never will.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -22,26 +22,15 @@ pub(crate) async fn burst(to: SocketAddr, size: usize, path: &str) -> Result<Lat
     let connections = connect(to, size).await?;
     let request: Rc<[u8]> = request(path).into();
     let body: Rc<[u8]> = origin::body(path).into();
-    let clients = LocalSet::new();
     let released = Instant::now();
-    let answers: Vec<_> = connections
-        .into_iter()
-        .map(|mut connection| {
-            let (request, body) = (request.clone(), body.clone());
-            clients.spawn_local(async move {
-                timeout(PATIENCE, ask(&mut connection, &request, &body)).await??;
-                Ok::<_, BoxError>(released.elapsed())
-            })
-        })
-        .collect();
-    let latencies = clients.run_until(async {
-        let mut latencies = Vec::with_capacity(size);
-        for answer in answers {
-            latencies.push(answer.await??);
+    let clients = on_each(connections, |_, mut connection| {
+        let (request, body) = (request.clone(), body.clone());
+        async move {
+            timeout(PATIENCE, ask(&mut connection, &request, &body)).await??;
+            Ok(released.elapsed())
         }
-        Ok::<_, BoxError>(latencies)
     });
-    let mut latencies = latencies.await?;
+    let mut latencies = clients.await?;
     latencies.sort_unstable();
     Ok(latencies)
 }

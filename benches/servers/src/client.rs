@@ -5,6 +5,7 @@ use std::{net::SocketAddr, time::Duration};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
+    task::LocalSet,
     time::sleep,
 };
 
@@ -21,6 +22,28 @@ pub(crate) async fn connect(to: SocketAddr, count: usize) -> Result<Vec<TcpStrea
     }
     sleep(SETTLES).await;
     Ok(connections)
+}
+
+/// A client on each connection, all at once, and what they bring.
+pub(crate) async fn on_each<F, T>(
+    connections: Vec<TcpStream>,
+    client: impl Fn(usize, TcpStream) -> F,
+) -> Result<Vec<T>, BoxError>
+where
+    F: Future<Output = Result<T, BoxError>> + 'static,
+    T: 'static,
+{
+    let clients = LocalSet::new();
+    let connections = connections.into_iter().enumerate();
+    let running: Vec<_> = connections.map(|(nth, connection)| clients.spawn_local(client(nth, connection))).collect();
+    let brought = clients.run_until(async {
+        let mut brought = Vec::with_capacity(running.len());
+        for client in running {
+            brought.push(client.await??);
+        }
+        Ok(brought)
+    });
+    brought.await
 }
 
 pub(crate) fn request(path: &str) -> Vec<u8> {

@@ -2,14 +2,14 @@
 
 use crate::{
     BoxError,
-    client::{ask, connect, request},
+    client::{ask, connect, on_each, request},
     origin,
 };
 use std::{
     net::SocketAddr,
     time::{Duration, Instant},
 };
-use tokio::{net::TcpStream, task::LocalSet};
+use tokio::net::TcpStream;
 
 pub(crate) const CONNECTIONS: usize = 64;
 const LASTS: Duration = Duration::from_secs(2);
@@ -17,21 +17,9 @@ const LASTS: Duration = Duration::from_secs(2);
 /// Each connection asks for one thing after the other, all below `path`. How many answers came, and how many a second.
 pub(crate) async fn distinct(to: SocketAddr, path: &str) -> Result<(usize, f64), BoxError> {
     let connections = connect(to, CONNECTIONS).await?;
-    let clients = LocalSet::new();
     let began = Instant::now();
-    let asked: Vec<_> = connections
-        .into_iter()
-        .enumerate()
-        .map(|(nth, connection)| clients.spawn_local(ask_on(connection, format!("{path}/{nth}"), began + LASTS)))
-        .collect();
-    let answers = clients.run_until(async {
-        let mut answers = 0;
-        for asked in asked {
-            answers += asked.await??;
-        }
-        Ok::<_, BoxError>(answers)
-    });
-    let answers = answers.await?;
+    let clients = on_each(connections, |nth, connection| ask_on(connection, format!("{path}/{nth}"), began + LASTS));
+    let answers: usize = clients.await?.into_iter().sum();
     Ok((answers, answers as f64 / began.elapsed().as_secs_f64()))
 }
 

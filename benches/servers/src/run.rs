@@ -25,16 +25,15 @@ pub(crate) fn run(args: &Args) -> Result<(), BoxError> {
     if !args.distinct {
         bursts(args, &origin)?;
     }
-    if args.only.as_ref().is_none_or(|only| only == "proxy") {
+    if args.wants("proxy") {
         traffic(args, &origin)?;
     }
     Ok(())
 }
 
 fn bursts(args: &Args, origin: &Origin) -> Result<(), BoxError> {
-    let wanted = |name: &str| args.only.as_ref().is_none_or(|only| only == name);
     let mut servers = Vec::new();
-    for found in server::start_all(origin.addr, wanted)? {
+    for found in server::start_all(origin.addr, |name| args.wants(name))? {
         match found {
             Ok(server) => {
                 println!("- {}: {}", server.name, server.version);
