@@ -77,7 +77,10 @@ impl Kind {
 
 /// The right body for a path.
 pub(crate) fn body(path: &str) -> Vec<u8> {
-    format!("{path}\n").bytes().cycle().take(LENGTH).collect()
+    let line = format!("{path}\n").into_bytes();
+    let mut body = line.repeat(LENGTH.div_ceil(line.len()));
+    body.truncate(LENGTH);
+    body
 }
 
 impl Origin {
