@@ -117,11 +117,8 @@ impl<J: Job> ResponseFuture<J> {
         Self { state }
     }
 
-    /// `Err`: what is to be polled in the place of this future.
+    /// As a follower. `Err`: what is to be polled in the place of this future.
     fn receive(&mut self, arrival: Arrival<J::Landing>, request: Option<J>) -> Result<J::Output, Self> {
-        if arrival.leads() {
-            return Ok(J::unpack(arrival.take(), Role::Leader));
-        }
         let verdict = J::judge(arrival.get_ref(), request.as_ref());
         let (reason, passes) = match verdict {
             Verdict::Take => {
@@ -169,6 +166,9 @@ impl<J: Job> Future for ResponseFuture<J> {
             };
             match waiter.poll(cx, || spare.take().expect("a follower has its request").fly(Start::Anew, Caller::here()))
             {
+                Poll::Ready(arrival) if arrival.leads() => {
+                    return Poll::Ready(J::unpack(arrival.take(), Role::Leader));
+                }
                 Poll::Ready(arrival) => {
                     let request = spare.take();
                     match self.receive(arrival, request) {
