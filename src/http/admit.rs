@@ -11,25 +11,28 @@ use super::{
     cache_control::CacheControl,
     field::Malformed,
     partition::Partition,
-    policy::{Found, HttpPolicy},
+    policy::{HttpPolicy, Sorted},
 };
 
 impl HttpPolicy {
     /// The partition to share in, or why the request passes.
     pub(crate) fn admit(&self, head: &Request<()>, has_body: bool) -> Result<Partition, PassReason> {
-        let found = self.request.headers.find(head.headers());
-        match self.pass(head, has_body, &found) {
+        let mut sorted = Sorted::default();
+        self.request.headers.sort(head.headers(), &mut sorted);
+        match self.pass(head, has_body, &sorted) {
             Some(reason) => Err(reason),
-            None => Ok(Partition::of(&self.request, head, &found)),
+            None => Ok(Partition::of(self, head, &sorted)),
         }
     }
 
     /// The partition of a request that was admitted.
     pub(super) fn partition(&self, head: &Request<()>) -> Partition {
-        Partition::of(&self.request, head, &self.request.headers.find(head.headers()))
+        let mut sorted = Sorted::default();
+        self.request.headers.sort(head.headers(), &mut sorted);
+        Partition::of(self, head, &sorted)
     }
 
-    fn pass(&self, head: &Request<()>, has_body: bool, found: &Found) -> Option<PassReason> {
+    fn pass(&self, head: &Request<()>, has_body: bool, sorted: &Sorted<'_>) -> Option<PassReason> {
         let rules = &self.request;
         if head.method() == Method::CONNECT {
             Some(PassReason::Upgrade)
@@ -38,16 +41,16 @@ impl HttpPolicy {
         } else if has_body && !rules.ignore_body {
             Some(PassReason::Body)
         } else {
-            self.pass_by_header(head.headers(), found)
+            self.pass_by_header(head.headers(), sorted)
         }
     }
 
-    fn pass_by_header(&self, headers: &HeaderMap, found: &Found) -> Option<PassReason> {
-        if found.upgrade && self.request.headers.passes(&UPGRADE) {
+    fn pass_by_header(&self, headers: &HeaderMap, sorted: &Sorted<'_>) -> Option<PassReason> {
+        if sorted.upgrade && self.request.headers.passes(&UPGRADE) {
             Some(PassReason::Upgrade)
-        } else if found.passing {
+        } else if sorted.passing {
             Some(PassReason::Header)
-        } else if found.cache_control && !self.request.ignore_no_store {
+        } else if sorted.cache_control && !self.request.ignore_no_store {
             pass_by_cache_control(headers)
         } else {
             None
@@ -69,7 +72,7 @@ impl HttpPolicy {
 }
 
 fn pass_by_cache_control(headers: &HeaderMap) -> Option<PassReason> {
-    match CacheControl::of(headers) {
+    match CacheControl::of(headers, &CACHE_CONTROL) {
         Err(Malformed) => Some(PassReason::Malformed),
         Ok(directives) => directives.no_store.then_some(PassReason::NoStore),
     }
@@ -77,10 +80,10 @@ fn pass_by_cache_control(headers: &HeaderMap) -> Option<PassReason> {
 
 fn asks_for_fresh(headers: &HeaderMap) -> Result<bool, Malformed> {
     if headers.contains_key(CACHE_CONTROL) {
-        let directives = CacheControl::of(headers)?;
+        let directives = CacheControl::of(headers, &CACHE_CONTROL)?;
         Ok(directives.no_cache || directives.max_age == Some(0))
     } else if headers.contains_key(PRAGMA) {
-        Ok(CacheControl::parse(headers, &PRAGMA)?.no_cache)
+        Ok(CacheControl::of(headers, &PRAGMA)?.no_cache)
     } else {
         Ok(false)
     }

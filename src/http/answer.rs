@@ -3,13 +3,12 @@
 use super::{
     body::SharedBody,
     cache_status::{Forwarded, say},
+    partition::Others,
     policy::HttpPolicy,
-    record::Record,
     veto::Said,
 };
 use crate::{future::Verdict, group::Role, stats::VetoReason, sync::Mutex};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, response::Parts};
-use http_body::SizeHint;
+use http::{HeaderMap, HeaderName, HeaderValue, Response};
 use std::{fmt, sync::Arc};
 
 #[derive(Clone)]
@@ -21,52 +20,15 @@ pub struct Answer {
     refetched: bool,
 }
 
+/// Boxed, because it goes through many hands.
 #[derive(Clone)]
 enum Kind {
-    All(Response<SharedBody>),
+    All(Box<Response<SharedBody>>),
     /// For those whose request agrees in what the response varies by.
-    Agreeing(Arc<Varies>, Response<SharedBody>),
+    Agreeing(Arc<Varies>, Box<Response<SharedBody>>),
     /// Taken by the leader. No clone of its body is kept for followers, who must not have it.
     Leader(VetoReason, Arc<Mutex<Option<Response<SharedBody>>>>),
 }
-
-/// What is to be known about a request when its response is there.
-pub(super) struct Asked {
-    method: Method,
-    /// What followers may have to agree in, name and line in turn: the partition sees to the rest.
-    headers: Record,
-}
-
-impl Asked {
-    pub(super) fn of<B>(request: &Request<B>, policy: &HttpPolicy) -> Self {
-        let mut headers = Record::default();
-        for (name, line) in request.headers().iter().filter(|(name, _)| policy.may_vary_by(name)) {
-            headers.push(NAME, name.as_str().as_bytes());
-            headers.push(LINE, line.as_bytes());
-        }
-        Self { method: request.method().clone(), headers }
-    }
-
-    /// For an answer that no follower waits for.
-    pub(super) fn alone<B>(request: &Request<B>) -> Self {
-        Self { method: request.method().clone(), headers: Record::default() }
-    }
-
-    fn lines(&self, name: &HeaderName) -> impl Iterator<Item = &[u8]> {
-        let mut is_named = false;
-        self.headers.iter().filter_map(move |(tag, text)| match tag {
-            NAME => {
-                is_named = text == name.as_str().as_bytes();
-                None
-            }
-            _ => is_named.then_some(text),
-        })
-    }
-}
-
-/// Tags of the texts in `Asked`.
-const NAME: u8 = 0;
-const LINE: u8 = 1;
 
 /// Who may have a response.
 pub(super) enum Judgement {
@@ -76,29 +38,25 @@ pub(super) enum Judgement {
 }
 
 impl Judgement {
-    /// By the head alone. `vary` is what the request's partition has beyond the policy's.
+    /// By the head alone. `vary` is what the request's partition has beyond the policy's, `others` are the headers that
+    /// it does not compare.
     pub(super) fn of(
         policy: &HttpPolicy,
         said: &Said,
-        response: &Parts,
-        size: &SizeHint,
-        asked: Asked,
+        veto: Option<VetoReason>,
         vary: &[HeaderName],
+        others: impl FnOnce() -> Others,
     ) -> Self {
-        if let Some(reason) = policy.veto(said, response, size, &asked.method) {
+        if let Some(reason) = veto {
             return Self::Leader(reason);
         }
         let mut names = policy.foreign_vary(said);
         names.retain(|name| !vary.contains(name));
-        if names.is_empty() { Self::All } else { Self::Agreeing(Arc::new(Varies { names, asked })) }
+        if names.is_empty() { Self::All } else { Self::Agreeing(Arc::new(Varies { names, others: others() })) }
     }
 }
 
 impl Judgement {
-    pub(super) fn is_for_others(&self) -> bool {
-        !matches!(self, Self::Leader(_))
-    }
-
     pub(super) fn varies(&self) -> Option<Arc<Varies>> {
         match self {
             Self::Agreeing(varies) => Some(varies.clone()),
@@ -110,7 +68,8 @@ impl Judgement {
 /// What a response varies by, outside the partition.
 pub(super) struct Varies {
     names: Vec<HeaderName>,
-    asked: Asked,
+    /// Of the request that it was the response to.
+    others: Others,
 }
 
 impl Answer {
@@ -121,8 +80,8 @@ impl Answer {
         response: Response<SharedBody>,
     ) -> Self {
         let kind = match judgement {
-            Judgement::All => Kind::All(response),
-            Judgement::Agreeing(varies) => Kind::Agreeing(varies, response),
+            Judgement::All => Kind::All(Box::new(response)),
+            Judgement::Agreeing(varies) => Kind::Agreeing(varies, Box::new(response)),
             Judgement::Leader(reason) => Kind::Leader(reason, Arc::new(Mutex::new(Some(response)))),
         };
         let policy = policy.says_status().then(|| policy.clone());
@@ -149,7 +108,7 @@ impl Answer {
 
     pub(super) fn into_response(self) -> Response<SharedBody> {
         match self.kind {
-            Kind::All(response) | Kind::Agreeing(_, response) => response,
+            Kind::All(response) | Kind::Agreeing(_, response) => *response,
             Kind::Leader(_, response) => response.lock().take().expect("only the leader takes it, once"),
         }
     }
@@ -182,7 +141,7 @@ pub(super) fn give(policy: Option<&HttpPolicy>, role: Role, how: Forwarded, resp
 impl Varies {
     pub(super) fn agree(&self, headers: &HeaderMap) -> bool {
         let lines = |name| headers.get_all(name).into_iter().map(HeaderValue::as_bytes);
-        self.names.iter().all(|name| self.asked.lines(name).eq(lines(name)))
+        self.names.iter().all(|name| self.others.lines(name).eq(lines(name)))
     }
 }
 
@@ -195,7 +154,7 @@ impl fmt::Debug for Answer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http::{HeaderName, header::ACCEPT};
+    use http::{HeaderName, Request};
 
     const X: HeaderName = HeaderName::from_static("x");
     const Y: HeaderName = HeaderName::from_static("y");
@@ -208,8 +167,8 @@ mod tests {
     #[test]
     fn followers_agree_only_in_all_lines_of_all_names() {
         let agree = |a: &[(&str, &str)], b: &[(&str, &str)]| {
-            let asked = Asked::of(&request(a), &HttpPolicy::default());
-            Varies { names: vec![X, Y], asked }.agree(request(b).headers())
+            let others = HttpPolicy::default().admit(&request(a), false).unwrap().others();
+            Varies { names: vec![X, Y], others }.agree(request(b).headers())
         };
         assert!(agree(&[("x", "1"), ("z", "a")], &[("x", "1")]));
         assert!(agree(&[("x", "1"), ("y", "2")], &[("y", "2"), ("x", "1")]));
@@ -218,15 +177,5 @@ mod tests {
         assert!(!agree(&[("x", "1"), ("x", "2")], &[("x", "2"), ("x", "1")]));
         assert!(!agree(&[("x", "")], &[]));
         assert!(agree(&[], &[]));
-    }
-
-    #[test]
-    fn what_the_partition_compares_is_not_copied() {
-        let asked = Asked::of(&request(&[("accept", "a"), ("host", "h"), ("x", "1")]), &HttpPolicy::default());
-        assert_eq!(asked.headers.iter().count(), 2);
-        assert_eq!(asked.lines(&X).collect::<Vec<_>>(), [b"1"]);
-        assert_eq!(asked.lines(&ACCEPT).count(), 0);
-        let ignoring = Asked::of(&request(&[("x", "1")]), &HttpPolicy::default().ignore_vary(true));
-        assert_eq!(ignoring.headers.iter().count(), 0);
     }
 }

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderName, header::CACHE_CONTROL};
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::field::{Malformed, is_token_byte, number};
 
@@ -24,22 +24,21 @@ pub(super) struct CacheControl {
 }
 
 impl CacheControl {
-    /// Reads all `Cache-Control` lines of a message.
-    pub(super) fn of(headers: &HeaderMap) -> Result<Self, Malformed> {
-        Self::parse(headers, &CACHE_CONTROL)
-    }
-
     /// Reads all lines of a field with the syntax of `Cache-Control`, such as
     /// `Pragma`.
-    pub(super) fn parse(headers: &HeaderMap, name: &HeaderName) -> Result<Self, Malformed> {
+    pub(super) fn of(headers: &HeaderMap, name: &HeaderName) -> Result<Self, Malformed> {
         let mut found = Self::default();
-        for line in headers.get_all(name) {
-            let mut rest = line.as_bytes();
-            while let Some(directive) = next_directive(&mut rest)? {
-                found.add(directive);
-            }
-        }
+        headers.get_all(name).iter().try_for_each(|line| found.read(line))?;
         Ok(found)
+    }
+
+    /// Reads one line more.
+    pub(super) fn read(&mut self, line: &HeaderValue) -> Result<(), Malformed> {
+        let mut rest = line.as_bytes();
+        while let Some(directive) = next_directive(&mut rest)? {
+            self.add(directive);
+        }
+        Ok(())
     }
 
     fn add(&mut self, directive: Directive<'_>) {
@@ -55,11 +54,6 @@ impl CacheControl {
         } else if is("s-maxage") {
             shortest(&mut self.s_maxage, directive.argument);
         }
-    }
-
-    /// Whether a response says for how long it is fresh.
-    pub(super) fn has_lifetime(&self) -> bool {
-        self.s_maxage.or(self.max_age).is_some()
     }
 
     /// For how long from now a response with these directives says that it is

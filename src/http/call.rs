@@ -1,12 +1,13 @@
 //! A call of an HTTP service, alone or for a flight.
 
 use super::{
-    answer::{Answer, Asked, Judgement},
+    answer::{Answer, Judgement},
     body::SharedBody,
     cache_status::{Forwarded, say},
     flights::{FlightKey, Flights},
     late::Stream,
     layer::Http,
+    partition::Others,
     policy::HttpPolicy,
     veto::Said,
 };
@@ -19,7 +20,7 @@ use crate::{
     observe::{Caller, Work},
     site::Site,
 };
-use http::{HeaderName, Request, Response};
+use http::{HeaderName, Method, Request, Response};
 use http_body::Body;
 use pin_project_lite::pin_project;
 use std::{
@@ -38,15 +39,21 @@ use tower_service::Service;
 /// waiting.
 const VARY_AT_MOST: usize = 4;
 
+/// What the flight of a call goes by.
+pub(super) enum Known<K> {
+    /// It has none, and nobody is to learn from its response.
+    Nothing,
+    /// It has none. `Memory` knows by this whether later ones may fly.
+    Hash(u64),
+    Flight(Place, FlightKey<K>),
+}
+
 /// `X` is the error that callers get.
 pub struct HttpCall<S, B, K: Hash + Eq + Send + Sync + 'static, E, X> {
     service: S,
     request: Request<B>,
     site: Arc<Site<Http<K>>>,
-    /// The hash of its flight, if it has one: what `Memory` knows it by.
-    hash: Option<u64>,
-    /// The flight that it leads, if newcomers may join that after its head.
-    listed: Option<(Place, FlightKey<K>)>,
+    known: Known<K>,
     /// What its partition has beyond the policy's, because of a `Vary` that it met.
     vary: Vec<HeaderName>,
     /// How often `Vary` sent it on.
@@ -62,21 +69,15 @@ where
 {
     pub(super) fn new(service: S, request: Request<B>, site: Arc<Site<Http<K>>>) -> Self {
         let errors = PhantomData;
-        Self { service, request, site, hash: None, listed: None, vary: Vec::new(), detours: 0, seal: None, errors }
+        Self { service, request, site, known: Known::Nothing, vary: Vec::new(), detours: 0, seal: None, errors }
     }
 
-    /// For the flight at `place`. A partition that `Vary` made is not the one that newcomers come with after the head.
-    pub(super) fn at(self, place: Place, key: FlightKey<K>) -> Self {
-        let listed = (self.site.takes_late() && self.vary.is_empty()).then_some((place, key));
-        Self { hash: Some(place.hash), listed, ..self }
+    pub(super) fn known(self, known: Known<K>) -> Self {
+        Self { known, ..self }
     }
 
     pub(super) fn with_seal(self, seal: Option<Box<dyn Send>>) -> Self {
         Self { seal, ..self }
-    }
-
-    pub(super) fn with_hash(self, hash: Option<u64>) -> Self {
-        Self { hash, ..self }
     }
 }
 
@@ -98,14 +99,12 @@ where
         response.map(|response| response.map(|body| SharedBody::new(body, bodies))).map_err(E::convert)
     }
 
-    /// Sends the request, and judges who may have the answer.
-    fn ask(
-        self,
-        asked: Asked,
-        opened: Option<Instant>,
-    ) -> impl Future<Output = Result<Answer, E::Error>> + Send + 'static {
-        let Self { service, request, site, hash, listed, vary, .. } = self;
-        let question = Question { site, hash, listed, opened, vary, asked };
+    /// Sends the request, and judges who may have the answer. `opened`: when its flight did, if newcomers may join that
+    /// after its head.
+    fn ask(self, opened: Option<Instant>) -> impl Future<Output = Result<Answer, E::Error>> + Send + 'static {
+        let Self { service, request, site, known, vary, .. } = self;
+        let is_head = request.method() == Method::HEAD;
+        let question = Question { site, known, opened, vary, is_head };
         Asking { response: service.oneshot(request), question: Some(question), errors: PhantomData::<fn() -> E> }
     }
 }
@@ -123,11 +122,10 @@ pin_project! {
 /// What is left of a request while its answer is awaited.
 struct Question<K: Hash + Eq + Send + Sync + 'static> {
     site: Arc<Site<Http<K>>>,
-    hash: Option<u64>,
-    listed: Option<(Place, FlightKey<K>)>,
+    known: Known<K>,
     opened: Option<Instant>,
     vary: Vec<HeaderName>,
-    asked: Asked,
+    is_head: bool,
 }
 
 impl<F, RB, R, K, E> Future for Asking<F, Question<K>, E>
@@ -161,25 +159,49 @@ where
     {
         let Http { policy, bodies, memory, .. } = &self.site.settings.mode;
         let (head, body) = response.into_parts();
-        let refetched = !self.vary.is_empty();
-        let said = Said::in_head(&head);
-        let judgement = Judgement::of(policy, &said, &head, &body.size_hint(), self.asked, &self.vary);
-        if let Some(hash) = self.hash {
-            memory.note(hash, judgement.is_for_others());
+        let said = Said::in_head(policy, &head);
+        let veto = policy.veto(&said, head.status, &body.size_hint(), self.is_head);
+        if let Some(hash) = self.known.hash() {
+            memory.note(hash, veto.is_none());
         }
-        let is_joinable = judgement.is_for_others() && !body.is_end_stream();
-        let until = self.opened.filter(|_| is_joinable).and_then(|opened| self.site.late_until(&said, opened));
-        let body = match self.listed.zip(until) {
-            Some(((place, key), until)) => {
+        let judgement = Judgement::of(policy, &said, veto, &self.vary, || self.known.others());
+        let refetched = !self.vary.is_empty();
+        let body = match self.late(&said, veto.is_none() && !body.is_end_stream()) {
+            Some((place, key, until)) => {
                 let stream = |body| Stream::new(head.clone(), body, judgement.varies(), until);
                 self.site.with_flights(Flights::<K, X>::new, |flights| {
-                    let (flight, is_open) = ((place, key.clone()), || flights.lists(place, &key));
+                    let (flight, is_open) = ((place, key.clone()), || flights.lists(place, key));
                     flights.late.share(flight, is_open, body, bodies.clone(), until, stream)
                 })
             }
-            _ => SharedBody::new(body, bodies.clone()),
+            None => SharedBody::new(body, bodies.clone()),
         };
         Answer::new(policy, judgement, refetched, Response::from_parts(head, body))
+    }
+
+    /// The flight and until when newcomers may join it, if they may. A partition that `Vary` made is not the one that
+    /// newcomers come with after the head.
+    fn late(&self, said: &Said, is_joinable: bool) -> Option<(Place, &FlightKey<K>, Option<Instant>)> {
+        let Known::Flight(place, key) = &self.known else { return None };
+        let opened = self.opened.filter(|_| is_joinable && self.vary.is_empty() && self.site.takes_late())?;
+        Some((*place, key, self.site.late_until(said, opened)?))
+    }
+}
+
+impl<K> Known<K> {
+    fn hash(&self) -> Option<u64> {
+        match self {
+            Self::Nothing => None,
+            Self::Hash(hash) | Self::Flight(Place { hash, .. }, _) => Some(*hash),
+        }
+    }
+
+    /// None for an answer that no follower waits for.
+    fn others(&self) -> Others {
+        match self {
+            Self::Flight(_, key) => key.partition().others(),
+            Self::Nothing | Self::Hash(_) => Others::default(),
+        }
     }
 }
 
@@ -202,20 +224,16 @@ where
             Start::First(opened) => opened,
             Start::Anew => None,
         };
-        let asked = Asked::of(&self.request, &self.site.settings.mode.policy);
-        Work::new(self.ask(asked, opened), caller)
+        Work::new(self.ask(opened), caller)
     }
 
     fn pass(self, waited: bool) -> Pin<Box<dyn Future<Output = Self::Output> + Send>> {
         let how = if waited { Forwarded::Refetched } else { Forwarded::Bypassed };
         Box::pin(async move {
             let site = self.site.clone();
-            let response = match self.hash {
-                Some(_) => {
-                    let asked = Asked::alone(&self.request);
-                    self.ask(asked, None).await?.into_response()
-                }
-                None => self.send().await?,
+            let response = match self.known {
+                Known::Nothing => self.send().await?,
+                _ => self.ask(None).await?.into_response(),
             };
             Ok(passed(response, &site.settings.mode.policy, how))
         })
@@ -234,11 +252,13 @@ where
         self.vary.extend_from_slice(names);
         self.detours += 1;
         let (head, body) = split(self.request);
-        let partition = self.site.settings.mode.policy.partition(&head).with_vary(&self.vary, &head);
+        let partition = self.site.settings.mode.policy.partition(&head).with_vary(&self.vary);
         let (place, key) = self.site.address(&head, partition);
         self.request = join(head, body);
         let site = self.site.clone();
-        site.with_flights(Flights::new, |flights| site.enter(&flights.table, place, key.clone(), self.at(place, key)))
+        site.with_flights(Flights::new, |flights| {
+            site.enter(&flights.table, place, key.clone(), self.known(Known::Flight(place, key)))
+        })
     }
 
     fn unpack(landing: Self::Landing, role: Role) -> Self::Output {

@@ -56,6 +56,10 @@ impl<K> FlightKey<K> {
     pub(super) fn key(&self) -> &K {
         &self.0.key
     }
+
+    pub(super) fn partition(&self) -> &Partition {
+        &self.0.partition
+    }
 }
 
 impl<K> Clone for FlightKey<K> {

@@ -1,102 +1,147 @@
 //! What must be equal, besides the user's key, for two requests to share.
 
-use std::fmt;
-
-use http::{HeaderMap, HeaderName, Request, header::HOST};
-
 use super::{
-    policy::{Found, RequestRules},
-    record::Record,
+    policy::{HttpPolicy, Sorted},
+    record::{Record, texts},
+};
+use http::{HeaderName, Request};
+use std::{
+    fmt,
+    hash::{Hash, Hasher},
 };
 
-/// The parts of a request head that the policy compares, byte by byte, as they came.
-#[derive(Clone, PartialEq, Eq, Hash)]
-pub(crate) struct Partition(Record);
+/// The parts of a request head that the policy compares, byte by byte, as they came; and what it does not compare
+/// unless a response varies by it.
+#[derive(Clone)]
+pub(crate) struct Partition {
+    texts: Record,
+    /// How many bytes of the texts are compared.
+    compared: usize,
+}
 
 /// Tags of the texts in a partition.
-const METHOD: u8 = 0;
-const SCHEME: u8 = 1;
-const AUTHORITY: u8 = 2;
-const PATH: u8 = 3;
+const METHOD: usize = 0;
+const SCHEME: usize = 1;
+const AUTHORITY: usize = 2;
+const HOST: usize = 3;
+const PATH: usize = 4;
 /// The path before axum's nested routers stripped it.
 #[cfg(feature = "axum")]
-const ORIGINAL_PATH: u8 = 4;
-/// The name of a header, whose lines follow.
-const HEADER: u8 = 5;
-const LINE: u8 = 6;
-/// The name of a header that a response varies by, whose lines follow, if there are any.
-const VARY: u8 = 7;
+const ORIGINAL_PATH: usize = 5;
+/// The name of a header that is compared only if a response varies by it. Its lines follow, if there are any.
+const NAME: usize = 6;
+const LINE: usize = 7;
+/// A line of the first header in the rules of the policy. Each further header has a tag of its own.
+const FIRST_HEADER: usize = 8;
 
 impl Partition {
-    /// `found` is what the rules find in the head.
-    pub(super) fn of(rules: &RequestRules, head: &Request<()>, found: &Found) -> Self {
-        let mut partition = Self(Record::default());
-        partition.0.push(METHOD, head.method().as_str().as_bytes());
+    /// `sorted` are the headers of the request.
+    pub(super) fn of(policy: &HttpPolicy, head: &Request<()>, sorted: &Sorted<'_>) -> Self {
+        let (rules, uri) = (&policy.request, head.uri());
+        let others = if policy.response.ignore_vary { &[][..] } else { &sorted.others };
+        let authority = uri.authority().map_or(0, |authority| authority.as_str().len());
+        // Not much more than it takes: small ones are cheaper.
+        let mut texts = Record::with_room(sorted.bytes + 4 * others.len() + authority + uri.path().len() + 24);
+        texts.push(METHOD, head.method().as_str().as_bytes());
         if !rules.ignore_authority {
-            partition.add_authority(head);
+            if let Some(scheme) = uri.scheme() {
+                texts.push(SCHEME, scheme.as_str().as_bytes());
+            }
+            if let Some(authority) = uri.authority() {
+                texts.push(AUTHORITY, authority.as_str().as_bytes());
+            }
+            // Both where both are there: a server may go by either.
+            sorted.hosts.iter().for_each(|line| texts.push(HOST, line.value));
         }
         if !rules.ignore_path {
-            partition.add_path(head);
+            texts.push(PATH, uri.path().as_bytes());
+            #[cfg(feature = "axum")]
+            if let Some(original) = head.extensions().get::<axum::extract::OriginalUri>() {
+                texts.push(ORIGINAL_PATH, original.0.path().as_bytes());
+            }
         }
-        for name in rules.headers.parting(found) {
-            partition.add_header(HEADER, name, head.headers());
+        sorted.parting.iter().for_each(|line| texts.push(FIRST_HEADER + line.place, line.value));
+        let compared = texts.as_bytes().len();
+        for line in others {
+            texts.push(NAME, line.name.as_str().as_bytes());
+            texts.push(LINE, line.value);
         }
-        partition
-    }
-
-    fn add_authority(&mut self, head: &Request<()>) {
-        if let Some(scheme) = head.uri().scheme() {
-            self.0.push(SCHEME, scheme.as_str().as_bytes());
-        }
-        if let Some(authority) = head.uri().authority() {
-            self.0.push(AUTHORITY, authority.as_str().as_bytes());
-        }
-        // Both where both are there: a server may go by either.
-        self.add_header(HEADER, &HOST, head.headers());
-    }
-
-    fn add_path(&mut self, head: &Request<()>) {
-        self.0.push(PATH, head.uri().path().as_bytes());
-        #[cfg(feature = "axum")]
-        if let Some(original) = head.extensions().get::<axum::extract::OriginalUri>() {
-            self.0.push(ORIGINAL_PATH, original.0.path().as_bytes());
-        }
-    }
-
-    fn add_header(&mut self, tag: u8, name: &HeaderName, headers: &HeaderMap) {
-        self.0.push(tag, name.as_str().as_bytes());
-        for line in headers.get_all(name) {
-            self.0.push(LINE, line.as_bytes());
-        }
+        Self { texts, compared }
     }
 
     /// This partition split further by the headers that a response's `Vary`
-    /// named (RFC 9111 §4.1), with the values in `head`.
+    /// named (RFC 9111 §4.1), with the values in this request.
     ///
     /// The same names always give comparable partitions, in whatever order
     /// they came.
-    pub(crate) fn with_vary(mut self, names: &[HeaderName], head: &Request<()>) -> Self {
+    pub(crate) fn with_vary(mut self, names: &[HeaderName]) -> Self {
         let mut names: Vec<_> = names.iter().collect();
         names.sort_by_key(|name| name.as_str());
         names.dedup();
+        let others = self.texts.split_off(self.compared);
         for name in names {
-            self.add_header(VARY, name, head.headers());
+            self.texts.push(NAME, name.as_str().as_bytes());
+            lines_of(others.as_bytes(), name).for_each(|line| self.texts.push(LINE, line));
         }
+        self.compared = self.texts.as_bytes().len();
+        self.texts.append(others);
         self
+    }
+
+    fn compared(&self) -> &[u8] {
+        &self.texts.as_bytes()[..self.compared]
+    }
+
+    /// The headers that it does not compare, for as long as the request itself is gone.
+    pub(super) fn others(&self) -> Others {
+        Others(self.texts.as_bytes()[self.compared..].into())
     }
 }
 
-/// Names of headers only: their values are credentials.
+/// The headers of a request that followers may have to agree in, because the response varies by them.
+#[derive(Default)]
+pub(super) struct Others(Box<[u8]>);
+
+impl Others {
+    pub(super) fn lines(&self, name: &HeaderName) -> impl Iterator<Item = &[u8]> {
+        lines_of(&self.0, name)
+    }
+}
+
+fn lines_of<'a>(record: &'a [u8], name: &HeaderName) -> impl Iterator<Item = &'a [u8]> {
+    let mut is_named = false;
+    texts(record).filter_map(move |(tag, text)| match tag {
+        LINE => is_named.then_some(text),
+        _ => {
+            is_named = text == name.as_str().as_bytes();
+            None
+        }
+    })
+}
+
+impl PartialEq for Partition {
+    fn eq(&self, other: &Self) -> bool {
+        self.compared() == other.compared()
+    }
+}
+
+impl Eq for Partition {}
+
+/// Without a length: a record tells where it ends.
+impl Hash for Partition {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write(self.compared());
+    }
+}
+
+/// No headers: many are credentials.
 impl fmt::Debug for Partition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let texts = |tags: &'static [u8]| {
-            let texts = self.0.iter().filter(move |(tag, _)| tags.contains(tag));
-            texts.map(|(_, text)| String::from_utf8_lossy(text)).collect::<Vec<_>>()
-        };
+        let tagged =
+            |tag| texts(self.compared()).find(|text| text.0 == tag).map(|text| String::from_utf8_lossy(text.1));
         f.debug_struct("Partition")
-            .field("method", &texts(&[METHOD]))
-            .field("path", &texts(&[PATH]))
-            .field("headers", &texts(&[HEADER, VARY]))
+            .field("method", &tagged(METHOD))
+            .field("path", &tagged(PATH))
             .finish_non_exhaustive()
     }
 }

@@ -7,7 +7,7 @@ mod response;
 
 pub(super) use flight::FlightRules;
 pub use flight::LateJoin;
-pub(super) use headers::Found;
+pub(super) use headers::Sorted;
 pub(super) use request::RequestRules;
 pub(super) use response::ResponseRules;
 

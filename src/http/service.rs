@@ -4,7 +4,7 @@ use super::{
     answer::give,
     body::SharedBody,
     cache_status::Forwarded,
-    call::{HttpCall, join, split},
+    call::{HttpCall, Known, join, split},
     flights::{FlightKey, Flights},
     late::Late,
     layer::Http,
@@ -19,7 +19,7 @@ use crate::{
 use http::{Request, Response};
 use http_body::Body;
 use std::{
-    hash::{BuildHasher, Hash},
+    hash::{BuildHasher, Hash, Hasher},
     task::{Context, Poll},
 };
 use tokio::time::Instant;
@@ -55,9 +55,12 @@ where
             }
             let call = HttpCall::new(self.get_ref().clone(), join(head, body), site.clone());
             match way {
-                Way::Fly(place, key) => site.enter(&flights.table, place, key.clone(), call.at(place, key)),
+                Way::Fly(place, key) => {
+                    site.enter(&flights.table, place, key.clone(), call.known(Known::Flight(place, key)))
+                }
                 Way::Pass(reason, hash) => {
-                    ResponseFuture::pass(call.with_seal(seal).with_hash(hash), reason, site.observer())
+                    let known = hash.map_or(Known::Nothing, Known::Hash);
+                    ResponseFuture::pass(call.known(known).with_seal(seal), reason, site.observer())
                 }
             }
         })
@@ -104,9 +107,12 @@ impl<K: Hash + Eq + Send + Sync + 'static> Site<Http<K>> {
     /// All flights of one key are in one shard, so that they can be forgotten together.
     pub(super) fn address(&self, head: &Request<()>, partition: Partition) -> (Place, FlightKey<K>) {
         let key = (self.settings.extract)(head);
-        let shard = self.registry.place(&key).shard;
-        // A key is hashed once, however long it is.
-        let hash = self.registry.hasher().hash_one((shard, &partition));
+        // A key is hashed once, however long it is: `shard` is the hash that `Registry::place` gives it.
+        let mut hasher = self.registry.hasher().build_hasher();
+        key.hash(&mut hasher);
+        let shard = hasher.finish();
+        partition.hash(&mut hasher);
+        let hash = hasher.finish();
         (Place { shard, hash }, FlightKey::new(key, partition, self.settings.mode.id))
     }
 

@@ -1,8 +1,7 @@
 //! `Vary`, read strictly (RFC 9110 §12.5.5).
 
-use http::{HeaderMap, HeaderName, header::VARY};
-
-use super::field::{Malformed, members};
+use super::field::{Malformed, members_of};
+use http::{HeaderName, HeaderValue};
 
 /// What a response's selection depended on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,18 +12,25 @@ pub(super) enum Vary {
     Headers(Vec<HeaderName>),
 }
 
+impl Default for Vary {
+    fn default() -> Self {
+        Self::Headers(Vec::new())
+    }
+}
+
 impl Vary {
-    pub(super) fn of(headers: &HeaderMap) -> Result<Self, Malformed> {
-        let mut names = Vec::new();
-        for member in members(headers, &VARY) {
+    pub(super) fn read(&mut self, line: &HeaderValue) -> Result<(), Malformed> {
+        let Self::Headers(names) = self else { return Ok(()) };
+        for member in members_of(line) {
             if member == b"*" {
-                return Ok(Self::Anything);
+                *self = Self::Anything;
+                return Ok(());
             }
             names.push(HeaderName::from_bytes(member).map_err(|_| Malformed)?);
         }
         names.sort_by(|a, b| a.as_str().cmp(b.as_str()));
         names.dedup();
-        Ok(Self::Headers(names))
+        Ok(())
     }
 }
 

@@ -1,72 +1,95 @@
 //! Which responses followers get, judged by the head alone.
 
-use std::time::Duration;
-
-use http::{
-    HeaderName, Method, StatusCode,
-    header::{AGE, CONTENT_LENGTH, CONTENT_TYPE, HOST, SET_COOKIE},
-    response::Parts,
-};
-use http_body::SizeHint;
-
-use crate::stats::VetoReason;
-
 use super::{
     cache_control::CacheControl,
-    field::{Malformed, largest_number, members},
+    field::{Malformed, Number, members_of},
     policy::HttpPolicy,
     vary::Vary,
 };
+use crate::stats::VetoReason;
+use http::{
+    HeaderName, HeaderValue, StatusCode,
+    header::{AGE, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HOST, SET_COOKIE, VARY},
+    response::Parts,
+};
+use http_body::SizeHint;
+use std::time::Duration;
 
-/// What a response says about who may have it, and for how long.
+/// What a response says about who may have it, and for how long: what one walk over its headers found.
 pub(super) struct Said {
     cache_control: Result<CacheControl, Malformed>,
     vary: Result<Vary, Malformed>,
-    age: Result<Option<u64>, Malformed>,
+    age: Result<Number, Malformed>,
+    length: Result<Number, Malformed>,
+    sets_cookie: bool,
+    has_vetoed_type: bool,
 }
 
 impl Said {
-    pub(super) fn in_head(response: &Parts) -> Self {
-        let cache_control = CacheControl::of(&response.headers);
-        let has_lifetime = cache_control.as_ref().is_ok_and(CacheControl::has_lifetime);
-        let age = if has_lifetime { largest_number(&response.headers, &AGE) } else { Ok(None) };
-        Self { cache_control, vary: Vary::of(&response.headers), age }
+    pub(super) fn in_head(policy: &HttpPolicy, response: &Parts) -> Self {
+        let mut said = Self {
+            cache_control: Ok(CacheControl::default()),
+            vary: Ok(Vary::default()),
+            age: Ok(Number::default()),
+            length: Ok(Number::default()),
+            sets_cookie: false,
+            has_vetoed_type: false,
+        };
+        for (name, line) in &response.headers {
+            said.read(policy, name, line);
+        }
+        said
+    }
+
+    fn read(&mut self, policy: &HttpPolicy, name: &HeaderName, line: &HeaderValue) {
+        match *name {
+            CACHE_CONTROL => read(&mut self.cache_control, |directives| directives.read(line)),
+            VARY => read(&mut self.vary, |vary| vary.read(line)),
+            AGE => read(&mut self.age, |age| age.read(line)),
+            CONTENT_LENGTH => read(&mut self.length, |length| length.read(line)),
+            CONTENT_TYPE => self.has_vetoed_type |= policy.vetoes_content_type(line),
+            SET_COOKIE => self.sets_cookie = true,
+            _ => {}
+        }
     }
 
     /// For how long the response says that it is fresh: longer than no time, or `None`.
     pub(super) fn fresh_for(&self) -> Option<Duration> {
-        let (cache_control, age) = (self.cache_control.as_ref().ok()?, self.age.ok()?);
-        cache_control.fresh_for(age.unwrap_or(0))
+        let (cache_control, age) = (self.cache_control.as_ref().ok()?, self.age.as_ref().ok()?);
+        cache_control.fresh_for(age.largest().unwrap_or(0))
+    }
+}
+
+/// One more line of a field. One that cannot be read spoils all.
+fn read<T>(field: &mut Result<T, Malformed>, line: impl FnOnce(&mut T) -> Result<(), Malformed>) {
+    if let Err(malformed) = field.as_mut().map_err(|malformed| *malformed).and_then(line) {
+        *field = Err(malformed);
     }
 }
 
 impl HttpPolicy {
-    /// Why followers must not get this response; `None` if they may.
-    pub(super) fn veto(&self, said: &Said, response: &Parts, body: &SizeHint, method: &Method) -> Option<VetoReason> {
-        if self.status_vetoes(response) {
+    /// Why followers must not get this response; `None` if they may. `is_head`: the request was a `HEAD`.
+    pub(super) fn veto(&self, said: &Said, status: StatusCode, body: &SizeHint, is_head: bool) -> Option<VetoReason> {
+        if self.status_vetoes(status) {
             Some(VetoReason::Status)
-        } else if self.cookie_vetoes(response) {
+        } else if said.sets_cookie && !self.response.share_set_cookie {
             Some(VetoReason::SetCookie)
         } else if self.cache_control_vetoes(said) {
             Some(VetoReason::CacheControl)
         } else if self.vary_vetoes(said) {
             Some(VetoReason::Vary)
-        } else if self.content_type_vetoes(response) {
+        } else if said.has_vetoed_type {
             Some(VetoReason::ContentType)
-        } else if self.size_vetoes(response, body, method) {
+        } else if self.size_vetoes(said, status, body, is_head) {
             Some(VetoReason::BodyTooLarge)
         } else {
             None
         }
     }
 
-    fn status_vetoes(&self, response: &Parts) -> bool {
+    fn status_vetoes(&self, status: StatusCode) -> bool {
         // An interim response is never the answer; 101 is a connection.
-        response.status.is_informational() || self.response.veto_statuses.contains(&response.status)
-    }
-
-    fn cookie_vetoes(&self, response: &Parts) -> bool {
-        !self.response.share_set_cookie && response.headers.contains_key(SET_COOKIE)
+        status.is_informational() || self.response.veto_statuses.contains(&status)
     }
 
     fn cache_control_vetoes(&self, said: &Said) -> bool {
@@ -92,25 +115,20 @@ impl HttpPolicy {
         }
     }
 
-    fn content_type_vetoes(&self, response: &Parts) -> bool {
+    fn vetoes_content_type(&self, line: &HeaderValue) -> bool {
         let vetoed = &self.response.veto_content_types;
-        members(&response.headers, &CONTENT_TYPE).filter_map(|member| member.split(|&b| b == b';').next()).any(
-            |essence| {
-                let essence = essence.trim_ascii();
-                vetoed.iter().any(|t| essence.eq_ignore_ascii_case(t.as_bytes()))
-            },
-        )
+        members_of(line).any(|member| vetoed.iter().any(|essence| has_essence(member, essence.as_bytes())))
     }
 
-    fn size_vetoes(&self, response: &Parts, body: &SizeHint, method: &Method) -> bool {
+    fn size_vetoes(&self, said: &Said, status: StatusCode, body: &SizeHint, is_head: bool) -> bool {
         if self.response.share_large_bodies {
             return false;
         }
-        let announced = if announces_no_body(response, method) {
+        // `Content-Length` in these tells of the body of another response (RFC 9110 §8.6).
+        let announced = if is_head || status == StatusCode::NOT_MODIFIED {
             0
         } else {
-            let length = largest_number(&response.headers, &CONTENT_LENGTH);
-            length.map_or(u64::MAX, |length| length.unwrap_or(0))
+            said.length.as_ref().map_or(u64::MAX, |length| length.largest().unwrap_or(0))
         };
         body.lower().max(announced) > self.flight.body_limit
     }
@@ -126,16 +144,19 @@ impl HttpPolicy {
     /// A `Vary` that cannot be followed is a [veto](Self::veto), and empty here.
     pub(super) fn foreign_vary(&self, said: &Said) -> Vec<HeaderName> {
         match &said.vary {
-            Ok(Vary::Headers(names)) => names.iter().filter(|name| self.may_vary_by(name)).cloned().collect(),
+            Ok(Vary::Headers(names)) if !names.is_empty() => {
+                names.iter().filter(|name| self.may_vary_by(name)).cloned().collect()
+            }
             _ => Vec::new(),
         }
     }
 }
 
-/// `Content-Length` in these tells of the body of another response
-/// (RFC 9110 §8.6).
-fn announces_no_body(response: &Parts, method: &Method) -> bool {
-    *method == Method::HEAD || response.status == StatusCode::NOT_MODIFIED
+/// Whether this media type is `essence`, whatever its parameters.
+fn has_essence(media_type: &[u8], essence: &[u8]) -> bool {
+    media_type.split_at_checked(essence.len()).is_some_and(|(start, rest)| {
+        start.eq_ignore_ascii_case(essence) && matches!(rest.trim_ascii_start(), [] | [b';', ..])
+    })
 }
 
 #[cfg(test)]

@@ -8,12 +8,12 @@ fn lines(lines: &[&[u8]]) -> HeaderMap {
 }
 
 fn read(line: &str) -> Result<CacheControl, Malformed> {
-    CacheControl::of(&lines(&[line.as_bytes()]))
+    CacheControl::of(&lines(&[line.as_bytes()]), &CACHE_CONTROL)
 }
 
 #[test]
 fn nothing_said_is_nothing_found() {
-    assert_eq!(CacheControl::of(&HeaderMap::new()), Ok(CacheControl::default()));
+    assert_eq!(CacheControl::of(&HeaderMap::new(), &CACHE_CONTROL), Ok(CacheControl::default()));
     for line in ["", " ", ",", " , ,\t,", "public", "x=y, z=\"private\""] {
         assert_eq!(read(line), Ok(CacheControl::default()), "{line:?}");
     }
@@ -46,13 +46,13 @@ fn commas_and_quotes_inside_a_quoted_string_are_text() {
 
 #[test]
 fn all_lines_count() {
-    let said = CacheControl::of(&lines(&[b"max-age=60", b"private"])).unwrap();
+    let said = CacheControl::of(&lines(&[b"max-age=60", b"private"]), &CACHE_CONTROL).unwrap();
     assert!(said.private && said.max_age == Some(60));
 }
 
 #[test]
 fn of_two_lifetimes_the_shorter_counts() {
-    let said = CacheControl::of(&lines(&[b"max-age=60, max-age=10", b"max-age=30"])).unwrap();
+    let said = CacheControl::of(&lines(&[b"max-age=60, max-age=10", b"max-age=30"]), &CACHE_CONTROL).unwrap();
     assert_eq!(said.max_age, Some(10));
 }
 
@@ -104,5 +104,5 @@ fn what_breaks_the_grammar_is_malformed() {
 #[test]
 fn one_malformed_line_spoils_all() {
     let headers = lines(&[b"max-age=60", b"\xff", b"public"]);
-    assert_eq!(CacheControl::of(&headers), Err(Malformed));
+    assert_eq!(CacheControl::of(&headers, &CACHE_CONTROL), Err(Malformed));
 }

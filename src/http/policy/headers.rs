@@ -1,45 +1,63 @@
 //! What each header of a request means for sharing.
 
+use crate::http::field::members_of;
 use http::{
     HeaderMap, HeaderName, HeaderValue,
-    header::{CACHE_CONTROL, CONNECTION, UPGRADE},
+    header::{CACHE_CONTROL, CONNECTION, HOST, UPGRADE},
 };
+use smallvec::SmallVec;
+use std::fmt;
 
-use crate::http::field::members_of;
-
-/// Which headers make a request pass, and which part it from others. By name, so that a request is read in one walk,
-/// however long the lists are.
-#[derive(Clone, Debug)]
+/// Which headers make a request pass, and which part it from others.
+#[derive(Clone)]
 pub(crate) struct HeaderRules {
-    meanings: HeaderMap<Meaning>,
-    /// A bit for each length of a name that has a meaning, or had one: most names have none, and need not be looked up.
-    lengths: u64,
-    /// In the order in which a partition has them.
-    parting: Vec<HeaderName>,
+    /// By the lengths of their names: most have one that no other has, or are found to mean nothing at once.
+    meanings: [Vec<(HeaderName, Meaning)>; LENGTHS],
+    /// How many parted so far.
+    places: usize,
 }
+
+/// The last is for all from there on.
+const LENGTHS: usize = 32;
 
 #[derive(Clone, Copy, Debug)]
 enum Meaning {
     Passes,
-    /// With the place in `parting`.
+    /// With its place among those that do.
     Parts(usize),
 }
 
-/// What one walk over the headers of a request found.
+/// The headers of a request, sorted by what they mean in one walk.
 #[derive(Debug, Default)]
-pub(crate) struct Found {
+pub(crate) struct Sorted<'a> {
     /// It wants to change the protocol.
     pub(crate) upgrade: bool,
     /// It has one of the headers that pass.
     pub(crate) passing: bool,
     pub(crate) cache_control: bool,
-    /// A bit for each place in `parting`, the last for all from there on.
-    parting: u64,
+    pub(crate) hosts: Lines<'a, 1>,
+    /// Those that part it from others, in the order of the rules.
+    pub(crate) parting: Lines<'a, 8>,
+    /// Those that mean nothing until a response varies by them, in the order in which they came.
+    pub(crate) others: Lines<'a, 16>,
+    /// How many bytes all their names and values have.
+    pub(crate) bytes: usize,
+}
+
+/// Lines of one header come one after the other.
+pub(crate) type Lines<'a, const N: usize> = SmallVec<[Line<'a>; N]>;
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Line<'a> {
+    /// In the order of the rules; 0 if they do not have it.
+    pub(crate) place: usize,
+    pub(crate) name: &'a HeaderName,
+    pub(crate) value: &'a [u8],
 }
 
 impl HeaderRules {
     pub(super) fn new(passing: &[HeaderName], parting: &[HeaderName]) -> Self {
-        let mut rules = Self { meanings: HeaderMap::default(), lengths: 0, parting: Vec::new() };
+        let mut rules = Self { meanings: [const { Vec::new() }; LENGTHS], places: 0 };
         passing.iter().for_each(|name| rules.pass(name));
         parting.iter().for_each(|name| rules.part(name));
         rules
@@ -47,32 +65,28 @@ impl HeaderRules {
 
     /// Passing goes before parting.
     pub(super) fn pass(&mut self, name: &HeaderName) {
-        self.unpart(name);
+        self.forget(name);
         self.mean(name, Meaning::Passes);
     }
 
     pub(super) fn part(&mut self, name: &HeaderName) {
-        if !self.meanings.contains_key(name) {
-            self.mean(name, Meaning::Parts(self.parting.len()));
-            self.parting.push(name.clone());
+        if self.meaning_of(name).is_none() {
+            self.mean(name, Meaning::Parts(self.places));
+            self.places += 1;
         }
     }
 
     /// Parts what would pass.
     pub(super) fn allow(&mut self, name: &HeaderName) {
         if self.passes(name) {
-            self.meanings.remove(name);
+            self.forget(name);
         }
         self.part(name);
     }
 
     pub(super) fn unpart(&mut self, name: &HeaderName) {
         if self.parts(name) {
-            self.meanings.remove(name);
-            self.parting.retain(|known| known != name);
-            for (place, name) in self.parting.iter().enumerate() {
-                self.meanings.insert(name, Meaning::Parts(place));
-            }
+            self.forget(name);
         }
     }
 
@@ -85,42 +99,54 @@ impl HeaderRules {
     }
 
     fn mean(&mut self, name: &HeaderName, meaning: Meaning) {
-        self.lengths |= bit(name.as_str().len());
-        self.meanings.insert(name, meaning);
+        self.meanings[row(name)].push((name.clone(), meaning));
     }
 
-    fn meaning_of(&self, name: &HeaderName) -> Option<&Meaning> {
-        if self.lengths & bit(name.as_str().len()) == 0 { None } else { self.meanings.get(name) }
+    fn forget(&mut self, name: &HeaderName) {
+        self.meanings[row(name)].retain(|(known, _)| known != name);
     }
 
-    pub(crate) fn find(&self, headers: &HeaderMap) -> Found {
-        let mut found = Found::default();
-        for (name, line) in headers {
+    fn meaning_of(&self, name: &HeaderName) -> Option<Meaning> {
+        self.meanings[row(name)].iter().find(|(known, _)| known == name).map(|(_, meaning)| *meaning)
+    }
+
+    /// Into what is empty still: it is large, and would be moved.
+    pub(crate) fn sort<'a>(&self, headers: &'a HeaderMap, sorted: &mut Sorted<'a>) {
+        let (mut last, mut is_in_order) = (0, true);
+        for (name, value) in headers {
+            let line = |place| Line { place, name, value: value.as_bytes() };
+            sorted.bytes += name.as_str().len() + value.len();
             match self.meaning_of(name) {
-                Some(Meaning::Passes) => found.passing = true,
-                Some(Meaning::Parts(place)) => found.parting |= bit(*place),
-                None => {}
+                Some(Meaning::Passes) => sorted.passing = true,
+                Some(Meaning::Parts(place)) => {
+                    is_in_order &= last <= place;
+                    last = place;
+                    sorted.parting.push(line(place));
+                }
+                None if name == HOST => sorted.hosts.push(line(0)),
+                None => sorted.others.push(line(0)),
             }
-            found.upgrade |= asks_for_upgrade(name, line);
-            found.cache_control |= name == CACHE_CONTROL;
+            sorted.upgrade |= asks_for_upgrade(name, value);
+            sorted.cache_control |= name == CACHE_CONTROL;
         }
-        found
-    }
-
-    /// The headers that part a request with these; perhaps some more that it lacks.
-    pub(crate) fn parting(&self, found: &Found) -> impl Iterator<Item = &HeaderName> {
-        let names = self.parting.iter().enumerate();
-        names.filter(|(place, _)| found.parting & bit(*place) != 0).map(|(_, name)| name)
+        if !is_in_order {
+            sorted.parting.sort_by_key(|line| line.place);
+        }
     }
 }
 
-/// The last is for all from there on.
-fn bit(place: usize) -> u64 {
-    1 << place.min(63)
+fn row(name: &HeaderName) -> usize {
+    name.as_str().len().min(LENGTHS - 1)
 }
 
 fn asks_for_upgrade(name: &HeaderName, line: &HeaderValue) -> bool {
     name == UPGRADE || (name == CONNECTION && members_of(line).any(|member| member.eq_ignore_ascii_case(b"upgrade")))
+}
+
+impl fmt::Debug for HeaderRules {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.meanings.iter().flatten().map(|(name, meaning)| (name, meaning))).finish()
+    }
 }
 
 #[cfg(test)]
@@ -133,7 +159,9 @@ mod tests {
     }
 
     fn parting(rules: &HeaderRules, headers: &HeaderMap) -> Vec<HeaderName> {
-        rules.parting(&rules.find(headers)).cloned().collect()
+        let mut sorted = Sorted::default();
+        rules.sort(headers, &mut sorted);
+        sorted.parting.iter().map(|line| line.name.clone()).collect()
     }
 
     #[test]
@@ -161,7 +189,9 @@ mod tests {
         rules.part(&ACCEPT);
         for name in [RANGE, ACCEPT] {
             assert!(rules.passes(&name) && !rules.parts(&name));
-            assert!(rules.find(&headers([name.clone()])).passing);
+            let (headers, mut sorted) = (headers([name.clone()]), Sorted::default());
+            rules.sort(&headers, &mut sorted);
+            assert!(sorted.passing);
             rules.allow(&name);
             assert!(rules.parts(&name) && !rules.passes(&name));
         }

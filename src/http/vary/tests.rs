@@ -1,11 +1,9 @@
-use http::{HeaderMap, HeaderValue, header::VARY};
-
 use super::*;
 
 fn vary(lines: &[&[u8]]) -> Result<Vary, Malformed> {
-    let value = |line: &&[u8]| HeaderValue::from_bytes(line).unwrap();
-    let headers: HeaderMap = lines.iter().map(|line| (VARY, value(line))).collect();
-    Vary::of(&headers)
+    let mut vary = Vary::default();
+    lines.iter().try_for_each(|line| vary.read(&HeaderValue::from_bytes(line).unwrap()))?;
+    Ok(vary)
 }
 
 fn names(names: &[&'static str]) -> Result<Vary, Malformed> {
