@@ -445,7 +445,11 @@ impl<T: Send + Sync + 'static> Flight<T> {
             Some(value)
         };
         let (seats, leftovers) = (state.seats.clear(), Leftovers(state.carrier.take(), state.reserve.take()));
+        let is_leaderless = has_others && state.leader.is_none();
         drop(state);
+        if is_leaderless {
+            debris.run(|| self.home.leaderless(self.value()));
+        }
         self.tell(Event::FlightOver(ending));
         (own, share, seats, leftovers)
     }
@@ -538,6 +542,11 @@ impl<T: Send + Sync + 'static> Flight<T> {
     pub(crate) fn leave(&self, seat: Seat, spare: bool, debris: &mut Debris) -> bool {
         let mut state = self.state.lock();
         match state.stage {
+            Stage::Landed if state.leader == Some(seat) => {
+                drop(state);
+                debris.run(|| self.home.leaderless(self.value()));
+                false
+            }
             Stage::Landed | Stage::Crashed(_) | Stage::Stranded | Stage::Over => false,
             Stage::Aloft | Stage::Parked(_) | Stage::Lost => {
                 self.count_out(1);

@@ -249,8 +249,12 @@ impl<S, M: Mode, E> Layer<S> for SingleflightLayer<M, E> {
 
     fn layer(&self, inner: S) -> Self::Service {
         self.registry.observer().set_name(self.settings.name.as_ref());
-        let scope = if self.settings.one_group { self.registry.common() } else { self.registry.separate() };
-        let (settings, registry) = (self.settings.clone(), self.registry.clone());
+        let registry = self.registry.clone();
+        let (settings, scope) = if self.settings.one_group {
+            (self.settings.clone(), registry.common())
+        } else {
+            (Arc::new(self.settings.apart()), registry.separate())
+        };
         Singleflight::new(inner, Site::new(settings, registry, scope))
     }
 }
@@ -258,6 +262,10 @@ impl<S, M: Mode, E> Layer<S> for SingleflightLayer<M, E> {
 impl<M: Mode> Settings<M> {
     pub(crate) fn wants(&self, head: &M::Head) -> bool {
         self.filter.as_ref().is_none_or(|filter| filter(head))
+    }
+
+    fn apart(&self) -> Self {
+        Self { mode: self.mode.apart(), ..self.clone() }
     }
 }
 

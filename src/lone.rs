@@ -36,6 +36,9 @@ pub(crate) enum Gate<T> {
 pub(crate) trait Home<T>: Send + Sync {
     fn observer(&self) -> &Observer;
 
+    /// The leader went without this value, while others have yet to look at it.
+    fn leaderless(&self, value: &T);
+
     /// Lets the leader at `gate` change its flight, or gives the flight that has left the gate, which is free then.
     /// `change` runs under the lock.
     fn at(&self, gate: Slot, change: &mut dyn FnMut(&mut Lone<T>)) -> Option<Arc<Flight<T>>>;

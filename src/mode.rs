@@ -13,6 +13,12 @@ pub trait Mode: Clone + sealed::Sealed + 'static {
     type Head;
     /// What the closure returns.
     type Key: Hash + Eq + Send + Sync + 'static;
+
+    /// For a group of its own.
+    #[doc(hidden)]
+    fn apart(&self) -> Self {
+        self.clone()
+    }
 }
 
 /// Any request, and responses that are `Clone`: the mode of

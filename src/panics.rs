@@ -48,10 +48,14 @@ pub(crate) struct Debris(Option<Payload>);
 
 impl Debris {
     pub(crate) fn sweep<V>(&mut self, value: V) {
-        if !mem::needs_drop::<V>() {
-            return;
+        if mem::needs_drop::<V>() {
+            self.run(|| drop(value));
         }
-        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(value))) {
+    }
+
+    /// As `sweep`, of what may panic besides.
+    pub(crate) fn run(&mut self, what: impl FnOnce()) {
+        if let Err(payload) = catch_unwind(AssertUnwindSafe(what)) {
             self.keep(payload);
         }
     }

@@ -1,6 +1,6 @@
 //! Which services share which flights.
 
-use crate::{flight::Place, observe::Observer, sync::Mutex, table::Table};
+use crate::{flight::Place, observe::Observer, panics::Debris, sync::Mutex, table::Table};
 use std::{
     any::Any,
     fmt,
@@ -28,7 +28,8 @@ struct Part<K> {
     forgets: Arc<dyn Forgets<K>>,
 }
 
-/// Flights that can be forgotten by the user's key.
+/// Flights that can be forgotten by the user's key. A panic of its `Eq` or `Drop` leaves nothing out that can be
+/// forgotten all the same.
 pub(crate) trait Forgets<K>: Send + Sync {
     fn forget_key(&self, hash: u64, is_key: &dyn Fn(&K) -> bool);
 }
@@ -65,10 +66,11 @@ impl<K: Hash + 'static> Registry<K> {
 
     /// Of the key in a borrowed form.
     pub(crate) fn forget_key<Q: Hash + ?Sized>(&self, key: &Q, is_key: &dyn Fn(&K) -> bool) {
-        let hash = self.hasher.hash_one(key);
+        let (hash, mut debris) = (self.hasher.hash_one(key), Debris::default());
         for scope in self.scopes() {
-            scope.forget_key(hash, is_key);
+            debris.run(|| scope.forget_key(hash, is_key));
         }
+        debris.rethrow();
     }
 }
 
@@ -120,9 +122,11 @@ impl<K> Scope<K> {
 
     pub(crate) fn forget_key(&self, hash: u64, is_key: &dyn Fn(&K) -> bool) {
         let parts: Vec<_> = self.parts.lock().iter().map(|known| known.forgets.clone()).collect();
+        let mut debris = Debris::default();
         for part in parts {
-            part.forget_key(hash, is_key);
+            debris.run(|| part.forget_key(hash, is_key));
         }
+        debris.rethrow();
     }
 }
 

@@ -26,7 +26,11 @@ use tokio::time::Instant;
 pub(crate) struct Table<K, T> {
     shards: OnceLock<Shards<K, T>>,
     observer: Arc<Observer>,
+    leaderless: Leaderless<T>,
 }
+
+/// What becomes of a value whose leader went without it, while others have yet to look at it.
+type Leaderless<T> = fn(&T);
 
 type Shards<K, T> = Box<[Arc<Shard<K, T>>]>;
 
@@ -34,6 +38,7 @@ type Shards<K, T> = Box<[Arc<Shard<K, T>>]>;
 struct Shard<K, T> {
     entries: Mutex<Entries<K, T>>,
     observer: Arc<Observer>,
+    leaderless: Leaderless<T>,
 }
 
 /// The first flight needs no table: traffic without concurrency allocates none.
@@ -69,7 +74,11 @@ where
     T: Send + Sync + 'static,
 {
     pub(crate) fn new(observer: Arc<Observer>) -> Arc<Self> {
-        Arc::new(Self { shards: OnceLock::new(), observer })
+        Self::with_hook(observer, |_| {})
+    }
+
+    pub(crate) fn with_hook(observer: Arc<Observer>, leaderless: Leaderless<T>) -> Arc<Self> {
+        Arc::new(Self { shards: OnceLock::new(), observer, leaderless })
     }
 
     /// Joins the flight of `key`, or leads one with `job`: here and now, in one critical section.
@@ -138,7 +147,9 @@ where
     pub(crate) fn forget_all(&self, shard: u64, mut is_key: impl FnMut(&K) -> bool) {
         let Some(of) = self.existing_shard(shard) else { return };
         let forgotten = of.entries.lock().remove_all(|entry| entry.place.shard == shard && is_key(&entry.key));
-        drop(forgotten);
+        let mut debris = Debris::default();
+        forgotten.into_iter().for_each(|entry| debris.sweep(entry));
+        debris.rethrow();
     }
 
     /// Whether newcomers still find this flight. Not after it was forgotten, and not after one that it did not take
@@ -160,7 +171,7 @@ where
 
     fn new_shard(&self) -> Arc<Shard<K, T>> {
         let entries = Mutex::new(Entries { first: None, rest: HashTable::new(), gates: Slots::default() });
-        Arc::new(Shard { entries, observer: self.observer.clone() })
+        Arc::new(Shard { entries, observer: self.observer.clone(), leaderless: self.leaderless })
     }
 
     fn existing_shard(&self, hash: u64) -> Option<&Arc<Shard<K, T>>> {
@@ -297,6 +308,10 @@ where
 {
     fn observer(&self) -> &Observer {
         &self.observer
+    }
+
+    fn leaderless(&self, value: &T) {
+        (self.leaderless)(value);
     }
 
     fn at(&self, gate: Slot, change: &mut dyn FnMut(&mut Lone<T>)) -> Option<Arc<Flight<T>>> {

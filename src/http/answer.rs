@@ -98,6 +98,14 @@ impl Answer {
         }
     }
 
+    /// Drops what only its leader may have.
+    pub(super) fn leader_is_gone(&self) {
+        if let Kind::Leader(_, response) = &self.kind {
+            let response = response.lock().take();
+            drop(response);
+        }
+    }
+
     /// What it varies by, outside the partition.
     pub(super) fn varies_by(&self) -> &[HeaderName] {
         match &self.kind {

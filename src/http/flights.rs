@@ -1,7 +1,7 @@
 //! The flights of HTTP requests: those that wait for a head, and those whose body streams.
 
 use super::{answer::Answer, late::Late, layer::PolicyId, partition::Partition};
-use crate::{flight::Place, observe::Observer, scope::Forgets, table::Table};
+use crate::{flight::Place, observe::Observer, panics::Debris, scope::Forgets, table::Table};
 use std::sync::Arc;
 
 pub(super) struct Flights<K, X> {
@@ -15,7 +15,7 @@ where
     X: Send + Sync + 'static,
 {
     pub(super) fn new(observer: &Arc<Observer>) -> Arc<Self> {
-        Arc::new(Self { table: Table::new(observer.clone()), late: Arc::default() })
+        Arc::new(Self { table: Table::with_hook(observer.clone(), leaderless), late: Arc::default() })
     }
 
     /// Whether newcomers find this very flight, and not one with an equal key: not if it was sealed, and not if a
@@ -33,8 +33,16 @@ where
     /// In this order: a flight whose head arrives meanwhile either is found among the late, or finds that it
     /// is listed no more.
     fn forget_key(&self, hash: u64, is_key: &dyn Fn(&K) -> bool) {
-        self.table.forget_all(hash, |known| is_key(known.key()));
-        self.late.forget_all(hash, is_key);
+        let mut debris = Debris::default();
+        debris.run(|| self.table.forget_all(hash, |known| is_key(known.key())));
+        debris.run(|| self.late.forget_all(hash, is_key));
+        debris.rethrow();
+    }
+}
+
+fn leaderless<X>(landing: &Result<Answer, X>) {
+    if let Ok(answer) = landing {
+        answer.leader_is_gone();
     }
 }
 

@@ -11,6 +11,7 @@ use crate::{
     context::{self, Lineage, Polled, Underway},
     error::BoxError,
     flight::Place,
+    panics::Debris,
     sync::{
         Mutex,
         atomic::{AtomicUsize, Ordering},
@@ -108,23 +109,27 @@ impl<K: Eq + Send + Sync + 'static> Late<K> {
         streams.find(hash, |entry| entry.place.hash == hash && entry.key == *key).map(|entry| entry.stream.clone())
     }
 
-    /// Lists a stream, unless its flight takes nobody more.
+    /// Lists a stream, unless its flight takes nobody more. This runs in the flight, so a panic of the key's `Eq` or
+    /// `Drop`, which concerns none of its waiters, ends here; after one of `Eq` the stream is not listed.
     fn list(&self, entry: Entry<K>, is_open: impl Fn() -> bool) {
-        let hash = entry.place.hash;
+        let (hash, mut debris) = (entry.place.hash, Debris::default());
+        let mut entry = Some(entry);
         let mut streams = self.streams.lock();
-        // Under the lock: whoever seals the flight after this finds the stream in the table.
-        let closed = if is_open() {
-            let earlier = take(&mut streams, hash, |known| known.key == entry.key);
-            streams.insert_unique(hash, entry, |entry| entry.place.hash);
-            self.count.store(streams.len(), Ordering::Release);
-            earlier
-        } else {
-            Some(entry)
-        };
+        let mut earlier = None;
+        debris.run(|| {
+            // Under the lock: whoever seals the flight after this finds the stream in the table.
+            if is_open() {
+                earlier = take(&mut streams, hash, |known| entry.as_ref().is_some_and(|entry| known.key == entry.key));
+                streams.insert_unique(hash, entry.take().expect("it is taken once"), |entry| entry.place.hash);
+                self.count.store(streams.len(), Ordering::Release);
+            }
+        });
         drop(streams);
-        if let Some(closed) = closed {
-            closed.stream.body.close();
+        for closed in [earlier, entry].into_iter().flatten() {
+            debris.run(|| closed.stream.body.close());
+            debris.sweep(closed);
         }
+        debris.swallow();
     }
 
     pub(super) fn forget_all(&self, shard: u64, is_key: &dyn Fn(&K) -> bool) {
@@ -134,9 +139,12 @@ impl<K: Eq + Send + Sync + 'static> Late<K> {
         let found = streams.iter().filter(|entry| entry.place.shard == shard && is_key(entry.key.key()));
         let found: Vec<_> = found.map(|entry| (entry.place, entry.stream.clone())).collect();
         drop(streams);
+        let mut debris = Debris::default();
         for (place, stream) in found {
-            self.unlist(place, &stream);
+            debris.run(|| self.unlist(place, &stream));
+            debris.sweep(stream);
         }
+        debris.rethrow();
     }
 }
 
@@ -149,10 +157,12 @@ impl<K> Late<K> {
         }
         self.count.store(streams.len(), Ordering::Release);
         drop(streams);
+        let mut debris = Debris::default();
         if unlisted.is_some() {
-            stream.body.close();
+            debris.run(|| stream.body.close());
         }
-        drop(unlisted);
+        debris.sweep(unlisted);
+        debris.rethrow();
     }
 }
 

@@ -43,19 +43,28 @@ impl PolicyId {
 
 impl<K> Http<K> {
     fn new(policy: HttpPolicy) -> Self {
-        let bodies = BodyConfig {
+        let (bodies, memory) = (Self::bodies(&policy), Memory::new(&policy));
+        Self { id: PolicyId::new(), policy: Arc::new(policy), bodies, memory, key: PhantomData }
+    }
+
+    fn bodies(policy: &HttpPolicy) -> BodyConfig {
+        BodyConfig {
             limit: usize::try_from(policy.flight.body_limit).unwrap_or(usize::MAX),
             slow: policy.flight.slow_reader,
             budget: Budget::new(policy.flight.body_budget),
-        };
-        let memory = Memory::new(&policy);
-        Self { id: PolicyId::new(), policy: Arc::new(policy), bodies, memory, key: PhantomData }
+        }
     }
 }
 
 impl<K: Hash + Eq + Send + Sync + 'static> Mode for Http<K> {
     type Head = Request<()>;
     type Key = K;
+
+    /// Neither what one group holds nor what it remembers concerns another. The policy is the same, and so its id.
+    fn apart(&self) -> Self {
+        let (bodies, memory) = (Self::bodies(&self.policy), Memory::new(&self.policy));
+        Self { bodies, memory, ..self.clone() }
+    }
 }
 
 impl<K> Sealed for Http<K> {}

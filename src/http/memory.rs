@@ -22,6 +22,9 @@ struct Remembered {
     until: Mutex<LruCache<u64, Instant>>,
 }
 
+/// Thirty years: no clock is asked for a time beyond its end.
+const FOR_EVER: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
+
 impl Memory {
     pub(super) fn new(policy: &HttpPolicy) -> Self {
         let (keys, time) = (policy.flight.unshareable_keys, policy.flight.unshareable_time);
@@ -51,10 +54,11 @@ impl Memory {
 
 impl Remembered {
     fn remember(&self, hash: u64) {
-        let Some(end) = now().checked_add(self.time) else { return };
+        let now = now();
+        let end = now.checked_add(self.time).unwrap_or_else(|| now + FOR_EVER);
         let mut until = self.until.lock();
         // In the order of their ends: all have the same time, and nobody moves them but this.
-        while until.peek_lru().is_some_and(|(_, end)| *end <= now()) {
+        while until.peek_lru().is_some_and(|(_, end)| *end <= now) {
             until.pop_lru();
         }
         until.put(hash, end);

@@ -356,6 +356,17 @@ async fn nobody_joins_while_the_budget_is_spent() {
 }
 
 #[tokio::test]
+async fn what_one_group_holds_does_not_spend_the_budget_of_another() {
+    let layer = by_uri().policy(HttpPolicy::default().body_budget(10)).separate_groups();
+    let (mut one, mut other) = (Bench::of(&layer), Bench::of(&layer));
+    let (mut bodies, flow) = readers(&mut one, "/a", 2).await;
+    flow.data("1234567890");
+    assert_eq!(read(&mut bodies[0]), open("1234567890"));
+    assert!(!joins(&mut one, "/b"));
+    assert!(joins(&mut other, "/b"));
+}
+
+#[tokio::test]
 async fn nobody_joins_late_while_the_budget_is_spent() {
     let mut bench = Bench::with(HttpPolicy::default().body_budget(10));
     let mut calls = [bench.get("/a"), bench.get("/a")];

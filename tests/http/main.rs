@@ -3,6 +3,7 @@
 
 mod body;
 mod errors;
+mod hostile;
 mod late;
 mod lost;
 mod net;

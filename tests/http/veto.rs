@@ -259,6 +259,22 @@ async fn a_vetoed_body_is_dropped_with_its_leader() {
 }
 
 #[tokio::test]
+async fn a_vetoed_body_goes_with_its_leader_though_a_follower_has_yet_to_look_at_it() {
+    // Before the head, and after it.
+    for leaves_late in [false, true] {
+        let mut bench = Bench::new();
+        let (leader, _not_polled_again) = (bench.get("/a"), bench.get("/a"));
+        settle().await;
+        let mut leader = Some(leader).filter(|_| leaves_late);
+        let (flow, body) = flow();
+        bench.answer(with_body(200, &[("cache-control", "private")], body)).await;
+        assert_eq!(flow.is_dropped(), !leaves_late);
+        drop(leader.take());
+        assert!(flow.is_dropped());
+    }
+}
+
+#[tokio::test]
 async fn an_errors_response_is_no_veto() {
     let mut bench = Bench::new();
     let mut calls = [bench.get("/a"), bench.get("/a"), bench.get("/a")];
@@ -275,7 +291,10 @@ async fn an_errors_response_is_no_veto() {
 
 /// A bench whose key `/a` was found unshareable just now.
 async fn burnt(policy: HttpPolicy) -> Bench {
-    let mut bench = Bench::with(policy);
+    burn(Bench::with(policy)).await
+}
+
+async fn burn(mut bench: Bench) -> Bench {
     let mut leader = bench.get("/a");
     bench.answer(reply(200, &[("cache-control", "private")], "")).await;
     leader.text();
@@ -314,6 +333,24 @@ async fn the_memory_lasts_thirty_seconds() {
     assert!(passes_now(&mut bench, "/a").await);
     tokio::time::advance(Duration::from_millis(1)).await;
     assert!(!passes_now(&mut bench, "/a").await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_memory_without_end_ends_with_a_shareable_answer_only() {
+    let mut bench = burnt(HttpPolicy::default().unshareable_memory(8, Duration::MAX)).await;
+    tokio::time::advance(Duration::from_secs(365 * 24 * 60 * 60)).await;
+    assert!(passes_now(&mut bench, "/a").await);
+}
+
+#[tokio::test]
+async fn what_one_group_remembers_does_not_concern_another() {
+    let layer = by_uri().separate_groups();
+    let mut bench = burn(Bench::of(&layer)).await;
+    assert!(passes_now(&mut bench, "/a").await);
+    assert!(!passes_now(&mut Bench::of(&layer), "/a").await);
+    let layer = by_uri();
+    burn(Bench::of(&layer)).await;
+    assert!(passes_now(&mut Bench::of(&layer.clone()), "/a").await, "they are one group");
 }
 
 #[tokio::test(start_paused = true)]

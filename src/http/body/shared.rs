@@ -21,6 +21,7 @@ use super::{
 };
 use crate::{
     error::SharedError,
+    panics::Debris,
     seats::wake_all,
     sync::{Mutex, now},
 };
@@ -135,11 +136,16 @@ impl Out {
         let polled = upstream.as_mut().poll_frame(&mut Context::from_waker(&waker));
         let hint = upstream.size_hint();
         // An upstream that is over is dropped before anybody learns that it is.
-        let upstream = Some(upstream).filter(|upstream| match &polled {
+        let goes_on = match &polled {
             Poll::Pending => true,
             Poll::Ready(Some(Ok(_))) => !upstream.is_end_stream(),
             Poll::Ready(_) => false,
-        });
+        };
+        let (mut upstream, mut debris) = (Some(upstream), Debris::default());
+        if !goes_on {
+            // Should that panic, the other readers still get their end.
+            debris.sweep(upstream.take());
+        }
         self.is_back = true;
         self.shared.with(|state, later| {
             (state.upstream, state.hint) = (upstream, hint);
@@ -152,7 +158,7 @@ impl Out {
                 Poll::Pending => {}
             }
         });
-        polled
+        debris.rethrow_or(polled)
     }
 }
 

@@ -111,8 +111,8 @@ impl HttpPolicy {
         self
     }
 
-    /// How many bytes all bodies of a layer value and its clones may hold
-    /// together. Default: 256 MiB.
+    /// How many bytes all bodies of a group may hold together. Default:
+    /// 256 MiB.
     ///
     /// When it is spent nobody joins, nothing is kept for late joins, and a
     /// reader that lags by more than one frame is treated as if its window were
