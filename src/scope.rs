@@ -28,8 +28,7 @@ struct Part<K> {
     forgets: Arc<dyn Forgets<K>>,
 }
 
-/// Flights that can be forgotten by the user's key. A panic of its `Eq` or `Drop` leaves nothing out that can be
-/// forgotten all the same.
+/// Flights that can be forgotten by the user's key. A panic of its `Eq` or `Drop` goes on when all is done.
 pub(crate) trait Forgets<K>: Send + Sync {
     fn forget_key(&self, hash: u64, is_key: &dyn Fn(&K) -> bool);
 }

@@ -18,6 +18,7 @@ use crate::{
     group::Role,
     mode::ErrorMode,
     observe::{Caller, Work},
+    panics::Debris,
     site::Site,
 };
 use http::{HeaderName, Method, Request, Response};
@@ -142,7 +143,12 @@ where
         let this = self.project();
         let response = ready!(this.response.poll(cx));
         let question = this.question.take().expect("it is polled until it is ready");
-        Poll::Ready(response.map(|response| question.judge::<E::Error, _>(response)).map_err(E::convert))
+        let answer = response.map(|response| question.judge::<E::Error, _>(response)).map_err(E::convert);
+        // This may be the last of the flight's key. A panic in its drop is no waiter's affair.
+        let mut debris = Debris::default();
+        debris.sweep(question);
+        debris.swallow();
+        Poll::Ready(answer)
     }
 }
 
@@ -151,7 +157,7 @@ where
     K: Hash + Eq + Send + Sync + 'static,
 {
     /// `X` is the error that callers get.
-    fn judge<X, RB>(self, response: Response<RB>) -> Answer
+    fn judge<X, RB>(&self, response: Response<RB>) -> Answer
     where
         X: Send + Sync + 'static,
         RB: Body + Send + 'static,
@@ -196,7 +202,7 @@ impl<K> Known<K> {
         }
     }
 
-    /// None for an answer that no follower waits for.
+    /// None where there is no flight.
     fn others(&self) -> Others {
         match self {
             Self::Flight(_, key) => key.partition().others(),

@@ -10,8 +10,8 @@ use std::{
     hash::{Hash, Hasher},
 };
 
-/// The parts of a request head that the policy compares, byte by byte, as they came; and what it does not compare
-/// unless a response varies by it.
+/// The parts of a request head that the policy compares, byte by byte, as they came; and the headers that it does not
+/// compare unless a response varies by them.
 #[derive(Clone)]
 pub(crate) struct Partition {
     texts: Record,
@@ -92,7 +92,7 @@ impl Partition {
         &self.texts.as_bytes()[..self.compared]
     }
 
-    /// The headers that it does not compare, for as long as the request itself is gone.
+    /// The headers that it does not compare, for when the request itself is gone.
     pub(super) fn others(&self) -> Others {
         Others(self.texts.as_bytes()[self.compared..].into())
     }

@@ -93,7 +93,7 @@ pub(super) use response::ResponseRules;
 ///
 /// [`SharedBody`](crate::SharedBody) streams each frame to every reader as it comes, trailers too, and copies nothing.
 /// A reader that stops reading is waited for within a window ([`body_limit`](HttpPolicy::body_limit)), then for a
-/// second, then cut off with an error ([`slow_reader`](HttpPolicy::slow_reader)); all bodies together have a budget
+/// second, then cut off with an error ([`slow_reader`](HttpPolicy::slow_reader)); all bodies of a group have a budget
 /// ([`body_budget`](HttpPolicy::body_budget)): when it is spent nobody new joins, and readers that are
 /// behind and stand still, or are waited for, are cut off after the same pause. An upstream that fails or is cut short is an error for every reader, and
 /// never a clean end.

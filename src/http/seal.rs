@@ -15,23 +15,28 @@ pub(super) struct Seal<K: Eq> {
 
 impl<K: Eq> Seal<K> {
     pub(super) fn new(scope: Arc<Scope<K>>, hash: u64, key: K) -> Self {
-        // Before there is a seal that would do the same once more should this panic.
-        seal(&scope, hash, &key);
-        Self { scope, hash, key: Some(key) }
+        let mut seal = Self { scope, hash, key: Some(key) };
+        let mut debris = Debris::default();
+        seal.flights(&mut debris);
+        if debris.holds_panic() {
+            // Else its drop would do the same once more.
+            debris.sweep(seal.key.take());
+        }
+        debris.rethrow_or(seal)
     }
-}
 
-fn seal<K: Eq>(scope: &Scope<K>, hash: u64, key: &K) {
-    scope.forget_key(hash, &|known| known == key);
+    fn flights(&self, debris: &mut Debris) {
+        if let Some(key) = &self.key {
+            debris.run(|| self.scope.forget_key(self.hash, &|known| known == key));
+        }
+    }
 }
 
 impl<K: Eq> Drop for Seal<K> {
     fn drop(&mut self) {
-        let (mut debris, key) = (Debris::default(), self.key.take());
-        if let Some(key) = &key {
-            debris.run(|| seal(&self.scope, self.hash, key));
-        }
-        debris.sweep(key);
+        let mut debris = Debris::default();
+        self.flights(&mut debris);
+        debris.sweep(self.key.take());
         debris.rethrow();
     }
 }

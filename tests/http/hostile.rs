@@ -2,9 +2,9 @@
 
 use crate::support::{Flow, Read, Upstream, ask, flow, get, read, settle, with_body};
 use bytes::Bytes;
+use futures_util::future::join_all;
 use http::Method;
 use http_body::{Body as _, Frame};
-use http_body_util::BodyExt;
 use std::{
     borrow::Borrow,
     convert::Infallible,
@@ -19,7 +19,7 @@ use std::{
 };
 use tokio_test::{assert_ready_ok, task::spawn};
 use tower::{Layer, Service, ServiceExt, service_fn};
-use tower_singleflight::{Http, SharedBody, Singleflight, SingleflightLayer};
+use tower_singleflight::{Http, HttpPolicy, LateJoin, SharedBody, Singleflight, SingleflightLayer};
 
 const FRESH: (&str, &str) = ("cache-control", "max-age=60");
 
@@ -191,18 +191,25 @@ async fn a_key_that_panics_as_a_stream_ends_is_one_readers_affair() {
     assert!(panics(|| drop(read(&mut one))));
     fuses.drop.store(false, SeqCst);
     assert_eq!(read(&mut two), Read::Ended("all of it".to_owned()));
-    assert_eq!(read(&mut one), Read::Ended(String::new()), "it had all but the end");
+    assert!(matches!(read(&mut one), Read::Broken(..)), "it does not know what it missed");
 }
 
 /// Ends after one frame, and panics when it is dropped.
-struct Bomb(Option<&'static str>);
+struct Bomb {
+    frame: Option<&'static str>,
+    tells_its_end: bool,
+}
 
 impl http_body::Body for Bomb {
     type Data = Bytes;
     type Error = Infallible;
 
     fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        Poll::Ready(self.0.take().map(|text| Ok(Frame::data(Bytes::from(text)))))
+        Poll::Ready(self.frame.take().map(|text| Ok(Frame::data(Bytes::from(text)))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.tells_its_end && self.frame.is_none()
     }
 }
 
@@ -214,16 +221,64 @@ impl Drop for Bomb {
 
 #[tokio::test]
 async fn a_body_that_panics_as_it_is_dropped_at_its_end_is_one_readers_affair() {
-    let inner = service_fn(|_: http::Request<String>| async {
-        tokio::task::yield_now().await;
-        Ok::<_, Infallible>(http::Response::new(Bomb(Some("all of it"))))
+    for tells_its_end in [false, true] {
+        let inner = service_fn(move |_: http::Request<String>| async move {
+            tokio::task::yield_now().await;
+            Ok::<_, Infallible>(http::Response::new(Bomb { frame: Some("all of it"), tells_its_end }))
+        });
+        let service = SingleflightLayer::new(|req| req.uri().to_string()).layer(inner);
+        let request = || http::Request::get("/a").body(String::new()).unwrap();
+        let calls = [service.clone().oneshot(request()), service.oneshot(request())];
+        let [mut one, mut two] = join_all(calls).await.try_into().unwrap();
+        let (one, two) = (one.as_mut().unwrap().body_mut(), two.as_mut().unwrap().body_mut());
+        assert!(panics(|| drop(read(one))));
+        assert_eq!(read(two), Read::Ended("all of it".to_owned()));
+        assert!(!one.is_end_stream());
+        assert!(matches!(read(one), Read::Broken(..)), "it does not know what it missed");
+    }
+}
+
+#[tokio::test]
+async fn a_key_that_panics_in_its_drop_when_a_head_arrives_harms_no_waiter() {
+    for late_joins in [LateJoin::WhenFresh, LateJoin::Never] {
+        let (upstream, fuses) = (Upstream::default(), Fuses::default());
+        let layer = layer(&fuses, |req| req.uri().to_string()).policy(HttpPolicy::default().late_joins(late_joins));
+        let (handle, mut service) = (layer.handle(), layer.layer(upstream.clone()));
+        for answers in [true, false] {
+            let mut calls = [spawn(service.call(get("/a", &[]))), spawn(service.call(get("/a", &[])))];
+            calls.iter_mut().for_each(|call| assert!(call.poll().is_pending()));
+            settle().await;
+            // So the flight has the last of its key.
+            handle.forget("/a");
+            fuses.drop.store(true, SeqCst);
+            match answers {
+                true => upstream.next().answer(with_body(200, &[], flow().1)),
+                false => upstream.next().fail("reset"),
+            }
+            settle().await;
+            fuses.drop.store(false, SeqCst);
+            for call in &mut calls {
+                let Poll::Ready(answer) = call.poll() else { panic!("it waits") };
+                assert_eq!(answer.is_ok(), answers);
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_key_that_panics_in_one_flight_keeps_no_other_of_it_joinable() {
+    let (upstream, fuses) = (Upstream::default(), Fuses::default());
+    let (fused, calm) = (fuses.clone(), Fuses::default());
+    let layer = SingleflightLayer::new(move |req| {
+        Key("key".to_owned(), if req.uri().path() == "/2" { &fused } else { &calm }.clone())
     });
-    let service = SingleflightLayer::new(|req| req.uri().to_string()).layer(inner);
-    let request = || http::Request::get("/a").body(String::new()).unwrap();
-    let calls = [service.clone().oneshot(request()), service.oneshot(request())];
-    let [one, two] = futures_util::future::join_all(calls).await.try_into().unwrap();
-    let (mut one, mut two) = (one.unwrap().into_body(), two.unwrap().into_body());
-    assert!(panics(|| drop(read(&mut one))));
-    assert_eq!(read(&mut two), Read::Ended("all of it".to_owned()));
-    assert!(one.is_end_stream() && one.frame().await.is_none());
+    let mut service = layer.layer(upstream.clone());
+    let waiting = ["/1", "/2", "/3"].map(|path| service.call(get(path, &[])));
+    fuses.eq.store(true, SeqCst);
+    assert!(panics(|| drop(service.call(ask(Method::POST, "/1", &[])))));
+    fuses.eq.store(false, SeqCst);
+    let mut after = ["/1", "/2", "/3"].map(|path| spawn(service.call(get(path, &[]))));
+    assert!(after.iter_mut().all(|call| call.poll().is_pending()));
+    assert_eq!(upstream.calls(), 3, "those after the write, which was never sent: nobody polled those before");
+    drop(waiting);
 }

@@ -107,7 +107,8 @@ pub(crate) struct BodyConfig {
 ///
 /// # Panics
 ///
-/// A panic of upstream reaches the reader that polled it. A reader that has to wait for a slower
+/// A panic of upstream reaches the reader that polled it, which ends with an error after it. So does one of its drop at
+/// its end, of which the others notice nothing. A reader that has to wait for a slower
 /// one panics in a tokio runtime whose time driver is disabled.
 ///
 /// # Cancel safety

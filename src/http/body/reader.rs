@@ -14,6 +14,7 @@ use tokio::{
 
 use super::{
     BodyConfig,
+    error::BodyError,
     shared::{Place, Shared, Turn},
     upstream::{BoxUpstream, Item},
 };
@@ -28,6 +29,8 @@ pub(super) struct Reader {
     /// depends on another's task, or on another's runtime.
     timer: Option<Timer>,
     failed: bool,
+    /// It polled upstream, and that, or its drop at the end, panicked: what came of it is lost.
+    panicked: bool,
 }
 
 impl Reader {
@@ -45,7 +48,7 @@ impl Reader {
     }
 
     fn at(place: Place, shared: Arc<Shared>) -> Self {
-        Self { shared, place, timer: None, failed: false }
+        Self { shared, place, timer: None, failed: false, panicked: false }
     }
 
     /// A newcomer, if the first frame is held.
@@ -63,7 +66,10 @@ impl Reader {
         if self.failed {
             return Poll::Ready(None);
         }
-        let item = ready!(self.poll_item(cx));
+        let item = match self.panicked {
+            true => Some(Err(SharedError::new(BodyError::Panicked))),
+            false => ready!(self.poll_item(cx)),
+        };
         self.failed = matches!(item, Some(Err(_)));
         Poll::Ready(item)
     }
@@ -76,7 +82,7 @@ impl Reader {
     }
 
     pub(super) fn is_end_stream(&self) -> bool {
-        self.failed || self.shared.is_end_stream(&self.place)
+        self.failed || (!self.panicked && self.shared.is_end_stream(&self.place))
     }
 
     fn poll_item(&mut self, cx: &mut Context<'_>) -> Poll<Item> {
@@ -89,7 +95,12 @@ impl Reader {
                 Turn::Again => {}
                 Turn::Wait => return Poll::Pending,
                 Turn::Pause(deadline) => ready!(self.poll_pause(deadline, cx)),
-                Turn::Poll(upstream, out) => return out.poll(upstream, &mut self.place),
+                Turn::Poll(upstream, out) => {
+                    self.panicked = true;
+                    let polled = out.poll(upstream, &mut self.place);
+                    self.panicked = false;
+                    return polled;
+                }
             }
         }
     }
@@ -111,8 +122,9 @@ impl Reader {
 /// seen the error.
 impl Clone for Reader {
     fn clone(&self) -> Self {
-        let place = self.shared.enter(&self.place);
-        Self::at(place, Arc::clone(&self.shared))
+        let mut clone = Self::at(self.shared.enter(&self.place), Arc::clone(&self.shared));
+        clone.panicked = self.panicked;
+        clone
     }
 }
 

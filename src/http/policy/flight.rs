@@ -122,7 +122,8 @@ impl HttpPolicy {
     /// if nobody waits for it. With [`SlowReader::Evict`] that is one that lags
     /// by more than a frame, at once; with [`SlowReader::BackPressure`] and
     /// [`SlowReader::Unbounded`] it is nobody. Each body may be two frames
-    /// over; `Unbounded` heeds no budget.
+    /// over; `Unbounded` heeds no budget. A clone of the layer that is given a
+    /// policy of its own has a budget of its own.
     ///
     /// *Risk:* of more, memory; of less, less sharing under load.
     #[must_use]

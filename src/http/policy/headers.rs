@@ -123,6 +123,8 @@ impl HeaderRules {
                     last = place;
                     sorted.parting.push(line(place));
                 }
+                // Never among the others: over HTTP/2 it is no header, so that a response that varies by it is vetoed
+                // where it is not compared.
                 None if name == HOST => sorted.hosts.push(line(0)),
                 None => sorted.others.push(line(0)),
             }
