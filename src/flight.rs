@@ -385,6 +385,16 @@ impl<T: Send + Sync + 'static> Flight<T> {
         None
     }
 
+    /// Gives back what the waiter in `seat` entrusted, if it was not needed so far.
+    pub(crate) fn reclaim(&self, seat: Seat) -> Option<Work<T>> {
+        let mut state = self.state.lock();
+        let Reserve { work, runtime, here, .. } = state.reserve.take_if(|reserve| reserve.seat == Some(seat))?;
+        state.spares += 1;
+        drop(state);
+        drop((runtime, here));
+        Some(work)
+    }
+
     /// One poll of the work, whoever is the pilot.
     pub(crate) fn step(self: &Arc<Self>, work: &mut Option<Work<T>>, cx: &mut Context<'_>) -> Step<T> {
         let _entered = context::enter(Polled::Flight(self.clone()));

@@ -136,7 +136,8 @@ where
     /// `DoChan`.
     ///
     /// The ticket gives the result, and may be dropped. Should the work in progress that it joined be lost with its
-    /// runtime, this work runs in its place, on the runtime of this call. A panic in the work reaches those who wait on
+    /// runtime, this work runs in its place, on the runtime of this call. Should its ticket be awaited inside the work that it joined,
+    /// which would wait for itself, the ticket does this work. A panic in the work reaches those who wait on
     /// their tickets; unlike Go's, it does not end the process when there is nobody.
     ///
     /// # Panics
@@ -267,7 +268,11 @@ impl<T: Clone + Send + Sync + 'static> Future for Run<T> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         if let Hold::Flight { spare, waiter } = &mut self.0 {
             let landed = waiter.poll(cx, || spare.take().expect("a follower has work of its own"));
-            let work = spare.take_if(|_| landed.is_ready() || waiter.is_inside());
+            let work = match landed {
+                Poll::Ready(_) => spare.take(),
+                Poll::Pending if waiter.is_inside() => spare.take().or_else(|| waiter.reclaim()),
+                Poll::Pending => None,
+            };
             match (landed, work) {
                 (Poll::Ready(arrival), work) => {
                     let mut debris = Debris::default();

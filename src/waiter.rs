@@ -173,6 +173,14 @@ impl<T: Send + Sync + 'static> Waiter<T> {
         refused
     }
 
+    /// Takes back what it entrusted, if the flight did not need it so far.
+    pub(crate) fn reclaim(&mut self) -> Option<Work<T>> {
+        let (flight, seat) = self.seated();
+        let work = flight.reclaim(seat)?;
+        self.spare = true;
+        Some(work)
+    }
+
     /// It goes, to do its own work alone.
     pub(crate) fn pass(&mut self, reason: PassReason) {
         self.told = true;
@@ -181,7 +189,7 @@ impl<T: Send + Sync + 'static> Waiter<T> {
 
     /// It is polled inside the flight that it waits for.
     pub(crate) fn is_inside(&self) -> bool {
-        matches!(&self.hold, Hold::Seat(flight, _) if Lineage::here().contains(flight))
+        !self.leads && matches!(&self.hold, Hold::Seat(flight, _) if Lineage::here().contains(flight))
     }
 
     /// The result, once the flight has landed. `spare` is this waiter's own work, which is taken if the

@@ -7,7 +7,7 @@ use std::{
 };
 use tokio::{runtime::Builder, time::timeout};
 use tokio_test::{assert_pending, task};
-use tower_singleflight::Group;
+use tower_singleflight::{Group, Role, Ticket};
 
 async fn soon<F: Future>(future: F) -> F::Output {
     timeout(Duration::from_secs(20), future).await.expect("nothing waits for itself")
@@ -270,6 +270,30 @@ fn a_chain_in_which_each_flight_leads_the_next_does_not_grow() {
     });
     assert_eq!(sizes.lock().unwrap().len(), 1000);
     assert!(sizes.lock().unwrap().iter().all(|size| *size <= 2));
+}
+
+#[tokio::test]
+async fn a_ticket_that_is_awaited_inside_the_flight_it_joined_does_its_own_work() {
+    // Only the first is entrusted to the flight.
+    for tickets in 1..=3 {
+        let group = Group::new();
+        let (sender, mut receiver) = tokio::sync::mpsc::unbounded_channel::<Ticket<String>>();
+        let run = group.run(1, || async move {
+            let mut texts = String::new();
+            while let Some(ticket) = receiver.recv().await {
+                let outcome = ticket.await;
+                assert_eq!((outcome.shared, outcome.role), (false, Role::Leader));
+                texts += &outcome.value;
+            }
+            texts
+        });
+        for n in 0..tickets {
+            sender.send(group.spawn(1, move || async move { n.to_string() })).unwrap();
+        }
+        drop(sender);
+        assert_eq!(soon(run).await.value, ["0", "01", "012"][tickets - 1]);
+        assert_eq!(group.in_flight(), 0);
+    }
 }
 
 #[tokio::test]
