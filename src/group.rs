@@ -136,9 +136,10 @@ where
     /// `DoChan`.
     ///
     /// The ticket gives the result, and may be dropped. Should the work in progress that it joined be lost with its
-    /// runtime, this work runs in its place, on the runtime of this call. Should its ticket be awaited inside the work that it joined,
-    /// which would wait for itself, the ticket does this work. A panic in the work reaches those who wait on
-    /// their tickets; unlike Go's, it does not end the process when there is nobody.
+    /// runtime, the work of the first such ticket runs in its place, on the runtime of that call. A ticket that is
+    /// awaited inside the work that it joined, which would wait for itself, does its own work, as
+    /// [`run`](Group::run) does: that goes on only as long as the ticket is polled. A panic in the work reaches those
+    /// who wait on their tickets; unlike Go's, it does not end the process when there is nobody.
     ///
     /// # Panics
     ///
@@ -297,7 +298,7 @@ impl<T: Send + Sync + 'static> fmt::Debug for Run<T> {
     }
 }
 
-/// The future of [`Group::spawn`]. The work goes on without it.
+/// The future of [`Group::spawn`]. The work goes on without it, except where that says otherwise.
 pub struct Ticket<T: Send + Sync + 'static>(Run<T>);
 
 impl<T: Clone + Send + Sync + 'static> Future for Ticket<T> {

@@ -28,7 +28,8 @@ struct Part<K> {
     forgets: Arc<dyn Forgets<K>>,
 }
 
-/// Flights that can be forgotten by the user's key. A panic of its `Eq` or `Drop` goes on when all is done.
+/// Flights that can be forgotten by the user's key. A panic of its `Eq` or `Drop` goes on when the other
+/// parts are done as well.
 pub(crate) trait Forgets<K>: Send + Sync {
     fn forget_key(&self, hash: u64, is_key: &dyn Fn(&K) -> bool);
 }

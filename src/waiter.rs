@@ -187,7 +187,7 @@ impl<T: Send + Sync + 'static> Waiter<T> {
         self.flight().tell(Event::Passed { reason, waited: true });
     }
 
-    /// It is polled inside the flight that it waits for.
+    /// It is a follower, polled inside the flight that it waits for.
     pub(crate) fn is_inside(&self) -> bool {
         !self.leads && matches!(&self.hold, Hold::Seat(flight, _) if Lineage::here().contains(flight))
     }

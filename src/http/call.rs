@@ -142,11 +142,11 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let response = ready!(this.response.poll(cx));
-        let question = this.question.take().expect("it is polled until it is ready");
+        let question = this.question.as_ref().expect("it is polled until it is ready");
         let answer = response.map(|response| question.judge::<E::Error, _>(response)).map_err(E::convert);
         // This may be the last of the flight's key. A panic in its drop is no waiter's affair.
         let mut debris = Debris::default();
-        debris.sweep(question);
+        debris.sweep(this.question.take());
         debris.swallow();
         Poll::Ready(answer)
     }

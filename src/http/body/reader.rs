@@ -78,6 +78,10 @@ impl Reader {
         if self.failed {
             return SizeHint::with_exact(0);
         }
+        if self.panicked && self.shared.is_end_stream(&self.place) {
+            // Nothing comes but an error, which is not nothing.
+            return SizeHint::default();
+        }
         self.shared.size_hint(&self.place)
     }
 

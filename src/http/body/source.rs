@@ -133,6 +133,8 @@ impl Sole {
             self.upstream = Some(upstream);
         } else {
             drop(upstream);
+            // Here, so that a panic of that is not taken for the end.
+            drop(self.parked.take());
         }
         if polled.is_pending() && !self.parked.as_ref().is_some_and(|parked| parked.will_wake(cx.waker())) {
             self.parked = Some(cx.waker().clone());

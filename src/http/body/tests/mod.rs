@@ -12,6 +12,7 @@ mod stress;
 use std::{
     collections::VecDeque,
     io,
+    panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     sync::{
         Arc,
@@ -215,6 +216,11 @@ fn next_trailers(reader: &mut Reader) -> HeaderMap {
 #[track_caller]
 fn end(reader: &mut Reader) {
     assert!(assert_ready!(poll(reader)).is_none(), "not the end");
+}
+
+fn panics(reader: &mut Reader) -> String {
+    let panic = catch_unwind(AssertUnwindSafe(|| poll(reader))).expect_err("no panic");
+    panic.downcast_ref::<&str>().unwrap().to_string()
 }
 
 #[track_caller]

@@ -63,3 +63,26 @@ fn upstream_is_dropped_with_the_last_frame_of_a_sole_reader() {
     end(&mut body);
     end(&mut task::spawn(body.clone()));
 }
+
+#[test]
+fn a_waker_that_panics_as_it_is_dropped_is_no_end_of_the_body() {
+    struct Bomb;
+    impl Wake for Bomb {
+        fn wake(self: Arc<Self>) {}
+    }
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            assert!(std::thread::panicking(), "the waker's Drop");
+        }
+    }
+    for event in [Event::Fail, Event::Data("the last".into())] {
+        let (feed, mut body) = sole();
+        feed.0.lock().ends_after_last = true;
+        let bomb = Waker::from(Arc::new(Bomb));
+        assert!(Pin::new(&mut *body).poll_frame(&mut Context::from_waker(&bomb)).is_pending());
+        drop((feed.0.lock().waker.take(), bomb));
+        feed.push(event);
+        assert_eq!(panics(&mut body), "the waker's Drop");
+        error(&mut body);
+    }
+}
