@@ -142,19 +142,12 @@ where
         drop(forgotten);
     }
 
-    /// Takes all flights off the table for which `is_key` holds, in the shard of `shard`. Should `is_key` panic, all
-    /// whose keys have this hash: of those nobody knows better.
+    /// Takes all flights off the table for which `is_key` holds, in the shard of `shard`.
     #[cfg(feature = "http")]
     pub(crate) fn forget_all(&self, shard: u64, mut is_key: impl FnMut(&K) -> bool) {
         let Some(of) = self.existing_shard(shard) else { return };
+        let forgotten = of.entries.lock().remove_all(|entry| entry.place.shard == shard && is_key(&entry.key));
         let mut debris = Debris::default();
-        let mut entries = of.entries.lock();
-        let mut forgotten = Vec::new();
-        debris.run(|| forgotten = entries.remove_all(|entry| entry.place.shard == shard && is_key(&entry.key)));
-        if debris.holds_panic() {
-            forgotten = entries.remove_all(|entry| entry.place.shard == shard);
-        }
-        drop(entries);
         forgotten.into_iter().for_each(|entry| debris.sweep(entry));
         debris.rethrow();
     }

@@ -54,9 +54,7 @@ impl Judgement {
         names.retain(|name| !vary.contains(name));
         if names.is_empty() { Self::All } else { Self::Agreeing(Arc::new(Varies { names, others: others() })) }
     }
-}
 
-impl Judgement {
     pub(super) fn varies(&self) -> Option<Arc<Varies>> {
         match self {
             Self::Agreeing(varies) => Some(varies.clone()),

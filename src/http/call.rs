@@ -68,13 +68,8 @@ impl<S, B, K, E, X> HttpCall<S, B, K, E, X>
 where
     K: Hash + Eq + Send + Sync + 'static,
 {
-    pub(super) fn new(service: S, request: Request<B>, site: Arc<Site<Http<K>>>) -> Self {
-        let errors = PhantomData;
-        Self { service, request, site, known: Known::Nothing, vary: Vec::new(), detours: 0, seal: None, errors }
-    }
-
-    pub(super) fn known(self, known: Known<K>) -> Self {
-        Self { known, ..self }
+    pub(super) fn new(service: S, request: Request<B>, site: Arc<Site<Http<K>>>, known: Known<K>) -> Self {
+        Self { service, request, site, known, vary: Vec::new(), detours: 0, seal: None, errors: PhantomData }
     }
 
     pub(super) fn with_seal(self, seal: Option<Box<dyn Send>>) -> Self {
@@ -261,10 +256,9 @@ where
         let partition = self.site.settings.mode.policy.partition(&head).with_vary(&self.vary);
         let (place, key) = self.site.address(&head, partition);
         self.request = join(head, body);
+        self.known = Known::Flight(place, key.clone());
         let site = self.site.clone();
-        site.with_flights(Flights::new, |flights| {
-            site.enter(&flights.table, place, key.clone(), self.known(Known::Flight(place, key)))
-        })
+        site.with_flights(Flights::new, |flights| site.enter(&flights.table, place, key, self))
     }
 
     fn unpack(landing: Self::Landing, role: Role) -> Self::Output {

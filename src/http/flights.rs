@@ -2,7 +2,7 @@
 
 use super::{answer::Answer, late::Late, layer::PolicyId, partition::Partition};
 use crate::{flight::Place, observe::Observer, panics::Debris, scope::Forgets, table::Table};
-use std::sync::Arc;
+use std::{cell::RefCell, sync::Arc};
 
 pub(super) struct Flights<K, X> {
     pub(super) table: Arc<Table<FlightKey<K>, Result<Answer, X>>>,
@@ -33,9 +33,18 @@ where
     /// In this order: a flight whose head arrives meanwhile either is found among the late, or finds that it
     /// is listed no more.
     fn forget_key(&self, hash: u64, is_key: &dyn Fn(&K) -> bool) {
-        let mut debris = Debris::default();
+        let (mut debris, eq) = (Debris::default(), RefCell::new(Debris::default()));
+        // Once it has panicked, all that have this hash are forgotten: of those nobody knows better.
+        let is_key = |known: &K| {
+            let (mut eq, mut holds) = (eq.borrow_mut(), true);
+            if !eq.holds_panic() {
+                eq.run(|| holds = is_key(known));
+            }
+            holds
+        };
         debris.run(|| self.table.forget_all(hash, |known| is_key(known.key())));
-        debris.run(|| self.late.forget_all(hash, is_key));
+        debris.run(|| self.late.forget_all(hash, &is_key));
+        debris.run(|| eq.into_inner().rethrow());
         debris.rethrow();
     }
 }

@@ -113,19 +113,21 @@ impl<K: Eq + Send + Sync + 'static> Late<K> {
     /// `Drop`, which concerns none of its waiters, ends here; after one of `Eq` the stream is not listed.
     fn list(&self, entry: Entry<K>, is_open: impl Fn() -> bool) {
         let (hash, mut debris) = (entry.place.hash, Debris::default());
-        let mut entry = Some(entry);
         let mut streams = self.streams.lock();
-        let mut earlier = None;
-        debris.run(|| {
-            // Under the lock: whoever seals the flight after this finds the stream in the table.
-            if is_open() {
-                earlier = take(&mut streams, hash, |known| entry.as_ref().is_some_and(|entry| known.key == entry.key));
-                streams.insert_unique(hash, entry.take().expect("it is taken once"), |entry| entry.place.hash);
-                self.count.store(streams.len(), Ordering::Release);
-            }
-        });
+        // Under the lock: whoever seals the flight after this finds the stream in the table.
+        let (is_open, mut earlier) = (is_open(), None);
+        if is_open {
+            debris.run(|| earlier = take(&mut streams, hash, |known| known.key == entry.key));
+        }
+        let closed = if is_open && !debris.holds_panic() {
+            streams.insert_unique(hash, entry, |entry| entry.place.hash);
+            self.count.store(streams.len(), Ordering::Release);
+            earlier
+        } else {
+            Some(entry)
+        };
         drop(streams);
-        for closed in [earlier, entry].into_iter().flatten() {
+        if let Some(closed) = closed {
             debris.run(|| closed.stream.body.close());
             debris.sweep(closed);
         }
@@ -136,17 +138,10 @@ impl<K: Eq + Send + Sync + 'static> Late<K> {
         // With the lock, even if there is nothing to be found: so a `list` after it sees that its flight is no longer
         // open.
         let streams = self.streams.lock();
-        let find = |is_it: &dyn Fn(&K) -> bool| {
-            let found = streams.iter().filter(|entry| entry.place.shard == shard && is_it(entry.key.key()));
-            found.map(|entry| (entry.place, entry.stream.clone())).collect::<Vec<_>>()
-        };
-        let (mut debris, mut found) = (Debris::default(), Vec::new());
-        debris.run(|| found = find(is_key));
-        if debris.holds_panic() {
-            // All whose keys have this hash: of those nobody knows better.
-            found = find(&|_| true);
-        }
+        let found = streams.iter().filter(|entry| entry.place.shard == shard && is_key(entry.key.key()));
+        let found: Vec<_> = found.map(|entry| (entry.place, entry.stream.clone())).collect();
         drop(streams);
+        let mut debris = Debris::default();
         for (place, stream) in found {
             debris.run(|| self.unlist(place, &stream));
             debris.sweep(stream);

@@ -53,14 +53,12 @@ where
             if let Some(response) = site.join_late(&flights.late, &way, &head) {
                 return ResponseFuture::ready(Ok(response), site.observer());
             }
-            let call = HttpCall::new(self.get_ref().clone(), join(head, body), site.clone());
+            let call = |known| HttpCall::new(self.get_ref().clone(), join(head, body), site.clone(), known);
             match way {
-                Way::Fly(place, key) => {
-                    site.enter(&flights.table, place, key.clone(), call.known(Known::Flight(place, key)))
-                }
+                Way::Fly(place, key) => site.enter(&flights.table, place, key.clone(), call(Known::Flight(place, key))),
                 Way::Pass(reason, hash) => {
                     let known = hash.map_or(Known::Nothing, Known::Hash);
-                    ResponseFuture::pass(call.known(known).with_seal(seal), reason, site.observer())
+                    ResponseFuture::pass(call(known).with_seal(seal), reason, site.observer())
                 }
             }
         })
