@@ -126,6 +126,12 @@ impl fmt::Debug for Lineage {
     }
 }
 
+/// The innermost flight that is being polled here.
+#[cfg(feature = "http")]
+pub(crate) fn innermost() -> Option<Polled> {
+    POLLING.try_with(|stack| stack.borrow().last().cloned()).ok().flatten()
+}
+
 /// A copy: what is done with it may poll.
 fn polling() -> Vec<Polled> {
     POLLING.try_with(|stack| stack.borrow().clone()).unwrap_or_default()

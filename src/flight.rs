@@ -6,10 +6,11 @@ use crate::{
     observe::{Caller, Ending, Event, FlightSpan, Link, Outcome, Work},
     panics::{Debris, Message, Payload},
     seats::{Seat, Seats, wake_all},
+    stats::NearMiss,
     sync::{Mutex, MutexGuard, Once, Runtime, current_runtime},
 };
 use std::{
-    mem,
+    fmt, mem,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     sync::{
@@ -21,26 +22,43 @@ use std::{
 };
 use tokio::time::Instant;
 
-/// Whose work a flight does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Start {
-    /// That of the caller who opened it, at this time if anybody may want to know.
-    First(Option<Instant>),
-    /// That of a follower: the flight was lost before.
-    Anew,
-}
-
 /// Which newcomers a flight takes, and whether it goes on when all have left.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rules {
     pub(crate) join_within: Option<Duration>,
     pub(crate) max_waiters: usize,
     pub(crate) run_to_completion: bool,
+    pub(crate) rounds: Rounds,
+}
+
+/// How often the followers of a flight still go on together, in one next flight, when its result is not for them.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Rounds {
+    pub(crate) after_errors: u32,
+    pub(crate) after_refusals: u32,
+}
+
+/// Why a result is its leader's alone, so that the followers go on together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Setback {
+    Error,
+    /// It judges the leader's request, and says nothing about those of others.
+    #[cfg_attr(not(feature = "http"), allow(dead_code, reason = "only HTTP refuses"))]
+    Refusal,
+}
+
+impl Rounds {
+    fn left(&mut self, after: Setback) -> &mut u32 {
+        match after {
+            Setback::Error => &mut self.after_errors,
+            Setback::Refusal => &mut self.after_refusals,
+        }
+    }
 }
 
 impl Default for Rules {
     fn default() -> Self {
-        Self { join_within: None, max_waiters: usize::MAX, run_to_completion: false }
+        Self { join_within: None, max_waiters: usize::MAX, run_to_completion: false, rounds: Rounds::default() }
     }
 }
 
@@ -51,12 +69,14 @@ pub(crate) struct Place {
     pub(crate) shard: u64,
     /// Finds the flight in its shard.
     pub(crate) hash: u64,
+    /// Finds the flights that a write to a path seals; 0 where nothing is written.
+    pub(crate) path: u64,
 }
 
 impl Place {
     /// Of a flight that is found by its key alone.
     pub(crate) fn of(hash: u64) -> Self {
-        Self { shard: hash, hash }
+        Self { shard: hash, hash, path: 0 }
     }
 }
 
@@ -72,7 +92,9 @@ impl Place {
 /// 5. `closed` turns true once, before anybody can see how the flight ended: the table and the gauges no
 ///    longer know it by then.
 /// 6. Locks are taken in the order shard, flight; never two flights.
-pub(crate) struct Flight<T> {
+/// 7. After a setback the flight is lost to its followers, who lead it anew, and its leader counts no more. What is
+///    for the leader is in `set_aside` until it takes it, and its seat stays taken for as long.
+pub struct Flight<T> {
     home: Arc<dyn Home<T>>,
     place: Place,
     closed: AtomicBool,
@@ -100,6 +122,9 @@ struct State<T> {
     opened: Option<Instant>,
     runtime: Option<Runtime>,
     reserve: Option<Reserve<T>>,
+    rounds: Rounds,
+    /// Results of leaders whose followers went on without them.
+    set_aside: Vec<(Seat, T)>,
     lineage: Lineage,
     span: FlightSpan,
     seats: Seats,
@@ -149,8 +174,8 @@ pub(crate) enum Boarding {
     },
     /// It is called from inside this flight.
     Inside,
-    /// The flight takes nobody more.
-    Closed,
+    /// The flight takes nobody more: why, if it goes on.
+    Closed(Option<NearMiss>),
 }
 
 /// Whether a task may fly.
@@ -167,6 +192,8 @@ pub(crate) enum View<T> {
     /// The flight was lost, and it is to board its own work.
     LeadAnew,
     Landed(Share),
+    /// Its followers went on without it, and this is its result.
+    SetAside(T),
     Crashed(Message),
     Stranded,
     /// Its waker is parked.
@@ -178,12 +205,18 @@ pub(crate) enum View<T> {
     BringWaker,
 }
 
-/// What a pilot gets that lands a flight as a waiter.
+/// How the work's result is dealt with.
+enum TouchDown<T> {
+    /// `own`: the value, if the pilot had no company.
+    Landed { own: Option<T>, share: Share, seats: Seats, leftovers: Leftovers<T> },
+    /// The followers go on without it. `own`: the value, if it is the pilot's.
+    WentOn { own: Option<T> },
+}
+
+/// What a pilot gets that lands a flight as a waiter: the value too, if it is nobody else's.
 pub(crate) struct Landed<T> {
-    /// The value, if it had no company. Else the flight has it.
     pub(crate) own: Option<T>,
     pub(crate) share: Share,
-    pub(crate) flight: Arc<Flight<T>>,
 }
 
 /// What a landed flight needs no more, to be dropped once the waiters are awake.
@@ -199,6 +232,11 @@ const LANDED: &str = "it has landed";
 pub(crate) struct Share {
     pub(crate) shared: bool,
     pub(crate) leads: bool,
+}
+
+impl Share {
+    /// Of a leader whose followers went on without it.
+    pub(crate) const SET_ASIDE: Self = Self { shared: true, leads: true };
 }
 
 /// How one poll of the work ended.
@@ -245,6 +283,8 @@ impl<T: Send + Sync + 'static> Flight<T> {
             opened: lone.opened,
             runtime: lone.runtime,
             reserve: None,
+            rounds: lone.rounds,
+            set_aside: Vec::new(),
             lineage: lone.lineage,
             span,
             seats: Seats::with_one(lone.waker),
@@ -282,15 +322,15 @@ impl<T: Send + Sync + 'static> Flight<T> {
     pub(crate) fn join(self: &Arc<Self>, rules: &Rules, here: &Lineage, caller: &mut Caller) -> Boarding {
         let mut state = self.state.lock();
         if !state.is_open() {
-            return Boarding::Closed;
+            return Boarding::Closed(None);
         }
         if here.contains(self) {
             return Boarding::Inside;
         }
-        if !state.takes_newcomer(rules) {
-            return Boarding::Closed;
+        match state.refuses_newcomer(rules) {
+            None => state.seat_newcomer(rules, caller),
+            why => Boarding::Closed(why),
         }
-        state.seat_newcomer(rules, caller)
     }
 
     /// The leader puts its work in. True: it has company, and the work needs a task.
@@ -342,6 +382,9 @@ impl<T: Send + Sync + 'static> Flight<T> {
     pub(crate) fn look(&self, seat: Seat, spare: bool, waker: &Waker, parks: &mut Option<Waker>) -> View<T> {
         let mut state = self.state.lock();
         let state = &mut *state;
+        if let Some(value) = state.take_aside(seat) {
+            return View::SetAside(value);
+        }
         match mem::replace(&mut state.stage, Stage::Aloft) {
             Stage::Parked(work) if state.may_fly(seat) => {
                 state.pilot = Pilot::Waiter(seat);
@@ -416,31 +459,41 @@ impl<T: Send + Sync + 'static> Flight<T> {
         early.link_early(&span);
     }
 
-    /// The work gave a result, and the waiter in `seat` was its pilot, who gets its share at once.
-    pub(crate) fn land(self: Arc<Self>, value: T, seat: Seat, debris: &mut Debris) -> Landed<T> {
-        let (own, share, mut seats, leftovers) = self.touch_down(value, Some(seat), debris);
-        let own_waker = seats.leave(seat);
-        seats.wake_all();
-        debris.sweep(own_waker);
-        debris.sweep(leftovers);
-        Landed { own, share, flight: self }
+    /// The work gave a result, and the waiter in `seat` was its pilot, who gets its share at once. `None`: the result
+    /// was not for it, and it goes on with the other followers.
+    pub(crate) fn land(&self, value: T, seat: Seat, debris: &mut Debris) -> Option<Landed<T>> {
+        match self.touch_down(value, Some(seat), debris) {
+            TouchDown::Landed { own, share, mut seats, leftovers } => {
+                let own_waker = seats.leave(seat);
+                seats.wake_all();
+                debris.sweep(own_waker);
+                debris.sweep(leftovers);
+                Some(Landed { own, share })
+            }
+            TouchDown::WentOn { own } => own.map(|value| Landed { own: Some(value), share: Share::SET_ASIDE }),
+        }
     }
 
     /// The work gave a result, and a task was its pilot.
     pub(crate) fn land_for_others(self: Arc<Self>, value: T, debris: &mut Debris) {
-        let (own, _, seats, leftovers) = self.touch_down(value, None, debris);
-        // Before anybody is woken: the last waiter gets the original, however early it comes.
-        debris.sweep((own, self));
-        seats.wake_all();
-        debris.sweep(leftovers);
+        match self.touch_down(value, None, debris) {
+            TouchDown::Landed { own, seats, leftovers, .. } => {
+                // Before anybody is woken: the last waiter gets the original, however early it comes.
+                debris.sweep((own, self));
+                seats.wake_all();
+                debris.sweep(leftovers);
+            }
+            TouchDown::WentOn { own } => debris.sweep(own),
+        }
     }
 
-    fn touch_down(
-        &self,
-        value: T,
-        pilot: Option<Seat>,
-        debris: &mut Debris,
-    ) -> (Option<T>, Share, Seats, Leftovers<T>) {
+    fn touch_down(&self, value: T, pilot: Option<Seat>, debris: &mut Debris) -> TouchDown<T> {
+        if let Some(setback) = self.home.setback(&value) {
+            let mut state = self.state.lock();
+            if state.may_go_on(setback) {
+                return TouchDown::WentOn { own: self.go_on(state, value, pilot, debris) };
+            }
+        }
         self.close(debris);
         let mut state = self.state.lock();
         let ending = self.release(&mut state, Some(Outcome::Landed));
@@ -461,7 +514,42 @@ impl<T: Send + Sync + 'static> Flight<T> {
             debris.run(|| self.home.leaderless(self.value()));
         }
         self.tell(Event::FlightOver(ending));
-        (own, share, seats, leftovers)
+        TouchDown::Landed { own, share, seats, leftovers }
+    }
+
+    /// Leaves the value to the leader, and the flight to its followers, the first of which to be polled leads it anew.
+    /// It stays in the table, so newcomers join them. Gives the value back to a leader that is the pilot.
+    fn go_on(
+        &self,
+        mut state: MutexGuard<'_, State<T>>,
+        value: T,
+        pilot: Option<Seat>,
+        debris: &mut Debris,
+    ) -> Option<T> {
+        let leader = state.leader.take();
+        let waiters = usize::from(leader.is_some());
+        self.count_out(waiters);
+        state.waiters -= waiters;
+        let ending = state.ending(Some(Outcome::Landed), waiters);
+        (state.stage, state.pilot) = (Stage::Lost, Pilot::Nobody);
+        let held = (state.carrier.take(), state.runtime.take());
+        let (mut own, mut own_waker, mut nobodys) = (None, None, None);
+        match leader {
+            Some(seat) if pilot == Some(seat) => {
+                own_waker = state.seats.leave(seat);
+                own = Some(value);
+            }
+            Some(seat) => state.set_aside.push((seat, value)),
+            None => nobodys = Some(value),
+        }
+        let wakers = state.seats.take_wakers();
+        drop(state);
+        self.tell(Event::FlightOver(ending));
+        self.tell(Event::WentOn);
+        wake_all(wakers);
+        debris.sweep((own_waker, held));
+        debris.sweep(nobodys);
+        own
     }
 
     /// What the waiter in `seat` is to the flight, if that has landed.
@@ -551,6 +639,11 @@ impl<T: Send + Sync + 'static> Flight<T> {
     #[must_use]
     pub(crate) fn leave(&self, seat: Seat, spare: bool, debris: &mut Debris) -> bool {
         let mut state = self.state.lock();
+        if let Some(value) = state.take_aside(seat) {
+            drop(state);
+            debris.sweep(value);
+            return false;
+        }
         match state.stage {
             Stage::Landed if state.leader == Some(seat) => {
                 drop(state);
@@ -656,13 +749,25 @@ impl<T: Send + Sync + 'static> Flight<T> {
     }
 }
 
+impl<T> fmt::Debug for Flight<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Flight").finish_non_exhaustive()
+    }
+}
+
 impl<T> State<T> {
     fn is_open(&self) -> bool {
         matches!(self.stage, Stage::Aloft | Stage::Parked(_) | Stage::Lost)
     }
 
-    fn takes_newcomer(&self, rules: &Rules) -> bool {
-        self.waiters < rules.max_waiters && self.is_young(rules.join_within)
+    fn refuses_newcomer(&self, rules: &Rules) -> Option<NearMiss> {
+        if self.waiters >= rules.max_waiters {
+            Some(NearMiss::Full)
+        } else if !self.is_young(rules.join_within) {
+            Some(NearMiss::TooOld)
+        } else {
+            None
+        }
     }
 
     fn is_young(&self, join_within: Option<Duration>) -> bool {
@@ -697,6 +802,26 @@ impl<T> State<T> {
         debug_assert!(matches!(self.stage, Stage::Aloft), "only the pilot has the work");
         self.stage = Stage::Parked(work);
         self.waiters > 1
+    }
+
+    /// Takes a round for it, if there are followers with requests of their own.
+    fn may_go_on(&mut self, after: Setback) -> bool {
+        let rounds = self.rounds.left(after);
+        if *rounds == 0 || self.spares == 0 || !matches!(self.stage, Stage::Aloft) {
+            return false;
+        }
+        *rounds -= 1;
+        true
+    }
+
+    /// The result of the leader in `seat`, whose followers went on. It waits no more.
+    fn take_aside(&mut self, seat: Seat) -> Option<T> {
+        let at = self.set_aside.iter().position(|(leader, _)| *leader == seat)?;
+        if self.is_open() {
+            // It was woken when the value was set aside, and has parked no waker since.
+            drop(self.seats.leave(seat));
+        }
+        Some(self.set_aside.swap_remove(at).1)
     }
 
     fn may_fly(&self, seat: Seat) -> bool {

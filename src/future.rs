@@ -1,7 +1,7 @@
 //! The future of a call.
 
 use crate::{
-    flight::Start,
+    flight::Flight,
     group::Role,
     observe::{Caller, Event, Observer, Work},
     panics::Debris,
@@ -11,6 +11,7 @@ use crate::{
 use std::{
     fmt, mem,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -23,9 +24,9 @@ pub trait Job: Send + 'static {
     /// What the caller gets.
     type Output;
 
-    /// The inner call on behalf of a flight that `caller` leads. It is made under a lock: what is the user's may be
-    /// moved in it, but not called.
-    fn fly(self, start: Start, caller: Caller) -> Work<Self::Landing>;
+    /// The inner call on behalf of a flight that `caller` leads. `opened`: when, if anybody may want to know. It is made
+    /// under a lock: what is the user's may be moved in it, but not called.
+    fn fly(self, opened: Option<Instant>, caller: Caller) -> Work<Self::Landing>;
     /// Calls it for this caller alone, who may have `waited` in a flight before.
     fn pass(self, waited: bool) -> Pin<Box<dyn Future<Output = Self::Output> + Send>>;
     /// Whether a follower gets this. `request` is its own, if it has one left.
@@ -39,6 +40,10 @@ pub trait Job: Send + 'static {
     {
         unreachable!("only asked for by `Verdict::Again`")
     }
+    /// Joins or leads a flight that is newer than the one that it `left`.
+    fn newer(self, left: &Arc<Flight<Self::Landing>>) -> ResponseFuture<Self>
+    where
+        Self: Sized;
     /// What a waiter gets.
     fn unpack(landing: Self::Landing, role: Role) -> Self::Output;
 }
@@ -164,8 +169,8 @@ impl<J: Job> Future for ResponseFuture<J> {
                 }
                 State::Waiting { spare, waiter, patience } => (waiter, spare, patience),
             };
-            match waiter.poll(cx, || spare.take().expect("a follower has its request").fly(Start::Anew, Caller::here()))
-            {
+            let lead_anew = |opened| spare.take().expect("a follower has its request").fly(opened, Caller::here());
+            match waiter.poll(cx, lead_anew) {
                 Poll::Ready(arrival) if arrival.leads() => {
                     return Poll::Ready(J::unpack(arrival.take(), Role::Leader));
                 }
@@ -179,15 +184,18 @@ impl<J: Job> Future for ResponseFuture<J> {
                 Poll::Pending if spare.is_none() => return Poll::Pending,
                 Poll::Pending => {
                     // It may be polled inside its flight though it was called outside: it would wait for itself.
-                    let reason = if waiter.is_inside() {
-                        PassReason::Reentrant
-                    } else {
+                    let is_inside = waiter.is_inside();
+                    if !is_inside {
                         ready!(patience.poll(cx));
-                        PassReason::Patience
-                    };
+                    }
                     let job = spare.take().expect("a follower has its request");
-                    waiter.pass(reason);
-                    self.state = State::Passing(job.pass(true));
+                    if is_inside {
+                        waiter.pass(PassReason::Reentrant);
+                        self.state = State::Passing(job.pass(true));
+                    } else {
+                        let newer = job.newer(waiter.time_out());
+                        *self = newer;
+                    }
                 }
             }
         }

@@ -4,9 +4,9 @@ use crate::{
     flight::{Place, Rules},
     observe::{Caller, Event, Observer, Work},
     panics::Debris,
-    stats::PassReason,
+    stats::{PassReason, Stats},
     sync::current_runtime,
-    table::{Entered, Table},
+    table::{Entered, Missed, Table},
     waiter::{Arrival, Waiter},
 };
 use std::{
@@ -123,7 +123,7 @@ where
         Fut: Future<Output = T> + Send + 'static,
     {
         Run(match self.enter(self.place(&key), key, &Rules::default(), work) {
-            Entered::Led(waiter) => Hold::Flight { spare: None, waiter },
+            Entered::Led(waiter, _) => Hold::Flight { spare: None, waiter },
             Entered::Joined(waiter, work) => Hold::Flight { spare: Some(lazily(work, Caller::here())), waiter },
             Entered::Inside(work) => {
                 self.table.observer().tell(Event::Passed { reason: PassReason::Reentrant, waited: false });
@@ -153,7 +153,7 @@ where
         let rules = Rules { run_to_completion: true, ..Rules::default() };
         let place = self.place(&key);
         let (mut waiter, spare) = match self.enter(place, key, &rules, work) {
-            Entered::Led(waiter) => (waiter, None),
+            Entered::Led(waiter, _) => (waiter, None),
             Entered::Joined(mut waiter, work) => {
                 let spare = waiter.entrust(lazily(work, Caller::here()));
                 (waiter, spare)
@@ -173,9 +173,25 @@ where
         self.table.forget(self.hasher.hash_one(key), |known| known.borrow() == key);
     }
 
+    /// Later calls for the keys for which `forget` says `true` do not join the work in progress. `forget` is called
+    /// once for each flight that calls may join; it may use the group. A panic in it goes on when all keys were asked.
+    pub fn forget_if(&self, mut forget: impl FnMut(&K) -> bool) {
+        self.table.forget_if(&mut forget);
+    }
+
+    /// Later calls do not join any work in progress. Those who wait for it get its result.
+    pub fn forget_all(&self) {
+        self.forget_if(|_| true);
+    }
+
     /// How many flights are in progress, forgotten ones too.
     pub fn in_flight(&self) -> usize {
-        self.table.observer().stats().in_flight
+        self.stats().in_flight
+    }
+
+    /// What happened so far.
+    pub fn stats(&self) -> Stats {
+        self.table.observer().stats()
     }
 
     fn enter<F, Fut>(&self, place: Place, key: K, rules: &Rules, work: F) -> Entered<T, F>
@@ -183,7 +199,11 @@ where
         F: FnOnce() -> Fut + Send + 'static,
         Fut: Future<Output = T> + Send + 'static,
     {
-        self.table.enter(place, key, rules, work, |work, _, caller| lazily(work, caller))
+        let entered = self.table.enter(place, key, rules, None, work, |work, _, caller| lazily(work, caller));
+        if let Entered::Led(_, Some(Missed { why, .. })) = entered {
+            self.table.observer().tell(Event::NearMiss { why, part: None });
+        }
+        entered
     }
 
     fn place(&self, key: &K) -> Place {
@@ -268,7 +288,7 @@ impl<T: Clone + Send + Sync + 'static> Future for Run<T> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         if let Hold::Flight { spare, waiter } = &mut self.0 {
-            let landed = waiter.poll(cx, || spare.take().expect("a follower has work of its own"));
+            let landed = waiter.poll(cx, |_| spare.take().expect("a follower has work of its own"));
             let work = match landed {
                 Poll::Ready(_) => spare.take(),
                 Poll::Pending if waiter.is_inside() => spare.take().or_else(|| waiter.reclaim()),

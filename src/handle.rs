@@ -37,6 +37,24 @@ impl<K: Hash + Eq + Send + Sync + 'static> Handle<K> {
         self.registry.forget_key(key, &|known: &K| known.borrow() == key);
     }
 
+    /// Later calls for the keys for which `forget` says `true` do not join the flights in progress. `forget` is called
+    /// once for each flight that calls may join; it may use the handle and the service. A panic in it goes on when all
+    /// keys were asked.
+    pub fn forget_if(&self, mut forget: impl FnMut(&K) -> bool) {
+        self.registry.forget_if(&mut forget);
+    }
+
+    /// Later calls do not join any flight in progress. Those who wait get their results.
+    pub fn forget_all(&self) {
+        self.forget_if(|_| true);
+    }
+
+    /// Turns coalescing off (`false`) or on again: the emergency switch. While it is off every call passes, and the
+    /// layer's closures are not called. The flights in progress land as usual, and no later call joins them.
+    pub fn set_enabled(&self, enabled: bool) {
+        self.registry.set_enabled(enabled);
+    }
+
     /// How many flights are in progress, forgotten ones too.
     pub fn in_flight(&self) -> usize {
         self.stats().in_flight

@@ -185,17 +185,30 @@ impl<M: Mode, E> SingleflightLayer<M, E> {
         self.set(|settings| settings.rules.join_within = Some(age))
     }
 
-    /// How long a follower waits, from its call on; then it leaves the flight and passes, with its own request. The
-    /// leader waits as long as its inner call takes. No bound by default.
+    /// How long a follower waits for a flight, from when it joined. Then it leaves the flight, and joins one for its key
+    /// that is newer; if there is none it leads one, with its own request, and takes those who come later. So followers
+    /// whose patience ends together make one call together, and an upstream that hangs sees one call more for each
+    /// `patience`. The flight that was left goes on for those who still wait for it. A leader waits as long as its inner
+    /// call takes. No bound by default.
+    ///
+    /// With `by_key`, the `key` closure is called again when patience ends; a panic in it reaches that caller.
     ///
     /// # Panics
     ///
-    /// When `patience` is zero: followers would only pass. With a patience, a follower's future panics when it is
+    /// When `patience` is zero: nobody could follow. With a patience, a follower's future panics when it is
     /// polled outside a tokio runtime, or in one without its timer.
     #[track_caller]
     pub fn wait_at_most(self, patience: Duration) -> Self {
         assert!(!patience.is_zero(), "tower-singleflight: `wait_at_most` of zero would let no follower wait");
         self.set(|settings| settings.patience = Some(patience))
+    }
+
+    /// After an `Err`: how often the followers of a flight go on together before the error is theirs too. The leader has
+    /// its error at once; its followers all belong to one next flight, which the first of them to be polled leads with
+    /// its own request. So a backend that fails costs `retries + 1` calls, however many wait for it. 0 by default: an
+    /// error reaches every waiter.
+    pub fn followers_retry(self, retries: u32) -> Self {
+        self.set(|settings| settings.rules.rounds.after_errors = retries)
     }
 
     /// How many callers one flight takes, its leader included. The next to arrive leads a new flight, which takes

@@ -80,6 +80,7 @@ mod http;
 mod layer;
 mod lone;
 mod mode;
+mod near_miss;
 mod observe;
 mod panics;
 mod scope;
@@ -101,7 +102,7 @@ pub use handle::Handle;
 pub use layer::SingleflightLayer;
 pub use mode::{ByKey, ErrorMode, FanOut, Mode, OwnErrors, SharedErrors};
 pub use service::Singleflight;
-pub use stats::{PassReason, Stats, VetoReason};
+pub use stats::{NearMiss, PassReason, Stats, VetoReason};
 
 #[cfg(all(doctest, feature = "http"))]
 #[doc = include_str!("../README.md")]

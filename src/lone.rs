@@ -2,7 +2,7 @@
 
 use crate::{
     context::{Gates, Lineage},
-    flight::{Flight, Place, Rules},
+    flight::{Flight, Place, Rounds, Rules, Setback},
     observe::{Ending, Event, FlightSpan, Observer, Outcome, Work},
     panics::Debris,
     slots::Slot,
@@ -19,6 +19,7 @@ pub(crate) struct Lone<T> {
     /// Wakes the leader.
     pub(crate) waker: Option<Waker>,
     pub(crate) run_to_completion: bool,
+    pub(crate) rounds: Rounds,
     /// If anybody may want to know.
     pub(crate) opened: Option<Instant>,
     pub(crate) runtime: Option<Runtime>,
@@ -38,6 +39,9 @@ pub(crate) trait Home<T>: Send + Sync {
 
     /// The leader went without this value, while others have yet to look at it.
     fn leaderless(&self, value: &T);
+
+    /// Why this value is its leader's alone, so that the followers go on together.
+    fn setback(&self, value: &T) -> Option<Setback>;
 
     /// Lets the leader at `gate` change its flight, or gives the flight that has left the gate, which is free then.
     /// `change` runs under the lock.
@@ -69,8 +73,9 @@ impl<T> dyn Home<T> {
 impl<T> Lone<T> {
     /// To be carried by the runtime in which this is called.
     pub(crate) fn new(place: Place, rules: &Rules, lineage: Lineage, opened: Option<Instant>, work: Work<T>) -> Self {
-        let (work, runtime, run_to_completion) = (Some(work), current_runtime(), rules.run_to_completion);
-        Self { place, work, waker: None, run_to_completion, opened, runtime, lineage }
+        let Rules { run_to_completion, rounds, .. } = *rules;
+        let (work, runtime) = (Some(work), current_runtime());
+        Self { place, work, waker: None, run_to_completion, rounds, opened, runtime, lineage }
     }
 
     /// Drops what is left of it, and tells how it ended. Call it under no lock.

@@ -14,6 +14,12 @@ pub trait Mode: Clone + sealed::Sealed + 'static {
     /// What the closure returns.
     type Key: Hash + Eq + Send + Sync + 'static;
 
+    /// The name of a part of a flight's key.
+    #[doc(hidden)]
+    fn part(&self, _: usize) -> Option<&str> {
+        None
+    }
+
     /// For a group of its own.
     #[doc(hidden)]
     fn apart(&self) -> Self {

@@ -5,7 +5,13 @@ use std::{
     any::Any,
     fmt,
     hash::{BuildHasher, Hash, RandomState},
-    sync::{Arc, Weak},
+    sync::{
+        Arc, Weak,
+        atomic::{
+            AtomicBool,
+            Ordering::{Acquire, Release},
+        },
+    },
 };
 
 /// Everything that a layer value and its clones have in common.
@@ -13,6 +19,7 @@ pub(crate) struct Registry<K> {
     /// One for all tables, so that a key has one hash.
     hasher: RandomState,
     observer: Arc<Observer>,
+    is_disabled: AtomicBool,
     common: Arc<Scope<K>>,
     separate: Mutex<Vec<Weak<Scope<K>>>>,
 }
@@ -32,6 +39,13 @@ struct Part<K> {
 /// parts are done as well.
 pub(crate) trait Forgets<K>: Send + Sync {
     fn forget_key(&self, hash: u64, is_key: &dyn Fn(&K) -> bool);
+
+    /// Those for whose key `is_it` holds, which is called under no lock.
+    fn forget_if(&self, is_it: &mut dyn FnMut(&K) -> bool);
+
+    /// Those of a key and those of a path, whatever their key: a write happens.
+    #[cfg(feature = "http")]
+    fn seal(&self, hash: u64, is_key: &dyn Fn(&K) -> bool, path: u64);
 }
 
 impl<K, T> Forgets<K> for Table<K, T>
@@ -42,6 +56,15 @@ where
     fn forget_key(&self, hash: u64, is_key: &dyn Fn(&K) -> bool) {
         self.forget(hash, is_key);
     }
+
+    fn forget_if(&self, is_it: &mut dyn FnMut(&K) -> bool) {
+        Table::forget_if(self, is_it);
+    }
+
+    #[cfg(feature = "http")]
+    fn seal(&self, hash: u64, is_key: &dyn Fn(&K) -> bool, _: u64) {
+        self.forget(hash, is_key);
+    }
 }
 
 impl<K: Hash + 'static> Registry<K> {
@@ -49,6 +72,7 @@ impl<K: Hash + 'static> Registry<K> {
         Arc::new(Self {
             hasher: RandomState::new(),
             observer: Arc::new(Observer::ready()),
+            is_disabled: AtomicBool::new(false),
             common: Arc::new(Scope::new()),
             separate: Mutex::default(),
         })
@@ -66,9 +90,29 @@ impl<K: Hash + 'static> Registry<K> {
 
     /// Of the key in a borrowed form.
     pub(crate) fn forget_key<Q: Hash + ?Sized>(&self, key: &Q, is_key: &dyn Fn(&K) -> bool) {
-        let (hash, mut debris) = (self.hasher.hash_one(key), Debris::default());
+        let hash = self.hasher.hash_one(key);
+        self.each_part(|part| part.forget_key(hash, is_key));
+    }
+
+    pub(crate) fn forget_if(&self, is_it: &mut dyn FnMut(&K) -> bool) {
+        self.each_part(|part| part.forget_if(is_it));
+    }
+
+    /// Nobody joins a flight across a change: while it is off, writes seal nothing.
+    pub(crate) fn set_enabled(&self, enabled: bool) {
+        if !enabled {
+            self.is_disabled.store(true, Release);
+        }
+        self.forget_if(&mut |_| true);
+        if enabled {
+            self.is_disabled.store(false, Release);
+        }
+    }
+
+    fn each_part(&self, mut what: impl FnMut(&dyn Forgets<K>)) {
+        let mut debris = Debris::default();
         for scope in self.scopes() {
-            debris.run(|| scope.forget_key(hash, is_key));
+            debris.run(|| scope.each_part(&mut what));
         }
         debris.rethrow();
     }
@@ -77,6 +121,11 @@ impl<K: Hash + 'static> Registry<K> {
 impl<K> Registry<K> {
     pub(crate) fn observer(&self) -> &Arc<Observer> {
         &self.observer
+    }
+
+    #[inline]
+    pub(crate) fn is_enabled(&self) -> bool {
+        !self.is_disabled.load(Acquire)
     }
 
     pub(crate) fn common(&self) -> Arc<Scope<K>> {
@@ -120,11 +169,12 @@ impl<K> Scope<K> {
         part
     }
 
-    pub(crate) fn forget_key(&self, hash: u64, is_key: &dyn Fn(&K) -> bool) {
+    /// A panic goes on when the other parts are done as well.
+    pub(crate) fn each_part(&self, mut what: impl FnMut(&dyn Forgets<K>)) {
         let parts: Vec<_> = self.parts.lock().iter().map(|known| known.forgets.clone()).collect();
         let mut debris = Debris::default();
         for part in parts {
-            debris.run(|| part.forget_key(hash, is_key));
+            debris.run(|| what(&*part));
         }
         debris.rethrow();
     }

@@ -1,14 +1,13 @@
 //! The service, and how it calls any service by key.
 
 use crate::{
-    flight::Start,
+    flight::{Flight, Setback},
     future::{Job, ResponseFuture},
     group::Role,
     mode::{ByKey, ErrorMode, FanOut, Mode, OwnErrors},
     observe::{Caller, Work},
     site::Site,
-    stats::PassReason,
-    table::Table,
+    table::{Hooks, Table},
 };
 use std::{
     fmt,
@@ -18,6 +17,7 @@ use std::{
     sync::Arc,
     task::{Context, Poll},
 };
+use tokio::time::Instant;
 use tower::ServiceExt;
 use tower_service::Service;
 
@@ -86,50 +86,81 @@ where
 {
     type Response = S::Response;
     type Error = E::Error;
-    type Future = ResponseFuture<Call<S, Req, E>>;
+    type Future = ResponseFuture<Call<S, Req, K, E>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, request: Req) -> Self::Future {
-        if !self.site.settings.wants(&request) {
-            return ResponseFuture::pass(Call::new(&self.inner, request), PassReason::Filter, self.site.observer());
-        }
         let site = &self.site;
-        let key = (site.settings.extract)(&request);
-        let call = Call::new(&self.inner, request);
-        let place = site.registry.place(&key);
-        site.with_flights(|observer| Table::new(observer.clone()), |table| site.enter(table, place, key, call))
+        if let Some(reason) = site.passes(&request) {
+            return ResponseFuture::pass(Call::new(&self.inner, request, None), reason, site.observer());
+        }
+        // Only a follower that may lose its patience needs to find its flights again.
+        let again = site.settings.patience.map(|_| site.clone());
+        site.enter_by_key(Call::new(&self.inner, request, again), None)
+    }
+}
+
+impl<Req: 'static, K: Hash + Eq + Send + Sync + 'static> Site<ByKey<Req, K>> {
+    /// Joins or leads a flight for the key of a call.
+    fn enter_by_key<S, E>(
+        &self,
+        call: Call<S, Req, K, E>,
+        left: Option<&Arc<Flight<Result<S::Response, E::Error>>>>,
+    ) -> ResponseFuture<Call<S, Req, K, E>>
+    where
+        S: Service<Req> + Send + 'static,
+        S::Response: Clone + Send + Sync + 'static,
+        S::Future: Send + 'static,
+        Req: Send,
+        E: ErrorMode<S::Error>,
+    {
+        let key = (self.settings.extract)(&call.request);
+        let place = self.registry.place(&key);
+        let hooks = Hooks { setback: |result: &Result<_, _>| result.is_err().then_some(Setback::Error), ..Hooks::NONE };
+        self.with_flights(
+            |observer| Table::with_hooks(observer.clone(), hooks),
+            |table| self.enter(table, place, key, call, left),
+        )
     }
 }
 
 /// A call of any service.
-#[derive(Debug)]
-pub struct Call<S, Req, E> {
+pub struct Call<S, Req, K: Hash + Eq + Send + Sync + 'static, E>
+where
+    Req: 'static,
+{
     service: S,
     request: Req,
+    /// Where it finds a newer flight, if it may have to.
+    again: Option<Arc<Site<ByKey<Req, K>>>>,
     errors: PhantomData<fn() -> E>,
 }
 
-impl<S: Clone, Req, E> Call<S, Req, E> {
-    fn new(service: &S, request: Req) -> Self {
-        Self { service: service.clone(), request, errors: PhantomData }
+impl<S, Req: 'static, K: Hash + Eq + Send + Sync + 'static, E> Call<S, Req, K, E> {
+    fn new(service: &S, request: Req, again: Option<Arc<Site<ByKey<Req, K>>>>) -> Self
+    where
+        S: Clone,
+    {
+        Self { service: service.clone(), request, again, errors: PhantomData }
     }
 }
 
-impl<S, Req, E> Job for Call<S, Req, E>
+impl<S, Req, K, E> Job for Call<S, Req, K, E>
 where
     S: Service<Req> + Send + 'static,
     S::Response: Clone + Send + Sync + 'static,
     S::Future: Send + 'static,
     Req: Send + 'static,
+    K: Hash + Eq + Send + Sync + 'static,
     E: ErrorMode<S::Error>,
 {
     type Landing = Result<S::Response, E::Error>;
     type Output = Result<S::Response, E::Error>;
 
-    fn fly(self, _: Start, caller: Caller) -> Work<Self::Landing> {
+    fn fly(self, _: Option<Instant>, caller: Caller) -> Work<Self::Landing> {
         Work::new(async move { self.service.oneshot(self.request).await.map_err(E::convert) }, caller)
     }
 
@@ -137,7 +168,18 @@ where
         Box::pin(async move { self.service.oneshot(self.request).await.map_err(E::convert) })
     }
 
+    fn newer(self, left: &Arc<Flight<Self::Landing>>) -> ResponseFuture<Self> {
+        let site = self.again.clone().expect("it has a patience");
+        site.enter_by_key(self, Some(left))
+    }
+
     fn unpack(landing: Self::Landing, _: Role) -> Self::Output {
         landing
+    }
+}
+
+impl<S, Req: 'static, K: Hash + Eq + Send + Sync + 'static, E> fmt::Debug for Call<S, Req, K, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Call").finish_non_exhaustive()
     }
 }

@@ -1,14 +1,14 @@
 //! What all clones of one service have in common, and the way into its flights.
 
 use crate::{
-    flight::Place,
+    flight::{Flight, Place},
     future::{Job, ResponseFuture},
     layer::Settings,
     mode::Mode,
-    observe::Observer,
+    observe::{Event, Observer},
     scope::{Forgets, Registry, Scope},
     stats::PassReason,
-    table::{Entered, Table},
+    table::{Entered, Missed, Table},
 };
 use std::{
     any::Any,
@@ -45,28 +45,50 @@ impl<M: Mode> Site<M> {
         }
     }
 
+    /// Why a call passes, whatever its mode.
+    #[inline]
+    pub(crate) fn passes(&self, head: &M::Head) -> Option<PassReason> {
+        if !self.registry.is_enabled() {
+            return Some(PassReason::Disabled);
+        }
+        (!self.settings.wants(head)).then_some(PassReason::Filter)
+    }
+
     pub(crate) fn observer(&self) -> &Arc<Observer> {
         self.registry.observer()
     }
 
-    /// Joins or leads a flight.
+    /// Joins or leads a flight: one that is newer than `left`, if that is one.
     pub(crate) fn enter<F, J>(
         &self,
         table: &Arc<Table<F, J::Landing>>,
         place: Place,
         key: F,
         job: J,
+        left: Option<&Arc<Flight<J::Landing>>>,
     ) -> ResponseFuture<J>
     where
         F: Eq + Send + Sync + 'static,
         J: Job,
     {
         let Settings { rules, patience, .. } = &*self.settings;
-        match table.enter(place, key, rules, job, J::fly) {
-            Entered::Led(waiter) => ResponseFuture::wait(waiter, None, *patience),
+        match table.enter(place, key, rules, left, job, J::fly) {
+            Entered::Led(waiter, missed) => {
+                missed.into_iter().for_each(|missed| self.tell_missed(missed));
+                ResponseFuture::wait(waiter, None, *patience)
+            }
             Entered::Joined(waiter, job) => ResponseFuture::wait(waiter, Some(job), *patience),
-            Entered::Inside(job) => ResponseFuture::pass(job, PassReason::Reentrant, self.observer()),
+            Entered::Inside(job) => {
+                let reason = if left.is_some() { PassReason::Patience } else { PassReason::Reentrant };
+                ResponseFuture::pass(job, reason, self.observer())
+            }
         }
+    }
+
+    #[cold]
+    fn tell_missed(&self, Missed { why, difference }: Missed) {
+        let part = difference.and_then(|part| self.settings.mode.part(part));
+        self.observer().tell(Event::NearMiss { why, part });
     }
 }
 

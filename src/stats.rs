@@ -45,8 +45,10 @@ reasons! {
         Filter = "filter",
         /// It was made inside the very flight that it would have joined.
         Reentrant = "reentrant",
-        /// It waited as a follower for as long as `wait_at_most` allows.
+        /// Its patience (`wait_at_most`) ended, and it was made inside the newer flight that it would have joined.
         Patience = "patience",
+        /// `Handle::set_enabled(false)` turned coalescing off.
+        Disabled = "disabled",
         /// HTTP: the method is not one that shares (`GET` and `HEAD` by default).
         Method = "method",
         /// HTTP: the request has a body.
@@ -84,8 +86,32 @@ reasons! {
     }
 }
 
-/// What happened so far, as [`Handle::stats`](crate::Handle::stats) read it: totals since the layer was made, and two
-/// gauges.
+reasons! {
+    /// Why a call led a flight of its own although one for its key was in progress.
+    pub enum NearMiss {
+        /// HTTP: the requests differ in what the policy compares besides the key: a header, the host, the query.
+        Partition = "partition",
+        /// HTTP: the head of the response was known, and its body still streams.
+        HeadKnown = "head-known",
+        /// The flight was older than `join_within` allows.
+        TooOld = "too-old",
+        /// The flight had as many waiters as `max_waiters` allows.
+        Full = "full",
+        /// The flight was forgotten, or a write sealed it.
+        Sealed = "sealed",
+    }
+}
+
+/// What happened so far, as [`Handle::stats`](crate::Handle::stats) or [`Group::stats`](crate::Group::stats) read it:
+/// totals since the layer or group was made, and two gauges.
+///
+/// It displays as one line: what is zero is left out, but for the first three.
+///
+/// ```
+/// # let handle = tower_singleflight::SingleflightLayer::by_key(|id: &u32| *id).handle();
+/// println!("{}", handle.stats()); // led 10, joined 90, passed 3 (method 2, body 1), in flight 1, waiting 4
+/// # assert_eq!(handle.stats().to_string(), "led 0, joined 0, passed 0, in flight 0, waiting 0");
+/// ```
 ///
 /// The counters are relaxed: a snapshot taken while calls run may have counted one side of an event
 /// and not yet the other.
@@ -110,15 +136,36 @@ pub struct Stats {
     pub panicked: u64,
     /// Flights that were lost with their runtime or task before they had a result.
     pub lost: u64,
+    /// Results that stayed with their leader, while the followers went on together in one next flight: refusals over
+    /// HTTP, and errors with [`followers_retry`](crate::SingleflightLayer::followers_retry).
+    pub refused: u64,
+    /// Followers that waited for as long as `wait_at_most` allows, and then led or joined a newer flight. Each counts
+    /// in `led` or `joined` once more.
+    pub timed_out: u64,
     /// Flights in progress, forgotten ones too.
     pub in_flight: usize,
     /// Waiters of the flights in progress, leaders too.
     pub waiting: usize,
     passed_by: [u64; PassReason::ALL.len()],
     vetoed_by: [u64; VetoReason::ALL.len()],
+    near_misses_by: [u64; NearMiss::ALL.len()],
 }
 
 impl Stats {
+    /// Calls that led although a flight for their key was in progress: the sum over all reasons, see
+    /// [`near_misses_by`](Stats::near_misses_by). They tell why "led 10, joined 0".
+    ///
+    /// Found with little effort, so that a call pays nothing for it: in a group with hundreds of flights in progress
+    /// some near misses are not counted. None is counted that was not one.
+    pub fn near_misses(&self) -> u64 {
+        self.near_misses_by.iter().sum()
+    }
+
+    /// Calls that led for this reason although a flight for their key was in progress.
+    pub fn near_misses_by(&self, reason: NearMiss) -> u64 {
+        self.near_misses_by[reason as usize]
+    }
+
     /// Calls that passed for this reason.
     pub fn passed_by(&self, reason: PassReason) -> u64 {
         self.passed_by[reason as usize]
@@ -128,6 +175,59 @@ impl Stats {
     pub fn vetoed_by(&self, reason: VetoReason) -> u64 {
         self.vetoed_by[reason as usize]
     }
+}
+
+/// One line, for people.
+impl fmt::Display for Stats {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "led {}, joined {}", self.led, self.joined)?;
+        display_total(
+            f,
+            "passed",
+            self.passed,
+            PassReason::ALL.iter().map(|r| (r.as_str(), self.passed_by(*r))),
+            true,
+        )?;
+        display_total(
+            f,
+            "vetoed",
+            self.vetoed,
+            VetoReason::ALL.iter().map(|r| (r.as_str(), self.vetoed_by(*r))),
+            false,
+        )?;
+        for (what, count) in [
+            ("refused", self.refused),
+            ("timed out", self.timed_out),
+            ("cancelled", self.cancelled),
+            ("panicked", self.panicked),
+            ("lost", self.lost),
+        ] {
+            display_total(f, what, count, [], false)?;
+        }
+        let near_misses = NearMiss::ALL.iter().map(|r| (r.as_str(), self.near_misses_by(*r)));
+        display_total(f, "near misses", self.near_misses(), near_misses, false)?;
+        write!(f, ", in flight {}, waiting {}", self.in_flight, self.waiting)
+    }
+}
+
+/// A total, and its parts in brackets, without those that are zero.
+fn display_total(
+    f: &mut fmt::Formatter<'_>,
+    what: &str,
+    total: u64,
+    parts: impl IntoIterator<Item = (&'static str, u64)>,
+    always: bool,
+) -> fmt::Result {
+    if total == 0 && !always {
+        return Ok(());
+    }
+    write!(f, ", {what} {total}")?;
+    let mut opening = " (";
+    for (part, count) in parts.into_iter().filter(|(_, count)| *count > 0) {
+        write!(f, "{opening}{part} {count}")?;
+        opening = ", ";
+    }
+    f.write_str(if opening == ", " { ")" } else { "" })
 }
 
 /// What is counted.
@@ -147,12 +247,17 @@ pub(crate) enum Count {
     Cancelled,
     Panicked,
     Lost,
+    /// Results that were their leader's alone, while the followers went on together.
+    WentOn,
+    TimedOut,
+    NearMiss(NearMiss),
     Passed(PassReason),
     Vetoed(VetoReason),
 }
 
 impl Count {
-    const PASSED: usize = 8;
+    const NEAR_MISSES: usize = 10;
+    const PASSED: usize = Self::NEAR_MISSES + NearMiss::ALL.len();
     const VETOED: usize = Self::PASSED + PassReason::ALL.len();
     const KINDS: usize = Self::VETOED + VetoReason::ALL.len();
 
@@ -166,6 +271,9 @@ impl Count {
             Self::Cancelled => 5,
             Self::Panicked => 6,
             Self::Lost => 7,
+            Self::WentOn => 8,
+            Self::TimedOut => 9,
+            Self::NearMiss(reason) => Self::NEAR_MISSES + reason as usize,
             Self::Passed(reason) => Self::PASSED + reason as usize,
             Self::Vetoed(reason) => Self::VETOED + reason as usize,
         }
@@ -215,6 +323,7 @@ impl Counters {
     pub(crate) fn read(&self) -> Stats {
         let passed_by = array::from_fn(|reason| self.sum(Count::Passed(PassReason::ALL[reason])));
         let vetoed_by = array::from_fn(|reason| self.sum(Count::Vetoed(VetoReason::ALL[reason])));
+        let near_misses_by = array::from_fn(|reason| self.sum(Count::NearMiss(NearMiss::ALL[reason])));
         // What went is read before what came, so that a gauge is never below nothing.
         let (closed, released) = (self.sum(Count::Closed), self.sum(Count::Released));
         let (seated, led) = (self.sum(Count::Seated), self.sum(Count::Led));
@@ -226,10 +335,13 @@ impl Counters {
             cancelled: self.sum(Count::Cancelled),
             panicked: self.sum(Count::Panicked),
             lost: self.sum(Count::Lost),
+            refused: self.sum(Count::WentOn),
+            timed_out: self.sum(Count::TimedOut),
             in_flight: gauge(led, closed),
             waiting: gauge(led + seated, released),
             passed_by,
             vetoed_by,
+            near_misses_by,
         }
     }
 

@@ -1,13 +1,14 @@
 //! The table of the flights that newcomers may join.
 
 use crate::{
-    context::{Gates, Lineage, Underway},
-    flight::{Boarding, Flight, Place, Rules, Start},
+    context::{self, Gates, Lineage, Polled, Underway},
+    flight::{Boarding, Flight, Place, Rules, Setback},
     lone::{Gate, Home, Lone},
+    near_miss::{self, Unjoinable},
     observe::{Caller, Observer, Outcome, Work},
     panics::Debris,
     slots::{Slot, Slots},
-    stats::cores,
+    stats::{NearMiss, cores},
     sync::Mutex,
     waiter::Waiter,
 };
@@ -26,11 +27,33 @@ use tokio::time::Instant;
 pub(crate) struct Table<K, T> {
     shards: OnceLock<Shards<K, T>>,
     observer: Arc<Observer>,
-    leaderless: Leaderless<T>,
+    hooks: Hooks<K, T>,
 }
 
-/// What becomes of a value whose leader went without it, while others have yet to look at it.
-type Leaderless<T> = fn(&T);
+/// What the owner of a table knows of its keys and values.
+pub(crate) struct Hooks<K, T> {
+    /// What tells two keys in one shard apart, if they mean the same to the user. Called under a lock.
+    pub(crate) difference: fn(&K, &K) -> Option<Difference>,
+    /// The leader of this value went without it, while others have yet to look at it.
+    pub(crate) leaderless: fn(&T),
+    /// Why a value is its leader's alone, so that the followers go on together.
+    pub(crate) setback: fn(&T) -> Option<Setback>,
+}
+
+/// A part in which two keys differ, if it can be told.
+pub(crate) type Difference = Option<usize>;
+
+impl<K, T> Hooks<K, T> {
+    pub(crate) const NONE: Self = Self { difference: |_, _| None, leaderless: |_| {}, setback: |_| None };
+}
+
+impl<K, T> Copy for Hooks<K, T> {}
+
+impl<K, T> Clone for Hooks<K, T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
 
 type Shards<K, T> = Box<[Arc<Shard<K, T>>]>;
 
@@ -38,7 +61,7 @@ type Shards<K, T> = Box<[Arc<Shard<K, T>>]>;
 struct Shard<K, T> {
     entries: Mutex<Entries<K, T>>,
     observer: Arc<Observer>,
-    leaderless: Leaderless<T>,
+    hooks: Hooks<K, T>,
 }
 
 /// The first flight needs no table: traffic without concurrency allocates none.
@@ -49,9 +72,15 @@ struct Entries<K, T> {
 }
 
 struct Entry<K, T> {
-    key: K,
+    key: ListedKey<K>,
     place: Place,
     flight: Listed<T>,
+}
+
+/// A key can be lent to code that must not run under the lock of the table.
+enum ListedKey<K> {
+    Own(K),
+    Lent(Arc<K>),
 }
 
 enum Listed<T> {
@@ -62,10 +91,24 @@ enum Listed<T> {
 
 /// How a call came in. `J` is its own work, given back if it did not lead.
 pub(crate) enum Entered<T: Send + Sync + 'static, J> {
-    Led(Waiter<T>),
+    Led(Waiter<T>, Option<Missed>),
     Joined(Waiter<T>, J),
     /// It was called inside the flight that it would join.
     Inside(J),
+}
+
+/// A flight for the key of a call that led all the same.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Missed {
+    pub(crate) why: NearMiss,
+    /// In what the two differ, if it is known.
+    pub(crate) difference: Difference,
+}
+
+impl From<NearMiss> for Missed {
+    fn from(why: NearMiss) -> Self {
+        Self { why, difference: None }
+    }
 }
 
 impl<K, T> Table<K, T>
@@ -74,28 +117,30 @@ where
     T: Send + Sync + 'static,
 {
     pub(crate) fn new(observer: Arc<Observer>) -> Arc<Self> {
-        Self::with_hook(observer, |_| {})
+        Self::with_hooks(observer, Hooks::NONE)
     }
 
-    pub(crate) fn with_hook(observer: Arc<Observer>, leaderless: Leaderless<T>) -> Arc<Self> {
-        Arc::new(Self { shards: OnceLock::new(), observer, leaderless })
+    pub(crate) fn with_hooks(observer: Arc<Observer>, hooks: Hooks<K, T>) -> Arc<Self> {
+        Arc::new(Self { shards: OnceLock::new(), observer, hooks })
     }
 
-    /// Joins the flight of `key`, or leads one with `job`: here and now, in one critical section.
+    /// Joins the flight of `key`, or leads one with `job`: here and now, in one critical section. `newer_than`: a
+    /// flight that it does not join, nor anybody who comes later.
     pub(crate) fn enter<J>(
         self: &Arc<Self>,
         place: Place,
         key: K,
         rules: &Rules,
+        newer_than: Option<&Arc<Flight<T>>>,
         job: J,
-        fly: impl FnOnce(J, Start, Caller) -> Work<T>,
+        fly: impl FnOnce(J, Option<Instant>, Caller) -> Work<T>,
     ) -> Entered<T, J> {
         let (here, mut caller) = (Lineage::here(), Caller::here());
         let shard = self.shard(place);
         // Dropped after the lock, whatever happens.
         let (closed, replaced);
         let mut entries = shard.entries.lock();
-        match entries.board(shard, place, &key, rules, &here, &mut caller) {
+        match entries.board(shard, place, &key, rules, newer_than, &here, &mut caller) {
             Some((_, Boarding::Inside)) => Entered::Inside(job),
             Some((flight, Boarding::Seat { seat, leads_anew, needs_task, link })) => {
                 drop(entries);
@@ -103,8 +148,8 @@ where
                 link.tie(caller);
                 drop(key);
                 if leads_anew {
-                    waiter.board_anew(fly(job, Start::Anew, Caller::here()));
-                    return Entered::Led(waiter);
+                    waiter.board_anew(fly(job, self.opening(), Caller::here()));
+                    return Entered::Led(waiter, None);
                 }
                 if needs_task {
                     waiter.carry();
@@ -112,16 +157,17 @@ where
                 Entered::Joined(waiter, job)
             }
             other => {
-                let opened = self.observer.wants_ages().then(Instant::now);
+                let opened = self.opening();
+                let missed = newer_than.is_none().then(|| self.missed(&entries, place, &key, other.as_ref())).flatten();
                 closed = other.map(|(closed, _)| closed);
                 replaced = closed.as_ref().and_then(|closed| entries.remove(place.hash, |entry| entry.is(closed)));
-                let work = fly(job, Start::First(opened), caller);
+                let work = fly(job, opened, caller);
                 let gate = entries.gates.insert(Gate::Lone(Lone::new(place, rules, here, opened, work)));
-                entries.insert(Entry { key, place, flight: Listed::At(gate) });
+                entries.insert(Entry { key: ListedKey::Own(key), place, flight: Listed::At(gate) });
                 drop(entries);
                 let waiter = Waiter::lead(shard.clone(), gate, rules.run_to_completion);
                 drop((replaced, closed));
-                Entered::Led(waiter)
+                Entered::Led(waiter, missed)
             }
         }
     }
@@ -129,39 +175,92 @@ where
     /// Leads a flight that nobody can join.
     pub(crate) fn lead_unlisted(self: &Arc<Self>, place: Place, rules: &Rules, work: Work<T>) -> Waiter<T> {
         let (shard, here) = (self.shard(place), Lineage::here());
-        let opened = self.observer.wants_ages().then(Instant::now);
+        let opened = self.opening();
         let lone = Gate::Lone(Lone::new(place, rules, here, opened, work));
         let gate = shard.entries.lock().gates.insert(lone);
         Waiter::lead(shard.clone(), gate, rules.run_to_completion)
     }
 
+    /// The flight that a call for `key` has missed that leads now. `other` is one that takes it not.
+    fn missed(
+        &self,
+        entries: &Entries<K, T>,
+        place: Place,
+        key: &K,
+        other: Option<&(Arc<Flight<T>>, Boarding)>,
+    ) -> Option<Missed> {
+        if let Some((_, Boarding::Closed(Some(why)))) = other {
+            return Some(Missed::from(*why));
+        }
+        let noted = near_miss::find(self.observer.own_hash(place.hash)).map(Missed::from);
+        noted.or_else(|| entries.other_with_key_of(place, |other| (self.hooks.difference)(key, other)))
+    }
+
     /// Takes the flight with this key off the table. It goes on for those who wait for it.
     pub(crate) fn forget(&self, hash: u64, is_key: impl Fn(&K) -> bool) {
         let Some(shard) = self.existing_shard(hash) else { return };
-        let forgotten = shard.entries.lock().remove(hash, |entry| is_key(&entry.key));
+        let mut entries = shard.entries.lock();
+        let forgotten = entries.remove(hash, |entry| is_key(entry.key.get()));
+        forgotten.iter().for_each(|entry| shard.note_sealed(entry.place));
+        drop(entries);
         drop(forgotten);
     }
 
-    /// Takes all flights off the table for which `is_key` holds, in the shard of `shard`.
+    /// Takes all flights off the table for whose place and key `is_it` holds: in the shard of this hash, or in all.
     #[cfg(feature = "http")]
-    pub(crate) fn forget_all(&self, shard: u64, mut is_key: impl FnMut(&K) -> bool) {
-        let Some(of) = self.existing_shard(shard) else { return };
-        let forgotten = of.entries.lock().remove_all(|entry| entry.place.shard == shard && is_key(&entry.key));
+    pub(crate) fn forget_where(&self, shard: Option<u64>, is_it: &dyn Fn(Place, &K) -> bool) {
         let mut debris = Debris::default();
-        forgotten.into_iter().for_each(|entry| debris.sweep(entry));
+        for shard in self.existing_shards(shard) {
+            debris.run(|| shard.forget_where(|entry| is_it(entry.place, entry.key.get())));
+        }
         debris.rethrow();
     }
 
-    /// Whether newcomers still find this flight. Not after it was forgotten, and not after one that it did not take
-    /// led another in its place.
+    /// Takes all flights off the table for whose key `is_it` holds, which is called under no lock.
+    pub(crate) fn forget_if(&self, is_it: &mut dyn FnMut(&K) -> bool) {
+        let mut debris = Debris::default();
+        let shards = self.existing_shards(None);
+        // Before any is asked about: those that `is_it` itself leads are not.
+        let lent: Vec<_> = shards.iter().map(|shard| shard.entries.lock().lend_keys()).collect();
+        for (shard, keys) in shards.iter().zip(lent) {
+            let mut chosen = Vec::new();
+            for key in keys {
+                debris.run(|| {
+                    if is_it(&key) {
+                        chosen.push(key);
+                    }
+                });
+            }
+            debris.run(|| shard.forget_where(|entry| chosen.iter().any(|key| entry.key.is(key))));
+            chosen.into_iter().for_each(|key| debris.sweep(key));
+        }
+        debris.rethrow();
+    }
+
+    /// Whether newcomers still find the flight that is being polled here. Not after it was forgotten, and not after one
+    /// that it did not take led another in its place.
     #[cfg(feature = "http")]
-    pub(crate) fn lists(&self, place: Place, is_key: impl Fn(&K) -> bool) -> bool {
-        let Some(shard) = self.existing_shard(place.shard) else { return false };
-        shard.entries.lock().find(place.hash, |entry| is_key(&entry.key)).is_some()
+    pub(crate) fn lists_this_flight(&self, place: Place) -> bool {
+        let Some((shard, polled)) = self.existing_shard(place.shard).zip(context::innermost()) else { return false };
+        let mut entries = shard.entries.lock();
+        let is_it = match &polled {
+            Polled::Flight(flight) => entries.lists(place.hash, Arc::as_ptr(flight).cast()),
+            Polled::Lone(home, gate) if ptr::addr_eq(Arc::as_ptr(home), Arc::as_ptr(shard)) => {
+                entries.lists_gate(place.hash, *gate)
+            }
+            Polled::Lone(..) => false,
+        };
+        drop(entries);
+        is_it
     }
 
     pub(crate) fn observer(&self) -> &Observer {
         &self.observer
+    }
+
+    /// When a flight opens that opens now, if anybody may want to know.
+    fn opening(&self) -> Option<Instant> {
+        self.observer.wants_ages().then(Instant::now)
     }
 
     fn shard(&self, place: Place) -> &Arc<Shard<K, T>> {
@@ -171,11 +270,20 @@ where
 
     fn new_shard(&self) -> Arc<Shard<K, T>> {
         let entries = Mutex::new(Entries { first: None, rest: HashTable::new(), gates: Slots::default() });
-        Arc::new(Shard { entries, observer: self.observer.clone(), leaderless: self.leaderless })
+        Arc::new(Shard { entries, observer: self.observer.clone(), hooks: self.hooks })
     }
 
     fn existing_shard(&self, hash: u64) -> Option<&Arc<Shard<K, T>>> {
         self.shards.get().map(|shards| pick(shards, hash))
+    }
+
+    /// The one of this hash, or all.
+    fn existing_shards(&self, hash: Option<u64>) -> &[Arc<Shard<K, T>>] {
+        let shards = self.shards.get().map_or(&[][..], |shards| shards);
+        match hash {
+            Some(hash) if !shards.is_empty() => std::slice::from_ref(pick(shards, hash)),
+            _ => shards,
+        }
     }
 }
 
@@ -203,13 +311,17 @@ where
         place: Place,
         key: &K,
         rules: &Rules,
+        newer_than: Option<&Arc<Flight<T>>>,
         here: &Lineage,
         caller: &mut Caller,
     ) -> Option<(Arc<Flight<T>>, Boarding)> {
-        let flight = match self.find(place.hash, |entry| entry.key == *key)?.flight {
+        let flight = match self.find(place.hash, |entry| entry.key.get() == key)?.flight {
             Listed::At(gate) => self.open(home, gate),
             Listed::Open(ref flight) => flight.clone(),
         };
+        if newer_than.is_some_and(|left| Arc::ptr_eq(left, &flight)) {
+            return Some((flight, Boarding::Closed(None)));
+        }
         let boarding = flight.join(rules, here, caller);
         Some((flight, boarding))
     }
@@ -255,8 +367,51 @@ impl<K, T> Entries<K, T> {
         Some(entry)
     }
 
-    /// Finds all before it takes any: should `is_it` panic, nothing has changed.
+    /// A flight whose key means the same to the user, and why it is not that of `place`. Of many flights it looks at
+    /// some.
+    fn other_with_key_of(&self, place: Place, difference: impl Fn(&K) -> Option<Difference>) -> Option<Missed> {
+        // Else the user's key is all there is.
+        if place.shard == place.hash || self.first.is_none() && self.rest.is_empty() {
+            return None;
+        }
+        let looked_at = self.first.iter().chain(self.rest.iter().take(LOOKED_AT));
+        let difference =
+            looked_at.filter(|entry| entry.place.shard == place.shard).find_map(|entry| difference(entry.key.get()))?;
+        Some(Missed { why: NearMiss::Partition, difference })
+    }
+
+    /// Whether newcomers find the flight at this address.
     #[cfg(feature = "http")]
+    fn lists(&self, hash: u64, flight: *const ()) -> bool {
+        let is_it = |entry: &Entry<K, T>| matches!(&entry.flight, Listed::Open(listed) if ptr::addr_eq(Arc::as_ptr(listed), flight));
+        self.find(hash, is_it).is_some()
+    }
+
+    /// Whether newcomers find the flight that stands at this gate, or has left it.
+    #[cfg(feature = "http")]
+    fn lists_gate(&mut self, hash: u64, gate: Slot) -> bool {
+        match self.gates.get_mut(gate) {
+            Gate::Lone(_) => self.find(hash, |entry| entry.is_at(gate)).is_some(),
+            Gate::Left(flight) => {
+                let flight = Arc::as_ptr(flight).cast();
+                self.lists(hash, flight)
+            }
+        }
+    }
+
+    /// Lends all keys.
+    fn lend_keys(&mut self) -> Vec<Arc<K>> {
+        let entries: Vec<_> = self.first.take().into_iter().chain(self.rest.drain()).collect();
+        let lend = |mut entry: Entry<K, T>| {
+            let (key, lent) = entry.key.lend();
+            entry.key = key;
+            self.insert(entry);
+            lent
+        };
+        entries.into_iter().map(lend).collect()
+    }
+
+    /// Finds all before it takes any: should `is_it` panic, nothing has changed.
     #[must_use]
     fn remove_all(&mut self, mut is_it: impl FnMut(&Entry<K, T>) -> bool) -> Vec<Entry<K, T>> {
         let found = self.first.iter().chain(&self.rest).filter(|entry| is_it(entry));
@@ -269,6 +424,53 @@ impl<K, T> Entries<K, T> {
         if self.rest.is_empty() && self.rest.capacity() > 64 {
             self.rest = HashTable::new();
         }
+    }
+}
+
+/// How many flights are looked at for a near miss.
+const LOOKED_AT: usize = 128;
+
+impl<K> ListedKey<K> {
+    fn get(&self) -> &K {
+        match self {
+            Self::Own(key) => key,
+            Self::Lent(key) => key,
+        }
+    }
+
+    fn lend(self) -> (Self, Arc<K>) {
+        let key = match self {
+            Self::Own(key) => Arc::new(key),
+            Self::Lent(key) => key,
+        };
+        (Self::Lent(key.clone()), key)
+    }
+
+    fn is(&self, lent: &Arc<K>) -> bool {
+        matches!(self, Self::Lent(key) if Arc::ptr_eq(key, lent))
+    }
+}
+
+impl<K, T> Shard<K, T> {
+    /// Takes all its flights off the table for which `is_it` holds.
+    fn forget_where(&self, is_it: impl FnMut(&Entry<K, T>) -> bool) {
+        let mut entries = self.entries.lock();
+        let forgotten = entries.remove_all(is_it);
+        // Under the lock: they erase it when they end.
+        forgotten.iter().for_each(|entry| self.note_sealed(entry.place));
+        drop(entries);
+        let mut debris = Debris::default();
+        forgotten.into_iter().for_each(|entry| debris.sweep(entry));
+        debris.rethrow();
+    }
+
+    fn note_sealed(&self, place: Place) {
+        near_miss::note(self.observer.own_hash(place.hash), Unjoinable::Sealed);
+    }
+
+    /// Its flight is over, and was off the table before.
+    fn erase_sealed(&self, place: Place) {
+        near_miss::erase(self.observer.own_hash(place.hash), Unjoinable::Sealed);
     }
 }
 
@@ -311,7 +513,11 @@ where
     }
 
     fn leaderless(&self, value: &T) {
-        (self.leaderless)(value);
+        (self.hooks.leaderless)(value);
+    }
+
+    fn setback(&self, value: &T) -> Option<Setback> {
+        (self.hooks.setback)(value)
     }
 
     fn at(&self, gate: Slot, change: &mut dyn FnMut(&mut Lone<T>)) -> Option<Arc<Flight<T>>> {
@@ -331,6 +537,9 @@ where
             Gate::Left(flight) => Some(flight),
             Gate::Lone(lone) => {
                 let entry = entries.remove(lone.place.hash, |entry| entry.is_at(gate));
+                if entry.is_none() {
+                    self.erase_sealed(lone.place);
+                }
                 drop(entries);
                 debris.sweep(entry);
                 lone.end(outcome, &self.observer, debris);
@@ -346,6 +555,9 @@ where
     fn unlink(&self, place: Place, flight: &Flight<T>) -> thread::Result<()> {
         let mut entries = self.entries.lock();
         let unlinked = entries.remove(place.hash, |entry| entry.is(flight));
+        if unlinked.is_none() {
+            self.erase_sealed(place);
+        }
         drop(entries);
         catch_unwind(AssertUnwindSafe(|| drop(unlinked)))
     }

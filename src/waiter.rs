@@ -3,7 +3,7 @@
 use crate::{
     carrier::carry,
     context::{self, Lineage, Polled},
-    flight::{Flight, Landed, Share, Step, View, step},
+    flight::{Flight, Share, Step, View, step},
     lone::Home,
     observe::{CallEnd, Event, Outcome, Work, spans_are_wanted},
     panics::{Debris, Payload},
@@ -17,6 +17,7 @@ use std::{
     sync::Arc,
     task::{Context, Poll},
 };
+use tokio::time::Instant;
 
 const STRANDED: &str = "tower-singleflight: the flight was lost before it landed (its runtime shut down, \
     or its task was aborted), and no waiter has a request left to lead it anew";
@@ -106,12 +107,6 @@ impl<T: Send + Sync + 'static> Arrival<T> {
     }
 }
 
-impl<T> From<Landed<T>> for Arrival<T> {
-    fn from(Landed { own, share, flight }: Landed<T>) -> Self {
-        Self { own, share, source: Source::Flight(flight) }
-    }
-}
-
 impl<T: Send + Sync + 'static> Waiter<T> {
     /// Of a flight that it opened at `gate`.
     pub(crate) fn lead(home: Arc<dyn Home<T>>, gate: Slot, run_to_completion: bool) -> Self {
@@ -187,6 +182,14 @@ impl<T: Send + Sync + 'static> Waiter<T> {
         self.flight().tell(Event::Passed { reason, waited: true });
     }
 
+    /// It goes, to a newer flight than this.
+    pub(crate) fn time_out(&mut self) -> &Arc<Flight<T>> {
+        self.told = true;
+        let flight = self.flight();
+        flight.tell(Event::TimedOut);
+        flight
+    }
+
     /// It is a follower, polled inside the flight that it waits for.
     pub(crate) fn is_inside(&self) -> bool {
         !self.leads && matches!(&self.hold, Hold::Seat(flight, _) if Lineage::here().contains(flight))
@@ -198,28 +201,42 @@ impl<T: Send + Sync + 'static> Waiter<T> {
     /// # Panics
     ///
     /// With what the work panicked with, or when the flight is lost and nobody can lead it anew.
-    pub(crate) fn poll(&mut self, cx: &mut Context<'_>, mut spare: impl FnMut() -> Work<T>) -> Poll<Arrival<T>> {
+    pub(crate) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut spare: impl FnMut(Option<Instant>) -> Work<T>,
+    ) -> Poll<Arrival<T>> {
         if let Some(polled) = self.poll_alone(cx) {
             return polled;
         }
         let (flight, seat) = self.seated();
-        if let Some(share) = flight.share(seat) {
-            return Poll::Ready(self.arrive(share));
+        // A leader may have a result set aside, which only the flight's lock tells.
+        if let Some(share) = flight.share(seat).filter(|_| !self.leads) {
+            return Poll::Ready(self.arrive(None, share));
         }
         // A leader flies, as a rule, and needs no waker in its seat before it parks.
         let mut parks = self.spare.then(|| cx.waker().clone());
         loop {
             let (flight, seat) = self.seated();
             match flight.look(seat, self.spare, cx.waker(), &mut parks) {
-                View::Fly(work) => return self.fly(work, cx),
+                View::Fly(work) => {
+                    if let Some(polled) = self.fly(work, cx) {
+                        return polled;
+                    }
+                }
                 View::LeadAnew => {
                     (self.spare, self.leads) = (false, true);
-                    self.board_anew(spare());
+                    self.board_anew(spare(Some(Instant::now())));
                 }
                 View::Landed(share) => {
                     // Were it to panic as it is dropped at the end of this function, the arrival would be leaked.
                     drop(parks.take());
-                    return Poll::Ready(self.arrive(share));
+                    return Poll::Ready(self.arrive(None, share));
+                }
+                View::SetAside(value) => {
+                    let (mut debris, arrival) = (Debris::default(), self.arrive(Some(value), Share::SET_ASIDE));
+                    debris.sweep(parks.take());
+                    return Poll::Ready(debris.rethrow_or(arrival));
                 }
                 View::Wait { needs_task } => {
                     if needs_task {
@@ -257,7 +274,7 @@ impl<T: Send + Sync + 'static> Waiter<T> {
         work.as_mut().expect(WORK_IS_GONE).take_off_unseen();
         Some(match self.step_alone(&mut work, cx) {
             Step::Pending => self.park(work.expect("it is pending"), cx),
-            Step::Ready(value, debris) => Poll::Ready(self.land(value, debris)),
+            Step::Ready(value, debris) => Poll::Ready(self.land(value, debris)?),
             Step::Panicked(payload) => self.crash(payload),
         })
     }
@@ -275,14 +292,14 @@ impl<T: Send + Sync + 'static> Waiter<T> {
         stepped
     }
 
-    /// Polls the work in place.
-    fn fly(&mut self, work: Work<T>, cx: &mut Context<'_>) -> Poll<Arrival<T>> {
+    /// Polls the work in place. `None`: the flight goes on without the result.
+    fn fly(&mut self, work: Work<T>, cx: &mut Context<'_>) -> Option<Poll<Arrival<T>>> {
         let mut work = Some(work);
-        match self.flight().step(&mut work, cx) {
+        Some(match self.flight().step(&mut work, cx) {
             Step::Pending => self.park(work.expect("it is pending"), cx),
-            Step::Ready(value, debris) => Poll::Ready(self.land(value, debris)),
+            Step::Ready(value, debris) => Poll::Ready(self.land(value, debris)?),
             Step::Panicked(payload) => self.crash(payload),
-        }
+        })
     }
 
     fn park(&mut self, work: Work<T>, cx: &Context<'_>) -> Poll<Arrival<T>> {
@@ -306,18 +323,20 @@ impl<T: Send + Sync + 'static> Waiter<T> {
         Poll::Pending
     }
 
-    fn land(&mut self, value: T, mut debris: Debris) -> Arrival<T> {
+    /// `None`: the result was not for this waiter, which goes on with the other followers.
+    fn land(&mut self, value: T, mut debris: Debris) -> Option<Arrival<T>> {
         let arrival = match self.end_alone(Outcome::Landed, &mut debris) {
             Some(home) => {
                 let share = Share { shared: false, leads: true };
-                Arrival { own: Some(value), share, source: Source::Alone(home) }
+                Some(Arrival { own: Some(value), share, source: Source::Alone(home) })
             }
             None => {
-                let (_, seat) = self.seated();
-                self.end().land(value, seat, &mut debris).into()
+                let (flight, seat) = self.seated();
+                let landed = flight.land(value, seat, &mut debris);
+                landed.map(|landed| self.arrive(landed.own, landed.share))
             }
         };
-        if debris.holds_panic() {
+        if let Some(arrival) = arrival.as_ref().filter(|_| debris.holds_panic()) {
             arrival.tell(Event::CallOver { leads: self.leads, how: CallEnd::Panicked });
         }
         debris.rethrow_or(arrival)
@@ -348,9 +367,9 @@ impl<T: Send + Sync + 'static> Waiter<T> {
         None
     }
 
-    /// Others have the value as well, or had it.
-    fn arrive(&mut self, share: Share) -> Arrival<T> {
-        Arrival { own: None, share, source: Source::Flight(self.end()) }
+    /// `own`: the value, if it is nobody else's.
+    fn arrive(&mut self, own: Option<T>, share: Share) -> Arrival<T> {
+        Arrival { own, share, source: Source::Flight(self.end()) }
     }
 
     /// Waits no more.

@@ -185,3 +185,9 @@ mod tests {
         assert!(agree(&[], &[]));
     }
 }
+// STUB
+impl Answer {
+    pub(super) fn refuses(&self) -> bool {
+        false
+    }
+}

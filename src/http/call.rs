@@ -7,13 +7,14 @@ use super::{
     flights::{FlightKey, Flights},
     late::Stream,
     layer::Http,
+    noted::Noted,
     partition::Others,
     policy::HttpPolicy,
     veto::Said,
 };
 use crate::{
     error::BoxError,
-    flight::{Place, Start},
+    flight::{Flight, Place},
     future::{Job, ResponseFuture, Verdict},
     group::Role,
     mode::ErrorMode,
@@ -167,11 +168,12 @@ where
         }
         let judgement = Judgement::of(policy, &said, veto, &self.vary, || self.known.others());
         let refetched = !self.vary.is_empty();
+        let body = Noted::new(body, self.known.flight().map(|place| self.site.observer().own_hash(place.hash)));
         let body = match self.late(&said, veto.is_none() && !body.is_end_stream()) {
             Some((place, key, until)) => {
                 let stream = |body| Stream::new(head.clone(), body, judgement.varies(), until);
                 self.site.with_flights(Flights::<K, X>::new, |flights| {
-                    let (flight, is_open) = ((place, key.clone()), || flights.lists(place, key));
+                    let (flight, is_open) = ((place, key.clone()), || flights.table.lists_this_flight(place));
                     flights.late.share(flight, is_open, body, bodies.clone(), until, stream)
                 })
             }
@@ -197,6 +199,13 @@ impl<K> Known<K> {
         }
     }
 
+    fn flight(&self) -> Option<Place> {
+        match self {
+            Self::Flight(place, _) => Some(*place),
+            Self::Nothing | Self::Hash(_) => None,
+        }
+    }
+
     /// None where there is no flight.
     fn others(&self) -> Others {
         match self {
@@ -219,12 +228,7 @@ where
     type Landing = Result<Answer, E::Error>;
     type Output = Result<Response<SharedBody>, E::Error>;
 
-    fn fly(self, start: Start, caller: Caller) -> Work<Self::Landing> {
-        // A flight that was lost is listed by the key of its first leader, which this call does not have.
-        let opened = match start {
-            Start::First(opened) => opened,
-            Start::Anew => None,
-        };
+    fn fly(self, opened: Option<Instant>, caller: Caller) -> Work<Self::Landing> {
         Work::new(self.ask(opened), caller)
     }
 
@@ -258,7 +262,13 @@ where
         self.request = join(head, body);
         self.known = Known::Flight(place, key.clone());
         let site = self.site.clone();
-        site.with_flights(Flights::new, |flights| site.enter(&flights.table, place, key, self))
+        site.with_flights(Flights::new, |flights| site.enter(&flights.table, place, key, self, None))
+    }
+
+    fn newer(self, left: &Arc<Flight<Self::Landing>>) -> ResponseFuture<Self> {
+        let Known::Flight(place, key) = &self.known else { unreachable!("it was in a flight") };
+        let (place, key, site) = (*place, key.clone(), self.site.clone());
+        site.with_flights(Flights::new, |flights| site.enter(&flights.table, place, key, self, Some(left)))
     }
 
     fn unpack(landing: Self::Landing, role: Role) -> Self::Output {

@@ -1,7 +1,13 @@
 //! The flights of HTTP requests: those that wait for a head, and those whose body streams.
 
 use super::{answer::Answer, late::Late, layer::PolicyId, partition::Partition};
-use crate::{flight::Place, observe::Observer, panics::Debris, scope::Forgets, table::Table};
+use crate::{
+    flight::{Place, Setback},
+    observe::Observer,
+    panics::Debris,
+    scope::Forgets,
+    table::{Difference, Hooks, Table},
+};
 use std::{cell::RefCell, sync::Arc};
 
 pub(super) struct Flights<K, X> {
@@ -15,13 +21,26 @@ where
     X: Send + Sync + 'static,
 {
     pub(super) fn new(observer: &Arc<Observer>) -> Arc<Self> {
-        Arc::new(Self { table: Table::with_hook(observer.clone(), leaderless), late: Arc::default() })
+        let hooks = Hooks { difference, leaderless, setback };
+        Arc::new(Self { table: Table::with_hooks(observer.clone(), hooks), late: Arc::default() })
     }
 
-    /// Whether newcomers find this very flight, and not one with an equal key: not if it was sealed, and not if a
-    /// newcomer that it did not take led another in its place, which a write seals instead.
-    pub(super) fn lists(&self, place: Place, key: &FlightKey<K>) -> bool {
-        self.table.lists(place, |known| Arc::ptr_eq(&known.0, &key.0))
+    /// In this order: a flight whose head arrives meanwhile either is found among the late, or finds that it
+    /// is listed no more. `shard`: where they all are, if that is known.
+    fn forget_where(&self, shard: Option<u64>, is_it: &dyn Fn(Place, &K) -> bool) {
+        let (mut debris, eq) = (Debris::default(), RefCell::new(Debris::default()));
+        // Once the key's `Eq` has panicked, all that it may be are forgotten: of those nobody knows better.
+        let is_it = |place, key: &FlightKey<K>| {
+            let (mut eq, mut holds) = (eq.borrow_mut(), true);
+            if !eq.holds_panic() {
+                eq.run(|| holds = is_it(place, key.key()));
+            }
+            holds
+        };
+        debris.run(|| self.table.forget_where(shard, &is_it));
+        debris.run(|| self.late.forget_where(&is_it));
+        debris.run(|| eq.into_inner().rethrow());
+        debris.rethrow();
     }
 }
 
@@ -30,22 +49,31 @@ where
     K: Eq + Send + Sync + 'static,
     X: Send + Sync + 'static,
 {
-    /// In this order: a flight whose head arrives meanwhile either is found among the late, or finds that it
-    /// is listed no more.
     fn forget_key(&self, hash: u64, is_key: &dyn Fn(&K) -> bool) {
-        let (mut debris, eq) = (Debris::default(), RefCell::new(Debris::default()));
-        // Once it has panicked, all that have this hash are forgotten: of those nobody knows better.
-        let is_key = |known: &K| {
-            let (mut eq, mut holds) = (eq.borrow_mut(), true);
-            if !eq.holds_panic() {
-                eq.run(|| holds = is_key(known));
-            }
-            holds
-        };
-        debris.run(|| self.table.forget_all(hash, |known| is_key(known.key())));
-        debris.run(|| self.late.forget_all(hash, &is_key));
-        debris.run(|| eq.into_inner().rethrow());
+        self.forget_where(Some(hash), &|place, key| place.shard == hash && is_key(key));
+    }
+
+    fn forget_if(&self, is_it: &mut dyn FnMut(&K) -> bool) {
+        let mut debris = Debris::default();
+        debris.run(|| self.table.forget_if(&mut |known| is_it(known.key())));
+        debris.run(|| self.late.forget_if(&mut |known| is_it(known.key())));
         debris.rethrow();
+    }
+
+    fn seal(&self, hash: u64, is_key: &dyn Fn(&K) -> bool, path: u64) {
+        self.forget_where(None, &|place, key| place.path == path || (place.shard == hash && is_key(key)));
+    }
+}
+
+fn difference<K: Eq>(one: &FlightKey<K>, two: &FlightKey<K>) -> Option<Difference> {
+    let (one, two) = (&*one.0, &*two.0);
+    (one.key == two.key).then(|| one.partition.differs_from(&two.partition))
+}
+
+fn setback<X>(landing: &Result<Answer, X>) -> Option<Setback> {
+    match landing {
+        Ok(answer) => answer.refuses().then_some(Setback::Refusal),
+        Err(_) => Some(Setback::Error),
     }
 }
 

@@ -134,13 +134,36 @@ impl<K: Eq + Send + Sync + 'static> Late<K> {
         debris.swallow();
     }
 
-    pub(super) fn forget_all(&self, shard: u64, is_key: &dyn Fn(&K) -> bool) {
+    pub(super) fn forget_where(&self, is_it: &dyn Fn(Place, &FlightKey<K>) -> bool) {
         // With the lock, even if there is nothing to be found: so a `list` after it sees that its flight is no longer
         // open.
         let streams = self.streams.lock();
-        let found = streams.iter().filter(|entry| entry.place.shard == shard && is_key(entry.key.key()));
+        let found = streams.iter().filter(|entry| is_it(entry.place, &entry.key));
         let found: Vec<_> = found.map(|entry| (entry.place, entry.stream.clone())).collect();
         drop(streams);
+        self.unlist_all(found);
+    }
+
+    /// `is_it` is called under no lock.
+    pub(super) fn forget_if(&self, is_it: &mut dyn FnMut(&FlightKey<K>) -> bool) {
+        let streams = self.streams.lock();
+        let all = streams.iter().map(|entry| (entry.place, entry.key.clone(), entry.stream.clone()));
+        let all: Vec<_> = all.collect();
+        drop(streams);
+        let (mut found, mut debris) = (Vec::new(), Debris::default());
+        for (place, key, stream) in all {
+            debris.run(|| {
+                if is_it(&key) {
+                    found.push((place, stream));
+                }
+            });
+            debris.sweep(key);
+        }
+        debris.run(|| self.unlist_all(found));
+        debris.rethrow();
+    }
+
+    fn unlist_all(&self, found: Vec<(Place, Arc<Stream>)>) {
         let mut debris = Debris::default();
         for (place, stream) in found {
             debris.run(|| self.unlist(place, &stream));

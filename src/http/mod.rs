@@ -12,6 +12,7 @@ mod flights;
 mod late;
 mod layer;
 mod memory;
+mod noted;
 mod partition;
 mod policy;
 mod record;

@@ -9,7 +9,7 @@ use super::{
     late::Late,
     layer::Http,
     partition::Partition,
-    seal::Seal,
+    seal::{Seal, number_of_path},
     veto::Said,
 };
 use crate::{
@@ -55,7 +55,9 @@ where
             }
             let call = |known| HttpCall::new(self.get_ref().clone(), join(head, body), site.clone(), known);
             match way {
-                Way::Fly(place, key) => site.enter(&flights.table, place, key.clone(), call(Known::Flight(place, key))),
+                Way::Fly(place, key) => {
+                    site.enter(&flights.table, place, key.clone(), call(Known::Flight(place, key)), None)
+                }
                 Way::Pass(reason, hash) => {
                     let known = hash.map_or(Known::Nothing, Known::Hash);
                     ResponseFuture::pass(call(known).with_seal(seal), reason, site.observer())
@@ -85,8 +87,8 @@ impl<K: Eq + Send + Sync + 'static> Way<K> {
 impl<K: Hash + Eq + Send + Sync + 'static> Site<Http<K>> {
     fn choose(&self, head: &Request<()>, has_body: bool) -> Way<K> {
         let Http { policy, bodies, memory, .. } = &self.settings.mode;
-        if !self.settings.wants(head) {
-            return Way::Pass(PassReason::Filter, None);
+        if let Some(reason) = self.passes(head) {
+            return Way::Pass(reason, None);
         }
         let partition = match policy.admit(head, has_body) {
             Ok(partition) => partition,
@@ -111,7 +113,7 @@ impl<K: Hash + Eq + Send + Sync + 'static> Site<Http<K>> {
         let shard = hasher.finish();
         partition.hash(&mut hasher);
         let hash = hasher.finish();
-        (Place { shard, hash }, FlightKey::new(key, partition, self.settings.mode.id))
+        (Place { shard, hash, path: number_of_path(head) }, FlightKey::new(key, partition, self.settings.mode.id))
     }
 
     /// Whether flights may be joined after their head. Waiters are not counted from then on.
@@ -139,13 +141,14 @@ impl<K: Hash + Eq + Send + Sync + 'static> Site<Http<K>> {
         Some(response)
     }
 
-    /// A write seals the flights of its key, now and when what is returned is dropped.
+    /// A write seals the flights of its key and of its path, now and when what is returned is dropped. While the layer
+    /// is disabled nobody joins any flight.
     fn seal(&self, head: &Request<()>) -> Option<Box<dyn Send>> {
-        if !self.settings.mode.policy.is_write(head.method()) {
+        if !self.settings.mode.policy.is_write(head.method()) || !self.registry.is_enabled() {
             return None;
         }
         let key = (self.settings.extract)(head);
         let hash = self.registry.place(&key).hash;
-        Some(Box::new(Seal::new(self.scope.clone(), hash, key)))
+        Some(Box::new(Seal::new(self.scope.clone(), hash, key, number_of_path(head))))
     }
 }

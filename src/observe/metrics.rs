@@ -6,7 +6,7 @@
 use super::{CallEnd, Event, Name, Outcome};
 use crate::{
     panics::contain,
-    stats::{PassReason, VetoReason},
+    stats::{NearMiss, PassReason, VetoReason},
 };
 use metrics::{IntoF64, Key, Label, Level, Metadata, Recorder, SharedString, Unit, with_recorder};
 use std::{
@@ -21,6 +21,9 @@ use tokio::time::Instant;
 const CALLS: &str = "singleflight_calls_total";
 const PASSES: &str = "singleflight_passes_total";
 const VETOES: &str = "singleflight_vetoes_total";
+const REFUSALS: &str = "singleflight_refusals_total";
+const TIMEOUTS: &str = "singleflight_timeouts_total";
+const NEAR_MISSES: &str = "singleflight_near_misses_total";
 const FLIGHTS: &str = "singleflight_flights_total";
 const IN_PROGRESS: &str = "singleflight_flights_in_progress";
 const WAITERS: &str = "singleflight_waiters";
@@ -66,6 +69,9 @@ fn describe(to: &dyn Recorder) {
     counter(CALLS, "Calls that are over, by their role in a flight and how they ended.");
     counter(PASSES, "Calls that went straight to the inner service, by reason.");
     counter(VETOES, "Followers whose leader's response was not for them, by reason.");
+    counter(REFUSALS, "Results that stayed with their leader, while the followers went on together.");
+    counter(TIMEOUTS, "Followers whose patience ended, and who went on in a newer flight.");
+    counter(NEAR_MISSES, "Calls that led although a flight for their key was in progress, by reason.");
     counter(FLIGHTS, "Flights that are over, by how they ended.");
     let gauge = |name: &'static str, what: &'static str| {
         to.describe_gauge(name.into(), Some(Unit::Count), what.into());
@@ -84,6 +90,9 @@ pub(super) struct Keys {
     calls: [[Key; CallEnd::ALL.len()]; Part::ALL.len()],
     passes: [Key; PassReason::ALL.len()],
     vetoes: [Key; VetoReason::ALL.len()],
+    refusals: Key,
+    timeouts: Key,
+    near_misses: [Key; NearMiss::ALL.len()],
     flights: [Key; Outcome::ALL.len()],
     in_progress: Key,
     waiters: Key,
@@ -111,6 +120,9 @@ impl Keys {
             calls: Part::ALL.map(|part| CallEnd::ALL.map(|end| call(part, end))),
             passes: array::from_fn(|reason| key(PASSES, &[("reason", PassReason::ALL[reason].as_str())])),
             vetoes: array::from_fn(|reason| key(VETOES, &[("reason", VetoReason::ALL[reason].as_str())])),
+            refusals: key(REFUSALS, &[]),
+            timeouts: key(TIMEOUTS, &[]),
+            near_misses: array::from_fn(|reason| key(NEAR_MISSES, &[("reason", NearMiss::ALL[reason].as_str())])),
             flights: Outcome::ALL.map(|outcome| key(FLIGHTS, &[("outcome", outcome.as_str())])),
             in_progress: key(IN_PROGRESS, &[]),
             waiters: key(WAITERS, &[]),
@@ -146,6 +158,9 @@ impl Keys {
                     to.register_histogram(&self.flight_waiters, &METADATA).record(ending.released as f64);
                 }
             }
+            Event::WentOn => counter(&self.refusals),
+            Event::TimedOut => counter(&self.timeouts),
+            Event::NearMiss { why, .. } => counter(&self.near_misses[why as usize]),
             Event::CallOver { leads, how } => call(if leads { Part::Leader } else { Part::Follower }, how),
             Event::Passed { reason, waited } => {
                 counter(&self.passes[reason as usize]);

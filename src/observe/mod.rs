@@ -9,10 +9,13 @@ mod trace;
 
 pub(crate) use trace::{Caller, FlightSpan, Link, Work, spans_are_wanted};
 
-use crate::stats::{Count, Counters, PassReason, Stats, VetoReason};
-use std::sync::{
-    Arc, OnceLock,
-    atomic::{AtomicBool, Ordering::Relaxed},
+use crate::stats::{Count, Counters, NearMiss, PassReason, Stats, VetoReason};
+use std::{
+    ptr,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
 };
 use tokio::time::Instant;
 
@@ -31,7 +34,7 @@ pub(crate) struct Observer {
 pub(crate) struct Name(OnceLock<Option<Arc<str>>>);
 
 /// Something that happened.
-pub(crate) enum Event {
+pub(crate) enum Event<'a> {
     /// A call opened a flight.
     Led,
     /// A call joined a flight.
@@ -45,8 +48,14 @@ pub(crate) enum Event {
     Closed,
     /// A flight has ended, or was lost and may be led anew.
     FlightOver(Ending),
+    /// The result of a flight was its leader's alone, and the followers go on together.
+    WentOn,
     /// A call that waited is over. `leads`: it brought the work.
     CallOver { leads: bool, how: CallEnd },
+    /// A follower waited for as long as it may, and goes on in a newer flight.
+    TimedOut,
+    /// A call led although there was a flight for its key. `part`: the name of what they differ in.
+    NearMiss { why: NearMiss, part: Option<&'a str> },
     /// A call goes straight to the inner service. `waited`: it was a follower before.
     Passed { reason: PassReason, waited: bool },
     /// A response is not for a follower. `passes`: it sends its own request alone, and not with others.
@@ -107,6 +116,11 @@ impl Observer {
         self.metrics.keys(&self.name);
     }
 
+    /// A hash as no other group has it, also if two hash their keys alike.
+    pub(crate) fn own_hash(&self, hash: u64) -> u64 {
+        hash ^ (ptr::from_ref(self) as u64).rotate_left(32)
+    }
+
     pub(crate) fn name(&self) -> &Name {
         &self.name
     }
@@ -147,6 +161,9 @@ impl Observer {
                 Some(Outcome::Lost) => count(Count::Lost),
                 Some(Outcome::Landed) | None => {}
             },
+            Event::WentOn => count(Count::WentOn),
+            Event::TimedOut => count(Count::TimedOut),
+            Event::NearMiss { why, .. } => count(Count::NearMiss(*why)),
             Event::Passed { reason, .. } => count(Count::Passed(*reason)),
             Event::Vetoed { reason, .. } => count(Count::Vetoed(*reason)),
             // Counted under the flight's lock.
@@ -155,7 +172,7 @@ impl Observer {
     }
 }
 
-impl Event {
+impl Event<'_> {
     /// Else whoever is told need not even be found.
     #[inline(always)]
     pub(crate) fn concerns_anybody(&self) -> bool {

@@ -4,7 +4,7 @@
 use super::{Ending, Event, Name, Outcome};
 use crate::{
     panics::contain,
-    stats::{PassReason, VetoReason},
+    stats::{NearMiss, PassReason, VetoReason},
 };
 use std::{
     fmt, mem,
@@ -24,6 +24,7 @@ pub(super) fn tell(name: &Name, event: Event) {
     match event {
         Event::Passed { reason, .. } => tell_passed(name, reason),
         Event::Vetoed { reason, .. } => tell_vetoed(name, reason),
+        Event::NearMiss { why, part } => tell_near_miss(name, why, part),
         Event::FlightOver(Ending { outcome, released, span, .. }) => span.end(outcome, released),
         _ => {}
     }
@@ -35,6 +36,10 @@ fn tell_passed(name: &Name, reason: PassReason) {
 
 fn tell_vetoed(name: &Name, reason: VetoReason) {
     contain(|| debug!(target: TARGET, name = name.field(), reason = reason.as_str(), "vetoed"));
+}
+
+fn tell_near_miss(name: &Name, why: NearMiss, part: Option<&str>) {
+    contain(|| debug!(target: TARGET, name = name.field(), reason = why.as_str(), part, "near miss"));
 }
 
 impl Name {

@@ -5,7 +5,7 @@ use std::{convert::Infallible, time::Duration};
 use tokio::time::advance;
 use tokio_test::assert_pending;
 use tower::{Layer, Service, ServiceExt, service_fn};
-use tower_singleflight::{ByKey, PassReason, SingleflightLayer};
+use tower_singleflight::{ByKey, SingleflightLayer};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 const TICK: Duration = Duration::from_millis(1);
@@ -15,7 +15,7 @@ fn patient() -> SingleflightLayer<ByKey<Ask, u32>> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_follower_passes_with_its_own_request_when_its_patience_ends() {
+async fn a_follower_whose_patience_ends_leads_a_newer_flight_with_its_own_request() {
     let upstream = Upstream::<&str>::new();
     let layer = patient();
     let mut service = layer.layer(upstream.clone());
@@ -32,7 +32,8 @@ async fn a_follower_passes_with_its_own_request_when_its_patience_ends() {
     assert_eq!(own.request, (1, "follower"));
     own.answer("its own");
     assert_eq!(result(&mut follower), Ok("its own"));
-    assert_eq!(layer.handle().stats().passed_by(PassReason::Patience), 1);
+    let stats = layer.handle().stats();
+    assert_eq!((stats.led, stats.timed_out, stats.passed), (2, 1, 0));
 
     leaders.answer("the leader's");
     settle().await;
@@ -141,7 +142,7 @@ async fn an_impatient_follower_that_was_the_last_waiter_cancels_the_flight() {
     assert_pending!(follower.poll());
     assert!(leaders.is_dropped());
     let stats = layer.handle().stats();
-    assert_eq!((stats.cancelled, stats.in_flight, stats.waiting), (1, 0, 0));
+    assert_eq!((stats.cancelled, stats.in_flight, stats.waiting), (1, 1, 1));
     upstream.next().answer("its own");
     assert_eq!(result(&mut follower), Ok("its own"));
 }
@@ -155,17 +156,107 @@ async fn an_impatient_follower_leaves_the_others_their_flight() {
     let mut follower = call(&mut service, (1, "follower"));
     advance(PATIENCE).await;
     assert_pending!(follower.poll());
-    assert_eq!((layer.handle().in_flight(), layer.handle().waiting()), (1, 1));
-    let _newcomer = service.call((1, "newcomer"));
-    assert_eq!(layer.handle().stats().joined, 2);
+    assert_eq!((layer.handle().in_flight(), layer.handle().waiting()), (2, 2));
     settle().await;
     upstream.next().answer("told");
     settle().await;
     assert_eq!(result(&mut leader), Ok("told"));
+    assert_pending!(follower.poll());
+    upstream.next().answer("its own");
+    assert_eq!(result(&mut follower), Ok("its own"));
 }
 
 #[tokio::test(start_paused = true)]
-async fn nobody_joins_the_pass_of_an_impatient_follower() {
+async fn followers_whose_patience_ends_together_make_one_call_together() {
+    let upstream = Upstream::<&str>::new();
+    let layer = patient();
+    let mut service = layer.layer(upstream.clone());
+    let mut leader = call(&mut service, (1, "leader"));
+    let mut followers: Vec<_> = (0..100).map(|_| call(&mut service, (1, "follower"))).collect();
+    followers.iter_mut().for_each(|follower| assert_pending!(follower.poll()));
+    settle().await;
+    let hangs = upstream.next();
+    advance(PATIENCE).await;
+    followers.iter_mut().for_each(|follower| assert_pending!(follower.poll()));
+    settle().await;
+    assert_eq!(upstream.total(), 2);
+    upstream.next().answer("told");
+    settle().await;
+    for follower in &mut followers {
+        assert_eq!(result(follower), Ok("told"));
+    }
+    assert_pending!(leader.poll());
+    hangs.answer("late");
+    settle().await;
+    assert_eq!(result(&mut leader), Ok("late"));
+    let stats = layer.handle().stats();
+    assert_eq!((stats.led, stats.joined, stats.timed_out, stats.in_flight, stats.waiting), (2, 199, 100, 0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_upstream_that_hangs_sees_one_call_more_for_each_patience() {
+    let upstream = Upstream::<&str>::new();
+    let mut service = patient().layer(upstream.clone());
+    let _leader = call(&mut service, (1, "leader"));
+    let mut followers: Vec<_> = (0..20).map(|_| call(&mut service, (1, "follower"))).collect();
+    for periods in 1..5 {
+        followers.iter_mut().for_each(|follower| assert_pending!(follower.poll()));
+        settle().await;
+        advance(PATIENCE).await;
+        followers.iter_mut().for_each(|follower| assert_pending!(follower.poll()));
+        settle().await;
+        assert_eq!(upstream.total(), 1 + periods);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_follower_whose_patience_ends_joins_a_newer_flight_that_is_there() {
+    let upstream = Upstream::<&str>::new();
+    let layer = patient();
+    let mut service = layer.layer(upstream.clone());
+    let _leader = call(&mut service, (1, "leader"));
+    let mut follower = call(&mut service, (1, "follower"));
+    assert_pending!(follower.poll());
+    settle().await;
+    let _hangs = upstream.next();
+    layer.handle().forget(&1);
+    let mut newer = call(&mut service, (1, "newer"));
+    assert_pending!(newer.poll());
+    advance(PATIENCE).await;
+    assert_pending!(follower.poll());
+    settle().await;
+    assert_eq!(upstream.total(), 2);
+    upstream.next().answer("told");
+    settle().await;
+    assert_eq!((result(&mut newer), result(&mut follower)), (Ok("told"), Ok("told")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_closure_that_panics_when_patience_ends_reaches_that_follower_alone() {
+    let upstream = Upstream::<&str>::new();
+    let mut calls = 0;
+    let keys = std::sync::Mutex::new(move || {
+        calls += 1;
+        assert!(calls < 3, "no more keys");
+        1
+    });
+    let layer = SingleflightLayer::by_key(move |_: &Ask| (keys.lock().unwrap())()).wait_at_most(PATIENCE);
+    let mut service = layer.layer(upstream.clone());
+    let mut leader = call(&mut service, (1, "leader"));
+    let mut follower = call(&mut service, (1, "follower"));
+    assert_pending!(follower.poll());
+    settle().await;
+    advance(PATIENCE).await;
+    assert_eq!(panic_of(|| follower.poll()), "no more keys");
+    drop(follower);
+    upstream.next().answer("told");
+    settle().await;
+    assert_eq!(result(&mut leader), Ok("told"));
+    assert_eq!((layer.handle().in_flight(), layer.handle().waiting()), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn newcomers_join_the_newer_flight_of_an_impatient_follower() {
     let upstream = Upstream::<&str>::new();
     let layer = patient();
     let mut service = layer.layer(upstream.clone());
@@ -176,11 +267,11 @@ async fn nobody_joins_the_pass_of_an_impatient_follower() {
     drop(leader);
     let _newcomer = service.call((1, "newcomer"));
     let stats = layer.handle().stats();
-    assert_eq!((stats.led, stats.joined), (2, 1));
+    assert_eq!((stats.led, stats.joined), (2, 2));
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_error_of_a_pass_is_the_followers_alone() {
+async fn the_error_of_a_newer_flight_is_not_that_of_the_one_that_was_left() {
     let upstream = Upstream::<&str, Broken>::new();
     let mut service = patient().layer(upstream.clone());
     let mut leader = call(&mut service, (1, "leader"));

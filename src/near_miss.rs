@@ -1,0 +1,98 @@
+//! What a call that leads has just missed: flights that go on, and take nobody.
+//!
+//! A note is a hash in a table of fixed size that the whole process has, so that taking one costs a store, and looking
+//! for one a load. A later note may replace an earlier one: near misses are counted too seldom, never too often.
+
+use crate::stats::NearMiss;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+static NOTES: [AtomicU64; 4096] = [const { AtomicU64::new(0) }; 4096];
+
+/// Why a flight, or what is left of it, takes nobody.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Unjoinable {
+    /// It was forgotten, or a write sealed it.
+    Sealed = 1,
+    /// Its body streams.
+    #[cfg_attr(not(feature = "http"), allow(dead_code, reason = "only HTTP has bodies"))]
+    HeadKnown = 2,
+}
+
+/// In the place of the lowest bits of the hash.
+const WHY: u64 = 3;
+
+pub(crate) fn note(hash: u64, why: Unjoinable) {
+    place(hash).store(written(hash, why), Relaxed);
+}
+
+pub(crate) fn erase(hash: u64, why: Unjoinable) {
+    // If it was replaced, it is another's.
+    let _ = place(hash).compare_exchange(written(hash, why), 0, Relaxed, Relaxed);
+}
+
+pub(crate) fn find(hash: u64) -> Option<NearMiss> {
+    let note = place(hash).load(Relaxed);
+    if (note ^ hash) & !WHY != 0 {
+        return None;
+    }
+    match note & WHY {
+        1 => Some(NearMiss::Sealed),
+        2 => Some(NearMiss::HeadKnown),
+        _ => None,
+    }
+}
+
+fn place(hash: u64) -> &'static AtomicU64 {
+    &NOTES[(hash >> 32) as usize % NOTES.len()]
+}
+
+fn written(hash: u64, why: Unjoinable) -> u64 {
+    hash & !WHY | why as u64
+}
+
+/// Notes that the body of a flight streams, until it is dropped.
+#[cfg(feature = "http")]
+#[derive(Debug)]
+pub(crate) struct Streams(u64);
+
+#[cfg(feature = "http")]
+impl Streams {
+    pub(crate) fn note(hash: u64) -> Self {
+        note(hash, Unjoinable::HeadKnown);
+        Self(hash)
+    }
+}
+
+#[cfg(feature = "http")]
+impl Drop for Streams {
+    fn drop(&mut self) {
+        erase(self.0, Unjoinable::HeadKnown);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_note_is_found_by_its_hash_until_it_is_erased() {
+        let hash = 0xfeed_0123_4567_89a0;
+        note(hash, Unjoinable::Sealed);
+        assert_eq!(find(hash), Some(NearMiss::Sealed));
+        assert_eq!(find(hash ^ 8), None);
+        erase(hash, Unjoinable::HeadKnown);
+        assert_eq!(find(hash), Some(NearMiss::Sealed));
+        erase(hash, Unjoinable::Sealed);
+        assert_eq!(find(hash), None);
+    }
+
+    #[test]
+    fn a_note_that_was_replaced_does_not_erase_the_one_that_replaced_it() {
+        let (one, two) = (0xbeef_0000_0000_0010, 0xbeef_0000_0000_0020);
+        note(one, Unjoinable::Sealed);
+        note(two, Unjoinable::HeadKnown);
+        erase(one, Unjoinable::Sealed);
+        assert_eq!((find(one), find(two)), (None, Some(NearMiss::HeadKnown)));
+        erase(two, Unjoinable::HeadKnown);
+    }
+}
