@@ -94,7 +94,7 @@ mod table;
 mod waiter;
 
 #[cfg(feature = "http")]
-pub use self::http::{Http, HttpPolicy, LateJoin, SharedBody, SlowReader};
+pub use self::http::{Http, HttpPolicy, LateJoin, SharedBody, SlowReader, StatusRange};
 pub use error::{BoxError, SharedError};
 pub use future::ResponseFuture;
 pub use group::{Group, Outcome, Role, Run, Ticket};

@@ -71,7 +71,7 @@ reasons! {
 reasons! {
     /// HTTP: why followers did not get their leader's response, and sent their own requests.
     pub enum VetoReason {
-        /// Its status speaks to one client only, such as 401.
+        /// Its status: it speaks to one client only, such as 401, or no cache could store it, such as 302.
         Status = "status",
         /// It sets a cookie.
         SetCookie = "set-cookie",

@@ -5,15 +5,18 @@ use super::{
     cache_status::{Forwarded, say},
     partition::Others,
     policy::HttpPolicy,
-    veto::Said,
+    veto::{Ruling, Said},
 };
 use crate::{future::Verdict, group::Role, stats::VetoReason, sync::Mutex};
-use http::{HeaderMap, HeaderName, HeaderValue, Response};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, header::SET_COOKIE};
 use std::{fmt, sync::Arc};
 
 #[derive(Clone)]
 pub struct Answer {
     kind: Kind,
+    /// It judges the requester, who is its leader. What followers get by [`judge`](Self::judge) is for those who are not
+    /// sent on.
+    refuses: bool,
     /// If it has something to say.
     policy: Option<Arc<HttpPolicy>>,
     /// Its leader had followed another flight before, which was not for it.
@@ -43,12 +46,15 @@ impl Judgement {
     pub(super) fn of(
         policy: &HttpPolicy,
         said: &Said,
-        veto: Option<VetoReason>,
+        ruling: Ruling,
         vary: &[HeaderName],
         others: impl FnOnce() -> Others,
     ) -> Self {
-        if let Some(reason) = veto {
-            return Self::Leader(reason);
+        match ruling {
+            Ruling::Shared => {}
+            Ruling::RefusedToAll => return Self::All,
+            Ruling::Refused => return Self::Leader(VetoReason::Status),
+            Ruling::Vetoed(reason) => return Self::Leader(reason),
         }
         let mut names = policy.foreign_vary(said);
         names.retain(|name| !vary.contains(name));
@@ -74,6 +80,7 @@ impl Answer {
     pub(super) fn new(
         policy: &Arc<HttpPolicy>,
         judgement: Judgement,
+        refuses: bool,
         refetched: bool,
         response: Response<SharedBody>,
     ) -> Self {
@@ -83,7 +90,13 @@ impl Answer {
             Judgement::Leader(reason) => Kind::Leader(reason, Arc::new(Mutex::new(Some(response)))),
         };
         let policy = policy.says_status().then(|| policy.clone());
-        Self { kind, policy, refetched }
+        Self { kind, refuses, policy, refetched }
+    }
+
+    /// Whether it is a refusal: followers may go on together before they [`judge`](Self::judge) it.
+    #[allow(dead_code, reason = "until followers go on together")]
+    pub(super) fn refuses(&self) -> bool {
+        self.refuses
     }
 
     /// Whether a follower with these headers may have it.
@@ -122,7 +135,12 @@ impl Answer {
     /// The response for a waiter of its flight.
     pub(super) fn give(self, role: Role) -> Response<SharedBody> {
         let (policy, how) = (self.policy.clone(), self.how(role));
+        let is_anothers_refusal = self.refuses && role == Role::Follower;
         let mut response = self.into_response();
+        if is_anothers_refusal {
+            // It may name the session of the one who was refused.
+            response.headers_mut().remove(SET_COOKIE);
+        }
         give(policy.as_deref(), role, how, &mut response);
         response
     }
@@ -183,11 +201,5 @@ mod tests {
         assert!(!agree(&[("x", "1"), ("x", "2")], &[("x", "2"), ("x", "1")]));
         assert!(!agree(&[("x", "")], &[]));
         assert!(agree(&[], &[]));
-    }
-}
-// STUB
-impl Answer {
-    pub(super) fn refuses(&self) -> bool {
-        false
     }
 }

@@ -17,6 +17,7 @@ pub(super) struct CacheControl {
     pub(super) no_store: bool,
     pub(super) no_cache: bool,
     pub(super) private: bool,
+    pub(super) public: bool,
     /// Seconds; an unreadable argument counts as 0, the strictest reading in
     /// requests and responses alike.
     pub(super) max_age: Option<u64>,
@@ -49,11 +50,19 @@ impl CacheControl {
             self.no_cache = true;
         } else if is("private") {
             self.private = true;
+        } else if is("public") {
+            self.public = true;
         } else if is("max-age") {
             shortest(&mut self.max_age, directive.argument);
         } else if is("s-maxage") {
             shortest(&mut self.s_maxage, directive.argument);
         }
+    }
+
+    /// Whether these let a shared cache store a response whose status does not (RFC 9111 §3). Whether others forbid it
+    /// is a question of its own.
+    pub(super) fn allows_storing(&self) -> bool {
+        self.public || self.lifetime().is_some_and(|seconds| seconds > 0)
     }
 
     /// For how long from now a response with these directives says that it is
@@ -62,9 +71,12 @@ impl CacheControl {
         if self.no_store || self.no_cache || self.private {
             return None;
         }
-        let lifetime = self.s_maxage.or(self.max_age)?;
-        let left = lifetime.checked_sub(age).filter(|left| *left > 0)?;
+        let left = self.lifetime()?.checked_sub(age).filter(|left| *left > 0)?;
         Some(Duration::from_secs(left))
+    }
+
+    fn lifetime(&self) -> Option<u64> {
+        self.s_maxage.or(self.max_age)
     }
 }
 

@@ -10,7 +10,7 @@ use super::{
     noted::Noted,
     partition::Others,
     policy::HttpPolicy,
-    veto::Said,
+    veto::{Ruling, Said},
 };
 use crate::{
     error::BoxError,
@@ -161,15 +161,17 @@ where
     {
         let Http { policy, bodies, memory, .. } = &self.site.settings.mode;
         let (head, body) = response.into_parts();
-        let said = Said::in_head(policy, &head);
-        let veto = policy.veto(&said, head.status, &body.size_hint(), self.is_head);
-        if let Some(hash) = self.known.hash() {
-            memory.note(hash, veto.is_none());
+        let head = Response::from_parts(head, ());
+        let said = Said::in_headers(policy, head.headers());
+        let ruling = policy.rule(&said, &head, &body.size_hint(), self.is_head);
+        // One client's refusal says nothing about those who ask later.
+        if let Some(hash) = self.known.hash().filter(|_| !ruling.is_refusal()) {
+            memory.note(hash, ruling == Ruling::Shared);
         }
-        let judgement = Judgement::of(policy, &said, veto, &self.vary, || self.known.others());
+        let judgement = Judgement::of(policy, &said, ruling, &self.vary, || self.known.others());
         let refetched = !self.vary.is_empty();
         let body = Noted::new(body, self.known.flight().map(|place| self.site.observer().own_hash(place.hash)));
-        let body = match self.late(&said, veto.is_none() && !body.is_end_stream()) {
+        let body = match self.late(&said, ruling == Ruling::Shared && !body.is_end_stream()) {
             Some((place, key, until)) => {
                 let stream = |body| Stream::new(head.clone(), body, judgement.varies(), until);
                 self.site.with_flights(Flights::<K, X>::new, |flights| {
@@ -179,7 +181,7 @@ where
             }
             None => SharedBody::new(body, bodies.clone()),
         };
-        Answer::new(policy, judgement, refetched, Response::from_parts(head, body))
+        Answer::new(policy, judgement, ruling.is_refusal(), refetched, head.map(|()| body))
     }
 
     /// The flight and until when newcomers may join it, if they may. A partition that `Vary` made is not the one that

@@ -19,7 +19,7 @@ use crate::{
     },
 };
 use hashbrown::HashTable;
-use http::{HeaderMap, Response, response::Parts};
+use http::{HeaderMap, Response};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use std::{
@@ -214,8 +214,12 @@ impl HttpPolicy {
 
 impl Stream {
     /// Call it in the flight that the head is of.
-    pub(super) fn new(head: Parts, body: Newcomers, varies: Option<Arc<Varies>>, until: Option<Instant>) -> Self {
-        let head = Response::from_parts(head, ());
+    pub(super) fn new(
+        head: Response<()>,
+        body: Newcomers,
+        varies: Option<Arc<Varies>>,
+        until: Option<Instant>,
+    ) -> Self {
         Self { head, body, varies, until, lineage: Lineage::around() }
     }
 
@@ -226,8 +230,7 @@ impl Stream {
     /// `None` if the first byte is held no more.
     fn join(&self) -> Option<Response<SharedBody>> {
         let body = self.body.join()?;
-        let (head, ()) = self.head.clone().into_parts();
-        Some(Response::from_parts(head, body))
+        Some(self.head.clone().map(|()| body))
     }
 }
 

@@ -26,4 +26,4 @@ mod models;
 
 pub use body::{SharedBody, SlowReader};
 pub use layer::Http;
-pub use policy::{HttpPolicy, LateJoin};
+pub use policy::{HttpPolicy, LateJoin, StatusRange};

@@ -4,12 +4,15 @@ mod flight;
 mod headers;
 mod request;
 mod response;
+mod status;
 
 pub(super) use flight::FlightRules;
 pub use flight::LateJoin;
 pub(super) use headers::Sorted;
 pub(super) use request::RequestRules;
 pub(super) use response::ResponseRules;
+pub use status::StatusRange;
+pub(super) use status::StatusRule;
 
 /// What may be shared over HTTP, and how: one page for the owner of a gateway.
 ///
@@ -61,17 +64,21 @@ pub(super) use response::ResponseRules;
 ///
 /// | Response | Followers | Why | Switch |
 /// |---|---|---|---|
-/// | anything else, 404 and 5xx too | share it | a failing upstream should see one request | [`veto_status`](HttpPolicy::veto_status) |
+/// | anything else, 404, 410, 451 and 5xx too | share it | a failing upstream should see one request | [`veto_status`](HttpPolicy::veto_status) |
+/// | a *refusal*: any other 4xx, 511, or what [`share_if`](HttpPolicy::share_if) says `false` to | The leader keeps it; followers go on together in one next flight; after [`refusals`](HttpPolicy::refusals) in a row a 429 reaches all who are left, and with any other refusal each sends its own request. Never remembered. | it judges the one who asked, RFC 9110 §15.5, RFC 6585 | [`share_status`](HttpPolicy::share_status), [`veto_status`](HttpPolicy::veto_status), [`share_if`](HttpPolicy::share_if) |
 /// | `Set-Cookie` | send their own requests | RFC 6265 §3, RFC 9111 §7.3 | [`share_set_cookie`](HttpPolicy::share_set_cookie) |
 /// | `private`, `no-store`, `no-cache` | the same | RFC 9111 §5.2.2 | [`share_private`](HttpPolicy::share_private), [`share_no_store`](HttpPolicy::share_no_store), [`share_no_cache`](HttpPolicy::share_no_cache) |
-/// | 1xx, 206, 401, 403, 407, 428, 429, 431, 511 | the same | they speak to one client | [`share_status`](HttpPolicy::share_status) |
+/// | 201, 202, 302, 303, 307 and other 2xx and 3xx that no cache could store: without `public`, `max-age` or `s-maxage` above 0 | the same | a `Location` may be one client's own; RFC 9110 §15.1, RFC 9111 §3 | [`share_status`](HttpPolicy::share_status) |
+/// | 206 | the same | RFC 9110 §15.3.7 | [`share_status`](HttpPolicy::share_status) |
+/// | 1xx | the same | 101 is a connection, RFC 9110 §15.2 | none |
 /// | `Vary: *` | the same | RFC 9110 §12.5.5 | [`ignore_vary`](HttpPolicy::ignore_vary) |
 /// | `Vary` on a header outside the partition | share it if they agree in that header; the others coalesce among themselves | RFC 9111 §4.1 | [`ignore_vary`](HttpPolicy::ignore_vary) |
 /// | `text/event-stream`, `multipart/x-mixed-replace` | send their own requests | they never end | [`share_content_type`](HttpPolicy::share_content_type), [`veto_content_type`](HttpPolicy::veto_content_type) |
 /// | known to be larger than 16 MiB | the same | memory | [`body_limit`](HttpPolicy::body_limit), [`share_large_bodies`](HttpPolicy::share_large_bodies) |
 ///
-/// Followers that are turned away are released at once, in parallel. Their key is remembered as unshareable for a
-/// while, so that later requests do not wait in vain ([`unshareable_memory`](HttpPolicy::unshareable_memory)).
+/// A refusal is one whatever its headers say. In all other rows where followers send their own requests, they do so at
+/// once, in parallel. Their key is remembered as unshareable for a while, so that later requests do not wait in vain
+/// ([`unshareable_memory`](HttpPolicy::unshareable_memory)).
 ///
 /// # After the head
 ///

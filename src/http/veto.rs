@@ -3,14 +3,13 @@
 use super::{
     cache_control::CacheControl,
     field::{Malformed, Number, members_of},
-    policy::HttpPolicy,
+    policy::{HttpPolicy, StatusRule},
     vary::Vary,
 };
 use crate::stats::VetoReason;
 use http::{
-    HeaderName, HeaderValue, StatusCode,
+    HeaderMap, HeaderName, HeaderValue, Response, StatusCode,
     header::{AGE, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HOST, SET_COOKIE, VARY},
-    response::Parts,
 };
 use http_body::SizeHint;
 use std::time::Duration;
@@ -26,7 +25,7 @@ pub(super) struct Said {
 }
 
 impl Said {
-    pub(super) fn in_head(policy: &HttpPolicy, response: &Parts) -> Self {
+    pub(super) fn in_headers(policy: &HttpPolicy, headers: &HeaderMap) -> Self {
         let mut said = Self {
             cache_control: Ok(CacheControl::default()),
             vary: Ok(Vary::default()),
@@ -35,7 +34,7 @@ impl Said {
             sets_cookie: false,
             has_vetoed_type: false,
         };
-        for (name, line) in &response.headers {
+        for (name, line) in headers {
             said.read(policy, name, line);
         }
         said
@@ -53,6 +52,10 @@ impl Said {
         }
     }
 
+    fn allows_storing(&self) -> bool {
+        self.cache_control.as_ref().is_ok_and(CacheControl::allows_storing)
+    }
+
     /// For how long the response says that it is fresh: longer than no time, or `None`.
     pub(super) fn fresh_for(&self) -> Option<Duration> {
         let (cache_control, age) = (self.cache_control.as_ref().ok()?, self.age.as_ref().ok()?);
@@ -67,10 +70,44 @@ fn read<T>(field: &mut Result<T, Malformed>, line: impl FnOnce(&mut T) -> Result
     }
 }
 
+/// Who may have a response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ruling {
+    Shared,
+    /// It is its leader's, for this reason.
+    Vetoed(VetoReason),
+    /// It judges the requester, who is its leader.
+    Refused,
+    /// As `Refused`, and it asks for fewer requests. All may have it who are not sent on.
+    RefusedToAll,
+}
+
+impl Ruling {
+    pub(super) fn is_refusal(self) -> bool {
+        matches!(self, Self::Refused | Self::RefusedToAll)
+    }
+}
+
 impl HttpPolicy {
-    /// Why followers must not get this response; `None` if they may. `is_head`: the request was a `HEAD`.
-    pub(super) fn veto(&self, said: &Said, status: StatusCode, body: &SizeHint, is_head: bool) -> Option<VetoReason> {
-        if self.status_vetoes(status) {
+    /// Who may have the response with this head. `is_head`: the request was a `HEAD`.
+    ///
+    /// Refusals come first: one that sets a cookie is still a refusal.
+    pub(super) fn rule(&self, said: &Said, head: &Response<()>, body: &SizeHint, is_head: bool) -> Ruling {
+        let status = head.status();
+        let rule = self.response.status_rule(status);
+        let body_veto = || self.body_veto(said, status, body, is_head);
+        if rule == StatusRule::Refuse || !(status.is_informational() || self.response.lets_share(head)) {
+            let asks_for_fewer = status == StatusCode::TOO_MANY_REQUESTS && body_veto().is_none();
+            return if asks_for_fewer { Ruling::RefusedToAll } else { Ruling::Refused };
+        }
+        match self.head_veto(said, rule).or_else(body_veto) {
+            Some(reason) => Ruling::Vetoed(reason),
+            None => Ruling::Shared,
+        }
+    }
+
+    fn head_veto(&self, said: &Said, rule: StatusRule) -> Option<VetoReason> {
+        if status_vetoes(said, rule) {
             Some(VetoReason::Status)
         } else if said.sets_cookie && !self.response.share_set_cookie {
             Some(VetoReason::SetCookie)
@@ -78,18 +115,20 @@ impl HttpPolicy {
             Some(VetoReason::CacheControl)
         } else if self.vary_vetoes(said) {
             Some(VetoReason::Vary)
-        } else if said.has_vetoed_type {
+        } else {
+            None
+        }
+    }
+
+    /// Why the body must not have several readers.
+    fn body_veto(&self, said: &Said, status: StatusCode, body: &SizeHint, is_head: bool) -> Option<VetoReason> {
+        if said.has_vetoed_type {
             Some(VetoReason::ContentType)
         } else if self.size_vetoes(said, status, body, is_head) {
             Some(VetoReason::BodyTooLarge)
         } else {
             None
         }
-    }
-
-    fn status_vetoes(&self, status: StatusCode) -> bool {
-        // An interim response is never the answer; 101 is a connection.
-        status.is_informational() || self.response.veto_statuses.contains(&status)
     }
 
     fn cache_control_vetoes(&self, said: &Said) -> bool {
@@ -141,7 +180,7 @@ impl HttpPolicy {
     /// The headers that the response's `Vary` names and the partition lacks:
     /// only requests that agree in them may share it. Sorted, each once.
     ///
-    /// A `Vary` that cannot be followed is a [veto](Self::veto), and empty here.
+    /// A `Vary` that cannot be followed is a [veto](Self::rule), and empty here.
     pub(super) fn foreign_vary(&self, said: &Said) -> Vec<HeaderName> {
         match &said.vary {
             Ok(Vary::Headers(names)) if !names.is_empty() => {
@@ -149,6 +188,14 @@ impl HttpPolicy {
             }
             _ => Vec::new(),
         }
+    }
+}
+
+fn status_vetoes(said: &Said, rule: StatusRule) -> bool {
+    match rule {
+        StatusRule::Share => false,
+        StatusRule::ShareIfStorable => !said.allows_storing(),
+        StatusRule::Veto | StatusRule::Refuse => true,
     }
 }
 

@@ -63,11 +63,11 @@ async fn a_shared_error_is_the_inner_one_for_every_waiter() {
 async fn the_error_of_a_refetch_is_its_own() {
     let mut bench = Bench::new();
     let (mut leader, mut one, mut other) = (bench.get("/a"), bench.get("/a"), bench.get("/a"));
-    bench.answer(reply(401, &[], "")).await;
+    bench.answer(reply(200, &[("cache-control", "private")], "the leader's")).await;
     assert!(one.waits() && other.waits());
     bench.upstream.next().fail("refused");
     bench.answer(ok("own")).await;
-    assert_eq!(leader.response().status(), 401);
+    assert_eq!(leader.text(), "the leader's");
     assert_eq!(one.result().unwrap_err().0, "refused");
     assert_eq!(other.text(), "own");
 }

@@ -10,6 +10,7 @@ mod net;
 mod partition;
 mod pass;
 mod property;
+mod refusals;
 mod stacks;
 mod storm;
 mod support;

@@ -51,6 +51,7 @@ struct Case {
 #[derive(Clone, Copy, Default)]
 struct Said {
     broken: bool,
+    public: bool,
     private: bool,
     no_store: bool,
     no_cache: bool,
@@ -58,16 +59,23 @@ struct Said {
     s_maxage: Option<u64>,
 }
 
-const NOTHING: Said =
-    Said { broken: false, private: false, no_store: false, no_cache: false, max_age: None, s_maxage: None };
+const NOTHING: Said = Said {
+    broken: false,
+    public: false,
+    private: false,
+    no_store: false,
+    no_cache: false,
+    max_age: None,
+    s_maxage: None,
+};
 
 const CACHE_CONTROL: [(&str, Said); 24] = [
     ("", NOTHING),
-    ("public", NOTHING),
+    ("public", Said { public: true, ..NOTHING }),
     ("private", Said { private: true, ..NOTHING }),
     ("Private=\"x, y\"", Said { private: true, ..NOTHING }),
     ("no-store", Said { no_store: true, ..NOTHING }),
-    ("public, NO-STORE", Said { no_store: true, ..NOTHING }),
+    ("public, NO-STORE", Said { public: true, no_store: true, ..NOTHING }),
     ("no-cache", Said { no_cache: true, ..NOTHING }),
     ("no-cache=\"set-cookie\"", Said { no_cache: true, ..NOTHING }),
     ("max-age=0", Said { max_age: Some(0), ..NOTHING }),
@@ -134,6 +142,7 @@ fn cache_control(lines: &[Line]) -> Said {
     for value in all(lines, "cache-control") {
         let said = meaning(&CACHE_CONTROL, value);
         whole.broken |= said.broken;
+        whole.public |= said.public;
         whole.private |= said.private;
         whole.no_store |= said.no_store;
         whole.no_cache |= said.no_cache;
@@ -176,7 +185,6 @@ fn same_partition(one: &Wish, other: &Wish) -> bool {
 
 fn vetoed(reply: &Reply, method: &str) -> bool {
     let said = cache_control(&reply.lines);
-    let speaks_to_one = reply.status < 200 || [206, 401, 403, 407, 428, 429, 431, 511].contains(&reply.status);
     let sets_a_cookie = !all(&reply.lines, "set-cookie").is_empty();
     let forbids = said.broken || said.private || said.no_store || said.no_cache;
     let varies = all(&reply.lines, "vary");
@@ -188,7 +196,14 @@ fn vetoed(reply: &Reply, method: &str) -> bool {
     let has_a_body = method != "HEAD" && reply.status != 304;
     let is_large =
         all(&reply.lines, "content-length").iter().any(|value| meaning(&LENGTH, value).is_none_or(|n| n > LIMIT));
-    speaks_to_one || sets_a_cookie || forbids || varies_by_anything || is_endless || (has_a_body && is_large)
+    let status_keeps = match reply.status {
+        429 => return is_endless || (has_a_body && is_large),
+        200 | 203 | 204 | 300 | 301 | 304 | 308 | 404 | 410 | 451 => false,
+        ..200 | 206 | 400..=499 | 511 => true,
+        200..=399 => said.broken || !(said.public || said.s_maxage.or(said.max_age).is_some_and(|age| age > 0)),
+        _ => false,
+    };
+    status_keeps || sets_a_cookie || forbids || varies_by_anything || is_endless || (has_a_body && is_large)
 }
 
 fn agree_in_vary(one: &Wish, other: &Wish, reply: &Reply) -> bool {
@@ -222,11 +237,15 @@ fn may_share(case: &Case) -> bool {
     if !flies(leader) || !flies(follower) || !same_partition(leader, follower) {
         return false;
     }
-    if vetoed(reply, leader.method) || !agree_in_vary(leader, follower, reply) || case.write_between {
+    // A 429 is for all who wait, whatever it varies by, and for nobody who comes later.
+    let asks_for_fewer = reply.status == 429;
+    let agree = asks_for_fewer || agree_in_vary(leader, follower, reply);
+    if vetoed(reply, leader.method) || !agree || case.write_between {
         return false;
     }
     match case.when {
         When::BeforeTheHead { .. } => true,
+        When::AfterTheHead { .. } if asks_for_fewer => false,
         When::AfterTheHead { seconds, first_byte_is_gone } => {
             !first_byte_is_gone && seconds < 30 && is_fresh_after(reply, seconds) && !wants_fresh(follower)
         }
@@ -359,7 +378,7 @@ fn like(wish: &Wish) -> impl Strategy<Value = Wish> + use<> {
 fn response() -> impl Strategy<Value = Reply> {
     let status = prop_oneof![
         8 => Just(200u16),
-        1 => select(vec![206, 304, 401, 403, 404, 407, 428, 429, 431, 500, 503, 511]),
+        3 => select(vec![201, 206, 302, 304, 307, 308, 400, 401, 403, 404, 429, 431, 451, 500, 503, 511]),
     ];
     let line = prop_oneof![
         6 => select(values(&CACHE_CONTROL)).prop_map(|value| ("cache-control", value)),

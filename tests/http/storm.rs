@@ -107,7 +107,7 @@ impl Service<Ask> for World {
             response = match world.up_to(8) {
                 0 => response.header("cache-control", "private"),
                 1 => response.header("set-cookie", "session"),
-                2 => response.status(429),
+                2 => response.status(403),
                 3 => response.header("vary", "x-kind").header("x-its-kind", kind.unwrap()),
                 4 => response
                     .header("vary", "x-kind")
@@ -175,7 +175,7 @@ impl World {
         assert!(header("x-its-kind").is_none_or(|its| its == kind), "another variant than asked for");
         if header("cache-control").as_deref() == Some("private")
             || header("set-cookie").is_some()
-            || response.status() == 429
+            || response.status() == 403
         {
             let call = header("x-call").unwrap().parse().unwrap();
             assert!(self.0.private.lock().unwrap().insert(call), "a private answer for two");

@@ -60,7 +60,7 @@ const fn varying(headers: &'static str) -> Kind {
     Kind { varies: true, ..shared("200 OK", headers) }
 }
 
-const KINDS: [Kind; 16] = [
+const KINDS: [Kind; 17] = [
     shared("200 OK", ""),
     shared("200 OK", ""),
     shared("200 OK", "cache-control: max-age=60\r\n"),
@@ -76,7 +76,8 @@ const KINDS: [Kind; 16] = [
     for_one("200 OK", "vary: *\r\n"),
     for_one("200 OK", "content-type: text/event-stream\r\n"),
     for_one("401 Unauthorized", "www-authenticate: basic\r\n"),
-    for_one("429 Too Many Requests", ""),
+    for_one("302 Found", "location: /session\r\n"),
+    shared("429 Too Many Requests", ""),
 ];
 
 impl Plan {

@@ -26,7 +26,7 @@ fn key(policy: PolicyId) -> Key {
 fn share(world: &World, late: &Arc<Late<u32>>, key: &Key, sealed: &Mutex<bool>, fed: &[&'static str]) -> SharedBody {
     let feed = Feed(Arc::new(Mutex::new((fed.iter().copied().collect(), None))));
     let (upstream, is_open) = (world.upstream(&feed), || !*sealed.lock().unwrap());
-    let stream = |body| Stream::new(Response::new(()).into_parts().0, body, None, None);
+    let stream = |body| Stream::new(Response::new(()), body, None, None);
     late.share((PLACE, key.clone()), is_open, upstream, world.config.clone(), None, stream)
 }
 

@@ -1,13 +1,20 @@
 //! The switches about responses.
 
-use http::StatusCode;
+use http::{Response, StatusCode};
+use std::{fmt, sync::Arc};
 
-use super::HttpPolicy;
+use super::{
+    HttpPolicy,
+    status::{StatusRange, StatusRule},
+};
 
 /// Which responses followers get.
 #[derive(Clone, Debug)]
 pub(crate) struct ResponseRules {
-    pub(crate) veto_statuses: Vec<StatusCode>,
+    /// What the user said. The last that names a status counts.
+    statuses: Vec<(StatusRange, StatusRule)>,
+    share_if: Vec<Predicate>,
+    pub(crate) refusals: u32,
     pub(crate) share_set_cookie: bool,
     pub(crate) share_private: bool,
     pub(crate) share_no_store: bool,
@@ -20,16 +27,9 @@ pub(crate) struct ResponseRules {
 impl Default for ResponseRules {
     fn default() -> Self {
         Self {
-            veto_statuses: vec![
-                StatusCode::PARTIAL_CONTENT,
-                StatusCode::UNAUTHORIZED,
-                StatusCode::FORBIDDEN,
-                StatusCode::PROXY_AUTHENTICATION_REQUIRED,
-                StatusCode::PRECONDITION_REQUIRED,
-                StatusCode::TOO_MANY_REQUESTS,
-                StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-                StatusCode::NETWORK_AUTHENTICATION_REQUIRED,
-            ],
+            statuses: Vec::new(),
+            share_if: Vec::new(),
+            refusals: 2,
             share_set_cookie: false,
             share_private: false,
             share_no_store: false,
@@ -43,49 +43,133 @@ impl Default for ResponseRules {
 
 impl ResponseRules {
     pub(super) fn trust_key(&mut self) {
-        *self = Self {
-            veto_statuses: Vec::new(),
-            share_set_cookie: true,
-            share_private: true,
-            share_no_store: true,
-            share_no_cache: true,
-            ignore_vary: true,
-            veto_content_types: Vec::new(),
-            share_large_bodies: self.share_large_bodies,
-        };
+        self.statuses = vec![((0..=u16::MAX).into(), StatusRule::Share)];
+        self.share_set_cookie = true;
+        self.share_private = true;
+        self.share_no_store = true;
+        self.share_no_cache = true;
+        self.ignore_vary = true;
+        self.veto_content_types = Vec::new();
+    }
+
+    /// Who may have a response, by its status. An interim response is never the answer; 101 is a connection.
+    pub(crate) fn status_rule(&self, status: StatusCode) -> StatusRule {
+        if status.is_informational() {
+            return StatusRule::Veto;
+        }
+        let said = self.statuses.iter().rev().find(|(range, _)| range.contains(status));
+        said.map_or_else(|| StatusRule::of(status), |(_, rule)| *rule)
+    }
+
+    /// Whether all closures of the user let followers have the response with this head.
+    pub(crate) fn lets_share(&self, head: &Response<()>) -> bool {
+        self.share_if.iter().all(|Predicate(may_share)| may_share(head))
     }
 }
 
-/// Which responses followers get. The leader keeps a vetoed one, and each
-/// follower's own request goes to the inner service.
+/// A closure of the user's.
+#[derive(Clone)]
+struct Predicate(Arc<MayShare>);
+
+type MayShare = dyn Fn(&Response<()>) -> bool + Send + Sync;
+
+impl fmt::Debug for Predicate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Predicate")
+    }
+}
+
+/// Which responses followers get. The leader keeps its response in any case.
+///
+/// A *veto* is a response that is for its leader alone. Each follower sends its own request, and the key is remembered
+/// as unshareable. A *refusal* judges the one who asked, not the resource. It is never remembered.
 impl HttpPolicy {
-    /// Keeps responses with this status to the leader.
+    /// Makes responses with this status, or a status in this range, refusals.
     ///
-    /// Name here a status that your origin gives for what the policy does not
-    /// compare: 400, if a header that one client garbled must not fail others;
-    /// 500, if followers should try for themselves.
+    /// A refusal stays with the leader, whatever its headers say, and is never
+    /// remembered. By default it is any 4xx but 404, 410 and 451, and 511
+    /// (RFC 9110 §15.5, RFC 6585). Name here another status that your origin
+    /// gives for what the policy does not compare: 500, say, if followers
+    /// should try for themselves.
     ///
-    /// Never loosens anything; costs a request a follower.
+    /// The last call that names a status counts. Any 1xx is a veto whatever is
+    /// said here.
+    ///
+    /// Never loosens anything for followers. Costs more requests, and more
+    /// waiting.
     #[must_use]
-    pub fn veto_status(mut self, status: StatusCode) -> Self {
-        if !self.response.veto_statuses.contains(&status) {
-            self.response.veto_statuses.push(status);
-        }
+    pub fn veto_status(mut self, status: impl Into<StatusRange>) -> Self {
+        self.response.statuses.push((status.into(), StatusRule::Refuse));
         self
     }
 
-    /// Gives followers responses with this status.
+    /// Gives followers responses with this status, or a status in this range.
     ///
-    /// By default 206 (RFC 9110 §15.3.7) stays with the leader, and what judges
-    /// one client: 401, 403, 407 (§15.5.2, §15.5.4, §15.5.8), 428, 429, 431 and
-    /// 511 (RFC 6585). Errors, 5xx too, are shared. Any 1xx stays with the
-    /// leader whatever is said here: 101 is a connection (RFC 9110 §15.2).
+    /// Other rules still hold for them: with `Set-Cookie`, say, they stay with
+    /// the leader. By default these are not shared:
     ///
-    /// *Risk:* one client's quota, refusal or login challenge hits all that
-    /// asked with it.
+    /// - all 4xx but 404, 410 and 451, and 511: *refusals*, which judge the
+    ///   one who asked (RFC 9110 §15.5, RFC 6585);
+    /// - 206 (RFC 9110 §15.3.7);
+    /// - what no cache could store: any other 2xx or 3xx that is not
+    ///   heuristically cacheable (RFC 9110 §15.1; 201, 202, 205, 302, 303, 307,
+    ///   …), without `public`, or `max-age` or `s-maxage` above 0. `Expires` is
+    ///   not read. Its `Location` may be one client's own. 304 is shared: it
+    ///   answers requests with equal conditions.
+    ///
+    /// The last call that names a status counts. Any 1xx stays with the leader
+    /// whatever is said here: 101 is a connection (RFC 9110 §15.2).
+    ///
+    /// *Risk:* one client's malformed header, quota or login challenge hits all
+    /// that asked with it; of 302, one client's redirect.
     #[must_use]
-    pub fn share_status(mut self, status: StatusCode) -> Self {
-        self.response.veto_statuses.retain(|known| *known != status);
+    pub fn share_status(mut self, status: impl Into<StatusRange>) -> Self {
+        self.response.statuses.push((status.into(), StatusRule::Share));
+        self
+    }
+
+    /// Makes each response a refusal for whose head this closure returns
+    /// `false`.
+    ///
+    /// With several closures, all have to return `true`. `true` shares nothing
+    /// that another rule keeps from followers. A closure is called once at
+    /// most for a response, in the inner call, and not for a 1xx or a status
+    /// that is a refusal without it.
+    ///
+    /// ```
+    /// use tower_singleflight::HttpPolicy;
+    ///
+    /// let policy = HttpPolicy::default().share_if(|head| !head.headers().contains_key("x-user"));
+    /// # let _ = policy;
+    /// ```
+    ///
+    /// Never loosens anything for followers. Costs more requests, and more
+    /// waiting.
+    ///
+    /// # Panics
+    ///
+    /// A panic of the closure counts as a panic of the inner call: every
+    /// waiter of the flight panics with its message.
+    #[must_use]
+    pub fn share_if(mut self, may_share: impl Fn(&Response<()>) -> bool + Send + Sync + 'static) -> Self {
+        self.response.share_if.push(Predicate(Arc::new(may_share)));
+        self
+    }
+
+    /// After how many refusals in a row followers no longer go on together.
+    /// Default: 2, the first leader's included.
+    ///
+    /// The leader keeps a refusal, and its followers go on together in one
+    /// next flight. After this many, a 429 is given to all who are left: the
+    /// upstream asked for fewer requests. It comes without its `Set-Cookie`.
+    /// With any other refusal, each sends its own request, in parallel. 0
+    /// counts as 1.
+    ///
+    /// *Risk of more:* where everybody is refused, an expired login say,
+    /// followers wait for one more answer each time.
+    #[must_use]
+    pub fn refusals(mut self, in_a_row: u32) -> Self {
+        self.response.refusals = in_a_row;
         self
     }
 

@@ -1,20 +1,20 @@
-//! `veto`, `foreign_vary` and `fresh_for` against section 4 of the
+//! `rule`, `foreign_vary` and `fresh_for` against section 4 of the
 //! contract, restated slowly on plain text.
 
-use http::{HeaderValue, Response, response::Parts};
+use http::{HeaderValue, Response};
 use http_body::SizeHint;
 use proptest::{collection::vec, prelude::*, sample::select, string::string_regex};
 
-use super::{super::policy::HttpPolicy, Said};
+use super::{super::policy::HttpPolicy, Ruling, Said};
 
 type Lines = Vec<(&'static str, Vec<u8>)>;
 
-fn build(status: u16, lines: &Lines) -> Parts {
+fn build(status: u16, lines: &Lines) -> Response<()> {
     let mut response = Response::builder().status(status);
     for (name, value) in lines {
         response = response.header(*name, HeaderValue::from_bytes(value).unwrap());
     }
-    response.body(()).unwrap().into_parts().0
+    response.body(()).unwrap()
 }
 
 fn of<'a>(lines: &'a Lines, name: &str) -> Vec<&'a [u8]> {
@@ -86,8 +86,11 @@ fn directives(lines: &Lines) -> Option<Vec<(String, Option<String>)>> {
 }
 
 fn followers_may_have(status: u16, lines: &Lines, size: u64, head: bool) -> bool {
-    let own = [206, 401, 403, 407, 428, 429, 431, 511];
     let said = directives(lines);
+    let is_public = said.iter().flatten().any(|(n, _)| n == "public");
+    let storable = [200, 203, 204, 300, 301, 304, 308].contains(&status)
+        || status >= 400
+        || (status != 206 && (is_public || lifetime(lines) > 0));
     let forbidding = ["private", "no-store", "no-cache"];
     let allowed = said.is_some_and(|said| said.iter().all(|(n, _)| !forbidding.contains(&&**n)));
     let varies = text(lines, "vary");
@@ -97,13 +100,18 @@ fn followers_may_have(status: u16, lines: &Lines, size: u64, head: bool) -> bool
     let lengths = text(lines, "content-length");
     let short = head || status == 304 || numbers(&lengths).is_some_and(|all| all.iter().all(|n| *n <= LIMIT));
     status >= 200
-        && !own.contains(&status)
+        && !is_refusal(status)
+        && storable
         && of(lines, "set-cookie").is_empty()
         && allowed
         && varies.split(',').all(|name| name.trim().is_empty() || (is_token(name.trim()) && name.trim() != "*"))
         && ends
         && short
         && size <= LIMIT
+}
+
+fn is_refusal(status: u16) -> bool {
+    status == 511 || ((400..500).contains(&status) && ![404, 410, 451].contains(&status))
 }
 
 const LIMIT: u64 = 16 * 1024 * 1024;
@@ -123,15 +131,20 @@ fn says_fresh(lines: &Lines) -> bool {
         return false;
     };
     let has = |name: &str| said.iter().any(|(n, _)| n == name);
+    let contradicted = has("private") || has("no-store") || has("no-cache");
+    let age = numbers(&text(lines, "age")).map(|ages| ages.into_iter().max().unwrap_or(0));
+    !contradicted && age.is_some_and(|age| lifetime(lines) > age)
+}
+
+/// Seconds; 0 if nothing readable says otherwise.
+fn lifetime(lines: &Lines) -> u64 {
+    let said = directives(lines).unwrap_or_default();
     let seconds = |name: &str| {
         let arguments = said.iter().filter(|(n, _)| n == name).map(|(_, a)| a.clone());
         let read = |a: Option<String>| numbers(&a.unwrap_or_default()).and_then(|n| n.first().copied());
         arguments.map(|a| read(a).unwrap_or(0)).min()
     };
-    let contradicted = has("private") || has("no-store") || has("no-cache");
-    let lifetime = seconds("s-maxage").or(seconds("max-age")).unwrap_or(0);
-    let age = numbers(&text(lines, "age")).map(|ages| ages.into_iter().max().unwrap_or(0));
-    !contradicted && age.is_some_and(|age| lifetime > age)
+    seconds("s-maxage").or(seconds("max-age")).unwrap_or(0)
 }
 
 fn cache_control() -> impl Strategy<Value = Vec<u8>> {
@@ -166,7 +179,7 @@ fn line() -> impl Strategy<Value = (&'static str, Vec<u8>)> {
 fn response() -> impl Strategy<Value = (u16, Lines)> {
     let status = prop_oneof![
         8 => Just(200u16),
-        2 => select(vec![204, 304, 404, 421, 500, 503]),
+        4 => select(vec![201, 204, 206, 302, 303, 304, 307, 404, 421, 429, 500, 503]),
         1 => 100u16..=999,
     ];
     (status, vec(line(), 0..4))
@@ -183,13 +196,15 @@ proptest! {
     ) {
         let policy = HttpPolicy::default();
         let parts = build(status, &lines);
-        let found = policy.veto(&Said::in_head(&policy, &parts), parts.status, &SizeHint::with_exact(size), head);
-        prop_assert_eq!(found.is_none(), followers_may_have(status, &lines, size, head), "{:?}", found);
+        let said = Said::in_headers(&policy, parts.headers());
+        let found = policy.rule(&said, &parts, &SizeHint::with_exact(size), head);
+        prop_assert_eq!(found == Ruling::Shared, followers_may_have(status, &lines, size, head), "{:?}", found);
+        prop_assert_eq!(found.is_refusal(), is_refusal(status), "{:?}", found);
     }
 
     #[test]
     fn a_response_is_fresh_exactly_if_it_says_so((status, lines) in response()) {
-        let found = Said::in_head(&HttpPolicy::default(), &build(status, &lines)).fresh_for().is_some();
+        let found = Said::in_headers(&HttpPolicy::default(), build(status, &lines).headers()).fresh_for().is_some();
         prop_assert_eq!(found, says_fresh(&lines));
     }
 
@@ -197,7 +212,7 @@ proptest! {
     fn every_name_in_vary_is_compared_one_way_or_the_other((status, lines) in response()) {
         let parts = build(status, &lines);
         let policy = HttpPolicy::default();
-        let foreign = policy.foreign_vary(&Said::in_head(&policy, &parts));
+        let foreign = policy.foreign_vary(&Said::in_headers(&policy, parts.headers()));
         let varies = text(&lines, "vary").to_lowercase();
         let names = varies.split(',').map(str::trim).filter(|name| !name.is_empty());
         let readable = names.clone().all(|name| is_token(name) && name != "*");

@@ -1,34 +1,56 @@
 use http::{
     HeaderName, Response, StatusCode,
     header::{ACCEPT, COOKIE},
-    response::Parts,
 };
 use http_body::SizeHint;
 
-use super::{super::policy::HttpPolicy, Said, VetoReason};
+use super::{
+    super::policy::{HttpPolicy, StatusRange},
+    Ruling, Said, VetoReason,
+};
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering::SeqCst},
+};
 
 const MIB: u64 = 1 << 20;
 
-fn response(status: u16, headers: &[(&str, &str)]) -> Parts {
+fn response(status: u16, headers: &[(&str, &str)]) -> Response<()> {
     let start = Response::builder().status(status);
     let response = headers.iter().fold(start, |r, (n, v)| r.header(*n, *v));
-    response.body(()).unwrap().into_parts().0
+    response.body(()).unwrap()
 }
 
-fn ok(headers: &[(&str, &str)]) -> Parts {
+fn ok(headers: &[(&str, &str)]) -> Response<()> {
     response(200, headers)
 }
 
-fn judge(policy: &HttpPolicy, method: &str, response: &Parts, body: &SizeHint) -> Option<VetoReason> {
-    policy.veto(&Said::in_head(policy, response), response.status, body, method == "HEAD")
+fn judge(policy: &HttpPolicy, method: &str, response: &Response<()>, body: &SizeHint) -> Option<VetoReason> {
+    match policy.rule(&said(policy, response), response, body, method == "HEAD") {
+        Ruling::Shared => None,
+        Ruling::Vetoed(reason) => Some(reason),
+        Ruling::Refused | Ruling::RefusedToAll => panic!("a refusal"),
+    }
 }
 
-fn veto(policy: &HttpPolicy, response: &Parts) -> Option<VetoReason> {
+fn said(policy: &HttpPolicy, response: &Response<()>) -> Said {
+    Said::in_headers(policy, response.headers())
+}
+
+fn rule(policy: &HttpPolicy, response: &Response<()>) -> Ruling {
+    policy.rule(&said(policy, response), response, &SizeHint::default(), false)
+}
+
+fn is_refusal(policy: &HttpPolicy, response: &Response<()>) -> bool {
+    rule(policy, response).is_refusal()
+}
+
+fn veto(policy: &HttpPolicy, response: &Response<()>) -> Option<VetoReason> {
     judge(policy, "GET", response, &SizeHint::default())
 }
 
-fn foreign_vary(policy: &HttpPolicy, response: &Parts) -> Vec<HeaderName> {
-    policy.foreign_vary(&Said::in_head(policy, response))
+fn foreign_vary(policy: &HttpPolicy, response: &Response<()>) -> Vec<HeaderName> {
+    policy.foreign_vary(&said(policy, response))
 }
 
 fn default() -> HttpPolicy {
@@ -52,12 +74,63 @@ fn an_ordinary_response_is_shared() {
 }
 
 #[test]
-fn just_the_listed_statuses_stay_with_the_leader() {
-    let listed = [206, 401, 403, 407, 428, 429, 431, 511];
+fn each_status_is_shared_or_vetoed_or_a_refusal() {
+    let of_the_resource = [404, 410, 451];
+    let storable = [200, 203, 204, 300, 301, 304, 308];
     for code in 100..=999 {
-        let expected = code < 200 || listed.contains(&code);
-        let found = veto(&default(), &response(code, &[]));
-        assert_eq!(found, expected.then_some(VetoReason::Status), "{code}");
+        let expected = match code {
+            429 => Ruling::RefusedToAll,
+            511 => Ruling::Refused,
+            400..=499 if !of_the_resource.contains(&code) => Ruling::Refused,
+            100..=399 if !storable.contains(&code) => Ruling::Vetoed(VetoReason::Status),
+            _ => Ruling::Shared,
+        };
+        assert_eq!(rule(&default(), &response(code, &[])), expected, "{code}");
+    }
+}
+
+#[test]
+fn what_no_status_lets_a_cache_store_is_shared_if_its_headers_do() {
+    let codes = || (200..400).filter(|code| ![200, 203, 204, 206, 300, 301, 304, 308].contains(code));
+    for code in codes() {
+        for said in ["public", "max-age=1", "s-maxage=1", "max-age=0, s-maxage=1"] {
+            assert_eq!(rule(&default(), &response(code, &[("cache-control", said)])), Ruling::Shared, "{code} {said}");
+        }
+        for said in ["", "max-age=0", "max-age=1, s-maxage=0", "must-revalidate", "x=\"public\"", "not-public"] {
+            let found = rule(&default(), &response(code, &[("cache-control", said)]));
+            assert_eq!(found, Ruling::Vetoed(VetoReason::Status), "{code} {said}");
+        }
+        let relaxed = default().share_status(status(code));
+        assert_eq!(rule(&relaxed, &response(code, &[])), Ruling::Shared, "{code}");
+    }
+    let partial = response(206, &[("cache-control", "public, max-age=1")]);
+    assert_eq!(rule(&default(), &partial), Ruling::Vetoed(VetoReason::Status));
+}
+
+#[test]
+fn freshness_does_not_share_what_another_rule_keeps() {
+    let redirect = |header| rule(&default(), &response(302, &[("cache-control", "public, max-age=60"), header]));
+    assert_eq!(redirect(("cache-control", "private")), Ruling::Vetoed(VetoReason::CacheControl));
+    assert_eq!(redirect(("set-cookie", "x")), Ruling::Vetoed(VetoReason::SetCookie));
+    assert_eq!(redirect(("cache-control", "a b")), Ruling::Vetoed(VetoReason::Status));
+}
+
+#[test]
+fn a_refusal_is_one_whatever_its_headers_say() {
+    let headers =
+        [("set-cookie", "x"), ("cache-control", "no-store"), ("cache-control", "a b"), ("vary", "*"), ("x", "y")];
+    for header in headers {
+        for code in [400, 401, 403, 422, 511] {
+            assert_eq!(rule(&default(), &response(code, &[header])), Ruling::Refused, "{code} {header:?}");
+        }
+        assert_eq!(rule(&default(), &response(429, &[header])), Ruling::RefusedToAll, "{header:?}");
+    }
+}
+
+#[test]
+fn a_body_that_must_not_have_several_readers_is_for_no_follower_of_a_429_either() {
+    for header in [("content-type", "text/event-stream"), ("content-length", "99999999")] {
+        assert_eq!(rule(&default(), &response(429, &[header])), Ruling::Refused, "{header:?}");
     }
 }
 
@@ -65,20 +138,87 @@ fn just_the_listed_statuses_stay_with_the_leader() {
 fn a_status_can_be_shared() {
     let policy = default().share_status(status(403));
     assert_eq!(veto(&policy, &response(403, &[])), None);
-    assert_eq!(veto(&policy, &response(401, &[])), Some(VetoReason::Status));
+    assert!(is_refusal(&policy, &response(401, &[])));
+    assert_eq!(veto(&policy, &response(403, &[("set-cookie", "x")])), Some(VetoReason::SetCookie), "no more than that");
 }
 
 #[test]
-fn a_status_can_be_kept_to_the_leader() {
-    let policy = default().veto_status(status(500)).veto_status(status(500));
-    assert_eq!(veto(&policy, &response(500, &[])), Some(VetoReason::Status));
+fn a_status_can_be_made_a_refusal() {
+    let policy = default().veto_status(status(500)).veto_status(status(206));
+    assert!(is_refusal(&policy, &response(500, &[])) && is_refusal(&policy, &response(206, &[])));
+    assert!(!is_refusal(&policy, &response(502, &[])));
     assert_eq!(veto(&policy.share_status(status(500)), &response(500, &[])), None);
 }
 
 #[test]
-fn no_switch_shares_a_connection() {
-    let policy = default().trust_key().share_status(status(101));
+fn a_range_names_each_of_its_statuses_and_no_other() {
+    let named = |range: StatusRange| {
+        let policy = default().veto_status(range);
+        let is_named = |code: &u16| is_refusal(&policy, &response(*code, &[]));
+        (500..=599).filter(|code| *code != 511).filter(is_named).collect::<Vec<_>>()
+    };
+    assert_eq!(named((500..503).into()), [500, 501, 502]);
+    assert_eq!(named((500..=503).into()), [500, 501, 502, 503]);
+    assert_eq!(named(StatusCode::BAD_GATEWAY.into()), [502]);
+    assert_eq!(named((599..=u16::MAX).into()), [599]);
+    let (none, backwards) = (503..503, std::ops::Range { start: 510, end: 500 });
+    assert!(named(none.into()).is_empty() && named(backwards.into()).is_empty());
+}
+
+#[test]
+fn the_last_call_that_names_a_status_counts() {
+    let policy = default().share_status(400..=499).veto_status(StatusCode::FORBIDDEN).veto_status(500..600);
+    assert_eq!(rule(&policy, &response(400, &[])), Ruling::Shared);
+    assert_eq!(rule(&policy, &response(429, &[])), Ruling::Shared);
+    assert_eq!(rule(&policy, &response(403, &[])), Ruling::Refused);
+    assert_eq!(rule(&policy, &response(599, &[])), Ruling::Refused);
+    let policy = policy.share_status(0..1000);
+    assert_eq!(rule(&policy, &response(403, &[])), Ruling::Shared);
+}
+
+#[test]
+fn no_switch_shares_a_connection_or_makes_it_a_refusal() {
+    let never = |_: &Response<()>| -> bool { panic!("it is not asked about an interim response") };
+    let policy = default().trust_key().share_status(status(101)).share_if(never);
     assert_eq!(veto(&policy, &response(101, &[])), Some(VetoReason::Status));
+    assert_eq!(veto(&policy.veto_status(100..200), &response(101, &[])), Some(VetoReason::Status));
+}
+
+#[test]
+fn a_closure_of_the_user_makes_refusals() {
+    let policy = default().share_if(|head| !head.headers().contains_key("x-user"));
+    assert_eq!(rule(&policy, &ok(&[])), Ruling::Shared);
+    for header in [("x-user", "1"), ("x-user", "2")] {
+        assert_eq!(rule(&policy, &ok(&[header, ("set-cookie", "x")])), Ruling::Refused);
+    }
+    assert_eq!(rule(&policy, &response(429, &[("x-user", "1")])), Ruling::RefusedToAll);
+    assert_eq!(veto(&policy, &ok(&[("set-cookie", "x")])), Some(VetoReason::SetCookie), "it shares nothing more");
+}
+
+#[test]
+fn all_closures_have_to_agree_and_each_is_asked_once_at_most() {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let counts = asked.clone();
+    let policy = default()
+        .share_if(move |_| {
+            counts.fetch_add(1, SeqCst);
+            true
+        })
+        .share_if(|head| head.status() != StatusCode::NOT_FOUND);
+    assert_eq!(rule(&policy, &ok(&[])), Ruling::Shared);
+    assert_eq!(rule(&policy, &response(404, &[])), Ruling::Refused);
+    assert_eq!(asked.load(SeqCst), 2);
+    assert_eq!(rule(&policy, &response(403, &[])), Ruling::Refused);
+    assert_eq!(asked.load(SeqCst), 2, "a status that is a refusal needs no closure");
+    let policy = policy.clone().trust_key();
+    assert_eq!(rule(&policy, &response(404, &[])), Ruling::Refused, "trusting the key keeps them");
+    assert!(format!("{policy:?}").contains("share_if: [Predicate, Predicate]"));
+}
+
+#[test]
+fn two_refusals_in_a_row_are_the_default() {
+    assert_eq!(default().response.refusals, 2);
+    assert_eq!(default().refusals(5).trust_key().response.refusals, 5);
 }
 
 #[test]
@@ -215,7 +355,7 @@ fn with_the_key_trusted_all_but_connections_and_large_bodies_are_shared() {
         ("vary", "*"),
         ("content-type", "text/event-stream"),
     ];
-    for code in [200, 206, 401, 403, 407, 428, 429, 431, 511] {
+    for code in 200..=999 {
         assert_eq!(veto(&policy, &response(code, &headers)), None, "{code}");
     }
     let large = ok(&[("content-length", "99999999")]);
@@ -258,7 +398,7 @@ fn nothing_is_foreign_without_vary_or_when_it_is_ignored() {
 }
 
 fn fresh(headers: &[(&str, &str)]) -> bool {
-    Said::in_head(&default(), &ok(headers)).fresh_for().is_some()
+    said(&default(), &ok(headers)).fresh_for().is_some()
 }
 
 #[test]
