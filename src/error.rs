@@ -7,8 +7,9 @@ pub type BoxError = Box<dyn Error + Send + Sync>;
 
 /// One error, held by every waiter of the flight that ended with it.
 ///
-/// Its `Display`, `Debug` and [`source`](Error::source) are those of the error it wraps: nothing is
-/// added to the chain, so logs read the same with and without the layer.
+/// Its `Display` and `Debug` are those of the error it wraps, and its [`source`](Error::source) is that error itself, as
+/// with `axum::Error`. So whatever walks the chain finds the error: `anyhow`'s `downcast_ref` and `chain`, tonic's
+/// `Status::from_error`. A printer of whole chains prints its text twice.
 ///
 /// ```
 /// use tower_singleflight::SharedError;
@@ -17,6 +18,33 @@ pub type BoxError = Box<dyn Error + Send + Sync>;
 /// let another_waiters = error.clone();
 /// assert_eq!(another_waiters.to_string(), "connection reset");
 /// assert!(another_waiters.downcast_ref::<std::io::Error>().is_some());
+/// ```
+///
+/// # Behind a `BoxError`
+///
+/// `BoxError::is` looks at the outermost error alone, which is the `SharedError`. A handler that walks the chain works with
+/// the layer and without it:
+///
+/// ```
+/// use axum::http::StatusCode;
+/// use std::{error::Error, iter::successors};
+/// use tower::{BoxError, timeout::error::Elapsed};
+/// # use tower_singleflight::SharedError;
+///
+/// // For axum's `HandleErrorLayer`.
+/// async fn handle(err: BoxError) -> StatusCode {
+///     if successors(Some(&*err as &dyn Error), |e| (*e).source()).any(|e| e.is::<Elapsed>()) {
+///         StatusCode::REQUEST_TIMEOUT
+///     } else {
+///         StatusCode::INTERNAL_SERVER_ERROR
+///     }
+/// }
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// # assert_eq!(handle(Elapsed::new().into()).await, StatusCode::REQUEST_TIMEOUT);
+/// # assert_eq!(handle(SharedError::new(Elapsed::new()).into()).await, StatusCode::REQUEST_TIMEOUT);
+/// # assert_eq!(handle("no".into()).await, StatusCode::INTERNAL_SERVER_ERROR);
+/// # }
 /// ```
 #[derive(Clone)]
 pub struct SharedError(Arc<dyn Error + Send + Sync>);
@@ -60,6 +88,6 @@ impl fmt::Display for SharedError {
 
 impl Error for SharedError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
-        self.0.source()
+        Some(&*self.0)
     }
 }

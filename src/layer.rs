@@ -139,7 +139,7 @@ impl<M: Mode> SingleflightLayer<M> {
     /// Callers get a [`SharedError`](crate::SharedError), for inner services whose error is not `Clone`: tower's
     /// `BoxError`, hyper's errors.
     ///
-    /// All waiters hold one error. It displays as the inner one does, and `downcast_ref` finds it.
+    /// All waiters hold one error. It displays as the inner one does, which is its source, and `downcast_ref` finds it.
     pub fn shared_errors(self) -> SingleflightLayer<M, SharedErrors> {
         SingleflightLayer { settings: self.settings, registry: self.registry, errors: PhantomData }
     }

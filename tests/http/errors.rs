@@ -5,7 +5,7 @@ use crate::{
     support::{Bench, ask, by_uri, flow, get, ok, reply, role, settle, with_body, within},
 };
 use http::{Method, Response, StatusCode};
-use std::{io, time::Duration};
+use std::{error::Error, io, time::Duration};
 use tower::{Layer, ServiceExt, service_fn};
 use tower_singleflight::{BoxError, HttpPolicy, LateJoin, Role, SharedBody, SharedError};
 
@@ -56,6 +56,8 @@ async fn a_shared_error_is_the_inner_one_for_every_waiter() {
         let error: SharedError = result.unwrap_err();
         assert_eq!(error.to_string(), "gone");
         assert_eq!(error.downcast_ref::<io::Error>().unwrap().kind(), io::ErrorKind::ConnectionReset);
+        let source = error.source().unwrap().downcast_ref::<io::Error>();
+        assert_eq!(source.unwrap().kind(), io::ErrorKind::ConnectionReset);
     }
 }
 

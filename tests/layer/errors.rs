@@ -1,9 +1,9 @@
 //! An inner error reaches every waiter, typed.
 
 use crate::support::{Ask, Broken, Upstream, by_key, call, result, settle};
-use std::{convert::Infallible, error::Error, io};
+use std::{convert::Infallible, error::Error, future::pending, io, iter::successors, time::Duration};
 use tokio_test::{assert_pending, task::Spawn};
-use tower::{BoxError, Layer, Service, ServiceBuilder, ServiceExt, service_fn};
+use tower::{BoxError, Layer, Service, ServiceBuilder, ServiceExt, service_fn, timeout::error::Elapsed};
 use tower_singleflight::{SharedError, SingleflightLayer};
 
 #[tokio::test]
@@ -67,11 +67,33 @@ async fn every_waiter_finds_a_boxed_error_by_downcast() {
 }
 
 #[tokio::test]
-async fn a_shared_error_reads_as_the_inner_one_and_adds_nothing_to_its_chain() {
+async fn a_shared_error_reads_as_the_inner_one_which_is_its_source() {
     for error in shared(|| Outer(Broken("pipe")).into()).await {
         assert_eq!(error.to_string(), "outer");
         assert_eq!(format!("{error:?}"), "Outer(Broken(\"pipe\"))");
-        assert_eq!(error.source().unwrap().downcast_ref(), Some(&Broken("pipe")));
+        assert!(error.source().unwrap().is::<Outer>());
+    }
+}
+
+#[tokio::test]
+async fn whoever_walks_the_chain_of_a_shared_error_finds_the_inner_one_and_its_cause() {
+    for error in shared(|| Outer(Broken("pipe")).into()).await {
+        // As anyhow and tonic do.
+        let error: BoxError = error.into();
+        assert!(find::<Outer>(&*error).is_some());
+        assert_eq!(find(&*error), Some(&Broken("pipe")));
+        assert!(find::<io::Error>(&*error).is_none());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_timeout_below_is_found_by_who_walks_the_chain_with_the_layer_and_without() {
+    let hangs = service_fn(|_: Ask| pending::<Result<&str, BoxError>>());
+    let stack = || ServiceBuilder::new().timeout(Duration::from_secs(1)).service(hangs);
+    let bare = stack().oneshot((1, "ask")).await.unwrap_err();
+    let layered = by_key().shared_errors().layer(stack()).oneshot((1, "ask")).await.unwrap_err();
+    for error in [bare, layered.into()] {
+        assert!(find::<Elapsed>(&*error).is_some());
     }
 }
 
@@ -159,6 +181,11 @@ async fn shared(error: impl Fn() -> BoxError) -> [SharedError; 3] {
     upstream.next().fail(error());
     settle().await;
     calls.map(|mut call| result(&mut call).unwrap_err())
+}
+
+/// The first `E` of an error's chain, itself included.
+fn find<'a, E: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a E> {
+    successors(Some(error), |error| (*error).source()).find_map(|error| error.downcast_ref())
 }
 
 #[derive(Debug)]
