@@ -44,8 +44,8 @@ pub trait Job: Send + 'static {
     fn newer(self, left: &Arc<Flight<Self::Landing>>) -> ResponseFuture<Self>
     where
         Self: Sized;
-    /// What a waiter gets.
-    fn unpack(landing: Self::Landing, role: Role) -> Self::Output;
+    /// What a waiter gets. `request` is a follower's own, if it has one left.
+    fn unpack(landing: Self::Landing, role: Role, request: Option<&Self>) -> Self::Output;
 }
 
 /// What a follower makes of a landing.
@@ -127,9 +127,10 @@ impl<J: Job> ResponseFuture<J> {
         let verdict = J::judge(arrival.get_ref(), request.as_ref());
         let (reason, passes) = match verdict {
             Verdict::Take => {
+                let output = J::unpack(arrival.take(), Role::Follower, request.as_ref());
                 let mut debris = Debris::default();
                 debris.sweep(request);
-                return Ok(debris.rethrow_or(J::unpack(arrival.take(), Role::Follower)));
+                return Ok(debris.rethrow_or(output));
             }
             Verdict::Pass(reason) => (reason, true),
             Verdict::Again(reason) => (reason, false),
@@ -172,7 +173,7 @@ impl<J: Job> Future for ResponseFuture<J> {
             let lead_anew = |opened| spare.take().expect("a follower has its request").fly(opened, Caller::here());
             match waiter.poll(cx, lead_anew) {
                 Poll::Ready(arrival) if arrival.leads() => {
-                    return Poll::Ready(J::unpack(arrival.take(), Role::Leader));
+                    return Poll::Ready(J::unpack(arrival.take(), Role::Leader, None));
                 }
                 Poll::Ready(arrival) => {
                     let request = spare.take();

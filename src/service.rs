@@ -173,7 +173,7 @@ where
         site.enter_by_key(self, Some(left))
     }
 
-    fn unpack(landing: Self::Landing, _: Role) -> Self::Output {
+    fn unpack(landing: Self::Landing, _: Role, _: Option<&Self>) -> Self::Output {
         landing
     }
 }

@@ -89,7 +89,7 @@ impl Answer {
             Judgement::Agreeing(varies) => Kind::Agreeing(varies, Box::new(response)),
             Judgement::Leader(reason) => Kind::Leader(reason, Arc::new(Mutex::new(Some(response)))),
         };
-        let policy = policy.says_status().then(|| policy.clone());
+        let policy = (policy.says_status() || policy.has_own_headers()).then(|| policy.clone());
         Self { kind, refuses, policy, refetched }
     }
 
@@ -132,8 +132,8 @@ impl Answer {
         }
     }
 
-    /// The response for a waiter of its flight.
-    pub(super) fn give(self, role: Role) -> Response<SharedBody> {
+    /// The response for a waiter of its flight. `request` are the headers of a follower's own, if it has one left.
+    pub(super) fn give(self, role: Role, request: Option<&HeaderMap>) -> Response<SharedBody> {
         let (policy, how) = (self.policy.clone(), self.how(role));
         let is_anothers_refusal = self.refuses && role == Role::Follower;
         let mut response = self.into_response();
@@ -141,7 +141,7 @@ impl Answer {
             // It may name the session of the one who was refused.
             response.headers_mut().remove(SET_COOKIE);
         }
-        give(policy.as_deref(), role, how, &mut response);
+        give(policy.as_deref(), role, how, request, &mut response);
         response
     }
 
@@ -154,11 +154,35 @@ impl Answer {
     }
 }
 
-/// Marks a response that a flight gave.
-pub(super) fn give(policy: Option<&HttpPolicy>, role: Role, how: Forwarded, response: &mut Response<SharedBody>) {
+/// Marks a response that a flight gave. `request` are the headers of the waiter's own, if it has one left.
+pub(super) fn give(
+    policy: Option<&HttpPolicy>,
+    role: Role,
+    how: Forwarded,
+    request: Option<&HeaderMap>,
+    response: &mut Response<SharedBody>,
+) {
     response.extensions_mut().insert(role);
-    if let Some(policy) = policy {
-        say(policy, how, response);
+    let Some(policy) = policy else { return };
+    if role == Role::Follower {
+        policy.put_own_headers(request, response.headers_mut());
+    }
+    say(policy, how, response);
+}
+
+impl HttpPolicy {
+    fn has_own_headers(&self) -> bool {
+        !self.response.own_headers.is_empty()
+    }
+
+    /// Puts what a follower's own request says in the place of what the leader's said.
+    fn put_own_headers(&self, request: Option<&HeaderMap>, response: &mut HeaderMap) {
+        for name in &self.response.own_headers {
+            response.remove(name);
+            for value in request.into_iter().flat_map(|headers| headers.get_all(name)) {
+                response.append(name, value.clone());
+            }
+        }
     }
 }
 

@@ -273,8 +273,8 @@ where
         site.with_flights(Flights::new, |flights| site.enter(&flights.table, place, key, self, Some(left)))
     }
 
-    fn unpack(landing: Self::Landing, role: Role) -> Self::Output {
-        landing.map(|answer| answer.give(role))
+    fn unpack(landing: Self::Landing, role: Role, request: Option<&Self>) -> Self::Output {
+        landing.map(|answer| answer.give(role, request.map(|call| call.request.headers())))
     }
 }
 

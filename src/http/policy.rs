@@ -112,6 +112,9 @@ pub(super) use status::StatusRule;
 /// `fwd=uri-miss; collapsed`, a follower that sent its own request after all `fwd=uri-miss; collapsed=?0`, and one that
 /// passed `fwd=bypass`.
 ///
+/// A response that repeats a header of its request, such as `x-request-id`, repeats the leader's.
+/// [`own_response_header`](HttpPolicy::own_response_header) gives each follower its own.
+///
 /// # When your key is complete
 ///
 /// [`trust_key`](HttpPolicy::trust_key) lets it decide alone.

@@ -137,7 +137,7 @@ impl<K: Hash + Eq + Send + Sync + 'static> Site<Http<K>> {
             return None;
         }
         let mut response = late.join(*place, key, head.headers())?;
-        give(Some(policy), Role::Follower, Forwarded::Collapsed, &mut response);
+        give(Some(policy), Role::Follower, Forwarded::Collapsed, Some(head.headers()), &mut response);
         Some(response)
     }
 

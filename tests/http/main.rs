@@ -7,6 +7,7 @@ mod hostile;
 mod late;
 mod lost;
 mod net;
+mod own_headers;
 mod partition;
 mod pass;
 mod property;

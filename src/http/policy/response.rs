@@ -1,6 +1,6 @@
 //! The switches about responses.
 
-use http::{Response, StatusCode};
+use http::{HeaderName, Response, StatusCode};
 use std::{fmt, sync::Arc};
 
 use super::{
@@ -22,6 +22,8 @@ pub(crate) struct ResponseRules {
     pub(crate) ignore_vary: bool,
     pub(crate) veto_content_types: Vec<String>,
     pub(crate) share_large_bodies: bool,
+    /// Each follower gets its own request's.
+    pub(crate) own_headers: Vec<HeaderName>,
 }
 
 impl Default for ResponseRules {
@@ -37,6 +39,7 @@ impl Default for ResponseRules {
             ignore_vary: false,
             veto_content_types: vec!["text/event-stream".to_owned(), "multipart/x-mixed-replace".to_owned()],
             share_large_bodies: false,
+            own_headers: Vec::new(),
         }
     }
 }
@@ -273,6 +276,34 @@ impl HttpPolicy {
     #[must_use]
     pub fn share_large_bodies(mut self, share: bool) -> Self {
         self.response.share_large_bodies = share;
+        self
+    }
+
+    /// Gives each follower its own request's values of this header, in the
+    /// place of the leader's.
+    ///
+    /// For an inner service that answers with a header of its request, such as
+    /// `x-request-id`. Followers that wait get all values that their own
+    /// request has, or none, and so do those that join after the head. The
+    /// leader, and whoever passes, keep what the inner service said. Where a
+    /// flight is lost with its runtime and a follower leads it anew, the first
+    /// leader has no request left, and gets none.
+    ///
+    /// ```
+    /// use http::HeaderName;
+    /// use tower_singleflight::HttpPolicy;
+    ///
+    /// let policy = HttpPolicy::default().own_response_header(HeaderName::from_static("x-request-id"));
+    /// # let _ = policy;
+    /// ```
+    ///
+    /// *Risk:* of a header that the inner service does not take from its
+    /// request as it is, followers get something else than they would get
+    /// alone. Never name one that describes the body, such as
+    /// `content-length`.
+    #[must_use]
+    pub fn own_response_header(mut self, name: HeaderName) -> Self {
+        self.response.own_headers.push(name);
         self
     }
 }
