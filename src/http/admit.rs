@@ -61,7 +61,7 @@ impl HttpPolicy {
     ///
     /// Not if the user lets the method share: then it reads, whatever its name.
     pub(crate) fn is_write(&self, method: &Method) -> bool {
-        self.flight.seal_on_write && !method.is_safe() && !self.request.methods.contains(method)
+        self.flight.seal_on_write && !is_safe(method) && !self.request.methods.contains(method)
     }
 
     /// Whether the request refuses an answer older than itself: it joins only
@@ -69,6 +69,11 @@ impl HttpPolicy {
     pub(crate) fn wants_fresh(&self, head: &Request<()>) -> bool {
         !self.request.ignore_no_cache && asks_for_fresh(head.headers()).unwrap_or(true)
     }
+}
+
+/// Whether IANA's registry of HTTP methods calls this one safe (RFC 9110 §16.1.1).
+fn is_safe(method: &Method) -> bool {
+    method.is_safe() || matches!(method.as_str(), "PROPFIND" | "REPORT" | "SEARCH" | "QUERY" | "PRI")
 }
 
 fn pass_by_cache_control(headers: &HeaderMap) -> Option<PassReason> {

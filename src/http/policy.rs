@@ -90,11 +90,12 @@ pub(super) use status::StatusRule;
 /// # Writes
 ///
 /// A request with an unsafe method seals the flights of its key, when it is sent and again when it is answered: a read
-/// that comes after a write never gets an answer from before it (RFC 9111 §4.4). Your closure is called for writes too,
-/// and has to return the key of what they change ([`seal_on_write`](HttpPolicy::seal_on_write)). Mind that the URI of
-/// an HTTP/2 request has scheme and host in it, and that of an HTTP/1.1 request has not: a server that speaks both, and
-/// takes writes, is better off with `|req| req.uri().path_and_query().map(ToString::to_string)`. The host is compared
-/// anyway.
+/// that comes after a write never gets an answer from before it (RFC 9111 §4.4). The methods that IANA registers as
+/// safe seal nothing: `GET`, `HEAD`, `OPTIONS`, `TRACE`, `PROPFIND`, `REPORT`, `SEARCH`, `QUERY`, `PRI`. Your closure is
+/// called for writes too, and has to return the key of what they change
+/// ([`seal_on_write`](HttpPolicy::seal_on_write)). Mind that the URI of an HTTP/2 request has scheme and host in it, and
+/// that of an HTTP/1.1 request has not: a server that speaks both, and takes writes, is better off with
+/// `|req| req.uri().path_and_query().map(ToString::to_string)`. The host is compared anyway.
 ///
 /// # Bodies
 ///

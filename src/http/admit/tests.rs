@@ -217,10 +217,10 @@ fn after_trusting_the_key_one_can_tighten_again() {
 
 #[test]
 fn only_unsafe_methods_write() {
-    for method in ["GET", "HEAD", "OPTIONS", "TRACE"] {
+    for method in ["GET", "HEAD", "OPTIONS", "TRACE", "PROPFIND", "REPORT", "SEARCH", "QUERY", "PRI"] {
         assert!(!default().is_write(&method.parse().unwrap()), "{method}");
     }
-    for method in ["POST", "PUT", "DELETE", "PATCH", "CONNECT", "PURGE", "get"] {
+    for method in ["POST", "PUT", "DELETE", "PATCH", "CONNECT", "PURGE", "PROPPATCH", "MKCOL", "get", "query"] {
         assert!(default().is_write(&method.parse().unwrap()), "{method}");
     }
 }

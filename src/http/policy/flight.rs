@@ -69,8 +69,9 @@ impl HttpPolicy {
     /// Whether a request with an unsafe method seals the flights of its key,
     /// when sent and again when answered. Default: yes (RFC 9111 §4.4).
     ///
-    /// Unsafe is all but `GET`, `HEAD`, `OPTIONS` and `TRACE`
-    /// (RFC 9110 §9.2.1), unless [`methods`](Self::methods) names it. A sealed
+    /// Unsafe is all but what IANA registers as safe (RFC 9110 §9.2.1):
+    /// `GET`, `HEAD`, `OPTIONS`, `TRACE`, `PROPFIND`, `REPORT`, `SEARCH`,
+    /// `QUERY`, `PRI`, and what [`methods`](Self::methods) names. A sealed
     /// flight takes nobody more. Only writes that come through this layer with
     /// the same key are seen.
     ///
