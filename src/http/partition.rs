@@ -28,11 +28,12 @@ const PATH: usize = 4;
 /// The path before axum's nested routers stripped it.
 #[cfg(feature = "axum")]
 const ORIGINAL_PATH: usize = 5;
+const QUERY: usize = 6;
 /// The name of a header that is compared only if a response varies by it. Its lines follow, if there are any.
-const NAME: usize = 6;
-const LINE: usize = 7;
+const NAME: usize = 7;
+const LINE: usize = 8;
 /// A line of the first header in the rules of the policy. Each further header has a tag of its own.
-const FIRST_HEADER: usize = 8;
+const FIRST_HEADER: usize = 9;
 
 impl Partition {
     /// `sorted` are the headers of the request.
@@ -40,8 +41,9 @@ impl Partition {
         let (rules, uri) = (&policy.request, head.uri());
         let others = if policy.response.ignore_vary { &[][..] } else { &sorted.others };
         let authority = uri.authority().map_or(0, |authority| authority.as_str().len());
+        let target = uri.path().len() + uri.query().map_or(0, str::len);
         // Not much more than it takes: small ones are cheaper.
-        let mut texts = Record::with_room(sorted.bytes + 4 * others.len() + authority + uri.path().len() + 24);
+        let mut texts = Record::with_room(sorted.bytes + 4 * others.len() + authority + target + 24);
         texts.push(METHOD, head.method().as_str().as_bytes());
         if !rules.ignore_authority {
             if let Some(scheme) = uri.scheme() {
@@ -59,6 +61,10 @@ impl Partition {
             if let Some(original) = head.extensions().get::<axum::extract::OriginalUri>() {
                 texts.push(ORIGINAL_PATH, original.0.path().as_bytes());
             }
+        }
+        if !rules.ignore_query {
+            // One that is empty is not one that is missing.
+            uri.query().into_iter().for_each(|query| texts.push(QUERY, query.as_bytes()));
         }
         sorted.parting.iter().for_each(|line| texts.push(FIRST_HEADER + line.place, line.value));
         let compared = texts.as_bytes().len();

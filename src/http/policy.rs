@@ -49,13 +49,13 @@ pub(super) use status::StatusRule;
 ///
 /// # With whom: the partition
 ///
-/// Two requests share only if all of these are equal, compared exactly: method; scheme and authority, or `Host`; path;
-/// `Accept`, `Accept-Encoding`, `Accept-Language`, `Origin`; `Authorization`, `Proxy-Authorization`, `Cookie` (each
-/// user shares with nobody but themselves, RFC 9111 §3.5); `If-None-Match`, `If-Modified-Since` (a 304 is an answer to
-/// those that asked for it). The query is not compared: your key decides about that. Switches:
-/// [`partition_header`](HttpPolicy::partition_header),
+/// Two requests share only if all of these are equal, compared byte by byte: method; scheme and authority, or `Host`;
+/// path and query; `Accept`, `Accept-Encoding`, `Accept-Language`, `Origin`; `Authorization`, `Proxy-Authorization`,
+/// `Cookie` (each user shares with nobody but themselves, RFC 9111 §3.5); `If-None-Match`, `If-Modified-Since` (a 304 is
+/// an answer to those that asked for it). Switches: [`partition_header`](HttpPolicy::partition_header),
 /// [`without_partition_header`](HttpPolicy::without_partition_header),
-/// [`ignore_authority`](HttpPolicy::ignore_authority), [`ignore_path`](HttpPolicy::ignore_path).
+/// [`ignore_authority`](HttpPolicy::ignore_authority), [`ignore_path`](HttpPolicy::ignore_path),
+/// [`ignore_query`](HttpPolicy::ignore_query).
 ///
 /// **What is in none of these must be in your key, or become a partition header:** API keys, identity that a middleware
 /// put into the extensions, client certificates, `X-Forwarded-*` headers that your backend goes by.
@@ -93,9 +93,9 @@ pub(super) use status::StatusRule;
 /// that comes after a write never gets an answer from before it (RFC 9111 §4.4). The methods that IANA registers as
 /// safe seal nothing: `GET`, `HEAD`, `OPTIONS`, `TRACE`, `PROPFIND`, `REPORT`, `SEARCH`, `QUERY`, `PRI`. Your closure is
 /// called for writes too, and has to return the key of what they change
-/// ([`seal_on_write`](HttpPolicy::seal_on_write)). Mind that the URI of an HTTP/2 request has scheme and host in it, and
-/// that of an HTTP/1.1 request has not: a server that speaks both, and takes writes, is better off with
-/// `|req| req.uri().path_and_query().map(ToString::to_string)`. The host is compared anyway.
+/// ([`seal_on_write`](HttpPolicy::seal_on_write)). The path alone makes a good key, `|req| req.uri().path().to_owned()`:
+/// then a write reaches the reads of its path whatever their query, and so does `forget("/x")`. Host and query are
+/// compared besides.
 ///
 /// # Bodies
 ///

@@ -2,7 +2,7 @@
 
 use crate::support::{Bench, ask, by_nothing, by_uri, get, name, ok, role, settle, share};
 use http::{Method, header::COOKIE};
-use tower_singleflight::{HttpPolicy, Role};
+use tower_singleflight::{HttpPolicy, Role, SingleflightLayer};
 
 const LISTED: [&str; 9] = [
     "accept",
@@ -186,14 +186,20 @@ async fn paths_are_apart_though_the_key_is_one() {
 }
 
 #[tokio::test]
-async fn the_query_is_the_keys_to_tell() {
-    assert!(!share(&by_uri(), get("/a?x=1", &[]), get("/a?x=2", &[])).await);
-    assert!(share(&by_nothing(), get("/a?x=1", &[]), get("/a?x=2", &[])).await);
+async fn queries_are_apart_though_the_key_is_the_path() {
+    let by_path = || SingleflightLayer::new(|req| req.uri().path().to_owned());
+    for (one, other) in
+        [("?q=go", "?q=rust"), ("?q=go", ""), ("?", ""), ("?q=go", "?q=Go"), ("?a&b", "?b&a"), ("?a=%20", "?a=+")]
+    {
+        let (one, other) = (get(&format!("/a{one}"), &[]), get(&format!("/a{other}"), &[]));
+        assert!(!share(&by_path(), one, other).await);
+    }
+    assert!(share(&by_path(), get("/a?q=go", &[]), get("/a?q=go", &[])).await);
 }
 
 #[tokio::test]
 async fn keys_of_the_users_own_part_requests() {
-    let layer = tower_singleflight::SingleflightLayer::new(|req| format!("{:?}", req.extensions().get::<u32>()));
+    let layer = SingleflightLayer::new(|req| format!("{:?}", req.extensions().get::<u32>()));
     let with = |user: u32| {
         let mut request = get("/a", &[]);
         request.extensions_mut().insert(user);

@@ -97,6 +97,19 @@ async fn ignore_path() {
     let (one, other) = (|| get("/a", &[("host", "a")]), || get("/b", &[("host", "a")]));
     assert!(!joins(&policy(), one(), other()).await && joins(&relaxed, one(), other()).await);
     assert!(!joins(&relaxed, one(), get("/b", &[("host", "b")])).await, "hosts still count");
+    assert!(!joins(&relaxed, get("/a?x", &[]), get("/b?y", &[])).await, "queries still count");
+}
+
+#[tokio::test]
+async fn ignore_query() {
+    let relaxed = policy().ignore_query(true);
+    for other in ["/a?y", "/a?", "/a"] {
+        assert!(!joins(&policy(), get("/a?x", &[]), get(other, &[])).await);
+        assert!(joins(&relaxed, get("/a?x", &[]), get(other, &[])).await);
+    }
+    assert!(!joins(&relaxed, get("/a?x", &[]), get("/b?x", &[])).await, "paths still count");
+    let neither = relaxed.ignore_path(true);
+    assert!(joins(&neither, get("/a?x", &[]), get("/b?y", &[])).await);
 }
 
 #[tokio::test]
@@ -287,6 +300,8 @@ async fn trust_key_takes_the_key_alone() {
     let relaxed = policy().trust_key();
     let differs = [
         get("/b", &[]),
+        get("/a?x", &[]),
+        get("/b?", &[]),
         get("/a", &[("host", "b")]),
         get("http://c/a", &[]),
         get("/a", &[("authorization", "x"), ("cookie", "y"), ("accept", "z")]),

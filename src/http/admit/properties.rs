@@ -72,7 +72,7 @@ fn forbids_storing(head: &Head) -> bool {
 fn may_share(a: &Head, b: &Head) -> bool {
     may_share_at_all(a)
         && may_share_at_all(b)
-        && (&a.method, &a.origin, &a.path) == (&b.method, &b.origin, &b.path)
+        && (&a.method, &a.origin, &a.path, &a.query) == (&b.method, &b.origin, &b.path, &b.query)
         && PARTITION.iter().all(|name| a.lines(name) == b.lines(name))
 }
 
@@ -110,7 +110,7 @@ fn header() -> impl Strategy<Value = (String, Vec<u8>)> {
 fn head() -> impl Strategy<Value = Head> {
     let method = prop_oneof![8 => Just("GET"), 2 => Just("HEAD"), 1 => select(vec!["POST", "get"])];
     let origin = select(vec!["", "", "http://a", "https://a", "http://b:1"]);
-    let parts = (method, origin, select(vec!["/", "/x"]), select(vec!["", "?q"]));
+    let parts = (method, origin, select(vec!["/", "/x"]), select(vec!["", "", "?", "?q"]));
     let headers = vec(header(), 0..5);
     (parts, headers, prop::bool::weighted(0.05)).prop_map(|(parts, headers, body)| Head {
         method: parts.0.to_owned(),

@@ -187,6 +187,19 @@ fn the_path_can_be_ignored() {
     let other = Request::get("/y").body(()).unwrap();
     assert!(share(&policy, &get(&[]), &other));
     assert!(!share(&policy, &get(&[("host", "a")]), &other));
+    assert!(!share(&policy, &get(&[]), &Request::get("/y?q").body(()).unwrap()));
+}
+
+#[test]
+fn the_query_can_be_ignored() {
+    let policy = default().ignore_query(true);
+    let with = |uri| Request::get(uri).body(()).unwrap();
+    assert!(share(&policy, &with("/x?a"), &with("/x?b")));
+    assert!(share(&policy, &with("/x?a"), &with("/x")));
+    assert!(!share(&policy, &with("/x?a"), &with("/y?a")));
+    let neither = policy.clone().ignore_path(true);
+    assert!(share(&neither, &with("/x?a"), &with("/y")));
+    assert!(!share(&neither.ignore_query(false), &with("/x?a"), &with("/x")));
 }
 
 #[test]
@@ -196,6 +209,7 @@ fn with_the_key_trusted_only_the_method_parts() {
     let one = one.header("range", "bytes=0-1").header("cache-control", "no-store, \"");
     let one = one.body(()).unwrap();
     assert!(share(&policy, &one, &get(&[("expect", "x"), ("authorization", "y")])));
+    assert!(share(&policy, &one, &Request::get("/2?q").body(()).unwrap()));
     assert!(!share(&policy, &one, &request("HEAD", &[])));
 }
 

@@ -18,6 +18,7 @@ pub(crate) struct RequestRules {
     pub(crate) headers: HeaderRules,
     pub(crate) ignore_authority: bool,
     pub(crate) ignore_path: bool,
+    pub(crate) ignore_query: bool,
     pub(crate) ignore_no_store: bool,
     pub(crate) ignore_no_cache: bool,
 }
@@ -30,6 +31,7 @@ impl Default for RequestRules {
             headers: HeaderRules::new(&PASSING, &PARTING),
             ignore_authority: false,
             ignore_path: false,
+            ignore_query: false,
             ignore_no_store: false,
             ignore_no_cache: false,
         }
@@ -41,6 +43,7 @@ impl RequestRules {
         self.headers = HeaderRules::new(&[UPGRADE], &[]);
         self.ignore_authority = true;
         self.ignore_path = true;
+        self.ignore_query = true;
         self.ignore_no_store = true;
     }
 
@@ -143,14 +146,31 @@ impl HttpPolicy {
     /// Whether requests for different paths share if their keys are equal.
     /// Default: no.
     ///
-    /// The path keeps one layer value on many routes from mixing them; of the
-    /// query (RFC 3986 §3.4) only your key knows. With feature `axum`, the
-    /// path before nested routers stripped it (`OriginalUri`) counts as well.
+    /// Paths are compared byte by byte (RFC 3986 §3.3): `/a` and `/%61` don't
+    /// share. With feature `axum`, the path before nested routers stripped it
+    /// (`OriginalUri`) counts as well. The query stays compared, unless
+    /// [`ignore_query`](Self::ignore_query) says otherwise.
     ///
     /// *Risk:* a key such as an id alone makes `/users/1` and `/orders/1` one.
     #[must_use]
     pub fn ignore_path(mut self, ignore: bool) -> Self {
         self.request.ignore_path = ignore;
+        self
+    }
+
+    /// Whether requests with different queries share if their keys are equal.
+    /// Default: no.
+    ///
+    /// Queries are compared byte by byte (RFC 3986 §3.4): `?a&b` and `?b&a`
+    /// don't share, nor do `/a?` and `/a`. Set this if your key leaves a part
+    /// of the query out on purpose, such as `utm_source`, or sorts it.
+    ///
+    /// *Risk:* the key has to hold all of the query that the answer depends
+    /// on. With a key as plain as the path, `?q=go` gets the results of
+    /// `?q=rust`.
+    #[must_use]
+    pub fn ignore_query(mut self, ignore: bool) -> Self {
+        self.request.ignore_query = ignore;
         self
     }
 
