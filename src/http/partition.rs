@@ -1,10 +1,10 @@
 //! What must be equal, besides the user's key, for two requests to share.
 
 use super::{
-    policy::{HttpPolicy, Sorted},
+    policy::{HttpPolicy, Line, Sorted},
     record::{Record, texts},
 };
-use http::{HeaderName, Request};
+use http::{HeaderName, Request, Uri, uri::Scheme};
 use std::{
     fmt,
     hash::{Hash, Hasher},
@@ -46,14 +46,7 @@ impl Partition {
         let mut texts = Record::with_room(sorted.bytes + 4 * others.len() + authority + target + 24);
         texts.push(METHOD, head.method().as_str().as_bytes());
         if !rules.ignore_authority {
-            if let Some(scheme) = uri.scheme() {
-                texts.push(SCHEME, scheme.as_str().as_bytes());
-            }
-            if let Some(authority) = uri.authority() {
-                texts.push(AUTHORITY, authority.as_str().as_bytes());
-            }
-            // Both where both are there: a server may go by either.
-            sorted.hosts.iter().for_each(|line| texts.push(HOST, line.value));
+            push_origin(&mut texts, uri, &sorted.hosts);
         }
         if !rules.ignore_path {
             texts.push(PATH, uri.path().as_bytes());
@@ -101,6 +94,23 @@ impl Partition {
     /// The headers that it does not compare, for when the request itself is gone.
     pub(super) fn others(&self) -> Others {
         Others(self.texts.as_bytes()[self.compared..].into())
+    }
+}
+
+/// One request to one host has one origin, whatever the version: HTTP/1.1 has the host in a header (RFC 9112 §3.2), h2c
+/// has scheme and authority in the URI (RFC 9113 §8.3.1).
+fn push_origin(texts: &mut Record, uri: &Uri, hosts: &[Line<'_>]) {
+    if let Some(scheme) = uri.scheme().filter(|scheme| **scheme != Scheme::HTTP) {
+        texts.push(SCHEME, scheme.as_str().as_bytes());
+    }
+    let authority = uri.authority().map(|authority| authority.as_str().as_bytes());
+    match hosts {
+        [host] if authority.is_none_or(|authority| authority == host.value) => texts.push(AUTHORITY, host.value),
+        // A server may go by any of them.
+        _ => {
+            authority.into_iter().for_each(|authority| texts.push(AUTHORITY, authority));
+            hosts.iter().for_each(|host| texts.push(HOST, host.value));
+        }
     }
 }
 

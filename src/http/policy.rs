@@ -8,7 +8,7 @@ mod status;
 
 pub(super) use flight::FlightRules;
 pub use flight::LateJoin;
-pub(super) use headers::Sorted;
+pub(super) use headers::{Line, Sorted};
 pub(super) use request::RequestRules;
 pub(super) use response::ResponseRules;
 pub use status::StatusRange;
@@ -49,8 +49,8 @@ pub(super) use status::StatusRule;
 ///
 /// # With whom: the partition
 ///
-/// Two requests share only if all of these are equal, compared byte by byte: method; scheme and authority, or `Host`;
-/// path and query; `Accept`, `Accept-Encoding`, `Accept-Language`, `Origin`; `Authorization`, `Proxy-Authorization`,
+/// Two requests share only if all of these are equal, compared byte by byte: method; scheme, where a missing one is
+/// `http`; authority, or else `Host`, so that clients of HTTP/1.1 and of h2c meet; path and query; `Accept`, `Accept-Encoding`, `Accept-Language`, `Origin`; `Authorization`, `Proxy-Authorization`,
 /// `Cookie` (each user shares with nobody but themselves, RFC 9111 §3.5); `If-None-Match`, `If-Modified-Since` (a 304 is
 /// an answer to those that asked for it). Switches: [`partition_header`](HttpPolicy::partition_header),
 /// [`without_partition_header`](HttpPolicy::without_partition_header),
@@ -94,8 +94,9 @@ pub(super) use status::StatusRule;
 /// safe seal nothing: `GET`, `HEAD`, `OPTIONS`, `TRACE`, `PROPFIND`, `REPORT`, `SEARCH`, `QUERY`, `PRI`. Your closure is
 /// called for writes too, and has to return the key of what they change
 /// ([`seal_on_write`](HttpPolicy::seal_on_write)). The path alone makes a good key, `|req| req.uri().path().to_owned()`:
-/// then a write reaches the reads of its path whatever their query, and so does `forget("/x")`. Host and query are
-/// compared besides.
+/// then a write reaches all reads of its path, whatever their query, and so does `forget("/x")`. Host and query are
+/// compared besides. The whole URI is another one in HTTP/2, where scheme and host are in it, than in HTTP/1.1: as the
+/// key it would keep the clients of a server that speaks both apart, and their writes from each other's reads.
 ///
 /// # Bodies
 ///

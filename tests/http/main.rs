@@ -17,5 +17,6 @@ mod storm;
 mod support;
 mod switches;
 mod vary;
+mod versions;
 mod veto;
 mod write;

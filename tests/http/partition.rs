@@ -166,9 +166,21 @@ async fn authorities_and_schemes_are_apart_though_the_key_is_one() {
         ("http://me@a.example/", "http://you@a.example/"),
         ("http://me:x@a.example/", "http://me:X@a.example/"),
         ("http://a.example/", "/"),
+        ("https://a.example/", "/"),
     ] {
         assert!(!share(&by_nothing(), get(one, &[]), get(other, &[])).await, "{one} and {other}");
     }
+}
+
+#[tokio::test]
+async fn a_missing_scheme_is_http_and_the_host_is_the_authority() {
+    let http_1 = || get("/", &[("host", "a.example")]);
+    for uri in ["http://a.example/", "https://a.example/", "http://b.example/"] {
+        let share = share(&by_nothing(), http_1(), get(uri, &[])).await;
+        assert_eq!(share, uri == "http://a.example/", "{uri}");
+    }
+    let proxied = get("http://a.example/", &[("host", "a.example")]);
+    assert!(share(&by_nothing(), http_1(), proxied).await);
 }
 
 #[tokio::test]

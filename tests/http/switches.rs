@@ -77,7 +77,7 @@ async fn ignore_authority() {
     for (one, other) in [
         (get("/", &[("host", "a")]), get("/", &[("host", "b")])),
         (get("http://a/", &[]), get("https://b/", &[])),
-        (get("http://a/", &[]), get("/", &[("host", "a")])),
+        (get("https://a/", &[]), get("/", &[("host", "a")])),
     ] {
         let copy = |ask: &Ask| {
             let mut copy = get("/", &[]);

@@ -32,10 +32,23 @@ impl Head {
         let named = self.headers.iter().filter(|(n, _)| n.eq_ignore_ascii_case(name));
         named.map(|(_, value)| &**value).collect()
     }
+
+    fn is_https(&self) -> bool {
+        self.origin.starts_with("https:")
+    }
+
+    /// The authority that everything agrees in, or all that names one, and where.
+    fn hosts(&self) -> (Option<&[u8]>, Vec<&[u8]>) {
+        let authority = self.origin.split_once("://").map(|(_, authority)| authority.as_bytes());
+        match (authority, &self.lines("host")[..]) {
+            (None, [host]) => (Some(host), Vec::new()),
+            (Some(authority), [host]) if authority == *host => (Some(host), Vec::new()),
+            (authority, hosts) => (authority, hosts.to_vec()),
+        }
+    }
 }
 
-const PARTITION: [&str; 10] = [
-    "host",
+const PARTITION: [&str; 9] = [
     "accept",
     "accept-encoding",
     "accept-language",
@@ -72,13 +85,15 @@ fn forbids_storing(head: &Head) -> bool {
 fn may_share(a: &Head, b: &Head) -> bool {
     may_share_at_all(a)
         && may_share_at_all(b)
-        && (&a.method, &a.origin, &a.path, &a.query) == (&b.method, &b.origin, &b.path, &b.query)
+        && (&a.method, &a.path, &a.query) == (&b.method, &b.path, &b.query)
+        && (a.is_https(), a.hosts()) == (b.is_https(), b.hosts())
         && PARTITION.iter().all(|name| a.lines(name) == b.lines(name))
 }
 
 fn name() -> impl Strategy<Value = String> {
     let others = ["User-Agent", "x-api-key", "pragma"];
     prop_oneof![
+        4 => Just("host"),
         12 => select(PARTITION.to_vec()),
         1 => select(PASS.to_vec()),
         4 => select(others.to_vec()),
@@ -124,7 +139,7 @@ fn head() -> impl Strategy<Value = Head> {
 
 /// A second request near enough to the first for the difference to matter.
 fn pair() -> impl Strategy<Value = (Head, Head)> {
-    (head(), head(), header(), 0usize..8, any::<prop::sample::Index>()).prop_map(|(a, other, header, change, at)| {
+    (head(), head(), header(), 0usize..10, any::<prop::sample::Index>()).prop_map(|(a, other, header, change, at)| {
         let mut b = a.clone();
         let place = at.index(a.headers.len().max(1));
         match change {
@@ -135,6 +150,12 @@ fn pair() -> impl Strategy<Value = (Head, Head)> {
             4 if !b.headers.is_empty() => drop(b.headers.remove(place)),
             5 if !b.headers.is_empty() => b.headers.push(b.headers[place].clone()),
             6 => b.headers.reverse(),
+            7 => b.origin = other.origin,
+            // The same request in another version.
+            8 if b.origin == "http://a" => {
+                b.origin.clear();
+                b.headers.push(("Host".to_owned(), b"a".to_vec()));
+            }
             _ => b.query = other.query,
         }
         (a, b)

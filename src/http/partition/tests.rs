@@ -111,12 +111,33 @@ fn a_password_in_the_authority_is_compared_in_its_case() {
     assert_ne!(of(&get("http://u:P@a/", &[])), of(&get("http://u:p@a/", &[])));
 }
 
+/// What names the host, in all ways in which that can be done: those in one row are equal, and no others.
 #[test]
-fn authority_and_host_count_both() {
-    let both = of(&get("http://a/", &[("host", "b")]));
-    assert_ne!(both, of(&get("http://a/", &[])));
-    assert_ne!(both, of(&get("http://a/", &[("host", "a")])));
-    assert_ne!(both, of(&get("http://c/", &[("host", "b")])));
+fn the_origin_is_one_however_a_version_writes_it() {
+    type Written = (&'static str, &'static [(&'static str, &'static str)]);
+    let origins: [&[Written]; 14] = [
+        &[("/", &[])],
+        &[("/", &[("host", "")])],
+        &[("/", &[("host", "a")]), ("http://a/", &[]), ("http://a/", &[("host", "a")]), ("HTTP://a/", &[])],
+        &[("/", &[("host", "A")]), ("http://A/", &[])],
+        &[("/", &[("host", "a:80")]), ("http://a:80/", &[])],
+        &[("/", &[("host", "b")]), ("http://b/", &[("host", "b")])],
+        &[("https://a/", &[]), ("https://a/", &[("host", "a")])],
+        &[("http://a/", &[("host", "b")])],
+        &[("http://b/", &[("host", "a")])],
+        &[("https://a/", &[("host", "b")])],
+        &[("/", &[("host", "a"), ("host", "a")])],
+        &[("/", &[("host", "a"), ("host", "b")])],
+        &[("http://a/", &[("host", "a"), ("host", "b")])],
+        &[("http://a/", &[("host", "b"), ("host", "a")])],
+    ];
+    let all = || origins.iter().enumerate().flat_map(|(row, origin)| origin.iter().map(move |written| (row, written)));
+    for (row, one) in all() {
+        for (other_row, other) in all() {
+            let equal = of(&get(one.0, one.1)) == of(&get(other.0, other.1));
+            assert_eq!(equal, row == other_row, "{one:?} and {other:?}");
+        }
+    }
 }
 
 #[test]

@@ -130,10 +130,11 @@ impl HttpPolicy {
 
     /// Whether requests to different authorities or schemes share. Default: no.
     ///
-    /// Both the URI's authority and the `Host` header count, where they are
-    /// (RFC 9110 §7.1, §7.2), byte by byte: `Example.com` and `example.com`
-    /// don't share. Behind TLS termination the scheme is often unknown and
-    /// doesn't take part.
+    /// The authority is the URI's, or else the `Host` header
+    /// (RFC 9110 §7.1, §7.2); where they differ both count. A missing scheme
+    /// is `http`. So clients of HTTP/1.1 and of HTTP/2 without TLS share.
+    /// All is compared byte by byte: `Example.com` and `example.com` don't
+    /// share.
     ///
     /// *Risk:* one site's page answers for another, and links made from a
     /// `Host` that one client invented go to the others.
