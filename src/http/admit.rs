@@ -95,6 +95,8 @@ fn asks_for_fresh(headers: &HeaderMap) -> Result<bool, Malformed> {
 }
 
 #[cfg(test)]
+mod cookies;
+#[cfg(test)]
 mod properties;
 #[cfg(test)]
 mod tests;

@@ -1,5 +1,6 @@
 //! [`HttpPolicy`]: every HTTP-only switch in one value.
 
+mod cookies;
 mod flight;
 mod headers;
 mod request;
@@ -54,6 +55,7 @@ pub(super) use status::StatusRule;
 /// `Cookie` (each user shares with nobody but themselves, RFC 9111 §3.5); `If-None-Match`, `If-Modified-Since` (a 304 is
 /// an answer to those that asked for it). Switches: [`partition_header`](HttpPolicy::partition_header),
 /// [`without_partition_header`](HttpPolicy::without_partition_header),
+/// [`partition_cookies`](HttpPolicy::partition_cookies) (only some cookies, such as the session's),
 /// [`ignore_authority`](HttpPolicy::ignore_authority), [`ignore_path`](HttpPolicy::ignore_path),
 /// [`ignore_query`](HttpPolicy::ignore_query).
 ///

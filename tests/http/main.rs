@@ -2,6 +2,7 @@
 #![cfg(feature = "http")]
 
 mod body;
+mod cookies;
 mod errors;
 mod hostile;
 mod late;

@@ -1,9 +1,10 @@
 //! What each header of a request means for sharing.
 
+use super::cookies::Cookies;
 use crate::http::field::members_of;
 use http::{
     HeaderMap, HeaderName, HeaderValue,
-    header::{CACHE_CONTROL, CONNECTION, HOST, UPGRADE},
+    header::{CACHE_CONTROL, CONNECTION, COOKIE, HOST, UPGRADE},
 };
 use smallvec::SmallVec;
 use std::fmt;
@@ -15,6 +16,8 @@ pub(crate) struct HeaderRules {
     meanings: [Vec<(HeaderName, Meaning)>; LENGTHS],
     /// How many parted so far.
     places: usize,
+    /// What is compared of `Cookie`, if that parts and not as a whole.
+    cookies: Option<Cookies>,
 }
 
 /// The last is for all from there on.
@@ -57,7 +60,7 @@ pub(crate) struct Line<'a> {
 
 impl HeaderRules {
     pub(super) fn new(passing: &[HeaderName], parting: &[HeaderName]) -> Self {
-        let mut rules = Self { meanings: [const { Vec::new() }; LENGTHS], places: 0 };
+        let mut rules = Self { meanings: [const { Vec::new() }; LENGTHS], places: 0, cookies: None };
         passing.iter().for_each(|name| rules.pass(name));
         parting.iter().for_each(|name| rules.part(name));
         rules
@@ -69,11 +72,34 @@ impl HeaderRules {
         self.mean(name, Meaning::Passes);
     }
 
+    /// By the whole header.
     pub(super) fn part(&mut self, name: &HeaderName) {
-        if self.meaning_of(name).is_none() {
-            self.mean(name, Meaning::Parts(self.places));
-            self.places += 1;
+        if *name == COOKIE {
+            self.cookies = None;
         }
+        if self.meaning_of(name).is_none() {
+            let place = self.next_place();
+            self.mean(name, Meaning::Parts(place));
+        }
+    }
+
+    /// By these cookies, and those named before.
+    pub(super) fn part_cookies(&mut self, names: impl IntoIterator<Item = String>) {
+        let known = self.cookies.take();
+        self.part(&COOKIE);
+        let Some(Meaning::Parts(header)) = self.meaning_of(&COOKIE) else { return };
+        let mut cookies = known.unwrap_or_else(|| Cookies::new(header));
+        for name in names {
+            if !cookies.lists(&name) {
+                cookies.list(name, self.next_place());
+            }
+        }
+        self.cookies = Some(cookies);
+    }
+
+    fn next_place(&mut self) -> usize {
+        self.places += 1;
+        self.places - 1
     }
 
     /// Parts what would pass.
@@ -103,6 +129,9 @@ impl HeaderRules {
     }
 
     fn forget(&mut self, name: &HeaderName) {
+        if *name == COOKIE {
+            self.cookies = None;
+        }
         self.meanings[row(name)].retain(|(known, _)| known != name);
     }
 
@@ -131,6 +160,10 @@ impl HeaderRules {
             sorted.upgrade |= asks_for_upgrade(name, value);
             sorted.cache_control |= name == CACHE_CONTROL;
         }
+        if let Some(cookies) = &self.cookies {
+            cookies.pick(&mut sorted.parting);
+            is_in_order = false;
+        }
         if !is_in_order {
             sorted.parting.sort_by_key(|line| line.place);
         }
@@ -147,7 +180,9 @@ fn asks_for_upgrade(name: &HeaderName, line: &HeaderValue) -> bool {
 
 impl fmt::Debug for HeaderRules {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_map().entries(self.meanings.iter().flatten().map(|(name, meaning)| (name, meaning))).finish()
+        let meanings = self.meanings.iter().flatten().map(|(name, meaning)| (name, meaning));
+        f.debug_map().entries(meanings).finish()?;
+        self.cookies.iter().try_for_each(|cookies| write!(f, " {cookies:?}"))
     }
 }
 
@@ -198,6 +233,26 @@ mod tests {
             assert!(rules.parts(&name) && !rules.passes(&name));
         }
         assert_eq!(parting(&rules, &headers([ACCEPT, RANGE])), [RANGE, ACCEPT]);
+    }
+
+    #[test]
+    fn cookies_part_in_the_order_in_which_they_were_named() {
+        let mut rules = HeaderRules::new(&[], &[COOKIE, ACCEPT]);
+        rules.part_cookies(["b".to_owned(), "a".to_owned()]);
+        rules.part_cookies(["a".to_owned(), "c".to_owned()]);
+        let found = |lines: &[&'static str]| {
+            let mut headers: HeaderMap = headers([ACCEPT]);
+            for line in lines {
+                headers.append(COOKIE, HeaderValue::from_static(line));
+            }
+            let mut sorted = Sorted::default();
+            rules.sort(&headers, &mut sorted);
+            assert!(sorted.others.is_empty());
+            sorted.parting.iter().map(|line| String::from_utf8(line.value.to_vec()).unwrap()).collect::<Vec<_>>()
+        };
+        assert_eq!(found(&["c=1; a=2", "x=3; b=4; a=5"]), ["x", "4", "2", "5", "1"]);
+        assert_eq!(found(&["c=1; a=2", "odd"]), ["c=1; a=2", "odd", "x"]);
+        assert_eq!(found(&["x=3"]), ["x"]);
     }
 
     #[test]

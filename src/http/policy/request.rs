@@ -8,7 +8,7 @@ use http::{
     },
 };
 
-use super::{HttpPolicy, headers::HeaderRules};
+use super::{HttpPolicy, cookies, headers::HeaderRules};
 
 /// Which requests may share, and with which.
 #[derive(Clone, Debug)]
@@ -125,6 +125,56 @@ impl HttpPolicy {
     #[must_use]
     pub fn without_partition_header(mut self, name: HeaderName) -> Self {
         self.request.headers.unpart(&name);
+        self
+    }
+
+    /// Compares only these cookies of the `Cookie` header, in the place of
+    /// the whole header.
+    ///
+    /// The whole header keeps browsers apart that differ in nothing but their
+    /// analytics cookies. Name the cookies that an answer depends on:
+    ///
+    /// ```
+    /// use tower_singleflight::HttpPolicy;
+    ///
+    /// let policy = HttpPolicy::default().partition_cookies(["sid", "lang"]);
+    /// # let _ = policy;
+    /// ```
+    ///
+    /// Requests share if they agree in each of them: the same values in the
+    /// same order, or no such cookie; an empty value is not an absent one. It
+    /// does not matter where in the header a cookie stands, with which spaces
+    /// around it, and in which of several lines (RFC 9113 §8.2.3). Names and
+    /// values are compared byte by byte, values with their quotes. A response
+    /// with `Vary: Cookie` goes to those who agree in these cookies.
+    ///
+    /// A header that does not follow RFC 6265 §4.2.1, such as one with a comma
+    /// or a part without `=`, is compared whole: servers differ in what they
+    /// find in it.
+    ///
+    /// Called again, this adds names. [`partition_header`]`(COOKIE)` returns to
+    /// the whole header. [`without_partition_header`]`(COOKIE)` compares no
+    /// cookie, unless a response varies by `Cookie`.
+    ///
+    /// *Risk:* an answer that depends on a cookie that is not named goes to
+    /// everybody who agrees in those that are: a forgotten session cookie
+    /// gives one user's page to another. So does a server that takes another
+    /// name for a named one (`SID`, `%73id`). An empty list compares no cookie
+    /// at all, not even under `Vary: Cookie`: for sites without users.
+    ///
+    /// # Panics
+    ///
+    /// If no cookie can have such a name: one that is empty, or has a space,
+    /// `=` or another byte that is not a token's (RFC 6265 §4.1.1).
+    ///
+    /// [`partition_header`]: Self::partition_header
+    /// [`without_partition_header`]: Self::without_partition_header
+    #[must_use]
+    pub fn partition_cookies(mut self, names: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        let names = names.into_iter().map(Into::into);
+        self.request.headers.part_cookies(names.inspect(|name: &String| {
+            assert!(cookies::is_name(name.as_bytes()), "no cookie can have the name {name:?}");
+        }));
         self
     }
 
