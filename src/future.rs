@@ -27,6 +27,8 @@ pub trait Job: Send + 'static {
     /// The inner call on behalf of a flight that `caller` leads. `opened`: when, if anybody may want to know. It is made
     /// under a lock: what is the user's may be moved in it, but not called.
     fn fly(self, opened: Option<Instant>, caller: Caller) -> Work<Self::Landing>;
+    /// It joins a flight. What it leads after that is a second try.
+    fn follows(&mut self) {}
     /// Calls it for this caller alone, who may have `waited` in a flight before.
     fn pass(self, waited: bool) -> Pin<Box<dyn Future<Output = Self::Output> + Send>>;
     /// Whether a follower gets this. `request` is its own, if it has one left.
@@ -116,7 +118,8 @@ impl<J: Job> ResponseFuture<J> {
     }
 
     /// `spare` is the request of a follower.
-    pub(crate) fn wait(waiter: Waiter<J::Landing>, spare: Option<J>, patience: Option<Duration>) -> Self {
+    pub(crate) fn wait(waiter: Waiter<J::Landing>, mut spare: Option<J>, patience: Option<Duration>) -> Self {
+        spare.iter_mut().for_each(J::follows);
         let patience = patience.filter(|_| spare.is_some());
         let state = State::Waiting { spare, waiter, patience: Patience::from_now(patience) };
         Self { state }

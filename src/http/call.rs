@@ -60,6 +60,8 @@ pub struct HttpCall<S, B, K: Hash + Eq + Send + Sync + 'static, E, X> {
     vary: Vec<HeaderName>,
     /// How often `Vary` sent it on.
     detours: usize,
+    /// Whether it followed another request before.
+    refetches: bool,
     /// What a write does when it is answered.
     seal: Option<Box<dyn Send>>,
     errors: PhantomData<fn() -> (E, X)>,
@@ -70,7 +72,8 @@ where
     K: Hash + Eq + Send + Sync + 'static,
 {
     pub(super) fn new(service: S, request: Request<B>, site: Arc<Site<Http<K>>>, known: Known<K>) -> Self {
-        Self { service, request, site, known, vary: Vec::new(), detours: 0, seal: None, errors: PhantomData }
+        let (vary, detours, refetches, seal) = (Vec::new(), 0, false, None);
+        Self { service, request, site, known, vary, detours, refetches, seal, errors: PhantomData }
     }
 
     pub(super) fn with_seal(self, seal: Option<Box<dyn Send>>) -> Self {
@@ -99,9 +102,9 @@ where
     /// Sends the request, and judges who may have the answer. `opened`: when its flight did, if newcomers may join that
     /// after its head.
     fn ask(self, opened: Option<Instant>) -> impl Future<Output = Result<Answer, E::Error>> + Send + 'static {
-        let Self { service, request, site, known, vary, .. } = self;
+        let Self { service, request, site, known, vary, refetches, .. } = self;
         let is_head = request.method() == Method::HEAD;
-        let question = Question { site, known, opened, vary, is_head };
+        let question = Question { site, known, opened, vary, refetches, is_head };
         Asking { response: service.oneshot(request), question: Some(question), errors: PhantomData::<fn() -> E> }
     }
 }
@@ -122,6 +125,7 @@ struct Question<K: Hash + Eq + Send + Sync + 'static> {
     known: Known<K>,
     opened: Option<Instant>,
     vary: Vec<HeaderName>,
+    refetches: bool,
     is_head: bool,
 }
 
@@ -169,7 +173,6 @@ where
             memory.note(hash, ruling == Ruling::Shared);
         }
         let judgement = Judgement::of(policy, &said, ruling, &self.vary, || self.known.others());
-        let refetched = !self.vary.is_empty();
         let body = Noted::new(body, self.known.flight().map(|place| self.site.observer().own_hash(place.hash)));
         let body = match self.late(&said, ruling == Ruling::Shared && !body.is_end_stream()) {
             Some((place, key, until)) => {
@@ -181,7 +184,7 @@ where
             }
             None => SharedBody::new(body, bodies.clone()),
         };
-        Answer::new(policy, judgement, ruling.is_refusal(), refetched, head.map(|()| body))
+        Answer::new(policy, judgement, ruling.is_refusal(), self.refetches, head.map(|()| body))
     }
 
     /// The flight and until when newcomers may join it, if they may. A partition that `Vary` made is not the one that
@@ -232,6 +235,10 @@ where
 
     fn fly(self, opened: Option<Instant>, caller: Caller) -> Work<Self::Landing> {
         Work::new(self.ask(opened), caller)
+    }
+
+    fn follows(&mut self) {
+        self.refetches = true;
     }
 
     fn pass(self, waited: bool) -> Pin<Box<dyn Future<Output = Self::Output> + Send>> {

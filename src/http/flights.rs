@@ -61,7 +61,7 @@ where
     }
 
     fn seal(&self, hash: u64, is_key: &dyn Fn(&K) -> bool, path: u64) {
-        self.forget_where(None, &|place, key| place.path == path || (place.shard == hash && is_key(key)));
+        self.forget_where(None, &|place, key| (place.shard == hash && is_key(key)) || place.path == path);
     }
 }
 

@@ -122,7 +122,10 @@ impl<K: Hash + Eq + Send + Sync + 'static> SingleflightLayer<Http<K>> {
     ///
     /// A panic in `key` reaches the caller of that one request.
     pub fn new(key: impl Fn(&Request<()>) -> K + Send + Sync + 'static) -> Self {
-        Self::from_parts(Http::new(HttpPolicy::default()), Arc::new(key), true).join_within(JOIN_WITHIN)
+        let policy = HttpPolicy::default();
+        let rounds = policy.rounds();
+        let layer = Self::from_parts(Http::new(policy), Arc::new(key), true).join_within(JOIN_WITHIN);
+        layer.set(|settings| settings.rules.rounds.after_refusals = rounds)
     }
 }
 
@@ -132,6 +135,9 @@ impl<K: Hash + Eq + Send + Sync + 'static, E> SingleflightLayer<Http<K>, E> {
     /// On a clone of a layer this parts its requests from those of the others: nobody gets what another
     /// policy shares and theirs does not. A write seals the flights of all of them.
     pub fn policy(self, policy: HttpPolicy) -> Self {
-        self.set(|settings| settings.mode = Http::new(policy))
+        self.set(|settings| {
+            settings.rules.rounds.after_refusals = policy.rounds();
+            settings.mode = Http::new(policy);
+        })
     }
 }

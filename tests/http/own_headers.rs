@@ -106,7 +106,7 @@ async fn who_follows_by_vary_gets_its_own_as_well() {
 
 #[tokio::test]
 async fn a_429_that_followers_get_has_their_own_headers_too() {
-    let mut bench = Bench::with(policy());
+    let mut bench = Bench::with(policy().refusals(1));
     let mut calls = ["leader", "one"].map(|id| bench.send(get("/a", &[("x-request-id", id)])));
     bench.answer(reply(429, &[("x-request-id", "leader")], "")).await;
     let ids = calls.each_mut().map(|call| call.response().headers()["x-request-id"].clone());

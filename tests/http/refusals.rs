@@ -63,8 +63,8 @@ async fn a_refusal_does_not_end_what_is_remembered() {
 }
 
 #[tokio::test]
-async fn a_429_is_for_all_but_its_cookie() {
-    let mut bench = Bench::new();
+async fn a_last_429_is_for_all_but_its_cookie() {
+    let mut bench = Bench::with(policy().refusals(1));
     let (mut leader, mut follower) = (bench.get("/a"), bench.get("/a"));
     let headers = [("retry-after", "5"), ("set-cookie", "session=1"), ("cache-control", "no-store")];
     bench.answer(reply(429, &headers, "slow down")).await;

@@ -223,7 +223,7 @@ async fn those_alike_meet_in_whatever_order_they_learnt_what_matters() {
 }
 
 #[tokio::test]
-async fn a_follower_that_loses_its_patience_meanwhile_passes() {
+async fn a_follower_that_loses_its_patience_meanwhile_leads_a_newer_flight() {
     tokio::time::pause();
     let layer = crate::support::by_uri().wait_at_most(std::time::Duration::from_secs(3));
     let mut bench = Bench::of(&layer);
@@ -235,7 +235,7 @@ async fn a_follower_that_loses_its_patience_meanwhile_passes() {
     tokio::time::advance(std::time::Duration::from_millis(1001)).await;
     assert!(calls[2].waits());
     assert_eq!(bench.upstream.open(), 2, "three seconds after it came, and not after it was sent on");
-    assert_eq!(bench.stats().passed_by(PassReason::Patience), 1);
+    assert_eq!((bench.stats().timed_out, bench.stats().passed), (1, 0));
 }
 
 #[tokio::test]

@@ -176,6 +176,11 @@ impl HttpPolicy {
         self
     }
 
+    /// How often followers go on together: not after the last refusal of a row.
+    pub(crate) fn rounds(&self) -> u32 {
+        self.response.refusals.saturating_sub(1)
+    }
+
     /// Whether followers get responses with `Set-Cookie`. Default: no.
     ///
     /// Stricter than RFC 9111 §7.3, which leaves it to the origin's
