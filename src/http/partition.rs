@@ -26,7 +26,6 @@ const AUTHORITY: usize = 2;
 const HOST: usize = 3;
 const PATH: usize = 4;
 /// The path before axum's nested routers stripped it.
-#[cfg(feature = "axum")]
 const ORIGINAL_PATH: usize = 5;
 const QUERY: usize = 6;
 /// The name of a header that is compared only if a response varies by it. Its lines follow, if there are any.
@@ -87,6 +86,20 @@ impl Partition {
         self
     }
 
+    /// The tag of the first compared text in which the two differ. [`HttpPolicy::name_of`] has a name for it.
+    #[allow(dead_code, reason = "for those who tell a user why two requests did not share")]
+    pub(super) fn differs_from(&self, other: &Self) -> Option<usize> {
+        let (mut ours, mut theirs) = (texts(self.compared()), texts(other.compared()));
+        loop {
+            match (ours.next(), theirs.next()) {
+                (None, None) => return None,
+                (one, two) if one == two => {}
+                // Where one lacks a text, the other's comes first.
+                (one, two) => return one.into_iter().chain(two).map(|text| text.0).min_by_key(|tag| order_of(*tag)),
+            }
+        }
+    }
+
     fn compared(&self) -> &[u8] {
         &self.texts.as_bytes()[..self.compared]
     }
@@ -95,6 +108,29 @@ impl Partition {
     pub(super) fn others(&self) -> Others {
         Others(self.texts.as_bytes()[self.compared..].into())
     }
+}
+
+impl HttpPolicy {
+    /// What a text with this tag is: a part of the request, or a header's name.
+    #[allow(dead_code, reason = "for those who tell a user why two requests did not share")]
+    pub(super) fn name_of(&self, tag: usize) -> &str {
+        match tag {
+            METHOD => "method",
+            SCHEME => "scheme",
+            AUTHORITY | HOST => "authority",
+            PATH => "path",
+            ORIGINAL_PATH => "original-path",
+            QUERY => "query",
+            NAME | LINE => "vary",
+            header => self.request.headers.name_at(header - FIRST_HEADER).unwrap_or("header"),
+        }
+    }
+}
+
+/// Texts with a smaller tag come first, but for what a response varies by, which comes last.
+#[allow(dead_code, reason = "see `differs_from`")]
+fn order_of(tag: usize) -> (bool, usize) {
+    (matches!(tag, NAME | LINE), tag)
 }
 
 /// One request to one host has one origin, whatever the version: HTTP/1.1 has the host in a header (RFC 9112 §3.2), h2c

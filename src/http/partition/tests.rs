@@ -238,11 +238,73 @@ fn what_is_not_compared_outlives_a_split_by_vary() {
     assert_eq!(others.lines(&Y).collect::<Vec<_>>(), [b"2"]);
 }
 
+/// The name of the first difference, which is the same from both sides.
+fn difference(policy: &HttpPolicy, one: &Partition, other: &Partition) -> Option<String> {
+    let name = |tag| policy.name_of(tag).to_owned();
+    let found = one.differs_from(other).map(name);
+    assert_eq!(found, other.differs_from(one).map(name));
+    assert_eq!(found.is_none(), one == other);
+    found
+}
+
+#[test]
+fn the_first_difference_has_a_name() {
+    let policy = HttpPolicy::default().partition_header(Y).partition_cookies(["sid", "lang"]);
+    let of = |uri: &str, headers: &[_]| policy.admit(&get(uri, headers), false).unwrap();
+    let plain = [("host", "h"), ("accept", "a"), ("cookie", "sid=1; lang=de")];
+    let head = Request::head("/a").header("host", "h").body(()).unwrap();
+    let cases = [
+        (of("http://h/a", &plain), None),
+        (policy.admit(&head, false).unwrap(), Some("method")),
+        (of("https://h/a", &plain), Some("scheme")),
+        (of("/a", &[("host", "i"), plain[1], plain[2]]), Some("authority")),
+        (of("/a", &[("host", "h"), ("host", "h"), plain[1], plain[2]]), Some("authority")),
+        (of("/a", &plain[1..]), Some("authority")),
+        (of("http://i/a", &plain), Some("authority")),
+        (of("/b?q", &plain), Some("path")),
+        (of("/a?q", &plain[..1]), Some("query")),
+        (of("/a", &[plain[0], plain[2]]), Some("accept")),
+        (of("/a", &[plain[0], ("accept", "b"), plain[2]]), Some("accept")),
+        (of("/a", &[plain[0], plain[1], ("cookie", "lang=de")]), Some("cookie")),
+        (of("/a", &[plain[0], plain[1], ("cookie", "sid=1; lang=fr")]), Some("cookie")),
+        (of("/a", &[plain[0], plain[1], ("cookie", "odd")]), Some("cookie")),
+        (of("/a", &[plain[0], plain[1], plain[2], ("y", "")]), Some("y")),
+        (of("/a", &plain).with_vary(&[X]), Some("vary")),
+    ];
+    for (other, expected) in cases {
+        assert_eq!(difference(&policy, &of("/a", &plain), &other).as_deref(), expected);
+    }
+    let varied = of("/a", &plain).with_vary(&[X]);
+    let more = of("/a", &[plain[0], plain[1], plain[2], ("y", "")]);
+    assert_eq!(difference(&policy, &varied, &more).as_deref(), Some("y"));
+    assert_eq!(
+        difference(&policy, &varied, &of("/a", &[&plain[..], &[("x", "1")]].concat()).with_vary(&[X])).as_deref(),
+        Some("vary")
+    );
+}
+
+#[test]
+fn every_header_that_parts_has_its_name_as_that_of_the_difference() {
+    let policy = HttpPolicy::default();
+    for name in ["accept", "accept-encoding", "accept-language", "origin", "authorization", "proxy-authorization"] {
+        let difference = difference(&policy, &of(&get("/", &[])), &of(&get("/", &[(name, "x")])));
+        assert_eq!(difference.as_deref(), Some(name));
+    }
+}
+
 #[cfg(feature = "axum")]
 mod axum {
     use ::axum::extract::OriginalUri;
 
-    use super::{get, of};
+    use super::{HttpPolicy, difference, get, of};
+
+    #[test]
+    fn a_difference_in_the_original_path_has_a_name() {
+        let policy = HttpPolicy::default();
+        let (one, other) = (nested("/1", "/users/1"), nested("/1", "/orders/1"));
+        assert_eq!(difference(&policy, &one, &other).as_deref(), Some("original-path"));
+        assert_eq!(difference(&policy, &one, &nested("/2", "/orders/1")).as_deref(), Some("path"));
+    }
 
     fn nested(path: &str, original: &str) -> super::Partition {
         let mut head = get(path, &[]);

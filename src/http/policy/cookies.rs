@@ -25,6 +25,16 @@ impl Cookies {
         self.place_of(name.as_bytes()).is_some()
     }
 
+    #[allow(dead_code, reason = "see `HttpPolicy::name_of`")]
+    pub(super) fn header(&self) -> usize {
+        self.header
+    }
+
+    #[allow(dead_code, reason = "see `HttpPolicy::name_of`")]
+    pub(super) fn has_place(&self, place: usize) -> bool {
+        self.listed.iter().any(|(_, known)| *known == place)
+    }
+
     fn place_of(&self, name: &[u8]) -> Option<usize> {
         self.listed.iter().find(|(known, _)| known.as_bytes() == name).map(|(_, place)| *place)
     }

@@ -124,6 +124,17 @@ impl HeaderRules {
         matches!(self.meaning_of(name), Some(Meaning::Parts(_)))
     }
 
+    /// The header that parts with this place.
+    #[allow(dead_code, reason = "see `HttpPolicy::name_of`")]
+    pub(crate) fn name_at(&self, place: usize) -> Option<&str> {
+        let place = match &self.cookies {
+            Some(cookies) if cookies.has_place(place) => cookies.header(),
+            _ => place,
+        };
+        let parts = |meaning: &Meaning| matches!(meaning, Meaning::Parts(known) if *known == place);
+        self.meanings.iter().flatten().find(|(_, meaning)| parts(meaning)).map(|(name, _)| name.as_str())
+    }
+
     fn mean(&mut self, name: &HeaderName, meaning: Meaning) {
         self.meanings[row(name)].push((name.clone(), meaning));
     }
