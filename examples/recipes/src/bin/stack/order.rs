@@ -67,8 +67,8 @@ where
         .layer(flights)
         // -- Inside ---------------------------------------------------------------------------------------------------
         // Errors become responses, which all waiters can hold. Leave this out, and it is `.shared_errors()` above, and
-        // errors handled for each client. They are 5xx, which are shared: a 429 is for one client alone, and followers
-        // would send their own requests after it.
+        // errors handled for each client. They are 5xx, which are shared. A 4xx judges the client that asked, and
+        // followers would ask again after it.
         .layer(HandleErrorLayer::new(async |error: BoxError| refusal(&error)))
         // Load shedding: a flight for which there is no room below is refused now, and not when its clients have gone.
         // Who joins a flight in progress needs no room, and is not refused. Outside, there is nothing to shed: this
