@@ -94,7 +94,6 @@ impl Answer {
     }
 
     /// Whether it is a refusal: followers may go on together before they [`judge`](Self::judge) it.
-    #[allow(dead_code, reason = "until followers go on together")]
     pub(super) fn refuses(&self) -> bool {
         self.refuses
     }

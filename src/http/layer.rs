@@ -60,6 +60,10 @@ impl<K: Hash + Eq + Send + Sync + 'static> Mode for Http<K> {
     type Head = Request<()>;
     type Key = K;
 
+    fn part(&self, part: usize) -> Option<&str> {
+        Some(self.policy.name_of(part))
+    }
+
     /// Neither what one group holds nor what it remembers concerns another. The policy is the same, and so its id.
     fn apart(&self) -> Self {
         let (bodies, memory) = (Self::bodies(&self.policy), Memory::new(&self.policy));

@@ -87,7 +87,6 @@ impl Partition {
     }
 
     /// The tag of the first compared text in which the two differ. [`HttpPolicy::name_of`] has a name for it.
-    #[allow(dead_code, reason = "for those who tell a user why two requests did not share")]
     pub(super) fn differs_from(&self, other: &Self) -> Option<usize> {
         let (mut ours, mut theirs) = (texts(self.compared()), texts(other.compared()));
         loop {
@@ -112,7 +111,6 @@ impl Partition {
 
 impl HttpPolicy {
     /// What a text with this tag is: a part of the request, or a header's name.
-    #[allow(dead_code, reason = "for those who tell a user why two requests did not share")]
     pub(super) fn name_of(&self, tag: usize) -> &str {
         match tag {
             METHOD => "method",
@@ -128,7 +126,6 @@ impl HttpPolicy {
 }
 
 /// Texts with a smaller tag come first, but for what a response varies by, which comes last.
-#[allow(dead_code, reason = "see `differs_from`")]
 fn order_of(tag: usize) -> (bool, usize) {
     (matches!(tag, NAME | LINE), tag)
 }
@@ -200,9 +197,3 @@ impl fmt::Debug for Partition {
 
 #[cfg(test)]
 mod tests;
-// STUB
-impl Partition {
-    pub(super) fn differs_from(&self, _: &Partition) -> Option<usize> {
-        None
-    }
-}

@@ -8,6 +8,7 @@ mod go_on;
 mod hostile;
 mod late;
 mod lost;
+mod near_misses;
 mod net;
 mod own_headers;
 mod partition;

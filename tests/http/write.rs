@@ -360,3 +360,55 @@ async fn a_flight_too_old_for_one_service_takes_nobody_after_a_write_through_ano
     let mut after = tokio_test::task::spawn(patient.call(get("/a", &[])));
     assert!(after.poll().is_pending(), "it got the answer from before the write");
 }
+
+#[tokio::test]
+async fn a_write_seals_its_path_whatever_the_query_and_the_host() {
+    for spelling in ["/items/7?fields=name", "http://h/items/7", "https://i/items/7?x", "/items/%37", "/%69tems/7"] {
+        let mut bench = Bench::new();
+        let mut before = bench.get(spelling);
+        let mut write = bench.send(ask(Method::PUT, "/items/7", &[]));
+        let (read, sent) = second_of(&bench);
+        sent.answer(ok("done"));
+        settle().await;
+        write.text();
+        let mut after = bench.get(spelling);
+        assert_eq!(bench.calls(), 3, "{spelling}");
+        read.answer(ok("old"));
+        bench.answer(ok("new")).await;
+        assert_eq!((before.text(), after.text()), ("old".to_owned(), "new".to_owned()));
+    }
+}
+
+#[tokio::test]
+async fn a_write_in_another_spelling_seals_as_well() {
+    for spelling in ["/items/7?force=1", "http://h/items/7", "/items/%37"] {
+        let mut bench = Bench::new();
+        let _before = bench.get("/items/7?fields=name");
+        let _write = bench.send(ask(Method::DELETE, spelling, &[]));
+        let _after = bench.get("/items/7?fields=name");
+        assert_eq!(bench.calls(), 3, "{spelling}");
+    }
+}
+
+#[tokio::test]
+async fn a_write_seals_a_streaming_body_of_its_path() {
+    let mut bench = Bench::with(HttpPolicy::default().late_joins(LateJoin::Always));
+    let mut before = bench.get("/a?fields=name");
+    let (_flow, body) = flow();
+    bench.answer(with_body(200, &[], body)).await;
+    let _before = before.response();
+    assert!(!bench.get("/a?fields=name").waits(), "it joins");
+    let _write = bench.send(ask(Method::PATCH, "/a", &[]));
+    assert!(bench.get("/a?fields=name").waits(), "it leads");
+}
+
+#[tokio::test]
+async fn a_write_to_another_path_seals_nothing() {
+    let mut bench = Bench::new();
+    let _before = bench.get("/items/7?fields=name");
+    for path in ["/items/8", "/items", "/items/7/", "/items/77"] {
+        let _write = bench.send(ask(Method::PUT, path, &[]));
+    }
+    let _after = bench.get("/items/7?fields=name");
+    assert_eq!(bench.stats().joined, 1);
+}

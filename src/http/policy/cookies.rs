@@ -25,12 +25,10 @@ impl Cookies {
         self.place_of(name.as_bytes()).is_some()
     }
 
-    #[allow(dead_code, reason = "see `HttpPolicy::name_of`")]
     pub(super) fn header(&self) -> usize {
         self.header
     }
 
-    #[allow(dead_code, reason = "see `HttpPolicy::name_of`")]
     pub(super) fn has_place(&self, place: usize) -> bool {
         self.listed.iter().any(|(_, known)| *known == place)
     }

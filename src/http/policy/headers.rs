@@ -125,7 +125,6 @@ impl HeaderRules {
     }
 
     /// The header that parts with this place.
-    #[allow(dead_code, reason = "see `HttpPolicy::name_of`")]
     pub(crate) fn name_at(&self, place: usize) -> Option<&str> {
         let place = match &self.cookies {
             Some(cookies) if cookies.has_place(place) => cookies.header(),
