@@ -92,6 +92,9 @@ enum State<J: Job> {
         patience: Patience,
     },
     Passing(Pin<Box<dyn Future<Output = J::Output> + Send>>),
+    /// What it is to be is known later.
+    #[cfg(feature = "http")]
+    Deferred(Pin<Box<dyn Future<Output = ResponseFuture<J>> + Send>>),
     #[cfg(feature = "http")]
     Ready(Option<J::Output>),
 }
@@ -115,6 +118,12 @@ impl<J: Job> ResponseFuture<J> {
     pub(crate) fn ready(output: J::Output, observer: &Observer) -> Self {
         observer.tell(Event::JoinedLate);
         Self { state: State::Ready(Some(output)) }
+    }
+
+    /// What `later` gives, once that is there.
+    #[cfg(feature = "http")]
+    pub(crate) fn deferred(later: impl Future<Output = Self> + Send + 'static) -> Self {
+        Self { state: State::Deferred(Box::pin(later)) }
     }
 
     /// `spare` is the request of a follower.
@@ -167,6 +176,12 @@ impl<J: Job> Future for ResponseFuture<J> {
         loop {
             let (waiter, spare, patience) = match &mut self.state {
                 State::Passing(call) => return call.as_mut().poll(cx),
+                #[cfg(feature = "http")]
+                State::Deferred(later) => {
+                    let known = ready!(later.as_mut().poll(cx));
+                    *self = known;
+                    continue;
+                }
                 #[cfg(feature = "http")]
                 State::Ready(output) => {
                     return Poll::Ready(output.take().expect("tower-singleflight: polled after it was ready"));
@@ -240,6 +255,8 @@ impl<J: Job> fmt::Debug for ResponseFuture<J> {
         let state = match &self.state {
             State::Waiting { .. } => "waiting",
             State::Passing(_) => "passing",
+            #[cfg(feature = "http")]
+            State::Deferred(_) => "deferred",
             #[cfg(feature = "http")]
             State::Ready(_) => "ready",
         };

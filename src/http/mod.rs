@@ -16,6 +16,7 @@ mod noted;
 mod partition;
 mod policy;
 mod record;
+mod request_body;
 mod seal;
 mod service;
 mod vary;

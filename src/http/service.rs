@@ -9,6 +9,7 @@ use super::{
     late::Late,
     layer::Http,
     partition::Partition,
+    request_body::{has_data, peek},
     seal::{Seal, number_of_path},
     veto::Said,
 };
@@ -20,6 +21,7 @@ use http::{Request, Response};
 use http_body::Body;
 use std::{
     hash::{BuildHasher, Hash, Hasher},
+    sync::Arc,
     task::{Context, Poll},
 };
 use tokio::time::Instant;
@@ -44,16 +46,55 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let site = self.site();
+        HttpCall::start(self.site(), self.get_ref(), request)
+    }
+}
+
+impl<S, B, RB, K, E> HttpCall<S, B, K, E, E::Error>
+where
+    S: Service<Request<B>, Response = Response<RB>> + Clone + Send + 'static,
+    S::Future: Send + 'static,
+    B: Body + Send + 'static,
+    RB: Body + Send + 'static,
+    RB::Error: Into<BoxError>,
+    K: Hash + Eq + Send + Sync + 'static,
+    E: ErrorMode<S::Error>,
+{
+    /// Joins or leads a flight, or passes. A request whose body does not say whether it has data is looked into first, but
+    /// not if it would pass all the same.
+    fn start(site: &Arc<Site<Http<K>>>, service: &S, request: Request<B>) -> ResponseFuture<Self> {
         let (head, body) = split(request);
-        let way = site.choose(&head, !body.is_end_stream());
+        let has_data = has_data(&body);
+        if has_data.is_some() || !site.may_share(&head) {
+            return Self::take(site, service, head, body, has_data.unwrap_or(true));
+        }
+        match peek(body) {
+            Err(body) => Self::take(site, service, head, body, true),
+            Ok(peek) => {
+                let (site, service) = (site.clone(), service.clone());
+                ResponseFuture::deferred(async move {
+                    let (has_data, body) = peek.await;
+                    Self::take(&site, &service, head, body, has_data)
+                })
+            }
+        }
+    }
+
+    fn take(
+        site: &Arc<Site<Http<K>>>,
+        service: &S,
+        head: Request<()>,
+        body: B,
+        has_body: bool,
+    ) -> ResponseFuture<Self> {
+        let way = site.choose(&head, has_body);
         let seal = site.seal(&head);
         site.with_flights(Flights::<K, E::Error>::new, |flights| {
             let way = way.unless_inside(&flights.late);
             if let Some(response) = site.join_late(&flights.late, &way, &head) {
                 return ResponseFuture::ready(Ok(response), site.observer());
             }
-            let call = |known| HttpCall::new(self.get_ref().clone(), join(head, body), site.clone(), known);
+            let call = |known| Self::new(service.clone(), join(head, body), site.clone(), known);
             match way {
                 Way::Fly(place, key) => {
                     site.enter(&flights.table, place, key.clone(), call(Known::Flight(place, key)), None)
@@ -85,6 +126,11 @@ impl<K: Eq + Send + Sync + 'static> Way<K> {
 }
 
 impl<K: Hash + Eq + Send + Sync + 'static> Site<Http<K>> {
+    /// Whether a request shares if it has no body.
+    fn may_share(&self, head: &Request<()>) -> bool {
+        self.passes(head).is_none() && self.settings.mode.policy.admit(head, false).is_ok()
+    }
+
     fn choose(&self, head: &Request<()>, has_body: bool) -> Way<K> {
         let Http { policy, bodies, memory, .. } = &self.settings.mode;
         if let Some(reason) = self.passes(head) {

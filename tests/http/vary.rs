@@ -1,7 +1,7 @@
 //! `Vary` on what is outside the partition.
 
 use crate::support::{Bench, Call, get, name, ok, reply, role, settle, text};
-use tower_singleflight::{HttpPolicy, PassReason, Role, VetoReason};
+use tower_singleflight::{HttpPolicy, Role, VetoReason};
 
 /// Calls with these values of `x-kind`; `None` is a request without it.
 fn send(bench: &mut Bench, kinds: &[Option<&str>]) -> Vec<Call> {

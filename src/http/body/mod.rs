@@ -24,7 +24,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::Instant;
 
-pub(crate) use self::budget::Budget;
+pub(crate) use self::{budget::Budget, upstream::longer};
 use self::{
     reader::Reader,
     shared::Shared,

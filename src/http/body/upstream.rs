@@ -98,7 +98,7 @@ where
 }
 
 /// The hint of a body that has `bytes` more than `hint` says.
-pub(super) fn longer(hint: &SizeHint, bytes: u64) -> SizeHint {
+pub(crate) fn longer(hint: &SizeHint, bytes: u64) -> SizeHint {
     let mut longer = SizeHint::new();
     longer.set_lower(hint.lower().saturating_add(bytes));
     if let Some(upper) = hint.upper().and_then(|upper| upper.checked_add(bytes)) {
