@@ -41,7 +41,8 @@ use tower_singleflight::{Handle, SingleflightLayer};
 async fn main() -> Result<(), BoxError> {
     let (listener, stop) = recipes::listen()?;
     // What is forgotten must be what the layer's closure returns: here the path, decoded as axum's `Path` decodes it,
-    // so that there is one way to write it.
+    // so that there is one way to write it. The layer compares host and query besides: nobody gets an answer to another
+    // query, and one `forget` reaches them all.
     let layer = SingleflightLayer::new(|req| percent_decode_str(req.uri().path()).decode_utf8_lossy().into_owned());
     let shop = Shop { prices: Arc::default(), reads: Arc::default(), flights: layer.handle() };
     shop.import("tea 100\ncoffee 200")?;

@@ -43,8 +43,8 @@ async fn main() -> Result<(), BoxError> {
 }
 
 fn app(database: Database) -> Router {
-    // The key is the row's name, decoded as axum's `Path` decodes it: so that a write to /keys/%68ot is one to
-    // /keys/hot.
+    // The key is the path, decoded as axum's `Path` decodes it: so that a write to /keys/%68ot is one to /keys/hot, and
+    // reaches all reads of it. The layer compares the query besides, so that nobody gets an answer to another one.
     let layer = SingleflightLayer::new(|req| percent_decode_str(req.uri().path()).decode_utf8_lossy().into_owned())
         // A query in its thread cannot be cancelled. If those who asked for it go away, let the next get its answer.
         .run_to_completion(true);

@@ -63,6 +63,20 @@ async fn keys_that_differ_are_queries_of_their_own() {
 }
 
 #[tokio::test]
+async fn nobody_gets_an_answer_to_another_query() {
+    let fixture = start("query").await;
+    let program = &fixture.program;
+    fixture.lock();
+    let (plain, asking) = (burst(5, program.address, "/keys/hot"), burst(5, program.address, "/keys/hot?as=json"));
+    program.until("waiting", 10).await;
+    fixture.unlock();
+    all_get(plain, "the value of hot\n").await;
+    all_get(asking, "the value of hot\n").await;
+    assert_eq!(program.counted(["queries", "led", "joined"]).await, [2, 2, 8]);
+    fixture.program.stop().await;
+}
+
+#[tokio::test]
 async fn whoever_reads_after_a_write_joins_no_read_from_before() {
     let fixture = start("write").await;
     let program = &fixture.program;
