@@ -65,7 +65,7 @@ where
     fn start(site: &Arc<Site<Http<K>>>, service: &S, request: Request<B>) -> ResponseFuture<Self> {
         let (head, body) = split(request);
         let has_data = has_data(&body);
-        if has_data.is_some() || !site.may_share(&head) {
+        if has_data.is_some() || !site.is_up_to_body(&head) {
             return Self::take(site, service, head, body, has_data.unwrap_or(true));
         }
         match peek(body) {
@@ -126,9 +126,10 @@ impl<K: Eq + Send + Sync + 'static> Way<K> {
 }
 
 impl<K: Hash + Eq + Send + Sync + 'static> Site<Http<K>> {
-    /// Whether a request shares if it has no body.
-    fn may_share(&self, head: &Request<()>) -> bool {
-        self.passes(head).is_none() && self.settings.mode.policy.admit(head, false).is_ok()
+    /// Whether this request shares if it has no body, and only then.
+    fn is_up_to_body(&self, head: &Request<()>) -> bool {
+        let policy = &self.settings.mode.policy;
+        self.passes(head).is_none() && !policy.request.ignore_body && policy.admit(head, false).is_ok()
     }
 
     fn choose(&self, head: &Request<()>, has_body: bool) -> Way<K> {

@@ -10,6 +10,7 @@ mod late;
 mod lost;
 mod near_misses;
 mod net;
+mod no_body;
 mod own_headers;
 mod partition;
 mod pass;
