@@ -8,9 +8,15 @@ use std::{
     sync::{Arc, Weak},
 };
 
+#[cfg(not(tower_singleflight_loom))]
 thread_local! {
     /// What this thread is polling, outermost first.
-    #[allow(clippy::missing_const_for_thread_local, reason = "loom's macro knows no `const`")]
+    static POLLING: RefCell<Vec<Polled>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Loom's macro knows no `const`.
+#[cfg(tower_singleflight_loom)]
+thread_local! {
     static POLLING: RefCell<Vec<Polled>> = RefCell::new(Vec::new());
 }
 

@@ -34,8 +34,8 @@ pub(crate) struct Rules {
 /// How often the followers of a flight still go on together, in one next flight, when its result is not for them.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Rounds {
-    pub(crate) after_errors: u32,
-    pub(crate) after_refusals: u32,
+    pub(crate) after_errors: u16,
+    pub(crate) after_refusals: u16,
 }
 
 /// Why a result is its leader's alone, so that the followers go on together.
@@ -48,7 +48,7 @@ pub(crate) enum Setback {
 }
 
 impl Rounds {
-    fn left(&mut self, after: Setback) -> &mut u32 {
+    fn left(&mut self, after: Setback) -> &mut u16 {
         match after {
             Setback::Error => &mut self.after_errors,
             Setback::Refusal => &mut self.after_refusals,
@@ -249,17 +249,24 @@ pub(crate) enum Step<T> {
 
 /// One poll of the work. After its end the work has been dropped.
 pub(crate) fn step<T>(work: &mut Option<Work<T>>, cx: &mut Context<'_>) -> Step<T> {
-    let future = work.as_mut().expect("the pilot has the work");
-    let polled = catch_unwind(AssertUnwindSafe(|| Pin::new(future).poll(cx)));
-    if let Ok(Poll::Pending) = polled {
-        return Step::Pending;
-    }
+    let mut value = None;
+    let polled = catch_unwind(AssertUnwindSafe(|| {
+        let future = work.as_mut().expect("the pilot has the work");
+        if let Poll::Ready(result) = Pin::new(future).poll(cx) {
+            value = Some(result);
+            drop(work.take());
+        }
+    }));
     let mut debris = Debris::default();
-    debris.sweep(work.take());
-    match polled {
-        Ok(Poll::Ready(value)) => Step::Ready(value, debris),
-        Ok(Poll::Pending) => unreachable!("returned above"),
-        Err(payload) => {
+    match (polled, value) {
+        (Ok(()), None) => Step::Pending,
+        (Ok(()), Some(value)) => Step::Ready(value, debris),
+        (Err(payload), Some(value)) => {
+            debris.keep(payload);
+            Step::Ready(value, debris)
+        }
+        (Err(payload), None) => {
+            debris.sweep(work.take());
             debris.swallow();
             Step::Panicked(payload)
         }

@@ -208,7 +208,7 @@ impl<M: Mode, E> SingleflightLayer<M, E> {
     /// its own request. So a backend that fails costs `retries + 1` calls, however many wait for it. 0 by default: an
     /// error reaches every waiter.
     pub fn followers_retry(self, retries: u32) -> Self {
-        self.set(|settings| settings.rules.rounds.after_errors = retries)
+        self.set(|settings| settings.rules.rounds.after_errors = retries.try_into().unwrap_or(u16::MAX))
     }
 
     /// How many callers one flight takes, its leader included. The next to arrive leads a new flight, which takes

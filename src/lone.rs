@@ -74,20 +74,19 @@ impl<T> Lone<T> {
     /// To be carried by the runtime in which this is called.
     pub(crate) fn new(place: Place, rules: &Rules, lineage: Lineage, opened: Option<Instant>, work: Work<T>) -> Self {
         let Rules { run_to_completion, rounds, .. } = *rules;
-        let (work, runtime) = (Some(work), current_runtime());
-        Self { place, work, waker: None, run_to_completion, rounds, opened, runtime, lineage }
+        let (work, waker, runtime) = (Some(work), None, current_runtime());
+        Self { place, work, waker, run_to_completion, rounds, opened, runtime, lineage }
     }
 
     /// Drops what is left of it, and tells how it ended. Call it under no lock.
     pub(crate) fn end(self, outcome: Outcome, observer: &Observer, debris: &mut Debris) {
         let Self { work, waker, runtime, opened, .. } = self;
-        observer.count_out(1);
-        observer.tell(Event::Closed);
-        debris.sweep(work);
+        observer.close_alone();
+        debris.sweep_some(work);
         let released = usize::from(outcome != Outcome::Cancelled);
         observer.tell(Event::FlightOver(Ending { outcome: Some(outcome), opened, released, span: FlightSpan::UNSEEN }));
-        debris.sweep(waker);
-        debris.sweep(runtime);
+        debris.sweep_some(waker);
+        debris.sweep_some(runtime);
     }
 
     fn take(&mut self) -> Self {

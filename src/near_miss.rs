@@ -30,6 +30,7 @@ pub(crate) fn erase(hash: u64, why: Unjoinable) {
     let _ = place(hash).compare_exchange(written(hash, why), 0, Relaxed, Relaxed);
 }
 
+#[inline]
 pub(crate) fn find(hash: u64) -> Option<NearMiss> {
     let note = place(hash).load(Relaxed);
     if (note ^ hash) & !WHY != 0 {

@@ -53,6 +53,14 @@ impl Debris {
         }
     }
 
+    /// As `sweep`, of what as a rule is not there.
+    #[inline]
+    pub(crate) fn sweep_some<V>(&mut self, value: Option<V>) {
+        if value.is_some() {
+            self.sweep(value);
+        }
+    }
+
     /// As `sweep`, of what may panic besides.
     pub(crate) fn run(&mut self, what: impl FnOnce()) {
         if let Err(payload) = catch_unwind(AssertUnwindSafe(what)) {

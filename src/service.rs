@@ -5,7 +5,7 @@ use crate::{
     future::{Job, ResponseFuture},
     group::Role,
     mode::{ByKey, ErrorMode, FanOut, Mode, OwnErrors},
-    observe::{Caller, Work},
+    observe::{Caller, Observer, Work},
     site::Site,
     table::{Hooks, Table},
 };
@@ -105,6 +105,7 @@ where
 
 impl<Req: 'static, K: Hash + Eq + Send + Sync + 'static> Site<ByKey<Req, K>> {
     /// Joins or leads a flight for the key of a call.
+    #[inline(always)]
     fn enter_by_key<S, E>(
         &self,
         call: Call<S, Req, K, E>,
@@ -119,12 +120,17 @@ impl<Req: 'static, K: Hash + Eq + Send + Sync + 'static> Site<ByKey<Req, K>> {
     {
         let key = (self.settings.extract)(&call.request);
         let place = self.registry.place(&key);
-        let hooks = Hooks { setback: |result: &Result<_, _>| result.is_err().then_some(Setback::Error), ..Hooks::NONE };
-        self.with_flights(
-            |observer| Table::with_hooks(observer.clone(), hooks),
-            |table| self.enter(table, place, key, call, left),
-        )
+        self.with_flights(table, |table| self.enter(table, place, key, call, left))
     }
+}
+
+fn table<K, R, E>(observer: &Arc<Observer>) -> Arc<Table<K, Result<R, E>>>
+where
+    K: Eq + Send + Sync + 'static,
+    Result<R, E>: Send + Sync + 'static,
+{
+    let setback = |result: &Result<R, E>| result.is_err().then_some(Setback::Error);
+    Table::with_hooks(observer.clone(), Hooks { setback, ..Hooks::NONE })
 }
 
 /// A call of any service.
@@ -160,6 +166,7 @@ where
     type Landing = Result<S::Response, E::Error>;
     type Output = Result<S::Response, E::Error>;
 
+    #[inline]
     fn fly(self, _: Option<Instant>, caller: Caller) -> Work<Self::Landing> {
         Work::new(async move { self.service.oneshot(self.request).await.map_err(E::convert) }, caller)
     }

@@ -87,7 +87,7 @@ impl<M: Mode> Site<M> {
 
     #[cold]
     fn tell_missed(&self, Missed { why, difference }: Missed) {
-        let part = difference.and_then(|part| self.settings.mode.part(part));
+        let part = difference.and_then(|part| self.settings.mode.part(part.into()));
         self.observer().tell(Event::NearMiss { why, part });
     }
 }

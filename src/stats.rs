@@ -299,17 +299,25 @@ impl Counters {
 
     #[inline]
     pub(crate) fn count(&self, what: Count, n: usize) {
+        self.count_all([(what, n)]);
+    }
+
+    /// In one stripe, which is looked up once.
+    #[inline]
+    pub(crate) fn count_all<const N: usize>(&self, all: [(Count, usize); N]) {
         let (stripes, thread) = (self.stripes(), number_of_this_thread());
         let (stripe, is_shared) = match stripes.get(thread) {
             Some(stripe) if thread + 1 < stripes.len() => (stripe, false),
             _ => (&stripes[stripes.len() - 1], true),
         };
-        let counter = &stripe.0[what.index()];
-        if is_shared {
-            counter.fetch_add(n as u64, Relaxed);
-        } else {
-            // Nobody else writes to it, so it need not be locked.
-            counter.store(counter.load(Relaxed).wrapping_add(n as u64), Relaxed);
+        for (what, n) in all {
+            let counter = &stripe.0[what.index()];
+            if is_shared {
+                counter.fetch_add(n as u64, Relaxed);
+            } else {
+                // Nobody else writes to it, so it need not be locked.
+                counter.store(counter.load(Relaxed).wrapping_add(n as u64), Relaxed);
+            }
         }
     }
 

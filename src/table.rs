@@ -9,7 +9,7 @@ use crate::{
     panics::Debris,
     slots::{Slot, Slots},
     stats::{NearMiss, cores},
-    sync::Mutex,
+    sync::{Mutex, MutexGuard},
     waiter::Waiter,
 };
 use hashbrown::HashTable;
@@ -41,7 +41,7 @@ pub(crate) struct Hooks<K, T> {
 }
 
 /// A part in which two keys differ, if it can be told.
-pub(crate) type Difference = Option<usize>;
+pub(crate) type Difference = Option<u16>;
 
 impl<K, T> Hooks<K, T> {
     pub(crate) const NONE: Self = Self { difference: |_, _| None, leaderless: |_| {}, setback: |_| None };
@@ -137,8 +137,6 @@ where
     ) -> Entered<T, J> {
         let (here, mut caller) = (Lineage::here(), Caller::here());
         let shard = self.shard(place);
-        // Dropped after the lock, whatever happens.
-        let (closed, replaced);
         let mut entries = shard.entries.lock();
         match entries.board(shard, place, &key, rules, newer_than, &here, &mut caller) {
             Some((_, Boarding::Inside)) => Entered::Inside(job),
@@ -156,16 +154,21 @@ where
                 }
                 Entered::Joined(waiter, job)
             }
-            other => {
+            None => {
+                let missed = self.missed(&entries, place, &key);
                 let opened = self.opening();
-                let missed = newer_than.is_none().then(|| self.missed(&entries, place, &key, other.as_ref())).flatten();
-                closed = other.map(|(closed, _)| closed);
-                replaced = closed.as_ref().and_then(|closed| entries.remove(place.hash, |entry| entry.is(closed)));
-                let work = fly(job, opened, caller);
-                let gate = entries.gates.insert(Gate::Lone(Lone::new(place, rules, here, opened, work)));
-                entries.insert(Entry { key: ListedKey::Own(key), place, flight: Listed::At(gate) });
-                drop(entries);
-                let waiter = Waiter::lead(shard.clone(), gate, rules.run_to_completion);
+                let lone = Lone::new(place, rules, here, opened, fly(job, opened, caller));
+                Entered::Led(shard.lead(entries, key, lone), missed)
+            }
+            Some((closed, Boarding::Closed(why))) => {
+                let missed = match why {
+                    None if newer_than.is_none() => self.missed(&entries, place, &key),
+                    why => why.map(Missed::from),
+                };
+                let replaced = entries.remove(place.hash, |entry| entry.is(&closed));
+                let opened = self.opening();
+                let lone = Lone::new(place, rules, here, opened, fly(job, opened, caller));
+                let waiter = shard.lead(entries, key, lone);
                 drop((replaced, closed));
                 Entered::Led(waiter, missed)
             }
@@ -181,19 +184,14 @@ where
         Waiter::lead(shard.clone(), gate, rules.run_to_completion)
     }
 
-    /// The flight that a call for `key` has missed that leads now. `other` is one that takes it not.
-    fn missed(
-        &self,
-        entries: &Entries<K, T>,
-        place: Place,
-        key: &K,
-        other: Option<&(Arc<Flight<T>>, Boarding)>,
-    ) -> Option<Missed> {
-        if let Some((_, Boarding::Closed(Some(why)))) = other {
-            return Some(Missed::from(*why));
+    /// A flight that goes on, and that a call for `key` has missed that leads now.
+    #[inline]
+    fn missed(&self, entries: &Entries<K, T>, place: Place, key: &K) -> Option<Missed> {
+        match near_miss::find(self.observer.own_hash(place.hash)) {
+            Some(why) => Some(Missed::from(why)),
+            None if entries.is_empty() => None,
+            None => entries.other_with_key_of(place, |other| (self.hooks.difference)(key, other)),
         }
-        let noted = near_miss::find(self.observer.own_hash(place.hash)).map(Missed::from);
-        noted.or_else(|| entries.other_with_key_of(place, |other| (self.hooks.difference)(key, other)))
     }
 
     /// Takes the flight with this key off the table. It goes on for those who wait for it.
@@ -347,6 +345,10 @@ impl<K, T> Entries<K, T> {
         first.or_else(|| self.rest.find_mut(hash, |entry| entry.place.hash == hash && is_it(entry)))
     }
 
+    fn is_empty(&self) -> bool {
+        self.first.is_none() && self.rest.is_empty()
+    }
+
     fn insert(&mut self, entry: Entry<K, T>) {
         if self.first.is_none() {
             self.first = Some(entry);
@@ -371,7 +373,7 @@ impl<K, T> Entries<K, T> {
     /// some.
     fn other_with_key_of(&self, place: Place, difference: impl Fn(&K) -> Option<Difference>) -> Option<Missed> {
         // Else the user's key is all there is.
-        if place.shard == place.hash || self.first.is_none() && self.rest.is_empty() {
+        if place.shard == place.hash {
             return None;
         }
         let looked_at = self.first.iter().chain(self.rest.iter().take(LOOKED_AT));
@@ -503,6 +505,22 @@ impl<K, T> Entry<K, T> {
     }
 }
 
+impl<K, T> Shard<K, T>
+where
+    K: Eq + Send + Sync + 'static,
+    T: Send + Sync + 'static,
+{
+    /// Lists a flight and unlocks the table. Nothing of the user's runs before that.
+    #[inline]
+    fn lead(self: &Arc<Self>, mut entries: MutexGuard<'_, Entries<K, T>>, key: K, lone: Lone<T>) -> Waiter<T> {
+        let (place, run_to_completion) = (lone.place, lone.run_to_completion);
+        let gate = entries.gates.insert(Gate::Lone(lone));
+        entries.insert(Entry { key: ListedKey::Own(key), place, flight: Listed::At(gate) });
+        drop(entries);
+        Waiter::lead(self.clone(), gate, run_to_completion)
+    }
+}
+
 impl<K, T> Home<T> for Shard<K, T>
 where
     K: Eq + Send + Sync + 'static,
@@ -541,7 +559,11 @@ where
                     self.erase_sealed(lone.place);
                 }
                 drop(entries);
-                debris.sweep(entry);
+                match entry {
+                    // Of most keys nothing is left to drop.
+                    Some(Entry { key: ListedKey::Own(key), flight: Listed::At(_), .. }) => debris.sweep(key),
+                    entry => debris.sweep_some(entry),
+                }
                 lone.end(outcome, &self.observer, debris);
                 None
             }

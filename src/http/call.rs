@@ -53,7 +53,8 @@ pub(super) enum Known<K> {
 /// `X` is the error that callers get.
 pub struct HttpCall<S, B, K: Hash + Eq + Send + Sync + 'static, E, X> {
     service: S,
-    request: Request<B>,
+    head: Request<()>,
+    body: B,
     site: Arc<Site<Http<K>>>,
     known: Known<K>,
     /// What its partition has beyond the policy's, because of a `Vary` that it met.
@@ -71,9 +72,9 @@ impl<S, B, K, E, X> HttpCall<S, B, K, E, X>
 where
     K: Hash + Eq + Send + Sync + 'static,
 {
-    pub(super) fn new(service: S, request: Request<B>, site: Arc<Site<Http<K>>>, known: Known<K>) -> Self {
+    pub(super) fn new(service: S, (head, body): (Request<()>, B), site: Arc<Site<Http<K>>>, known: Known<K>) -> Self {
         let (vary, detours, refetches, seal) = (Vec::new(), 0, false, None);
-        Self { service, request, site, known, vary, detours, refetches, seal, errors: PhantomData }
+        Self { service, head, body, site, known, vary, detours, refetches, seal, errors: PhantomData }
     }
 
     pub(super) fn with_seal(self, seal: Option<Box<dyn Send>>) -> Self {
@@ -94,7 +95,7 @@ where
     /// Sends the request for this caller alone.
     async fn send(self) -> Result<Response<SharedBody>, E::Error> {
         let bodies = self.site.settings.mode.bodies.clone();
-        let response = self.service.oneshot(self.request).await;
+        let response = self.service.oneshot(join(self.head, self.body)).await;
         drop(self.seal);
         response.map(|response| response.map(|body| SharedBody::new(body, bodies))).map_err(E::convert)
     }
@@ -102,10 +103,11 @@ where
     /// Sends the request, and judges who may have the answer. `opened`: when its flight did, if newcomers may join that
     /// after its head.
     fn ask(self, opened: Option<Instant>) -> impl Future<Output = Result<Answer, E::Error>> + Send + 'static {
-        let Self { service, request, site, known, vary, refetches, .. } = self;
-        let is_head = request.method() == Method::HEAD;
-        let question = Question { site, known, opened, vary, refetches, is_head };
-        Asking { response: service.oneshot(request), question: Some(question), errors: PhantomData::<fn() -> E> }
+        let Self { service, head, body, site, known, vary, refetches, .. } = self;
+        let is_head = head.method() == Method::HEAD;
+        let question = Question { site, known, opened, vary: vary.into(), refetches, is_head };
+        let response = service.oneshot(join(head, body));
+        Asking { response, question: Some(question), errors: PhantomData::<fn() -> E> }
     }
 }
 
@@ -124,7 +126,7 @@ struct Question<K: Hash + Eq + Send + Sync + 'static> {
     site: Arc<Site<Http<K>>>,
     known: Known<K>,
     opened: Option<Instant>,
-    vary: Vec<HeaderName>,
+    vary: Box<[HeaderName]>,
     refetches: bool,
     is_head: bool,
 }
@@ -164,8 +166,9 @@ where
         RB::Error: Into<BoxError>,
     {
         let Http { policy, bodies, memory, .. } = &self.site.settings.mode;
-        let (head, body) = response.into_parts();
-        let head = Response::from_parts(head, ());
+        let mut body = None;
+        let head = response.map(|streams| body = Some(streams));
+        let body = body.expect("the closure was called");
         let said = Said::in_headers(policy, head.headers());
         let ruling = policy.rule(&said, &head, &body.size_hint(), self.is_head);
         // One client's refusal says nothing about those who ask later.
@@ -255,7 +258,7 @@ where
 
     fn judge(landing: &Self::Landing, request: Option<&Self>) -> Verdict {
         let Ok(answer) = landing else { return Verdict::Take };
-        match answer.judge(request.map(|call| call.request.headers())) {
+        match answer.judge(request.map(|call| call.head.headers())) {
             Verdict::Again(reason) if request.is_some_and(|call| call.detours == VARY_AT_MOST) => Verdict::Pass(reason),
             verdict => verdict,
         }
@@ -265,10 +268,8 @@ where
         let names = landing.as_ref().map_or(&[][..], Answer::varies_by);
         self.vary.extend_from_slice(names);
         self.detours += 1;
-        let (head, body) = split(self.request);
-        let partition = self.site.settings.mode.policy.partition(&head).with_vary(&self.vary);
-        let (place, key) = self.site.address(&head, partition);
-        self.request = join(head, body);
+        let partition = self.site.settings.mode.policy.partition(&self.head).with_vary(&self.vary);
+        let (place, key) = self.site.address(&self.head, partition);
         self.known = Known::Flight(place, key.clone());
         let site = self.site.clone();
         site.with_flights(Flights::new, |flights| site.enter(&flights.table, place, key, self, None))
@@ -281,7 +282,7 @@ where
     }
 
     fn unpack(landing: Self::Landing, role: Role, request: Option<&Self>) -> Self::Output {
-        landing.map(|answer| answer.give(role, request.map(|call| call.request.headers())))
+        landing.map(|answer| answer.give(role, request.map(|call| call.head.headers())))
     }
 }
 
@@ -296,7 +297,7 @@ pub(super) fn split<B>(request: Request<B>) -> (Request<()>, B) {
     (Request::from_parts(head, ()), body)
 }
 
-pub(super) fn join<B>(head: Request<()>, body: B) -> Request<B> {
+fn join<B>(head: Request<()>, body: B) -> Request<B> {
     let (head, ()) = head.into_parts();
     Request::from_parts(head, body)
 }

@@ -67,7 +67,8 @@ where
 
 fn difference<K: Eq>(one: &FlightKey<K>, two: &FlightKey<K>) -> Option<Difference> {
     let (one, two) = (&*one.0, &*two.0);
-    (one.key == two.key).then(|| one.partition.differs_from(&two.partition))
+    let part = || one.partition.differs_from(&two.partition).and_then(|part| part.try_into().ok());
+    (one.key == two.key).then(part)
 }
 
 fn setback<X>(landing: &Result<Answer, X>) -> Option<Setback> {

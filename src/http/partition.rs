@@ -1,10 +1,10 @@
 //! What must be equal, besides the user's key, for two requests to share.
 
 use super::{
-    policy::{HttpPolicy, Line, Sorted},
+    policy::{HttpPolicy, Line, RequestRules, Sorted},
     record::{Record, texts},
 };
-use http::{HeaderName, Request, Uri, uri::Scheme};
+use http::{HeaderName, Method, Request, Uri, uri::Scheme};
 use std::{
     fmt,
     hash::{Hash, Hasher},
@@ -24,12 +24,14 @@ const METHOD: usize = 0;
 const SCHEME: usize = 1;
 const AUTHORITY: usize = 2;
 const HOST: usize = 3;
+/// With the query, where both are compared.
 const PATH: usize = 4;
 /// The path before axum's nested routers stripped it.
 const ORIGINAL_PATH: usize = 5;
 const QUERY: usize = 6;
-/// The name of a header that is compared only if a response varies by it. Its lines follow, if there are any.
+/// The name of a header that is compared because a response varies by it. Its lines follow, if there are any.
 const NAME: usize = 7;
+/// A line of a header that is compared only if a response varies by it: its name, a colon and its value.
 const LINE: usize = 8;
 /// A line of the first header in the rules of the policy. Each further header has a tag of its own.
 const FIRST_HEADER: usize = 9;
@@ -42,27 +44,29 @@ impl Partition {
         let authority = uri.authority().map_or(0, |authority| authority.as_str().len());
         let target = uri.path().len() + uri.query().map_or(0, str::len);
         // Not much more than it takes: small ones are cheaper.
-        let mut texts = Record::with_room(sorted.bytes + 4 * others.len() + authority + target + 24);
-        texts.push(METHOD, head.method().as_str().as_bytes());
+        let mut texts = Record::with_room(sorted.bytes + 4 * others.len() + authority + target + 12);
+        // Most are that, and a text takes its time.
+        if head.method() != Method::GET {
+            texts.push(METHOD, head.method().as_str().as_bytes());
+        }
         if !rules.ignore_authority {
             push_origin(&mut texts, uri, &sorted.hosts);
         }
+        match uri.path_and_query() {
+            // One text where one will do: each takes its time.
+            Some(target) if !rules.ignore_path && !rules.ignore_query => texts.push(PATH, target.as_str().as_bytes()),
+            _ => push_target(&mut texts, rules, uri),
+        }
         if !rules.ignore_path {
-            texts.push(PATH, uri.path().as_bytes());
             #[cfg(feature = "axum")]
             if let Some(original) = head.extensions().get::<axum::extract::OriginalUri>() {
                 texts.push(ORIGINAL_PATH, original.0.path().as_bytes());
             }
         }
-        if !rules.ignore_query {
-            // One that is empty is not one that is missing.
-            uri.query().into_iter().for_each(|query| texts.push(QUERY, query.as_bytes()));
-        }
         sorted.parting.iter().for_each(|line| texts.push(FIRST_HEADER + line.place, line.value));
         let compared = texts.as_bytes().len();
         for line in others {
-            texts.push(NAME, line.name.as_str().as_bytes());
-            texts.push(LINE, line.value);
+            texts.push_named(LINE, line.name.as_bytes(), line.value);
         }
         Self { texts, compared }
     }
@@ -78,8 +82,9 @@ impl Partition {
         names.dedup();
         let others = self.texts.split_off(self.compared);
         for name in names {
-            self.texts.push(NAME, name.as_str().as_bytes());
-            lines_of(others.as_bytes(), name).for_each(|line| self.texts.push(LINE, line));
+            let name = name.as_str().as_bytes();
+            self.texts.push(NAME, name);
+            lines_of(others.as_bytes(), name).for_each(|line| self.texts.push_named(LINE, name, line));
         }
         self.compared = self.texts.as_bytes().len();
         self.texts.append(others);
@@ -93,6 +98,7 @@ impl Partition {
             match (ours.next(), theirs.next()) {
                 (None, None) => return None,
                 (one, two) if one == two => {}
+                (Some((PATH, one)), Some((PATH, two))) if path_of(one) == path_of(two) => return Some(QUERY),
                 // Where one lacks a text, the other's comes first.
                 (one, two) => return one.into_iter().chain(two).map(|text| text.0).min_by_key(|tag| order_of(*tag)),
             }
@@ -147,25 +153,34 @@ fn push_origin(texts: &mut Record, uri: &Uri, hosts: &[Line<'_>]) {
     }
 }
 
+/// Path and query, where one of them is not compared, or the target has no path.
+fn push_target(texts: &mut Record, rules: &RequestRules, uri: &Uri) {
+    if !rules.ignore_path {
+        texts.push(PATH, uri.path().as_bytes());
+    }
+    if !rules.ignore_query {
+        // One that is empty is not one that is missing.
+        uri.query().into_iter().for_each(|query| texts.push(QUERY, query.as_bytes()));
+    }
+}
+
+fn path_of(target: &[u8]) -> &[u8] {
+    target.split(|byte| *byte == b'?').next().unwrap_or_default()
+}
+
 /// The headers of a request that followers may have to agree in, because the response varies by them.
 #[derive(Default)]
 pub(super) struct Others(Box<[u8]>);
 
 impl Others {
     pub(super) fn lines(&self, name: &HeaderName) -> impl Iterator<Item = &[u8]> {
-        lines_of(&self.0, name)
+        lines_of(&self.0, name.as_str().as_bytes())
     }
 }
 
-fn lines_of<'a>(record: &'a [u8], name: &HeaderName) -> impl Iterator<Item = &'a [u8]> {
-    let mut is_named = false;
-    texts(record).filter_map(move |(tag, text)| match tag {
-        LINE => is_named.then_some(text),
-        _ => {
-            is_named = text == name.as_str().as_bytes();
-            None
-        }
-    })
+fn lines_of<'a>(record: &'a [u8], name: &[u8]) -> impl Iterator<Item = &'a [u8]> {
+    // No name has a colon in it.
+    texts(record).filter_map(move |(_, text)| text.strip_prefix(name)?.strip_prefix(b":"))
 }
 
 impl PartialEq for Partition {

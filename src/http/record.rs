@@ -14,14 +14,25 @@ impl Record {
     }
 
     pub(super) fn push(&mut self, tag: usize, text: &[u8]) {
-        let length = text.len();
+        self.push_head(tag, text.len());
+        self.0.extend_from_slice(text);
+    }
+
+    /// A text that is a name, a colon and a value.
+    pub(super) fn push_named(&mut self, tag: usize, name: &[u8], value: &[u8]) {
+        self.push_head(tag, name.len() + 1 + value.len());
+        self.0.extend_from_slice(name);
+        self.0.push(b':');
+        self.0.extend_from_slice(value);
+    }
+
+    fn push_head(&mut self, tag: usize, length: usize) {
         if tag < MORE && length < MORE {
             self.0.extend_from_slice(&[tag as u8, length as u8]);
         } else {
             self.push_number(tag);
             self.push_number(length);
         }
-        self.0.extend_from_slice(text);
     }
 
     /// Seven bits a byte, the lowest first; all bytes but the last have the eighth.

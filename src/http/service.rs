@@ -4,7 +4,7 @@ use super::{
     answer::give,
     body::SharedBody,
     cache_status::Forwarded,
-    call::{HttpCall, Known, join, split},
+    call::{HttpCall, Known, split},
     flights::{FlightKey, Flights},
     late::Late,
     layer::Http,
@@ -60,13 +60,20 @@ where
     K: Hash + Eq + Send + Sync + 'static,
     E: ErrorMode<S::Error>,
 {
-    /// Joins or leads a flight, or passes. A request whose body does not say whether it has data is looked into first, but
-    /// not if it would pass all the same.
+    #[inline]
     fn start(site: &Arc<Site<Http<K>>>, service: &S, request: Request<B>) -> ResponseFuture<Self> {
         let (head, body) = split(request);
-        let has_data = has_data(&body);
-        if has_data.is_some() || !site.is_up_to_body(&head) {
-            return Self::take(site, service, head, body, has_data.unwrap_or(true));
+        match has_data(&body) {
+            Some(has_data) => Self::take(site, service, head, body, has_data),
+            None => Self::look_and_take(site, service, head, body),
+        }
+    }
+
+    /// The body does not say whether it has data: it is looked into first, if the request would share without.
+    #[cold]
+    fn look_and_take(site: &Arc<Site<Http<K>>>, service: &S, head: Request<()>, body: B) -> ResponseFuture<Self> {
+        if !site.is_up_to_body(&head) {
+            return Self::take(site, service, head, body, true);
         }
         match peek(body) {
             Err(body) => Self::take(site, service, head, body, true),
@@ -80,6 +87,8 @@ where
         }
     }
 
+    /// Joins or leads a flight, or passes.
+    #[inline]
     fn take(
         site: &Arc<Site<Http<K>>>,
         service: &S,
@@ -89,12 +98,15 @@ where
     ) -> ResponseFuture<Self> {
         let way = site.choose(&head, has_body);
         let seal = site.seal(&head);
+        // Lent to the closure: it is large.
+        let mut request = Some((head, body));
         site.with_flights(Flights::<K, E::Error>::new, |flights| {
             let way = way.unless_inside(&flights.late);
+            let (head, body) = request.take().expect("it is taken once");
             if let Some(response) = site.join_late(&flights.late, &way, &head) {
                 return ResponseFuture::ready(Ok(response), site.observer());
             }
-            let call = |known| Self::new(service.clone(), join(head, body), site.clone(), known);
+            let call = |known| Self::new(service.clone(), (head, body), site.clone(), known);
             match way {
                 Way::Fly(place, key) => {
                     site.enter(&flights.table, place, key.clone(), call(Known::Flight(place, key)), None)

@@ -130,6 +130,13 @@ impl Observer {
         self.counters.count(Count::Released, waiters);
     }
 
+    /// A flight that has one waiter is off the table, and that waiter waits no more. Call it under no lock.
+    #[inline(always)]
+    pub(crate) fn close_alone(&self) {
+        self.counters.count_all([(Count::Released, 1), (Count::Closed, 1)]);
+        self.tell_others(Event::Closed);
+    }
+
     pub(crate) fn stats(&self) -> Stats {
         self.counters.read()
     }
@@ -140,10 +147,17 @@ impl Observer {
     #[inline(always)]
     pub(crate) fn tell(&self, event: Event) {
         self.count(&event);
+        self.tell_others(event);
+    }
+
+    #[inline(always)]
+    fn tell_others(&self, event: Event) {
         #[cfg(feature = "metrics")]
         self.metrics.tell(&self.name, &event);
         #[cfg(feature = "tracing")]
         trace::tell(&self.name, event);
+        #[cfg(not(any(feature = "metrics", feature = "tracing")))]
+        let _ = event;
     }
 
     #[inline(always)]

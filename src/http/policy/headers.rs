@@ -2,10 +2,7 @@
 
 use super::cookies::Cookies;
 use crate::http::field::members_of;
-use http::{
-    HeaderMap, HeaderName, HeaderValue,
-    header::{CACHE_CONTROL, CONNECTION, COOKIE, HOST, UPGRADE},
-};
+use http::{HeaderMap, HeaderName, HeaderValue, header::COOKIE};
 use smallvec::SmallVec;
 use std::fmt;
 
@@ -54,7 +51,7 @@ pub(crate) type Lines<'a, const N: usize> = SmallVec<[Line<'a>; N]>;
 pub(crate) struct Line<'a> {
     /// In the order of the rules; 0 if they do not have it.
     pub(crate) place: usize,
-    pub(crate) name: &'a HeaderName,
+    pub(crate) name: &'a str,
     pub(crate) value: &'a [u8],
 }
 
@@ -135,27 +132,32 @@ impl HeaderRules {
     }
 
     fn mean(&mut self, name: &HeaderName, meaning: Meaning) {
-        self.meanings[row(name)].push((name.clone(), meaning));
+        self.meanings[row(name.as_str())].push((name.clone(), meaning));
     }
 
     fn forget(&mut self, name: &HeaderName) {
         if *name == COOKIE {
             self.cookies = None;
         }
-        self.meanings[row(name)].retain(|(known, _)| known != name);
+        self.meanings[row(name.as_str())].retain(|(known, _)| known != name);
     }
 
     fn meaning_of(&self, name: &HeaderName) -> Option<Meaning> {
-        self.meanings[row(name)].iter().find(|(known, _)| known == name).map(|(_, meaning)| *meaning)
+        self.meaning_in(row(name.as_str()), name)
+    }
+
+    fn meaning_in(&self, row: usize, name: &HeaderName) -> Option<Meaning> {
+        self.meanings[row].iter().find(|(known, _)| known == name).map(|(_, meaning)| *meaning)
     }
 
     /// Into what is empty still: it is large, and would be moved.
     pub(crate) fn sort<'a>(&self, headers: &'a HeaderMap, sorted: &mut Sorted<'a>) {
         let (mut last, mut is_in_order) = (0, true);
         for (name, value) in headers {
-            let line = |place| Line { place, name, value: value.as_bytes() };
-            sorted.bytes += name.as_str().len() + value.len();
-            match self.meaning_of(name) {
+            let text = name.as_str();
+            let line = |place| Line { place, name: text, value: value.as_bytes() };
+            sorted.bytes += text.len() + value.len();
+            match self.meaning_in(row(text), name) {
                 Some(Meaning::Passes) => sorted.passing = true,
                 Some(Meaning::Parts(place)) => {
                     is_in_order &= last <= place;
@@ -164,11 +166,15 @@ impl HeaderRules {
                 }
                 // Never among the others: over HTTP/2 it is no header, so that a response that varies by it is vetoed
                 // where it is not compared.
-                None if name == HOST => sorted.hosts.push(line(0)),
+                None if text == "host" => sorted.hosts.push(line(0)),
                 None => sorted.others.push(line(0)),
             }
-            sorted.upgrade |= asks_for_upgrade(name, value);
-            sorted.cache_control |= name == CACHE_CONTROL;
+            match text {
+                "upgrade" => sorted.upgrade = true,
+                "connection" => sorted.upgrade |= asks_for_upgrade(value),
+                "cache-control" => sorted.cache_control = true,
+                _ => {}
+            }
         }
         if let Some(cookies) = &self.cookies {
             cookies.pick(&mut sorted.parting);
@@ -180,12 +186,12 @@ impl HeaderRules {
     }
 }
 
-fn row(name: &HeaderName) -> usize {
-    name.as_str().len().min(LENGTHS - 1)
+fn row(name: &str) -> usize {
+    name.len().min(LENGTHS - 1)
 }
 
-fn asks_for_upgrade(name: &HeaderName, line: &HeaderValue) -> bool {
-    name == UPGRADE || (name == CONNECTION && members_of(line).any(|member| member.eq_ignore_ascii_case(b"upgrade")))
+fn asks_for_upgrade(connection: &HeaderValue) -> bool {
+    members_of(connection).any(|member| member.eq_ignore_ascii_case(b"upgrade"))
 }
 
 impl fmt::Debug for HeaderRules {
@@ -199,7 +205,7 @@ impl fmt::Debug for HeaderRules {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http::header::{ACCEPT, COOKIE, RANGE};
+    use http::header::{ACCEPT, COOKIE, RANGE, UPGRADE};
 
     fn headers(names: impl IntoIterator<Item = HeaderName>) -> HeaderMap {
         names.into_iter().map(|name| (name, HeaderValue::from_static("x"))).collect()
@@ -208,7 +214,7 @@ mod tests {
     fn parting(rules: &HeaderRules, headers: &HeaderMap) -> Vec<HeaderName> {
         let mut sorted = Sorted::default();
         rules.sort(headers, &mut sorted);
-        sorted.parting.iter().map(|line| line.name.clone()).collect()
+        sorted.parting.iter().map(|line| line.name.parse().unwrap()).collect()
     }
 
     #[test]

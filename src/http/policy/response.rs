@@ -177,8 +177,8 @@ impl HttpPolicy {
     }
 
     /// How often followers go on together: not after the last refusal of a row.
-    pub(crate) fn rounds(&self) -> u32 {
-        self.response.refusals.saturating_sub(1)
+    pub(crate) fn rounds(&self) -> u16 {
+        self.response.refusals.saturating_sub(1).try_into().unwrap_or(u16::MAX)
     }
 
     /// Whether followers get responses with `Set-Cookie`. Default: no.
