@@ -51,6 +51,7 @@ impl<K> Http<K> {
         BodyConfig {
             limit: usize::try_from(policy.flight.body_limit).unwrap_or(usize::MAX),
             slow: policy.flight.slow_reader,
+            hold_back: policy.flight.hold_back_at_most,
             budget: Budget::new(policy.flight.body_budget),
         }
     }

@@ -103,11 +103,16 @@ pub(super) use status::StatusRule;
 /// # Bodies
 ///
 /// [`SharedBody`](crate::SharedBody) streams each frame to every reader as it comes, trailers too, and copies nothing.
-/// A reader that stops reading is waited for within a window ([`body_limit`](HttpPolicy::body_limit)), then for a
-/// second, then cut off with an error ([`slow_reader`](HttpPolicy::slow_reader)); all bodies of a group have a budget
-/// ([`body_budget`](HttpPolicy::body_budget)): when it is spent nobody new joins, and readers that are
-/// behind and stand still, or are waited for, are cut off after the same pause. An upstream that fails or is cut short is an error for every reader, and
-/// never a clean end.
+///
+/// | A reader | | Switch |
+/// |---|---|---|
+/// | is behind by less than 16 MiB, its window | delays nobody: what it lacks is kept | [`body_limit`](HttpPolicy::body_limit) |
+/// | is slow, and its window is full | the upstream pauses until it has caught up by half; newcomers lead their own flight meanwhile | [`slow_reader`](HttpPolicy::slow_reader) |
+/// | takes nothing for 1 s of a pause | ends with an error, if it is more than half a window behind; the others go on | [`slow_reader`](HttpPolicy::slow_reader) |
+/// | has, with other slow ones, held the others back for 30 s in all | ends with an error, if it is more than half a window behind; the others go on | [`hold_back_at_most`](HttpPolicy::hold_back_at_most) |
+/// | is behind while all bodies of the group hold 256 MiB | the upstream pauses until they hold less; if the reader takes nothing for 1 s, it ends with an error; nobody new joins | [`body_budget`](HttpPolicy::body_budget) |
+///
+/// An upstream that fails or is cut short is an error for every reader, and never a clean end.
 ///
 /// # What clients are told
 ///

@@ -18,7 +18,7 @@ impl fmt::Display for BodyError {
         match self {
             Self::TooSlow { limit, budget } => write!(
                 f,
-                "this reader fell more than {limit} bytes behind the others, \
+                "this reader fell more than half of {limit} bytes behind the others and held them back, \
                  or behind at all with the budget of {budget} bytes spent"
             ),
             Self::CutShort { promised, came } => {

@@ -85,12 +85,18 @@ impl Log {
     /// far, or no frame larger than the window could pass.
     pub(super) fn is_full(&self, limit: usize) -> bool {
         let frames = self.entries.len();
-        frames > 1 && (self.held >= limit as u64 || frames >= MAX_FRAMES || self.budget.is_spent())
+        frames > 1 && (self.held >= limit as u64 || frames >= MAX_FRAMES)
     }
 
     /// Whether the slowest reader has caught up by half of the window.
     pub(super) fn is_half_empty(&self, limit: usize) -> bool {
-        self.held <= limit as u64 / 2 && self.entries.len() <= MAX_FRAMES / 2
+        let frames = self.entries.len();
+        frames <= 1 || (self.held <= limit as u64 / 2 && frames <= MAX_FRAMES / 2)
+    }
+
+    /// Whether the budget is spent, and a reader more than one frame behind.
+    pub(super) fn is_over_budget(&self) -> bool {
+        self.entries.len() > 1 && self.budget.is_spent()
     }
 
     /// Keeps all frames from the first on, until `until` at most, or the window is full, or there is one reader only.
@@ -167,15 +173,7 @@ impl Log {
         }
     }
 
-    /// Evicts the slowest readers until the window is no longer full.
-    pub(super) fn evict(&mut self, limit: usize, passed: &mut Vec<SharedFrame>) {
-        while self.is_full(limit) {
-            passed.extend(self.pop());
-        }
-        self.trim(passed);
-    }
-
-    /// Evicts those that stand at the first entry, whatever the window.
+    /// Evicts those that stand at the first entry.
     pub(super) fn evict_slowest(&mut self, passed: &mut Vec<SharedFrame>) {
         passed.extend(self.pop());
         self.trim(passed);

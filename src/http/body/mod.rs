@@ -4,6 +4,7 @@ mod budget;
 mod error;
 mod frame;
 mod log;
+mod pause;
 mod reader;
 mod shared;
 mod source;
@@ -36,22 +37,30 @@ use crate::error::{BoxError, SharedError};
 /// What happens when a reader is so far behind the others that its window is full, and they ask
 /// for more.
 ///
-/// So it is with a reader behind that holds bytes of a spent
-/// [`body_budget`](crate::HttpPolicy::body_budget), whether the others ask for more or not, once it
-/// keeps anybody out.
+/// The window is [`body_limit`](crate::HttpPolicy::body_limit). While
+/// [`body_budget`](crate::HttpPolicy::body_budget) is spent, a reader more than one frame behind is
+/// treated as if its window were full. It is also evicted for the budget when the others ask for
+/// nothing, once its bytes keep anybody out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SlowReader {
-    /// The others wait for it, at most this long, then it ends with an error. The wait is over for
-    /// good only when the slow reader has caught up by half of its window. A reader whose bytes keep
-    /// others out of a spent budget ends when it has not moved for this long.
+    /// Upstream pauses until the slowest reader has caught up by half of its window.
     ///
-    /// This needs tokio's clock. The readers that are polled outside of a tokio runtime do not
-    /// wait.
+    /// A reader that takes nothing for this long during a pause, and is more than half a window
+    /// behind, has stopped reading: it ends with an error, and the others go on. A reader that
+    /// moves holds the others back. When slow readers have done so for
+    /// [`hold_back_at_most`](crate::HttpPolicy::hold_back_at_most) in all, those that are more than
+    /// half a window behind end with an error.
+    ///
+    /// A pause for the budget ends when the budget is no longer spent. Readers that move are not
+    /// evicted for it.
+    ///
+    /// This needs tokio's clock. A reader that is polled outside of a tokio runtime does not wait:
+    /// it does as with [`Evict`](Self::Evict).
     PauseThenEvict(Duration),
     /// It ends with an error at once.
     Evict,
-    /// The others wait for as long as it takes.
+    /// The others wait for as long as it takes, until it has caught up by half of its window.
     BackPressure,
     /// Nobody waits: all that it has yet to read is held, however much that is, and whatever the budget.
     Unbounded,
@@ -71,6 +80,8 @@ pub(crate) struct BodyConfig {
     /// exceed it.
     pub(crate) limit: usize,
     pub(crate) slow: SlowReader,
+    /// How long slow readers may hold the others back, in all.
+    pub(crate) hold_back: Duration,
     pub(crate) budget: Budget,
 }
 
@@ -81,7 +92,7 @@ pub(crate) struct BodyConfig {
 /// freed, so a body with one reader holds nothing. A clone goes on from where its origin stands.
 /// When the last reader is dropped, so is upstream.
 ///
-/// A reader that stops reading does not hold up the others for long: see [`SlowReader`].
+/// A reader that is slow, or stops reading, does not hold back the others for long: see [`SlowReader`].
 ///
 /// ```
 /// use http_body_util::BodyExt;

@@ -99,6 +99,7 @@ impl Reader {
                 Turn::Again => {}
                 Turn::Wait => return Poll::Pending,
                 Turn::Pause(deadline) => ready!(self.poll_pause(deadline, cx)),
+                Turn::Evict => self.shared.evict_full(&self.place),
                 Turn::Poll(upstream, out) => {
                     self.panicked = true;
                     let polled = out.poll(upstream, &mut self.place);
@@ -109,15 +110,18 @@ impl Reader {
         }
     }
 
-    /// Waits until `deadline` for the slowest reader, then evicts it. There is no waiting without
-    /// a clock.
+    /// Waits for slower readers until `deadline`, when some of them are evicted. There is no waiting without a clock.
     fn poll_pause(&mut self, deadline: Instant, cx: &mut Context<'_>) -> Poll<()> {
-        if deadline > now() && Handle::try_current().is_ok() {
+        if Handle::try_current().is_err() {
+            self.shared.evict_full(&self.place);
+            return Poll::Ready(());
+        }
+        if deadline > now() {
             // A new one at each poll: the last may be of another runtime.
             let timer = self.timer.insert(Box::pin(time::sleep_until(deadline)));
             ready!(timer.as_mut().poll(cx));
         }
-        self.shared.evict(&self.place, deadline);
+        self.shared.evict_stopped(&self.place);
         Poll::Ready(())
     }
 }

@@ -17,6 +17,7 @@ use super::{
     error::BodyError,
     frame::SharedFrame,
     log::{Log, Next},
+    pause::{Cause, Pause},
     upstream::{BoxUpstream, Item, longer},
 };
 use crate::{
@@ -37,10 +38,13 @@ use crate::{
 ///    of the log: every frame and the end of upstream unpark all.
 /// 3. `ready` is unset when upstream goes out, and set by its wake-up and by a frame. So while it
 ///    is unset, upstream has promised a wake-up, which wakes everyone parked.
-/// 4. While it is set, upstream is out, or over, or whoever is parked waits for the window: `paused`
-///    is set, and the reader that makes room unparks them, or the body that gives back to the budget.
-///    A wake-up that finds upstream out is passed on by whoever brings it back.
-/// 5. A wake-up goes to all the parked, never to one: its task may be busy elsewhere for ever.
+/// 4. While it is set, upstream is out, or over, or `pause` is set if anybody is parked. Upstream does
+///    not go out during a pause. Whatever can end a pause calls `relax`, which unparks them: a reader
+///    that moves or leaves, an eviction, and the body that gives back to the budget. A wake-up that
+///    finds upstream out is passed on by whoever brings it back.
+/// 5. A wake-up goes to all the parked, never to one: its task may be busy elsewhere for ever. For the
+///    same reason each has a timer of its own for the pause's deadline, which never moves to an
+///    earlier time.
 ///
 /// Checked by models of threads in `http::models`, which say what they cover, and by any sequence of
 /// events in `tests::model`; panics and real time by the other tests.
@@ -50,22 +54,28 @@ pub(super) struct Shared {
 
 struct State {
     log: Log,
-    parked: Slab<Option<Waker>>,
+    readers: Slab<ReaderSlot>,
     upstream: Option<BoxUpstream>,
     over: Option<Result<(), SharedError>>,
     ready: bool,
     hint: SizeHint,
-    paused: bool,
-    /// When the slowest reader is evicted if the window is full. Once set it stays until that
-    /// reader has caught up by half, so that a trickle does not buy it one pause after another.
-    deadline: Option<Instant>,
-    /// Where the slowest reader was when that was set.
-    waited_at: u64,
+    /// Upstream is not polled until this is over.
+    pause: Option<Pause>,
+    /// How long slow readers that are still here held the others back, in all pauses that are over.
+    held_back: Duration,
     /// Where the slowest reader was, and since when, when the budget last asked for room.
     still: Option<(u64, Instant)>,
     /// Once bytes were held.
     listing: Option<Listing>,
     config: BodyConfig,
+}
+
+/// What is known of a reader that may be asleep.
+#[derive(Default)]
+struct ReaderSlot {
+    waker: Option<Waker>,
+    /// Where it came to, if it moved since the pause watches the readers.
+    moved_to: Option<u64>,
 }
 
 /// Where a reader is.
@@ -114,7 +124,10 @@ impl Drop for Later {
 pub(super) enum Turn {
     Again,
     Wait,
+    /// Wait until then at most.
     Pause(Instant),
+    /// Do not wait for slower readers.
+    Evict,
     Poll(BoxUpstream, Out),
 }
 
@@ -177,22 +190,21 @@ impl Shared {
         hint: SizeHint,
         config: BodyConfig,
     ) -> (Arc<Self>, Place) {
-        let mut parked = Slab::with_capacity(2);
-        let slot = parked.insert(None);
+        let mut readers = Slab::with_capacity(2);
+        let slot = readers.insert(ReaderSlot::default());
         let (upstream, over) = match upstream {
             Ok(upstream) => (Some(upstream), None),
             Err(error) => (None, Some(Err(error))),
         };
         let state = State {
             log: Log::new(config.budget.clone()),
-            parked,
+            readers,
             hint,
             upstream,
             over,
             ready: true,
-            paused: false,
-            deadline: None,
-            waited_at: 0,
+            pause: None,
+            held_back: Duration::ZERO,
             still: None,
             listing: None,
             config,
@@ -220,7 +232,7 @@ impl Shared {
         });
     }
 
-    /// A reader at the first frame, if that is held.
+    /// A reader at the first frame, if that is held and upstream does not pause.
     pub(super) fn enter_at_start(&self) -> Option<Place> {
         self.with(|state, _| state.enter_at_start())
     }
@@ -243,9 +255,17 @@ impl Shared {
         })
     }
 
-    /// The reader waited until `deadline` for the slowest, and waits no longer.
-    pub(super) fn evict(&self, place: &Place, deadline: Instant) {
-        self.with(|state, later| state.evict(place, deadline, later));
+    /// The reader waited until the deadline of the pause: evicts those who made it wait so long.
+    pub(super) fn evict_stopped(&self, place: &Place) {
+        self.with(|state, later| state.evict_stopped(place, later));
+    }
+
+    /// The reader does not wait: evicts those whose window is full.
+    pub(super) fn evict_full(&self, place: &Place) {
+        self.with(|state, later| {
+            later.waker = state.readers[place.slot].waker.take();
+            state.evict_full(later);
+        });
     }
 
     pub(super) fn size_hint(&self, place: &Place) -> SizeHint {
@@ -295,24 +315,25 @@ impl State {
     fn enter(&mut self, origin: &Place) -> Place {
         self.log.enter(origin.at);
         self.still = None;
-        let slot = self.parked.insert(None);
+        // It has yet to be seen to take nothing.
+        let slot = self.readers.insert(ReaderSlot { waker: None, moved_to: Some(origin.at) });
         Place { slot, ..*origin }
     }
 
     fn enter_at_start(&mut self) -> Option<Place> {
         let is_gone = self.log.is_deserted() || matches!(self.over, Some(Err(_)));
-        if is_gone || !self.log.has_start() {
+        if is_gone || self.pause.is_some() || !self.log.has_start() {
             return None;
         }
-        let (slot, at, bytes) = (self.parked.insert(None), 0, 0);
+        let (slot, at, bytes) = (self.readers.insert(ReaderSlot::default()), 0, 0);
         self.log.enter(at);
         self.still = None;
         Some(Place { slot, at, bytes })
     }
 
     fn leave(&mut self, place: &Place, later: &mut Later) {
-        later.waker = self.parked.remove(place.slot);
-        if self.parked.len() <= 1 {
+        later.waker = self.readers.remove(place.slot).waker;
+        if self.readers.len() <= 1 {
             self.log.close_door(&mut later.frames);
         }
         self.log.leave(place.at, &mut later.frames);
@@ -326,6 +347,9 @@ impl State {
         match self.log.next(place.at) {
             Next::Frame(frame) => {
                 place.pass(&frame);
+                if self.pause.is_some() {
+                    self.readers[place.slot].moved_to = Some(place.at);
+                }
                 self.relax(later);
                 Poll::Ready(Some(Ok(frame)))
             }
@@ -346,58 +370,97 @@ impl State {
         if !self.ready || self.upstream.is_none() {
             return Turn::Wait;
         }
-        if self.is_full() {
-            self.log.close_door(&mut later.frames);
-        }
-        if self.must_wait() {
-            return self.pause(later);
+        self.pause_if_full(later);
+        if let Some(pause) = &self.pause {
+            return self.wait(pause, later);
         }
         self.ready = false;
         self.upstream.take().map_or(Turn::Wait, |upstream| Turn::Poll(upstream, Out::new(shared)))
     }
 
-    /// What to do while the window is full.
-    fn pause(&mut self, later: &mut Later) -> Turn {
-        let pause = match self.config.slow {
-            SlowReader::PauseThenEvict(pause) => Some(pause),
-            SlowReader::Evict => Some(Duration::ZERO),
-            SlowReader::BackPressure | SlowReader::Unbounded => None,
-        };
-        self.paused = true;
-        let budget = &self.config.budget;
-        later.spent = budget.is_spent().then(|| budget.clone());
-        // A pause too long for the clock is back-pressure.
-        let deadline = pause.and_then(|pause| now().checked_add(pause));
-        if self.deadline.is_none() {
-            (self.deadline, self.waited_at) = (deadline, self.log.front());
+    fn pause_if_full(&mut self, later: &mut Later) {
+        if self.pause.is_some() || !self.is_full() {
+            return;
         }
-        self.deadline.map_or(Turn::Wait, Turn::Pause)
+        self.log.close_door(&mut later.frames);
+        self.pause = self.cause().map(Pause::new);
+        self.forget_moves();
     }
 
-    /// Evicts the slowest readers, if `deadline` is still theirs.
-    fn evict(&mut self, place: &Place, deadline: Instant, later: &mut Later) {
-        if self.deadline == Some(deadline) {
-            later.waker = self.parked[place.slot].take();
-            self.log.evict(self.config.limit, &mut later.frames);
-            // The next slowest has a pause of its own.
-            self.deadline = None;
-            self.relax(later);
+    /// What to do during a pause.
+    fn wait(&self, pause: &Pause, later: &mut Later) -> Turn {
+        let budget = &self.config.budget;
+        later.spent = budget.is_spent().then(|| budget.clone());
+        match self.config.slow {
+            SlowReader::Evict => Turn::Evict,
+            _ => pause.deadline(&self.config, self.held_back).map_or(Turn::Wait, Turn::Pause),
         }
+    }
+
+    /// At the deadline of a pause, evicts the slowest readers until it is over: those that took nothing
+    /// while they were watched, or all, if slow readers have held the others back for long enough.
+    fn evict_stopped(&mut self, place: &Place, later: &mut Later) {
+        let Some(pause) = self.pause.filter(|pause| self.is_due(pause)) else { return };
+        later.waker = self.readers[place.slot].waker.take();
+        let all = pause.is_too_long(&self.config, self.held_back);
+        let end = if all { self.log.end() } else { self.slowest_that_moved() };
+        while !self.has_room(&pause) && self.log.front() < end {
+            self.log.evict_slowest(&mut later.frames);
+        }
+        match self.has_room(&pause) {
+            true => self.go_on_without(all, later),
+            false => self.watch_anew(pause),
+        }
+    }
+
+    fn is_due(&self, pause: &Pause) -> bool {
+        pause.deadline(&self.config, self.held_back).is_some_and(|deadline| deadline <= now())
+    }
+
+    /// Ends a pause whose causes are gone, and does not count it: those who are left have not held anybody back.
+    fn go_on_without(&mut self, all_slow: bool, later: &mut Later) {
+        if all_slow {
+            self.held_back = Duration::ZERO;
+        }
+        self.pause = None;
+        self.unpark(later);
+    }
+
+    fn watch_anew(&mut self, pause: Pause) {
+        self.pause = Some(pause.watched_anew());
+        self.forget_moves();
+    }
+
+    fn forget_moves(&mut self) {
+        for (_, reader) in &mut self.readers {
+            reader.moved_to = None;
+        }
+    }
+
+    /// Its place, or the end of the log if nobody moved that is not evicted.
+    fn slowest_that_moved(&self) -> u64 {
+        let front = self.log.front();
+        let moved = self.readers.iter().filter_map(|(_, reader)| reader.moved_to);
+        moved.filter(|at| *at >= front).min().unwrap_or(self.log.end())
+    }
+
+    /// Evicts the slowest readers until the window is no longer full, and goes on.
+    fn evict_full(&mut self, later: &mut Later) {
+        while self.is_full() {
+            self.log.evict_slowest(&mut later.frames);
+        }
+        self.end_pause(later);
     }
 
     /// The budget is spent, and this holds some of it: frees what is kept for newcomers, who may not
     /// come, and evicts the slowest readers if they stand still, whether anybody waits for them or not.
     fn give_way(&mut self, later: &mut Later) {
         self.log.close_door(&mut later.frames);
-        let (front, slow) = (self.log.front(), self.config.slow);
+        let slow = self.config.slow;
         match slow {
             SlowReader::PauseThenEvict(pause) if self.stands_still(pause) => self.log.evict_slowest(&mut later.frames),
-            SlowReader::Evict => self.log.evict(self.config.limit, &mut later.frames),
+            SlowReader::Evict => self.evict_full(later),
             _ => {}
-        }
-        if self.log.front() != front {
-            // That was no step of its own: whoever waits in this body waits no longer for it.
-            self.waited_at = self.log.front();
         }
         if self.log.is_deserted() {
             later.upstream = self.upstream.take();
@@ -441,7 +504,7 @@ impl State {
             self.log.push(frame, &mut later.frames);
             place.pass(frame);
         }
-        later.waker = self.parked[place.slot].take();
+        later.waker = self.readers[place.slot].waker.take();
         self.unpark(later);
     }
 
@@ -459,12 +522,11 @@ impl State {
     }
 
     fn park(&mut self, place: &Place, later: &mut Later) {
-        mem::swap(&mut self.parked[place.slot], &mut later.waker);
+        mem::swap(&mut self.readers[place.slot].waker, &mut later.waker);
     }
 
     fn unpark(&mut self, later: &mut Later) {
-        self.paused = false;
-        let wakers = self.parked.iter_mut().filter_map(|(_, waker)| waker.take());
+        let wakers = self.readers.iter_mut().filter_map(|(_, reader)| reader.waker.take());
         later.wake.extend(wakers);
     }
 
@@ -472,35 +534,54 @@ impl State {
         place.at == self.log.end() && matches!(self.over, Some(Ok(())))
     }
 
+    /// Whether the slowest reader is as far behind as it may be: by the window, or by the budget.
     fn is_full(&self) -> bool {
-        self.config.slow != SlowReader::Unbounded && self.log.is_full(self.config.limit)
+        let (log, limit) = (&self.log, self.config.limit);
+        self.config.slow != SlowReader::Unbounded && (log.is_full(limit) || log.is_over_budget())
     }
 
-    /// Whether the window is full, and is so still when the budget knows that this waits for it.
-    fn must_wait(&self) -> bool {
-        if !self.is_full() {
+    /// Why upstream has to pause, if it has.
+    fn cause(&self) -> Option<Cause> {
+        match self.log.is_full(self.config.limit) {
+            true => Some(Cause::Window),
+            false => self.lacks_budget().then_some(Cause::Budget),
+        }
+    }
+
+    /// Whether the budget is spent, and is so still when it knows that this waits for it.
+    fn lacks_budget(&self) -> bool {
+        if !self.log.is_over_budget() {
             return false;
         }
-        // Whatever it is full by: the budget may be spent and not spent from one look to the next.
         if let Some(listing) = &self.listing {
             listing.wait();
         }
-        self.is_full()
+        self.log.is_over_budget()
     }
 
-    fn too_slow(&self) -> SharedError {
-        SharedError::new(BodyError::TooSlow { limit: self.config.limit, budget: self.config.budget.limit() })
+    /// Whether a pause is over.
+    fn has_room(&self, pause: &Pause) -> bool {
+        match pause.cause() {
+            Cause::Window => self.log.is_half_empty(self.config.limit),
+            Cause::Budget => !self.lacks_budget(),
+        }
     }
 
     /// Lets upstream go on if the slowest reader has made room.
     fn relax(&mut self, later: &mut Later) {
-        if self.paused && !self.must_wait() {
+        if self.pause.is_some_and(|pause| self.has_room(&pause)) {
+            self.end_pause(later);
+        }
+    }
+
+    fn end_pause(&mut self, later: &mut Later) {
+        if let Some(pause) = self.pause.take() {
+            self.held_back += pause.held_back();
             self.unpark(later);
         }
-        // With the budget spent the window tells nothing, and only a step of the slowest itself counts.
-        let has_moved = !self.config.budget.is_spent() || self.log.front() > self.waited_at;
-        if has_moved && self.log.is_half_empty(self.config.limit) {
-            self.deadline = None;
-        }
+    }
+
+    fn too_slow(&self) -> SharedError {
+        SharedError::new(BodyError::TooSlow { limit: self.config.limit, budget: self.config.budget.limit() })
     }
 }

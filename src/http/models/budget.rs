@@ -1,7 +1,6 @@
 //! Bodies that share a budget.
 
 use super::*;
-use std::time::Duration;
 
 const PAUSE: SlowReader = SlowReader::PauseThenEvict(Duration::from_secs(1));
 

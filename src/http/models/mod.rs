@@ -42,6 +42,7 @@ use std::{
         atomic::{AtomicUsize, Ordering::SeqCst},
     },
     task::{Context, Poll, Waker},
+    time::Duration,
 };
 
 const END: &str = ".";
@@ -53,7 +54,8 @@ fn check(preemptions: usize, slow: SlowReader, limit: usize, budget: u64, scenar
     builder.preemption_bound.get_or_insert(preemptions);
     builder.check(move || {
         model::reset();
-        let world = World { config: BodyConfig { limit, slow, budget: Budget::new(budget) }, alive: Arc::default() };
+        let config = BodyConfig { limit, slow, hold_back: Duration::ZERO, budget: Budget::new(budget) };
+        let world = World { config, alive: Arc::default() };
         scenario(&world);
         assert_eq!(world.config.budget.held(), 0, "no bytes are held");
         assert_eq!(world.alive.load(SeqCst), 0, "every upstream was dropped");

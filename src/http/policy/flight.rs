@@ -34,6 +34,7 @@ pub(crate) struct FlightRules {
     pub(crate) body_limit: u64,
     pub(crate) body_budget: u64,
     pub(crate) slow_reader: SlowReader,
+    pub(crate) hold_back_at_most: Duration,
     /// Ready to stand in a `Cache-Status` header.
     pub(crate) cache_status: Option<String>,
 }
@@ -48,6 +49,7 @@ impl Default for FlightRules {
             body_limit: 16 << 20,
             body_budget: 256 << 20,
             slow_reader: SlowReader::default(),
+            hold_back_at_most: Duration::from_secs(30),
             cache_status: None,
         }
     }
@@ -115,16 +117,16 @@ impl HttpPolicy {
     /// How many bytes all bodies of a group may hold together. Default:
     /// 256 MiB.
     ///
-    /// When it is spent nobody joins, nothing is kept for late joins, and a
-    /// reader that lags by more than one frame is treated as if its window were
-    /// full. Nor can clients that stopped reading keep it spent: as soon as
-    /// somebody is kept out, or waits, a reader behind that has not moved for
-    /// the pause of [`slow_reader`](Self::slow_reader) ends with an error, also
-    /// if nobody waits for it. With [`SlowReader::Evict`] that is one that lags
-    /// by more than a frame, at once; with [`SlowReader::BackPressure`] and
-    /// [`SlowReader::Unbounded`] it is nobody. Each body may be two frames
-    /// over; `Unbounded` heeds no budget. A clone of the layer that is given a
-    /// policy of its own has a budget of its own.
+    /// When it is spent nobody joins, nothing is kept for late joins, and the
+    /// upstream of a body with a reader more than one frame behind pauses until
+    /// it is no longer spent. Clients that stopped reading cannot keep it
+    /// spent: as soon as somebody is kept out, or waits, a reader behind that
+    /// has not moved for the pause of [`slow_reader`](Self::slow_reader) ends
+    /// with an error, also if nobody waits for it. With [`SlowReader::Evict`]
+    /// that is one that lags by more than a frame, at once; with
+    /// [`SlowReader::BackPressure`] and [`SlowReader::Unbounded`] it is nobody.
+    /// Each body may be two frames over; `Unbounded` heeds no budget. A clone of
+    /// the layer that is given a policy of its own has a budget of its own.
     ///
     /// *Risk:* of more, memory; of less, less sharing under load.
     #[must_use]
@@ -133,18 +135,40 @@ impl HttpPolicy {
         self
     }
 
-    /// What happens to a reader that lags by more than
-    /// [`body_limit`](Self::body_limit). Default: the upstream pauses at most
-    /// 1 s, then the reader ends with an error.
+    /// What happens when a reader lags by [`body_limit`](Self::body_limit).
+    /// Default: the upstream pauses until the reader has caught up by half; if
+    /// it takes nothing for 1 s, it ends with an error.
     ///
-    /// So it goes with readers behind while [`body_budget`](Self::body_budget)
-    /// is spent, too.
+    /// While the upstream pauses, newcomers do not join: they lead a flight of
+    /// their own. For readers that go on reading, but slowly, see
+    /// [`hold_back_at_most`](Self::hold_back_at_most).
     ///
-    /// *Risk of back-pressure:* one stalled reader stalls all, and a few can
-    /// keep the budget spent. *Of unbounded:* memory as large as the body.
+    /// *Risk of evicting at once:* clients of about one speed lose each other's
+    /// race now and then. *Of back-pressure:* one stalled reader stalls all, and
+    /// a few can keep the budget spent. *Of unbounded:* memory as large as the
+    /// body.
     #[must_use]
     pub fn slow_reader(mut self, what: SlowReader) -> Self {
         self.flight.slow_reader = what;
+        self
+    }
+
+    /// How long slow readers may hold back the others of one body: the sum of
+    /// all pauses of its upstream for a full window. Default: 30 s.
+    ///
+    /// When it is used up, the readers that are more than half a window behind
+    /// end with an error. The time of those who are left begins anew: they have
+    /// held nobody back. With zero, a full window is not waited for.
+    ///
+    /// This is for [`SlowReader::PauseThenEvict`] alone. It cuts short a pause
+    /// that is longer. A pause that ends because a reader stopped, and pauses
+    /// for [`body_budget`](Self::body_budget), do not count.
+    ///
+    /// *Risk:* of more, one slow client delays the others for that long; of
+    /// less, readers are cut off although they read on.
+    #[must_use]
+    pub fn hold_back_at_most(mut self, time: Duration) -> Self {
+        self.flight.hold_back_at_most = time;
         self
     }
 

@@ -6,6 +6,7 @@ mod model;
 mod newcomers;
 mod reentry;
 mod sole;
+mod speeds;
 mod stream;
 mod stress;
 
@@ -172,7 +173,7 @@ impl Wake for Count {
 
 fn config(limit: usize, slow: SlowReader) -> BodyConfig {
     let budget = Budget::new(u64::MAX);
-    BodyConfig { limit, slow, budget }
+    BodyConfig { limit, slow, hold_back: Duration::from_secs(30), budget }
 }
 
 fn trailers() -> HeaderMap {

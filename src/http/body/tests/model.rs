@@ -51,6 +51,17 @@ struct ModelReader {
     evicted: bool,
     failed: bool,
     parked: bool,
+    /// It took something since the pause watches.
+    moved: bool,
+}
+
+/// Upstream is not polled.
+#[derive(Clone, Copy)]
+struct ModelPause {
+    /// For the window, not for the budget.
+    for_window: bool,
+    began: u64,
+    watched: u64,
 }
 
 /// All frames ever published, and what each reader has of them.
@@ -64,8 +75,9 @@ struct ModelBody {
     readers: Vec<ModelReader>,
     /// Newcomers may come until then.
     door: Option<u64>,
-    deadline: Option<u64>,
-    waited_at: usize,
+    pause: Option<ModelPause>,
+    /// In all pauses for the window that are over.
+    held_back: u64,
     /// Where the slowest stood, and since when.
     still: Option<(usize, u64)>,
 }
@@ -75,6 +87,8 @@ struct ModelBody {
 struct Model {
     limit: usize,
     slow: SlowReader,
+    /// How long the slow may hold the others of a body back.
+    hold_back: u64,
     budget: usize,
     bodies: Vec<ModelBody>,
     /// Those that ever held a frame, in this order.
@@ -115,12 +129,31 @@ impl ModelBody {
     }
 
     fn takes_newcomers(&self) -> bool {
-        self.live().next().is_some() && self.over != Some(Seen::Error) && self.front() == 0
+        let is_open = self.live().next().is_some() && self.over != Some(Seen::Error) && self.pause.is_none();
+        is_open && self.front() == 0
     }
 
     fn enter(&mut self, reader: ModelReader) {
         self.readers.push(reader);
         self.still = None;
+    }
+
+    fn slowest_moved(&self) -> bool {
+        let front = self.front();
+        self.live().any(|reader| reader.at == front && reader.moved)
+    }
+
+    fn watch_anew(&mut self, now: u64) {
+        self.readers.iter_mut().for_each(|reader| reader.moved = false);
+        if let Some(pause) = &mut self.pause {
+            pause.watched = now;
+        }
+    }
+
+    fn end_pause(&mut self, now: u64) {
+        if let Some(pause) = self.pause.take() {
+            self.held_back += if pause.for_window { now - pause.began } else { 0 };
+        }
     }
 
     fn publish(&mut self, frame: Up, now: u64) {
@@ -160,20 +193,56 @@ impl Model {
         self.slow != SlowReader::Unbounded && held.len() > 1 && full
     }
 
-    fn forgive(&mut self) {
-        let spent = self.is_spent();
-        for body in &mut self.bodies {
-            let has_moved = !spent || body.front() > body.waited_at;
-            if has_moved && bytes(body.held()) <= self.limit / 2 {
-                body.deadline = None;
+    fn has_room(&self, body: usize, pause: ModelPause) -> bool {
+        let held = self.bodies[body].held();
+        let has_room = if pause.for_window { bytes(held) <= self.limit / 2 } else { !self.is_spent() };
+        held.len() <= 1 || has_room
+    }
+
+    /// Ends what pauses are over.
+    fn relax(&mut self) {
+        for body in 0..self.bodies.len() {
+            if self.bodies[body].pause.is_some_and(|pause| self.has_room(body, pause)) {
+                self.bodies[body].end_pause(self.now);
             }
         }
     }
 
-    fn evict(&mut self, body: usize) {
+    fn evict_full(&mut self, body: usize) {
         while self.is_full(body) {
             self.bodies[body].evict_slowest_if(true);
         }
+        self.bodies[body].end_pause(self.now);
+        self.relax();
+    }
+
+    /// When slow readers have held the others back for as long as they may.
+    fn end_of_patience(&self, body: usize) -> Option<u64> {
+        let body = &self.bodies[body];
+        let pause = body.pause.filter(|pause| pause.for_window)?;
+        Some(pause.began + self.hold_back.saturating_sub(body.held_back))
+    }
+
+    fn deadline(&self, body: usize, stopped: Duration) -> Option<u64> {
+        let look = self.bodies[body].pause?.watched + stopped.as_millis() as u64;
+        Some(self.end_of_patience(body).map_or(look, |end| end.min(look)))
+    }
+
+    /// Evicts who made the others wait until the deadline of the pause.
+    fn evict_stopped(&mut self, body: usize, stopped: Duration) {
+        let is_due = self.deadline(body, stopped).is_some_and(|deadline| deadline <= self.now);
+        let Some(pause) = self.bodies[body].pause.filter(|_| is_due) else { return };
+        let all = self.end_of_patience(body).is_some_and(|end| end <= self.now);
+        while !self.has_room(body, pause) && (all || !self.bodies[body].slowest_moved()) {
+            self.bodies[body].evict_slowest_if(true);
+        }
+        if self.has_room(body, pause) {
+            // Those who caused it are gone, and so is what they cost.
+            self.bodies[body].pause = None;
+            self.bodies[body].held_back = if all { 0 } else { self.bodies[body].held_back };
+        }
+        self.bodies[body].watch_anew(self.now);
+        self.relax();
     }
 
     fn admits(&mut self) -> bool {
@@ -192,7 +261,7 @@ impl Model {
         for body in self.holders.clone() {
             if self.is_spent() {
                 self.give_way(body);
-                self.forgive();
+                self.relax();
             }
         }
     }
@@ -208,51 +277,41 @@ impl Model {
                 body.evict_slowest_if(now - since >= pause.as_millis() as u64);
             }
             (SlowReader::PauseThenEvict(_), _) => body.still = Some((front, now)),
-            (SlowReader::Evict, _) => self.evict(index),
+            (SlowReader::Evict, _) => self.evict_full(index),
             _ => {}
         }
-        let body = &mut self.bodies[index];
-        if body.front() != front {
-            body.waited_at = body.front();
+    }
+
+    fn pause_if_full(&mut self, index: usize) {
+        if self.bodies[index].pause.is_some() || !self.is_full(index) {
+            return;
         }
+        self.bodies[index].door = None;
+        let (is_full, now) = (self.is_full(index), self.now);
+        let for_window = bytes(self.bodies[index].held()) >= self.limit;
+        let pause = ModelPause { for_window, began: now, watched: now };
+        self.bodies[index].pause = is_full.then_some(pause);
+        self.bodies[index].watch_anew(now);
     }
 
     /// Whether the readers at the end wait for a slower one.
     fn waits(&mut self, index: usize) -> bool {
-        if self.is_full(index) {
-            self.bodies[index].door = None;
-        }
-        if !self.is_full(index) {
+        self.pause_if_full(index);
+        if self.bodies[index].pause.is_none() {
             return false;
         }
-        let pause = match self.slow {
-            SlowReader::BackPressure => {
-                // Should they give way, the reader is woken, and looks again then.
-                if self.is_spent() {
-                    self.ask();
-                }
-                return true;
-            }
-            SlowReader::PauseThenEvict(pause) => pause.as_millis() as u64,
-            _ => 0,
+        let deadline = match self.slow {
+            SlowReader::PauseThenEvict(stopped) => self.deadline(index, stopped),
+            _ => None,
         };
-        let now = self.now;
-        let body = &mut self.bodies[index];
-        if body.deadline.is_none() {
-            (body.deadline, body.waited_at) = (Some(now + pause), body.front());
-        }
-        let deadline = body.deadline;
         if self.is_spent() {
             self.ask();
         }
-        if deadline > Some(now) {
-            return true;
-        }
-        let body = &mut self.bodies[index];
-        if body.deadline == deadline {
-            body.deadline = None;
-            self.evict(index);
-            self.forgive();
+        // Should they give way, the reader is woken, and looks again then.
+        match self.slow {
+            SlowReader::Evict => self.evict_full(index),
+            SlowReader::PauseThenEvict(stopped) if deadline <= Some(self.now) => self.evict_stopped(index, stopped),
+            _ => return true,
         }
         self.waits(index)
     }
@@ -282,6 +341,7 @@ impl Model {
         }
         let body = &mut self.bodies[index];
         body.readers[reader].at += 1;
+        body.readers[reader].moved = true;
         let seen = match body.published[at] {
             Up::Data(len) => Seen::Data(len),
             _ => Seen::Trailers,
@@ -289,7 +349,7 @@ impl Model {
         if !body.held().is_empty() && !self.holders.contains(&index) {
             self.holders.push(index);
         }
-        self.forgive();
+        self.relax();
         seen
     }
 
@@ -324,12 +384,12 @@ impl Model {
         let body = &mut self.bodies[body];
         body.readers.swap_remove(reader);
         body.door = body.door.filter(|_| body.readers.len() > 1);
-        self.forgive();
+        self.relax();
     }
 
     fn close(&mut self, body: usize) {
         self.bodies[body].door = None;
-        self.forgive();
+        self.relax();
     }
 }
 
@@ -352,14 +412,16 @@ struct Both {
 struct Setting {
     limit: usize,
     slow: SlowReader,
+    hold_back: u64,
     budget: usize,
     promised: Option<usize>,
     door: Option<u64>,
 }
 
 impl Both {
-    fn new(Setting { limit, slow, budget, promised, door }: Setting) -> Self {
-        let model = Model { limit, slow, budget, bodies: Vec::new(), holders: Vec::new(), asked: None, now: 0 };
+    fn new(Setting { limit, slow, hold_back, budget, promised, door }: Setting) -> Self {
+        let model =
+            Model { limit, slow, hold_back, budget, bodies: Vec::new(), holders: Vec::new(), asked: None, now: 0 };
         let mut both = Self { model, bodies: Vec::new(), budget: Budget::new(budget as u64) };
         both.add(promised, door);
         both.add(None, None);
@@ -371,7 +433,8 @@ impl Both {
         if let Some(promised) = promised {
             feed.announce(promised as u64);
         }
-        let config = BodyConfig { budget: self.budget.clone(), ..config(self.model.limit, self.model.slow) };
+        let hold_back = Duration::from_millis(self.model.hold_back);
+        let config = BodyConfig { hold_back, budget: self.budget.clone(), ..config(self.model.limit, self.model.slow) };
         let body = SharedBody::new(feed.body(), config);
         let newcomers = door.and_then(|until| body.newcomers(Some(Instant::now() + Duration::from_millis(until))));
         self.bodies.push(Real { feed, readers: vec![task::spawn(body)], newcomers });
@@ -416,7 +479,8 @@ impl Both {
                 real.readers.push(clone);
                 let origin = model.readers[reader % count].clone();
                 let (parked, failed) = (false, false);
-                model.enter(ModelReader { parked, failed, ..origin });
+                // It has yet to be seen to take nothing.
+                model.enter(ModelReader { parked, failed, moved: true, ..origin });
             }
             Op::Drop(reader) => {
                 drop(real.readers.swap_remove(reader % count));
@@ -505,9 +569,11 @@ fn settings() -> impl Strategy<Value = Setting> {
     let slow = vec![SHORT, SlowReader::default(), SlowReader::Evict, SlowReader::BackPressure, SlowReader::Unbounded];
     let budget = prop_oneof![1 => 0..30_usize, 1 => Just(usize::MAX)];
     let (promised, door) = (option::weighted(0.3, 0..60_usize), option::weighted(0.5, 0..3_000_u64));
-    (0..40_usize, select(slow), budget, promised, door).prop_map(|(limit, slow, budget, promised, door)| Setting {
+    let all = (0..40_usize, select(slow), 0..3_000_u64, budget, promised, door);
+    all.prop_map(|(limit, slow, hold_back, budget, promised, door)| Setting {
         limit,
         slow,
+        hold_back,
         budget,
         promised,
         door,

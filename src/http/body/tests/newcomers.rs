@@ -141,3 +141,36 @@ fn newcomers_do_not_keep_upstream_alive() {
     drop((a, b));
     assert!(feed.is_dropped());
 }
+
+#[tokio::test(start_paused = true)]
+async fn newcomers_do_not_join_a_body_that_is_paused() {
+    let (feed, [mut a, mut slow]) = readers(config(4, SlowReader::default()));
+    let newcomers = a.newcomers(None).unwrap();
+    for data in ["one", "two"] {
+        feed.data(data);
+        assert_eq!(next(&mut a), data);
+        assert!(newcomers.join().is_some());
+    }
+    pending(&mut a);
+    assert!(newcomers.join().is_none());
+    assert_eq!(next(&mut slow), "one");
+    assert!(a.is_woken());
+}
+
+#[tokio::test(start_paused = true)]
+async fn newcomers_join_again_when_a_pause_for_the_budget_is_over_and_the_start_is_still_held() {
+    let config = BodyConfig { budget: Budget::new(100), ..config(KIB, SlowReader::default()) };
+    let budget = config.budget.clone();
+    let (feed, [mut a, _slow]) = readers(config);
+    let newcomers = a.newcomers(None).unwrap();
+    for data in ["one", "two"] {
+        feed.data(data);
+        assert_eq!(next(&mut a), data);
+    }
+    budget.take(100);
+    pending(&mut a);
+    assert!(newcomers.join().is_none());
+    assert!(budget.give_back(100));
+    budget.relieve();
+    assert!(newcomers.join().is_some());
+}

@@ -1,0 +1,68 @@
+//! The pauses of upstream: why they begin, and when they have lasted long enough.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{BodyConfig, SlowReader};
+use crate::sync::now;
+
+/// Upstream is not polled, so that slow readers catch up.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pause {
+    cause: Cause,
+    began: Instant,
+    /// A reader that took nothing since then may have stopped reading.
+    watched: Instant,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Cause {
+    /// The window of the slowest reader was full. The pause ends when it has caught up by half of it.
+    Window,
+    /// The budget of all bodies is spent. The pause ends when it is no longer spent.
+    Budget,
+}
+
+impl Pause {
+    pub(super) fn new(cause: Cause) -> Self {
+        let began = now();
+        Self { cause, began, watched: began }
+    }
+
+    pub(super) fn cause(&self) -> Cause {
+        self.cause
+    }
+
+    /// How long slow readers have held the others back by now. Waiting for the budget is not their fault.
+    pub(super) fn held_back(&self) -> Duration {
+        match self.cause {
+            Cause::Window => now().duration_since(self.began),
+            Cause::Budget => Duration::ZERO,
+        }
+    }
+
+    pub(super) fn watched_anew(self) -> Self {
+        Self { watched: now(), ..self }
+    }
+
+    /// When it is time to evict somebody, after slow readers `held_back` the others in earlier pauses. `None`: never.
+    pub(super) fn deadline(&self, config: &BodyConfig, held_back: Duration) -> Option<Instant> {
+        let SlowReader::PauseThenEvict(pause) = config.slow else { return None };
+        // A time beyond the clock never comes.
+        let look = self.watched.checked_add(pause);
+        look.into_iter().chain(self.end(config, held_back)).min()
+    }
+
+    /// Whether slow readers have held the others back for as long as they may.
+    pub(super) fn is_too_long(&self, config: &BodyConfig, held_back: Duration) -> bool {
+        self.end(config, held_back).is_some_and(|end| end <= now())
+    }
+
+    fn end(&self, config: &BodyConfig, held_back: Duration) -> Option<Instant> {
+        match self.cause {
+            Cause::Window => self.began.checked_add(config.hold_back.saturating_sub(held_back)),
+            Cause::Budget => None,
+        }
+    }
+}
