@@ -15,6 +15,7 @@ mod own_headers;
 mod partition;
 mod pass;
 mod property;
+mod readers;
 mod refusals;
 mod stacks;
 mod storm;
