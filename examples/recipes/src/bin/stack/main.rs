@@ -23,6 +23,8 @@
 
 mod order;
 #[cfg(test)]
+mod request_bodies;
+#[cfg(test)]
 mod tests;
 
 use axum::{
