@@ -21,6 +21,8 @@
 //! for i in $(seq 20); do curl -s http://127.0.0.1:3000/reports/$i & done; wait
 //! ```
 
+#[cfg(test)]
+mod inside;
 mod order;
 #[cfg(test)]
 mod request_bodies;
