@@ -45,9 +45,10 @@ async fn report(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Inf
 
 #[tokio::main]
 async fn main() -> io::Result<()> {
-    // The URI of an HTTP/2 request has scheme and host in it, that of an HTTP/1.1 request has not. So the key is the
-    // part that both have, and `forget` and writes find the flights of either. The host is compared anyway.
-    let layer = SingleflightLayer::new(|req| req.uri().path_and_query().map(ToString::to_string));
+    // The URI of an HTTP/2 request has scheme and host in it, that of an HTTP/1.1 request has not. The key is the path,
+    // which both have, so that `forget("/reports/7")` and writes reach the flights of either. Query and host are compared
+    // besides.
+    let layer = SingleflightLayer::new(|req| req.uri().path().to_owned());
     let handle = layer.handle();
     // One service for all connections, cloned for each request.
     let reports = ServiceBuilder::new().layer(layer).service_fn(report);

@@ -44,7 +44,7 @@ pub(crate) fn stack<S>(
 where
     S: Service<Ask, Response = Response<Full<Bytes>>, Error = BoxError, Future: Send> + Send + 'static,
 {
-    let flights = SingleflightLayer::new(|req| req.uri().to_string());
+    let flights = SingleflightLayer::new(|req| req.uri().path().to_owned());
     let handle = flights.handle();
     let service = ServiceBuilder::new()
         // -- Outside --------------------------------------------------------------------------------------------------
