@@ -9,6 +9,9 @@ pub mod watch {}
 #[doc = include_str!("guide/order.md")]
 pub mod order {}
 
+#[doc = include_str!("guide/frameworks.md")]
+pub mod frameworks {}
+
 #[doc = include_str!("guide/promises.md")]
 pub mod promises {}
 
