@@ -18,10 +18,11 @@ use std::{
     task::{Context, Poll},
 };
 
-/// A namespace of keys, in which one piece of work at most runs for each key: Go's `singleflight.Group`.
+/// A namespace of keys, in which at most one piece of work runs for each key: Go's `singleflight.Group`.
 ///
-/// [`run`](Group::run) is for callers that wait, and stops working when all of them have gone; [`spawn`](Group::spawn)
-/// is for work that is to be finished whoever waits. Fallible work has a `Result` for its `T`.
+/// [`run`](Group::run) is for callers that wait: the work is dropped when all of them have gone.
+/// [`spawn`](Group::spawn) is for work that has to finish, also when no caller waits. Fallible work has a `Result` for its
+/// `T`. [`stats`](Group::stats) counts.
 ///
 /// A clone is the same group. The work of different keys never waits for one another.
 ///
@@ -56,15 +57,15 @@ use std::{
 /// # Calls inside a flight
 ///
 /// Work that calls its own key, directly or through flights of other keys that it leads, would wait for itself. Such a
-/// call runs its own work at once and joins nothing. What is not seen is a call made in a task that the work itself
-/// spawned and then waits for, and two flights that each join the other, without either having been led in the other.
+/// call runs its own work at once and joins nothing. Two cases cannot be seen: a call in a task that the work spawned and
+/// waits for; and two flights that each join the other, although neither was led inside the other.
 ///
 /// # Panics
 ///
 /// A panic in the work reaches every waiter with the same message, as in Go's `Do`; the key is free for the next call.
 /// Waiters of a flight that was lost, because its runtime shut down, panic only if none of them has work of its own
-/// left. A panic in `Hash`, `Eq` or `Drop` of a key, or in `Clone` or `Drop` of a value, reaches the caller that ran
-/// it, and nobody else.
+/// left. A panic in `Hash`, `Eq` or `Drop` of a key, or in `Clone` or `Drop` of a value, reaches only the caller that ran
+/// it.
 pub struct Group<K, T, H = RandomState> {
     table: Arc<Table<K, T>>,
     hasher: Arc<H>,

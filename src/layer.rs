@@ -37,8 +37,30 @@ use tower_layer::Layer;
 /// # Groups
 ///
 /// Requests meet in a group. All services made by one layer value and its clones use one
-/// ([`shared_group`](Self::shared_group)), or each has its own ([`separate_groups`](Self::separate_groups)). Setting
-/// anything on a clone of a layer does not part it from the others, except an HTTP policy.
+/// ([`shared_group`](Self::shared_group)), or each has its own ([`separate_groups`](Self::separate_groups)). A setting on a
+/// clone of a layer does not separate it from the others, except an HTTP policy.
+///
+/// # Its type
+///
+/// `SingleflightLayer<Http<String>>` is the type of `new` with a `String` for its key,
+/// `SingleflightLayer<ByKey<u32, u32>>` that of `by_key` with a request `u32` and a key `u32`. After
+/// [`shared_errors`](Self::shared_errors) a second parameter follows: `SingleflightLayer<Http<String>, SharedErrors>`. So
+/// layers, services and handles can be fields of a struct:
+///
+/// ```
+/// use tower_singleflight::{ByKey, Handle, Singleflight, SingleflightLayer};
+///
+/// struct Users<S> {
+///     lookup: Singleflight<S, ByKey<u32, u32>>,
+///     handle: Handle<u32>,
+/// }
+///
+/// fn flights() -> SingleflightLayer<ByKey<u32, u32>> {
+///     SingleflightLayer::by_key(|id: &u32| *id)
+/// }
+/// # let service = tower::service_fn(|id: u32| async move { Ok::<_, std::convert::Infallible>(id) });
+/// # let _ = Users { lookup: tower::Layer::layer(&flights(), service), handle: flights().handle() };
+/// ```
 ///
 /// # When it does not compile
 ///
@@ -49,6 +71,10 @@ use tower_layer::Layer;
 /// | the inner service's error cannot be given to every waiter | [`shared_errors`](Self::shared_errors) |
 /// | type annotations needed | name the request in `by_key`'s closure: <code>\|lookup: &Lookup\| lookup.id</code> |
 /// | type mismatch in closure arguments | `new`'s closure gets `&http::Request<()>`, the head without the body: leave its type out. `by_key`'s gets a reference |
+/// | the trait bound `Infallible: From<SharedError>` is not satisfied | an axum router takes no errors: put a `HandleErrorLayer` above this layer, as [here](crate::guide::frameworks#a-timeout-or-a-limit-inside) |
+/// | no `Service` for `HandleError<Singleflight<..>, ..>` | the closure of a `HandleErrorLayer` above `shared_errors` takes a `SharedError`, no `BoxError` |
+/// | type mismatch, expected `Response<SharedBody>`, with `option_layer` | `.filter(move \|_\| enabled)` or [`set_enabled`](Handle::set_enabled): with and without the layer, a response has two types |
+/// | mismatched types, in `forget("/x")` | the key has to be a `String`: `\|req\| req.uri().path().to_owned()` |
 /// | lifetime may not live long enough, in the closure | the key borrows from the request: return an owned one |
 /// | no `Hash`, `Eq`, `Send` or `Sync` for the key | a key has to have all of them |
 /// | no `Clone` for the inner service | each flight calls a clone: box it with `BoxCloneService` or put a `Buffer` around it |

@@ -8,7 +8,7 @@
 //!
 //! let app: Router = Router::new()
 //!     .route("/report", get(|| async { "expensive" }))
-//!     .layer(SingleflightLayer::new(|req| req.uri().to_string()));
+//!     .layer(SingleflightLayer::new(|req| req.uri().path().to_owned()));
 //! # }
 //! ```
 //!
@@ -18,50 +18,60 @@
 //! | any other [`Service`](tower_service::Service) whose response is `Clone` | [`SingleflightLayer::by_key`] |
 //! | an `async fn` | [`Group`]: Go's `Do` is [`run`](Group::run), `DoChan` is [`spawn`](Group::spawn) |
 //!
-//! Guides: [why did my requests not coalesce](guide::faq), [metrics and traces](guide::watch), [where the layer belongs
-//! in a stack](guide::order), [what is promised, and which test says so](guide::promises), [coming from Go or another
-//! crate](guide::migrating), [what else there is](guide::peers).
+//! Guides:
+//!
+//! - [Why did my requests not coalesce?](guide::faq) And other questions.
+//! - [Where the layer belongs in a stack](guide::order): sessions, timeouts, limits, compression.
+//! - [The lines for axum, hyper, reqwest, tonic](guide::frameworks), and how to name the types.
+//! - [Counters, metrics and traces](guide::watch).
+//! - [Every promise, and a test for it](guide::promises).
+//! - [Coming from Go or another crate](guide::migrating), and [other crates compared](guide::peers).
 //!
 //! # Terms
 //!
 //! A **flight** is one execution of the inner work for one key; a **group** is the table of flights in progress. The
 //! **leader** opened the flight, a **follower** joined it; both are **waiters**. A flight **lands** when its result is
-//! known. To **pass** is to go straight to the inner service, touching no flight. To **forget** a key is to let later
-//! calls lead a new flight.
+//! known; over HTTP, that is the head of the response. To **pass** is to go straight to the inner service, touching no
+//! flight. To **forget** a key is to let later calls lead a new flight. A **near miss** is a call that led although a flight
+//! for its key was in progress.
 //!
 //! # The work belongs to the flight
 //!
-//! It never belongs to whoever happened to arrive first. While one caller waits, the work is polled in place, and
-//! ordinary traffic pays for no task. When a second joins, it moves to a task of its own, on the tokio runtime of
-//! its leader or else of the joiner: from then on no caller that goes away, or is slow, or is never polled, can hold up
-//! another. When all callers have gone, the work is dropped at once.
+//! The work does not belong to the caller that arrived first. While one caller waits, that caller polls the work in place,
+//! so ordinary traffic pays for no task. When a second caller joins, the work moves to a task of its own, on the tokio runtime
+//! of its leader, or else of the joiner. From then on a caller that goes away, is slow, or is never polled holds up no
+//! other. When all callers have gone, the work is dropped at once.
 //!
-//! Some things follow. **Task-locals** and a `LocalSet` are its leader's before the work moves, and not there after it;
-//! the **tracing span** does follow it, with the feature `tracing`. **Outside a tokio runtime** the work stays with one
-//! of the waiters, who holds up the others when it is not polled. And a **current-thread runtime that nobody drives**
-//! any more holds up the flights that it carries, until it is driven or dropped: `wait_at_most` bounds that.
+//! This has consequences:
+//!
+//! - **Task-locals** that a layer outside sets, and a `LocalSet`, are there until the work moves, and gone after that: set them
+//!   in a layer inside. The **tracing span** does move with the work, with the feature `tracing`.
+//! - **Outside a tokio runtime** the work stays with one of the waiters. The others wait when it is not polled.
+//! - **A current-thread runtime that is no longer driven** holds up the flights on it, until it is driven or dropped.
+//!   [`wait_at_most`](SingleflightLayer::wait_at_most) bounds that.
 //!
 //! # Calls inside a flight
 //!
 //! An inner call that asks for its own key, directly or through flights of other keys that it leads, would wait for
-//! itself. It passes instead, and so does a call for that key out of the response's body, for as long as newcomers may
-//! join that. Two things cannot be seen: a call made in a task that the inner call itself spawned and then waits for; and
-//! two flights that each join the other, though neither was led inside the other.
+//! itself. It passes instead. So does a call for that key that the response's body makes, for as long as newcomers may
+//! join the body. Two cases cannot be seen: a call in a task that the inner call spawned and waits for; and two flights that
+//! each join the other, although neither was led inside the other.
 //!
 //! # Panics, and what else can go wrong
 //!
 //! A panic of the inner call reaches every waiter with the same message, and frees the key. A panic in the layer's
-//! `key` or `filter` closure, or in the `Hash`, `Eq`, `Clone` or `Drop` of your types, reaches the caller concerned and
-//! nobody else. All of these may call the service again, except `Hash`, `Eq` and `Borrow` of a key: `Eq` and `Borrow`
-//! run under a lock, so keep them short. When a runtime is shut down under a flight, the next waiter that is polled and
-//! still has its own request leads it anew; only if nobody has one left do the waiters panic.
+//! `key` or `filter` closure, or in the `Hash`, `Eq`, `Clone` or `Drop` of your types, reaches only the caller concerned. All
+//! of these may call the service again, except `Hash`, `Eq` and `Borrow` of a key: `Eq` and `Borrow` run under a lock, so
+//! keep them short. When a runtime is shut down under a flight, the next waiter that is polled and still has its own
+//! request leads the flight again. If no waiter has its request left, all of them panic.
 //!
 //! # Features
 //!
 //! - `http` (default): the layer for HTTP.
-//! - `axum`: tells axum's nested routers apart by their `OriginalUri`.
+//! - `axum`: keeps the nested routers of axum 0.8 apart by their `OriginalUri`, and looks into axum's request bodies.
 //! - `metrics`: counters, gauges and histograms [of the `metrics` facade](guide::watch#metrics).
-//! - `tracing`: [a span a flight](guide::watch#traces), inside its leader's wherever it is polled, and why calls passed.
+//! - `tracing`: [a span for each flight](guide::watch#traces), inside its leader's, and events that tell why calls did not
+//!   share.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 // The guides are about HTTP too.
 #![cfg_attr(not(feature = "http"), allow(rustdoc::broken_intra_doc_links))]

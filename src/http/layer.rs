@@ -97,31 +97,41 @@ const JOIN_WITHIN: Duration = Duration::from_secs(30);
 
 impl<K: Hash + Eq + Send + Sync + 'static> SingleflightLayer<Http<K>> {
     /// Coalesces identical concurrent HTTP requests. `key` sees the head of a request (method, URI, version, headers,
-    /// extensions) and names what it asks for; the closure needs no annotation.
+    /// extensions) and returns the name of the resource that it asks for. The closure needs no annotation.
     ///
     /// Two requests share a flight only if their keys are equal and [`HttpPolicy`] says that one response may answer
-    /// both (RFC 9111 §4): by default `GET` and `HEAD`, with the same host, path, credentials and negotiation headers;
-    /// and followers do not get what speaks to the leader alone, such as `Set-Cookie` or `private`.
+    /// both (RFC 9111 §4): by default `GET` and `HEAD`, with the same host, path, query, credentials and negotiation
+    /// headers. Followers do not get a response that is for the leader alone, such as one with `Set-Cookie` or `private`.
     ///
-    /// The response's body becomes a [`SharedBody`](crate::SharedBody), which streams to every waiter. All services
-    /// made by this layer and its clones use one group, and a flight is joined for 30 s at most.
+    /// The response's body becomes a [`SharedBody`](crate::SharedBody), which streams to every waiter. The flight is over
+    /// when the head of the response is there. All services made by this layer and its clones use one group, and a flight
+    /// is joined for 30 s at most.
     ///
     /// ```
     /// use axum::{Router, routing::get};
     /// use tower_singleflight::SingleflightLayer;
     ///
-    /// let app: Router = Router::new()
-    ///     .route("/report", get(|| async { "expensive" }))
-    ///     .layer(SingleflightLayer::new(|req| req.uri().to_string()));
+    /// let layer = SingleflightLayer::new(|req| req.uri().path().to_owned());
+    /// let handle = layer.handle();
+    /// let app: Router = Router::new().route("/report", get(|| async { "expensive" })).layer(layer);
+    ///
+    /// handle.forget("/report"); // with any query
     /// ```
+    ///
+    /// The path makes a good key. Its query and host are compared besides; `forget` and writes reach all of its
+    /// queries; and it is the same in HTTP/1.1 and HTTP/2, where the whole URI is not.
     ///
     /// # Nested routers, and several apps
     ///
     /// Inside a nested router, axum strips the prefix off the URI: under `/users/{id}`, the pages of two users have one
-    /// URI, and one user would get the other's. The feature `axum` closes that: it compares the original path too.
-    /// Without it, or with another version of axum than this crate's, put the layer outside of nested routers.
+    /// URI, and one user would get the other's. The feature `axum` closes that: it compares the original path too. It
+    /// knows axum 0.8. Without it, or with axum 0.7, put the layer outside of nested routers.
     ///
-    /// What is called is not compared. Give apps that differ a layer value each.
+    /// The layer does not compare the inner services. Give apps that differ a layer value each.
+    ///
+    /// # Sessions and task-locals
+    ///
+    /// belong inside of the layer: [the order of a stack](crate::guide::order#sessions) says why.
     ///
     /// # Panics
     ///
