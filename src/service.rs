@@ -109,7 +109,7 @@ impl<Req: 'static, K: Hash + Eq + Send + Sync + 'static> Site<ByKey<Req, K>> {
     fn enter_by_key<S, E>(
         &self,
         call: Call<S, Req, K, E>,
-        left: Option<&Arc<Flight<Result<S::Response, E::Error>>>>,
+        left: Option<&InFlight<S, Req, E>>,
     ) -> ResponseFuture<Call<S, Req, K, E>>
     where
         S: Service<Req> + Send + 'static,
@@ -132,6 +132,10 @@ where
     let setback = |result: &Result<R, E>| result.is_err().then_some(Setback::Error);
     Table::with_hooks(observer.clone(), Hooks { setback, ..Hooks::NONE })
 }
+
+/// A flight of calls of such a service.
+type InFlight<S, Req, E> =
+    Arc<Flight<Result<<S as Service<Req>>::Response, <E as ErrorMode<<S as Service<Req>>::Error>>::Error>>>;
 
 /// A call of any service.
 pub struct Call<S, Req, K: Hash + Eq + Send + Sync + 'static, E>

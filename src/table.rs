@@ -138,7 +138,12 @@ where
         let (here, mut caller) = (Lineage::here(), Caller::here());
         let shard = self.shard(place);
         let mut entries = shard.entries.lock();
-        match entries.board(shard, place, &key, rules, newer_than, &here, &mut caller) {
+        let boarding = entries.find_open(shard, place, &key).map(|flight| {
+            let is_left = newer_than.is_some_and(|left| Arc::ptr_eq(left, &flight));
+            let boarding = if is_left { Boarding::Closed(None) } else { flight.join(rules, &here, &mut caller) };
+            (flight, boarding)
+        });
+        match boarding {
             Some((_, Boarding::Inside)) => Entered::Inside(job),
             Some((flight, Boarding::Seat { seat, leads_anew, needs_task, link })) => {
                 drop(entries);
@@ -303,25 +308,12 @@ where
     K: Eq + Send + Sync + 'static,
     T: Send + Sync + 'static,
 {
-    fn board(
-        &mut self,
-        home: &Arc<Shard<K, T>>,
-        place: Place,
-        key: &K,
-        rules: &Rules,
-        newer_than: Option<&Arc<Flight<T>>>,
-        here: &Lineage,
-        caller: &mut Caller,
-    ) -> Option<(Arc<Flight<T>>, Boarding)> {
-        let flight = match self.find(place.hash, |entry| entry.key.get() == key)?.flight {
-            Listed::At(gate) => self.open(home, gate),
-            Listed::Open(ref flight) => flight.clone(),
-        };
-        if newer_than.is_some_and(|left| Arc::ptr_eq(left, &flight)) {
-            return Some((flight, Boarding::Closed(None)));
+    /// The flight of this key, as one that others may join.
+    fn find_open(&mut self, home: &Arc<Shard<K, T>>, place: Place, key: &K) -> Option<Arc<Flight<T>>> {
+        match self.find(place.hash, |entry| entry.key.get() == key)?.flight {
+            Listed::At(gate) => Some(self.open(home, gate)),
+            Listed::Open(ref flight) => Some(flight.clone()),
         }
-        let boarding = flight.join(rules, here, caller);
-        Some((flight, boarding))
     }
 
     /// The flight at `gate` as one that others may join, in the table as well.

@@ -91,12 +91,13 @@ pub(super) use status::StatusRule;
 ///
 /// # Writes
 ///
-/// A request with an unsafe method seals the flights of its key, when it is sent and again when it is answered: a read
-/// that comes after a write never gets an answer from before it (RFC 9111 §4.4). The methods that IANA registers as
+/// A request with an unsafe method seals the flights of its key, and those of its path whatever their key, query and
+/// host, when it is sent and again when it is answered: a read that comes after a write never gets an answer from before
+/// it (RFC 9111 §4.4). Each spelling of a path counts (RFC 3986 §6.2.2.2). The methods that IANA registers as
 /// safe seal nothing: `GET`, `HEAD`, `OPTIONS`, `TRACE`, `PROPFIND`, `REPORT`, `SEARCH`, `QUERY`, `PRI`. Your closure is
-/// called for writes too, and has to return the key of what they change
+/// called for writes too: where a write changes what is read by another path, it has to return the key of that
 /// ([`seal_on_write`](HttpPolicy::seal_on_write)). The path alone makes a good key, `|req| req.uri().path().to_owned()`:
-/// then a write reaches all reads of its path, whatever their query, and so does `forget("/x")`. Host and query are
+/// then `forget("/x")` reaches all reads of its path, whatever their query. Host and query are
 /// compared besides. The whole URI is another one in HTTP/2, where scheme and host are in it, than in HTTP/1.1: as the
 /// key it would keep the clients of a server that speaks both apart, and their writes from each other's reads.
 ///

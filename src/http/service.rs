@@ -79,6 +79,7 @@ where
             Err(body) => Self::take(site, service, head, body, true),
             Ok(peek) => {
                 let (site, service) = (site.clone(), service.clone());
+                #[allow(clippy::async_yields_async, reason = "it gives the future that takes its place")]
                 ResponseFuture::deferred(async move {
                     let (has_data, body) = peek.await;
                     Self::take(&site, &service, head, body, has_data)

@@ -68,14 +68,15 @@ impl HttpPolicy {
         self
     }
 
-    /// Whether a request with an unsafe method seals the flights of its key,
-    /// when sent and again when answered. Default: yes (RFC 9111 §4.4).
+    /// Whether a request with an unsafe method seals the flights of its key
+    /// and of its path, when sent and again when answered. Default: yes (RFC 9111 §4.4).
     ///
     /// Unsafe is all but what IANA registers as safe (RFC 9110 §9.2.1):
     /// `GET`, `HEAD`, `OPTIONS`, `TRACE`, `PROPFIND`, `REPORT`, `SEARCH`,
     /// `QUERY`, `PRI`, and what [`methods`](Self::methods) names. A sealed
-    /// flight takes nobody more. Only writes that come through this layer with
-    /// the same key are seen.
+    /// flight takes nobody more. Only writes that come through this layer are seen,
+    /// and only what they change under their own path, or under the key that
+    /// the closure returns for them.
     ///
     /// *Risk:* without it, a read after a write may get the answer from before.
     #[must_use]
