@@ -115,6 +115,8 @@ struct State<T> {
     /// The waiter whose own work this is.
     leader: Option<Seat>,
     waiters: usize,
+    /// Until it is about to land with a result that is not for newcomers.
+    takes_newcomers: bool,
     /// Waiters that still have work of their own.
     spares: usize,
     shared: bool,
@@ -284,6 +286,7 @@ impl<T: Send + Sync + 'static> Flight<T> {
             pilot: Pilot::Waiter(leader),
             leader: Some(leader),
             waiters: 1,
+            takes_newcomers: true,
             spares: 0,
             shared: false,
             run_to_completion: lone.run_to_completion,
@@ -328,7 +331,7 @@ impl<T: Send + Sync + 'static> Flight<T> {
     /// Joins it, if it takes the newcomer. `here` is the lineage of the code that joins.
     pub(crate) fn join(self: &Arc<Self>, rules: &Rules, here: &Lineage, caller: &mut Caller) -> Boarding {
         let mut state = self.state.lock();
-        if !state.is_open() {
+        if !state.is_open() || !state.takes_newcomers {
             return Boarding::Closed(None);
         }
         if here.contains(self) {
@@ -500,6 +503,7 @@ impl<T: Send + Sync + 'static> Flight<T> {
             if state.may_go_on(setback) {
                 return TouchDown::WentOn { own: self.go_on(state, value, pilot, debris) };
             }
+            state.takes_newcomers = false;
         }
         self.close(debris);
         let mut state = self.state.lock();
