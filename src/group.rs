@@ -1,7 +1,7 @@
 //! The primitive, for code that is not a `Service`.
 
 use crate::{
-    flight::{Place, Rules},
+    flight::{Flight, Place, Rules},
     observe::{Caller, Event, Observer, Work},
     panics::Debris,
     stats::{PassReason, Stats},
@@ -123,14 +123,7 @@ where
         F: FnOnce() -> Fut + Send + 'static,
         Fut: Future<Output = T> + Send + 'static,
     {
-        Run(match self.enter(self.place(&key), key, &Rules::default(), work) {
-            Entered::Led(waiter, _) => Hold::Flight { spare: None, waiter },
-            Entered::Joined(waiter, work) => Hold::Flight { spare: Some(lazily(work, Caller::here())), waiter },
-            Entered::Inside(work) => {
-                self.table.observer().tell(Event::Passed { reason: PassReason::Reentrant, waited: false });
-                Hold::Pass(lazily(work, Caller::here()))
-            }
-        })
+        self.run_by(&Rules::default(), None, key, work)
     }
 
     /// Starts the work in a task, or joins the work in progress for `key`, and finishes it whoever waits: Go's
@@ -153,7 +146,7 @@ where
         assert!(current_runtime().is_some(), "tower-singleflight: `Group::spawn` was called outside a tokio runtime");
         let rules = Rules { run_to_completion: true, ..Rules::default() };
         let place = self.place(&key);
-        let (mut waiter, spare) = match self.enter(place, key, &rules, work) {
+        let (mut waiter, spare) = match self.enter(place, key, &rules, None, work) {
             Entered::Led(waiter, _) => (waiter, None),
             Entered::Joined(mut waiter, work) => {
                 let spare = waiter.entrust(lazily(work, Caller::here()));
@@ -195,12 +188,34 @@ where
         self.table.observer().stats()
     }
 
-    fn enter<F, Fut>(&self, place: Place, key: K, rules: &Rules, work: F) -> Entered<T, F>
+    fn run_by<F, Fut>(&self, rules: &Rules, newer_than: Option<&Arc<Flight<T>>>, key: K, work: F) -> Run<T>
     where
         F: FnOnce() -> Fut + Send + 'static,
         Fut: Future<Output = T> + Send + 'static,
     {
-        let entered = self.table.enter(place, key, rules, None, work, |work, _, caller| lazily(work, caller));
+        Run(match self.enter(self.place(&key), key, rules, newer_than, work) {
+            Entered::Led(waiter, _) => Hold::Flight { spare: None, waiter },
+            Entered::Joined(waiter, work) => Hold::Flight { spare: Some(lazily(work, Caller::here())), waiter },
+            Entered::Inside(work) => {
+                self.table.observer().tell(Event::Passed { reason: PassReason::Reentrant, waited: false });
+                Hold::Pass(lazily(work, Caller::here()))
+            }
+        })
+    }
+
+    fn enter<F, Fut>(
+        &self,
+        place: Place,
+        key: K,
+        rules: &Rules,
+        newer_than: Option<&Arc<Flight<T>>>,
+        work: F,
+    ) -> Entered<T, F>
+    where
+        F: FnOnce() -> Fut + Send + 'static,
+        Fut: Future<Output = T> + Send + 'static,
+    {
+        let entered = self.table.enter(place, key, rules, newer_than, work, |work, _, caller| lazily(work, caller));
         if let Entered::Led(_, Some(Missed { why, .. })) = entered {
             self.table.observer().tell(Event::NearMiss { why, part: None });
         }
@@ -210,6 +225,50 @@ where
     fn place(&self, key: &K) -> Place {
         Place::of(self.hasher.hash_one(key))
     }
+}
+
+/// What layers have beyond a group, for the model of the core: results that are their leader's alone, and a patience that
+/// ends.
+#[cfg(tower_singleflight_loom)]
+#[allow(missing_docs, reason = "only for the model")]
+impl<K, T, H> Group<K, T, H>
+where
+    K: Hash + Eq + Send + Sync + 'static,
+    T: crate::model::MayFail + Clone + Send + Sync + 'static,
+    H: BuildHasher,
+{
+    pub fn retrying(hasher: H) -> Self {
+        let setback = |value: &T| value.failed().then_some(crate::flight::Setback::Error);
+        let hooks = crate::table::Hooks { setback, ..crate::table::Hooks::NONE };
+        Self { table: Table::with_hooks(Arc::new(Observer::default()), hooks), hasher: Arc::new(hasher) }
+    }
+
+    pub fn run_and_retry<F, Fut>(&self, retries: u32, key: K, work: F) -> Run<T>
+    where
+        F: FnOnce() -> Fut + Send + 'static,
+        Fut: Future<Output = T> + Send + 'static,
+    {
+        self.run_by(&with_retries(retries), None, key, work)
+    }
+
+    /// The patience of `left` ends, unless it leads by now.
+    pub fn run_newer<F, Fut>(&self, mut left: Run<T>, retries: u32, key: K, work: F) -> Run<T>
+    where
+        F: FnOnce() -> Fut + Send + 'static,
+        Fut: Future<Output = T> + Send + 'static,
+    {
+        match &mut left.0 {
+            Hold::Flight { waiter, spare: Some(_) } => {
+                self.run_by(&with_retries(retries), Some(waiter.time_out()), key, work)
+            }
+            _ => left,
+        }
+    }
+}
+
+#[cfg(tower_singleflight_loom)]
+fn with_retries(after_errors: u32) -> Rules {
+    Rules { rounds: crate::flight::Rounds { after_errors, after_refusals: 0 }, ..Rules::default() }
 }
 
 /// Calls the closure when first polled, so that its panic is one of the work.

@@ -154,6 +154,11 @@ pub mod model {
 
     static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 
+    /// What a work gives, which may be its leader's alone.
+    pub trait MayFail {
+        fn failed(&self) -> bool;
+    }
+
     /// Starts an iteration of a model.
     pub fn reset() {
         NO_RUNTIME.set(false);

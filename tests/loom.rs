@@ -1,5 +1,6 @@
 //! A model check of the core: every order, within a bound on preemptions, in which threads can join, land, drop, forget,
-//! move to a task, lose their task and lead anew. What HTTP adds has models of its own, in `src/http/models`.
+//! move to a task, lose their task, lead anew, go on after a failure and lose their patience. What HTTP adds has models
+//! of its own, in `src/http/models`.
 //!
 //! ```text
 //! RUSTFLAGS="--cfg tower_singleflight_loom" cargo test --release --no-default-features --test loom
@@ -48,6 +49,7 @@ fn check_with(preemptions: usize, scenario: impl Fn(&World) + Send + Sync + 'sta
         scenario(&world);
         model::join_tasks();
         assert_eq!(world.group.in_flight(), 0, "no flight is left");
+        assert_eq!(world.group.stats().waiting, 0, "nobody is counted as waiting");
         assert_eq!(world.works.get(), 0, "every work was dropped");
         assert_eq!(world.values.get(), 0, "every value was dropped");
     });
@@ -59,6 +61,8 @@ struct World {
     group: Group,
     works: Alive,
     values: Alive,
+    /// How many works began.
+    begun: Arc<AtomicUsize>,
 }
 
 #[derive(Clone, Default)]
@@ -83,8 +87,14 @@ impl Drop for One {
     }
 }
 
-/// Says whose work it is from.
+/// Says whose work it is from. Works with a number from 100 on fail.
 struct Value(u32, One);
+
+impl model::MayFail for Value {
+    fn failed(&self) -> bool {
+        self.0 >= 100
+    }
+}
 
 impl Clone for Value {
     fn clone(&self) -> Self {
@@ -94,7 +104,27 @@ impl Clone for Value {
 
 impl World {
     fn new() -> Self {
-        Self { group: Group::with_hasher(BuildHasherDefault::new()), works: Alive::default(), values: Alive::default() }
+        let group = Group::retrying(BuildHasherDefault::new());
+        Self { group, works: Alive::default(), values: Alive::default(), begun: Arc::default() }
+    }
+
+    /// How many works began.
+    fn begun(&self) -> usize {
+        self.begun.load(SeqCst)
+    }
+
+    /// As `run`. If it leads a flight, the followers go on after one failure.
+    fn retry(&self, number: u32) -> Run<Value> {
+        self.retry_times(1, number)
+    }
+
+    fn retry_times(&self, retries: u32, number: u32) -> Run<Value> {
+        self.group.run_and_retry(retries, KEY, self.work(number, None))
+    }
+
+    /// The patience of `run` ends, unless it leads by now.
+    fn run_newer(&self, run: Run<Value>, number: u32) -> Run<Value> {
+        self.group.run_newer(run, 1, KEY, self.work(number, None))
     }
 
     /// A call whose work is pending once, and then gives `number`.
@@ -117,8 +147,9 @@ impl World {
     }
 
     fn work(&self, number: u32, signal: Option<Signal>) -> impl FnOnce() -> Work + Send + 'static {
-        let (work, values) = (self.works.one(), self.values.clone());
+        let (work, values, begun) = (self.works.one(), self.values.clone(), self.begun.clone());
         move || {
+            begun.fetch_add(1, SeqCst);
             Box::pin(async move {
                 let _work = work;
                 match signal {
@@ -197,6 +228,20 @@ impl Signal {
 fn poll_once(mut run: Run<Value>) -> Option<Run<Value>> {
     let ready = block_on(poll_fn(|cx| Poll::Ready(Pin::new(&mut run).poll(cx).is_ready())));
     (!ready).then_some(run)
+}
+
+/// Polls once. The number, or the run if it is still pending.
+fn poll_for_number(mut run: Run<Value>) -> Result<u32, Run<Value>> {
+    let polled = block_on(poll_fn(|cx| Poll::Ready(Pin::new(&mut run).poll(cx))));
+    match polled {
+        Poll::Ready(outcome) => Ok(outcome.value.0),
+        Poll::Pending => Err(run),
+    }
+}
+
+/// The number that a caller gets whose patience ends after one poll, and whose own work has `number` then.
+fn impatient(world: &World, run: Run<Value>, number: u32) -> u32 {
+    poll_for_number(run).unwrap_or_else(|run| self::number(world.run_newer(run, number)))
 }
 
 /// Who gave the value, whether it was shared, and this caller's role.
@@ -634,5 +679,273 @@ fn without_a_runtime_a_follower_waits_for_its_leader() {
         let mine = number(world.run(2));
         assert_eq!(leader.join().unwrap(), 1);
         assert!(mine == 1 || mine == 2);
+    });
+}
+
+#[test]
+fn a_leader_leaves_while_its_failure_lands() {
+    check_with(3, |world| {
+        let (leader, follower) = (world.retry(101), world.run(2));
+        let leaving = thread::spawn(move || drop(poll_once(leader)));
+        assert_eq!(outcome(follower), (2, false, Role::Leader));
+        leaving.join().unwrap();
+        assert_eq!(world.begun(), 2);
+    });
+}
+
+#[test]
+fn a_leader_that_was_never_polled_leaves_while_its_failure_lands() {
+    check_with(3, |world| {
+        let (leader, follower) = (world.retry(101), world.run(2));
+        let leaving = thread::spawn(move || drop(leader));
+        assert_eq!(number(follower), 2);
+        leaving.join().unwrap();
+        assert_eq!(world.begun(), 2);
+    });
+}
+
+#[test]
+fn a_follower_leaves_while_a_failure_lands() {
+    check(|world| {
+        let (leader, two, three) = (world.retry(101), world.run(2), world.run(3));
+        let leaving = thread::spawn(move || drop(poll_once(two)));
+        let three = number(three);
+        assert!(three == 2 || three == 3);
+        leaving.join().unwrap();
+        assert_eq!((number(leader), world.begun()), (101, 2));
+    });
+}
+
+#[test]
+fn a_newcomer_comes_while_a_failure_lands() {
+    check(|world| {
+        let (leader, follower) = (world.retry(101), world.run(2));
+        let newcomer = world.thread(|world| number(world.run(3)));
+        let mine = number(follower);
+        let theirs = newcomer.join().unwrap();
+        assert!([2, 3].contains(&mine) && [2, 3].contains(&theirs), "{mine} {theirs}");
+        assert!(world.begun() == 2 || (mine, theirs, world.begun()) == (2, 3, 3));
+        assert_eq!(number(leader), 101);
+    });
+}
+
+#[test]
+fn a_failure_comes_while_its_follower_is_polled() {
+    check(|world| {
+        let signal = Signal::new();
+        let leader = world.group.run_and_retry(1, KEY, world.work(101, Some(signal.clone())));
+        let follower = world.run(2);
+        let follower = thread::spawn(move || outcome(follower));
+        signal.give();
+        assert_eq!(outcome(leader), (101, true, Role::Leader));
+        assert_eq!(follower.join().unwrap(), (2, false, Role::Leader));
+    });
+}
+
+#[test]
+fn two_followers_are_polled_at_once_after_a_failure() {
+    check(|world| {
+        let (leader, two, three) = (world.retry(101), world.run(2), world.run(3));
+        let two = thread::spawn(move || outcome(two));
+        let (three, two) = (outcome(three), two.join().unwrap());
+        assert_eq!(three.0, two.0, "they are in one flight");
+        assert_ne!(three.2, two.2, "one of them leads it");
+        assert!(three.1 && two.1);
+        assert_eq!((number(leader), world.begun()), (101, 2));
+    });
+}
+
+#[test]
+fn a_leader_takes_its_failure_while_the_next_flight_lands() {
+    check_with(3, |world| {
+        let (leader, follower) = (world.retry(101), world.run(2));
+        let follower = thread::spawn(move || number(follower));
+        assert_eq!(outcome(leader), (101, true, Role::Leader));
+        assert_eq!(follower.join().unwrap(), 2);
+    });
+}
+
+#[test]
+fn a_leader_that_comes_late_finds_its_failure_beside_that_of_the_next_flight() {
+    check(|world| {
+        let (leader, two, three) = (world.retry(101), world.run(102), world.run(103));
+        let two = thread::spawn(move || number(two));
+        let three = number(three);
+        assert_eq!(two.join().unwrap(), three, "there is no third flight");
+        assert!(three == 102 || three == 103);
+        assert_eq!((number(leader), world.begun()), (101, 2));
+    });
+}
+
+#[test]
+fn each_of_three_fails_in_turn() {
+    check(|world| {
+        let (leader, two, three) = (world.retry_times(2, 101), world.run(102), world.run(103));
+        let two = thread::spawn(move || number(two));
+        assert_eq!(number(three), 103);
+        assert_eq!((number(leader), two.join().unwrap(), world.begun()), (101, 102, 3));
+    });
+}
+
+#[test]
+fn everybody_leaves_while_a_failure_lands() {
+    check_with(3, |world| {
+        let (leader, follower) = (world.retry(101), world.run(2));
+        let leaving = thread::spawn(move || drop(poll_once(follower)));
+        drop(leader);
+        leaving.join().unwrap();
+    });
+}
+
+#[test]
+fn a_newcomer_comes_while_everybody_leaves_a_failure() {
+    check(|world| {
+        let (leader, follower) = (world.retry(101), world.run(2));
+        let leaving = thread::spawn(move || drop((follower, leader)));
+        let mine = number(world.run(3));
+        leaving.join().unwrap();
+        assert_eq!(mine, 3, "the failure is not for it, also if it comes as that lands");
+    });
+}
+
+#[test]
+fn the_next_flight_panics_and_the_leader_has_its_failure() {
+    check(|world| {
+        let (leader, two, three) = (world.retry(101), world.run_and_panic(), world.run_and_panic());
+        let two = thread::spawn(move || number_or_panic(two, "work"));
+        assert_eq!(number_or_panic(three, "work"), None);
+        assert_eq!(two.join().unwrap(), None);
+        assert_eq!(number(leader), 101);
+    });
+}
+
+#[test]
+fn the_next_flight_is_lost_and_the_last_follower_leads() {
+    check(|world| {
+        let (leader, two, three) = (world.retry(101), world.run(2), world.run(3));
+        model::next_task_dies_after(1);
+        let two = thread::spawn(move || number(two));
+        let three = number(three);
+        assert_eq!(two.join().unwrap(), three);
+        assert!(three == 2 || three == 3);
+        assert_eq!(number(leader), 101);
+    });
+}
+
+#[test]
+fn a_patience_ends_while_the_flight_lands() {
+    check_with(3, |world| {
+        let (leader, follower) = (world.run(1), world.run(2));
+        let other = world.clone();
+        let follower = thread::spawn(move || impatient(&other, follower, 3));
+        assert_eq!(number(leader), 1);
+        assert!([1, 3].contains(&follower.join().unwrap()));
+    });
+}
+
+#[test]
+fn two_lose_their_patience_and_call_together() {
+    check(|world| {
+        let never = Signal::new();
+        let (leader, two, three) = (world.run_on(1, &never), world.run(2), world.run(3));
+        let leader = poll_once(leader).expect("it waits");
+        let other = world.clone();
+        let two = thread::spawn(move || impatient(&other, two, 4));
+        let three = impatient(world, three, 5);
+        let two = two.join().unwrap();
+        // The second may come when the flight of the first has landed.
+        assert!([4, 5].contains(&two) && [4, 5].contains(&three), "{two} {three}");
+        assert!(world.begun() <= 3);
+        drop(leader);
+    });
+}
+
+#[test]
+fn a_patience_ends_while_a_failure_lands() {
+    check_with(3, |world| {
+        let (leader, follower) = (world.retry(101), world.run(2));
+        let other = world.clone();
+        let follower = thread::spawn(move || impatient(&other, follower, 3));
+        assert_eq!(number(leader), 101);
+        assert!([2, 3].contains(&follower.join().unwrap()));
+        assert_eq!(world.begun(), 2);
+    });
+}
+
+#[test]
+fn a_newcomer_comes_while_a_patience_ends() {
+    check(|world| {
+        let never = Signal::new();
+        let (leader, follower) = (world.run_on(1, &never), world.run(2));
+        let newcomer = world.thread(|world| poll_once(world.run(4)).map(|run| number(world.run_newer(run, 5))));
+        let mine = impatient(world, follower, 3);
+        assert!([3, 4, 5].contains(&mine), "{mine}");
+        assert!(newcomer.join().unwrap().is_none_or(|theirs| [3, 4, 5].contains(&theirs)));
+        drop(leader);
+    });
+}
+
+#[test]
+fn all_are_forgotten_while_one_lands_and_another_is_led() {
+    check(|world| {
+        let old = world.run(1);
+        let landing = thread::spawn(move || number(old));
+        let other = world.thread(|world| number(world.run(2)));
+        world.group.forget_if(|key| *key == KEY);
+        let mine = number(world.run(3));
+        assert!(mine == 2 || mine == 3, "the first was forgotten: {mine}");
+        assert!([1, 2, 3].contains(&other.join().unwrap()));
+        assert_eq!(landing.join().unwrap(), 1);
+    });
+}
+
+#[test]
+fn a_newcomer_comes_while_keys_are_asked_about() {
+    check_with(3, |world| {
+        let leader = world.run(1);
+        let newcomer = world.thread(|world| number(world.run(2)));
+        world.group.forget_if(|_| false);
+        assert_eq!(newcomer.join().unwrap(), 1, "the flight had not landed, and was not forgotten");
+        assert_eq!(number(leader), 1);
+    });
+}
+
+#[test]
+fn a_flight_that_goes_on_is_forgotten() {
+    check(|world| {
+        let (leader, follower) = (world.retry(101), world.run(2));
+        let follower = thread::spawn(move || number(follower));
+        world.group.forget_if(|_| true);
+        assert_eq!(number(world.run(3)), 3);
+        assert_eq!((follower.join().unwrap(), number(leader)), (2, 101));
+    });
+}
+
+#[test]
+fn without_a_runtime_a_follower_flies_its_gone_leaders_work_into_a_failure() {
+    check(|world| {
+        model::without_runtime();
+        let (leader, two, three) = (world.retry(101), world.run(2), world.run(3));
+        let leader = poll_once(leader).expect("it yields once");
+        let leaving = thread::spawn(move || drop(leader));
+        let two = thread::spawn(move || number(two));
+        let three = number(three);
+        assert_eq!(two.join().unwrap(), three);
+        assert!(three == 2 || three == 3);
+        leaving.join().unwrap();
+        assert_eq!(world.begun(), 2);
+    });
+}
+
+#[test]
+fn without_a_runtime_a_leader_fails_while_a_follower_leaves() {
+    check(|world| {
+        model::without_runtime();
+        let (leader, two, three) = (world.retry(101), world.run(2), world.run(3));
+        let leader = thread::spawn(move || number(leader));
+        let leaving = thread::spawn(move || drop(two));
+        assert_eq!(number(three), 3);
+        assert_eq!(leader.join().unwrap(), 101);
+        leaving.join().unwrap();
     });
 }
