@@ -303,7 +303,7 @@ impl Counters {
     }
 
     /// In one stripe, which is looked up once.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn count_all<const N: usize>(&self, all: [(Count, usize); N]) {
         let (stripes, thread) = (self.stripes(), number_of_this_thread());
         let (stripe, is_shared) = match stripes.get(thread) {

@@ -20,6 +20,7 @@ pub(crate) struct Partition {
 }
 
 /// Tags of the texts in a partition.
+/// Without it the method is `GET`.
 const METHOD: usize = 0;
 const SCHEME: usize = 1;
 const AUTHORITY: usize = 2;
@@ -198,14 +199,14 @@ impl Hash for Partition {
     }
 }
 
-/// No headers: many are credentials.
+/// No headers and no query: many are credentials.
 impl fmt::Debug for Partition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let tagged =
-            |tag| texts(self.compared()).find(|text| text.0 == tag).map(|text| String::from_utf8_lossy(text.1));
+        let tagged = |tag| texts(self.compared()).find(|text| text.0 == tag).map(|text| text.1);
+        let method = tagged(METHOD).unwrap_or(b"GET");
         f.debug_struct("Partition")
-            .field("method", &tagged(METHOD))
-            .field("path", &tagged(PATH))
+            .field("method", &String::from_utf8_lossy(method))
+            .field("path", &tagged(PATH).map(|target| String::from_utf8_lossy(path_of(target))))
             .finish_non_exhaustive()
     }
 }

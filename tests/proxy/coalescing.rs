@@ -1,9 +1,13 @@
 use crate::{
     gateway::Coalesce,
-    support::{Client, Kind, Origin, Proxy, Reply, h2_get},
+    support::{Client, Kind, Origin, Proxy, Reply, h2, h2_get},
 };
-use http_body_util::BodyExt;
-use std::time::Duration;
+use bytes::Bytes;
+use futures_util::stream;
+use http::Request;
+use http_body::Frame;
+use http_body_util::{BodyExt, StreamBody};
+use std::{convert::Infallible, time::Duration};
 use tokio::{task::JoinSet, time::sleep};
 
 /// For requests that were written to come to the layer.
@@ -22,6 +26,34 @@ async fn five_hundred_connections_cost_one_request() {
     origin.release();
     for answer in clients.join_all().await {
         assert_eq!(answer.unwrap().text(), "hot");
+    }
+    assert_eq!(origin.hits(), 1);
+}
+
+#[tokio::test]
+async fn a_get_with_an_empty_chunked_body_or_an_empty_data_frame_coalesces() {
+    let origin = Origin::new(|_| Reply::default().hold().send("HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nhot")).await;
+    let proxy = Proxy::to(&origin).await;
+    let addr = proxy.addr;
+    let mut ones = JoinSet::new();
+    for end in ["\r\n", "transfer-encoding: chunked\r\n\r\n0\r\n\r\n"].repeat(5) {
+        ones.spawn(async move { Client::once(addr, &format!("GET /hot HTTP/1.1\r\nhost: {addr}\r\n{end}")).await });
+    }
+    let mut twos = JoinSet::new();
+    for _ in 0..5 {
+        // Of a size that it does not tell, so that an empty frame ends the stream.
+        let body = StreamBody::new(stream::iter([Ok::<_, Infallible>(Frame::data(Bytes::new()))]));
+        let request = Request::get(format!("http://{addr}/hot")).body(body).unwrap();
+        twos.spawn(async move { h2().request(request).await.unwrap().into_body().collect().await.unwrap().to_bytes() });
+    }
+    origin.hit(1).await;
+    sleep(2 * A_MOMENT).await;
+    origin.release();
+    for answer in ones.join_all().await {
+        assert_eq!(answer.unwrap().text(), "hot");
+    }
+    for body in twos.join_all().await {
+        assert_eq!(body, "hot");
     }
     assert_eq!(origin.hits(), 1);
 }

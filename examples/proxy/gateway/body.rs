@@ -3,12 +3,18 @@
 use super::hop;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
+use http_body_util::{BodyExt, combinators::UnsyncBoxBody};
 use hyper::body::Incoming;
 use std::{
     pin::Pin,
     task::{Context, Poll, ready},
 };
 use tower::BoxError;
+use tower_singleflight::SharedError;
+
+/// What the upstream gets. The layer can look into a body of this type: so a `GET` that only seems to have a body
+/// coalesces too.
+pub(super) type RequestBody = UnsyncBoxBody<Bytes, SharedError>;
 
 /// Passes frames on as they come, and never takes a body that was cut short for a whole one.
 pub(super) struct Passage {
@@ -18,8 +24,8 @@ pub(super) struct Passage {
 }
 
 impl Passage {
-    pub(super) fn of_request(body: Incoming, is_stream: bool) -> Self {
-        Self { body, is_stream }
+    pub(super) fn of_request(body: Incoming, is_stream: bool) -> RequestBody {
+        Self { body, is_stream }.map_err(SharedError::new).boxed_unsync()
     }
 
     pub(super) fn of_response(body: Incoming) -> Self {

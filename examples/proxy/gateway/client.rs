@@ -1,6 +1,9 @@
 //! The side of the upstream: one hop there and back.
 
-use super::{body::Passage, framing, hop};
+use super::{
+    body::{Passage, RequestBody},
+    framing, hop,
+};
 use http::{
     Request, Response, StatusCode, Uri, Version,
     uri::{Authority, Scheme},
@@ -19,23 +22,23 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// What the server needs of the service, with the layer or without.
 pub(super) trait Upstream<B>:
-    Service<Request<Passage>, Response = Response<B>, Error: Send, Future: Send> + Clone + Send + 'static
+    Service<Request<RequestBody>, Response = Response<B>, Error: Send, Future: Send> + Clone + Send + 'static
 {
 }
 
 impl<S, B> Upstream<B> for S where
-    S: Service<Request<Passage>, Response = Response<B>, Error: Send, Future: Send> + Clone + Send + 'static
+    S: Service<Request<RequestBody>, Response = Response<B>, Error: Send, Future: Send> + Clone + Send + 'static
 {
 }
 
 /// A request that its pooled connection turns out unable to send is sent on another one; nothing is ever sent twice.
 pub(super) fn service(
     upstream: Authority,
-) -> impl Service<Request<Passage>, Response = Response<Passage>, Error = BoxError, Future: Send> + Clone + Send + Sync
+) -> impl Service<Request<RequestBody>, Response = Response<Passage>, Error = BoxError, Future: Send> + Clone + Send + Sync
 {
     let mut builder = Client::builder(TokioExecutor::new());
     builder.pool_timer(TokioTimer::new()).pool_idle_timeout(IDLE_TIMEOUT);
-    let client = Arc::new(builder.build::<_, Passage>(connector()));
+    let client = Arc::new(builder.build::<_, RequestBody>(connector()));
     service_fn(move |mut request| {
         address(&mut request, &upstream);
         let response = client.request(request);
@@ -44,7 +47,7 @@ pub(super) fn service(
 }
 
 /// Tells the client where to connect; what it sends is the path alone.
-fn address(request: &mut Request<Passage>, upstream: &Authority) {
+fn address(request: &mut Request<RequestBody>, upstream: &Authority) {
     let mut parts = mem::take(request.uri_mut()).into_parts();
     parts.scheme = Some(Scheme::HTTP);
     parts.authority = Some(upstream.clone());

@@ -2,7 +2,12 @@
 //!
 //! All of it happens before the layer, so that the layer compares what the upstream will see.
 
-use super::{body::Passage, framing, hop, refusal::Refusal, server::Peer};
+use super::{
+    body::{Passage, RequestBody},
+    framing, hop,
+    refusal::Refusal,
+    server::Peer,
+};
 use http::{
     HeaderMap, HeaderValue, Method, Request, Uri, Version,
     header::{HOST, MAX_FORWARDS, TRANSFER_ENCODING},
@@ -16,7 +21,7 @@ pub(super) fn forward(
     request: Request<Incoming>,
     peer: &Peer,
     upstream: &Authority,
-) -> Result<Request<Passage>, Refusal> {
+) -> Result<Request<RequestBody>, Refusal> {
     let (mut head, body) = request.into_parts();
     check_method(&mut head)?;
     let host = host(&head, upstream)?;
