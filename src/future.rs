@@ -126,12 +126,13 @@ impl<J: Job> ResponseFuture<J> {
         Self { state: State::Deferred(Box::pin(later)) }
     }
 
-    /// `spare` is the request of a follower.
-    pub(crate) fn wait(waiter: Waiter<J::Landing>, mut spare: Option<J>, patience: Option<Duration>) -> Self {
-        spare.iter_mut().for_each(J::follows);
-        let patience = patience.filter(|_| spare.is_some());
-        let state = State::Waiting { spare, waiter, patience: Patience::from_now(patience) };
-        Self { state }
+    pub(crate) fn lead(waiter: Waiter<J::Landing>) -> Self {
+        Self { state: State::Waiting { spare: None, waiter, patience: Patience(None) } }
+    }
+
+    pub(crate) fn follow(waiter: Waiter<J::Landing>, mut job: J, patience: Option<Duration>) -> Self {
+        job.follows();
+        Self { state: State::Waiting { spare: Some(job), waiter, patience: Patience::from_now(patience) } }
     }
 
     /// As a follower. `Err`: what is to be polled in the place of this future.

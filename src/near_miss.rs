@@ -4,7 +4,10 @@
 //! for one a load. A later note may replace an earlier one: near misses are counted too seldom, never too often.
 
 use crate::stats::NearMiss;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::{
+    num::NonZeroU64,
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+};
 
 static NOTES: [AtomicU64; 4096] = [const { AtomicU64::new(0) }; 4096];
 
@@ -21,13 +24,15 @@ pub(crate) enum Unjoinable {
 /// In the place of the lowest bits of the hash.
 const WHY: u64 = 3;
 
-pub(crate) fn note(hash: u64, why: Unjoinable) {
-    place(hash).store(written(hash, why), Relaxed);
+pub(crate) fn note(hash: u64, why: Unjoinable) -> Note {
+    let note = Note::new(hash, why);
+    place(hash).store(note.0.get(), Relaxed);
+    note
 }
 
-pub(crate) fn erase(hash: u64, why: Unjoinable) {
+pub(crate) fn erase(note: Note) {
     // If it was replaced, it is another's.
-    let _ = place(hash).compare_exchange(written(hash, why), 0, Relaxed, Relaxed);
+    let _ = place(note.0.get()).compare_exchange(note.0.get(), 0, Relaxed, Relaxed);
 }
 
 #[inline]
@@ -47,27 +52,32 @@ fn place(hash: u64) -> &'static AtomicU64 {
     &NOTES[(hash >> 32) as usize % NOTES.len()]
 }
 
-fn written(hash: u64, why: Unjoinable) -> u64 {
-    hash & !WHY | why as u64
+/// What is written: never nothing.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Note(NonZeroU64);
+
+impl Note {
+    pub(crate) fn new(hash: u64, why: Unjoinable) -> Self {
+        Self(NonZeroU64::new(hash & !WHY | why as u64).expect("no reason is 0"))
+    }
 }
 
 /// Notes that the body of a flight streams, until it is dropped.
 #[cfg(feature = "http")]
 #[derive(Debug)]
-pub(crate) struct Streams(u64);
+pub(crate) struct Streams(Note);
 
 #[cfg(feature = "http")]
 impl Streams {
     pub(crate) fn note(hash: u64) -> Self {
-        note(hash, Unjoinable::HeadKnown);
-        Self(hash)
+        Self(note(hash, Unjoinable::HeadKnown))
     }
 }
 
 #[cfg(feature = "http")]
 impl Drop for Streams {
     fn drop(&mut self) {
-        erase(self.0, Unjoinable::HeadKnown);
+        erase(self.0);
     }
 }
 
@@ -81,9 +91,9 @@ mod tests {
         note(hash, Unjoinable::Sealed);
         assert_eq!(find(hash), Some(NearMiss::Sealed));
         assert_eq!(find(hash ^ 8), None);
-        erase(hash, Unjoinable::HeadKnown);
+        erase(Note::new(hash, Unjoinable::HeadKnown));
         assert_eq!(find(hash), Some(NearMiss::Sealed));
-        erase(hash, Unjoinable::Sealed);
+        erase(Note::new(hash, Unjoinable::Sealed));
         assert_eq!(find(hash), None);
     }
 
@@ -92,8 +102,8 @@ mod tests {
         let (one, two) = (0xbeef_0000_0000_0010, 0xbeef_0000_0000_0020);
         note(one, Unjoinable::Sealed);
         note(two, Unjoinable::HeadKnown);
-        erase(one, Unjoinable::Sealed);
+        erase(Note::new(one, Unjoinable::Sealed));
         assert_eq!((find(one), find(two)), (None, Some(NearMiss::HeadKnown)));
-        erase(two, Unjoinable::HeadKnown);
+        erase(Note::new(two, Unjoinable::HeadKnown));
     }
 }

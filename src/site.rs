@@ -75,9 +75,9 @@ impl<M: Mode> Site<M> {
         match table.enter(place, key, rules, left, job, J::fly) {
             Entered::Led(waiter, missed) => {
                 missed.into_iter().for_each(|missed| self.tell_missed(missed));
-                ResponseFuture::wait(waiter, None, *patience)
+                ResponseFuture::lead(waiter)
             }
-            Entered::Joined(waiter, job) => ResponseFuture::wait(waiter, Some(job), *patience),
+            Entered::Joined(waiter, job) => ResponseFuture::follow(waiter, job, *patience),
             Entered::Inside(job) => {
                 let reason = if left.is_some() { PassReason::Patience } else { PassReason::Reentrant };
                 ResponseFuture::pass(job, reason, self.observer())

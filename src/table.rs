@@ -4,7 +4,7 @@ use crate::{
     context::{self, Gates, Lineage, Polled, Underway},
     flight::{Boarding, Flight, Place, Rules, Setback},
     lone::{Gate, Home, Lone},
-    near_miss::{self, Unjoinable},
+    near_miss::{self, Note, Unjoinable},
     observe::{Caller, Observer, Outcome, Work},
     panics::Debris,
     slots::{Slot, Slots},
@@ -464,7 +464,7 @@ impl<K, T> Shard<K, T> {
 
     /// Its flight is over, and was off the table before.
     fn erase_sealed(&self, place: Place) {
-        near_miss::erase(self.observer.own_hash(place.hash), Unjoinable::Sealed);
+        near_miss::erase(Note::new(self.observer.own_hash(place.hash), Unjoinable::Sealed));
     }
 }
 
@@ -503,7 +503,7 @@ where
     T: Send + Sync + 'static,
 {
     /// Lists a flight and unlocks the table. Nothing of the user's runs before that.
-    #[inline]
+    #[inline(always)]
     fn lead(self: &Arc<Self>, mut entries: MutexGuard<'_, Entries<K, T>>, key: K, lone: Lone<T>) -> Waiter<T> {
         let (place, run_to_completion) = (lone.place, lone.run_to_completion);
         let gate = entries.gates.insert(Gate::Lone(lone));

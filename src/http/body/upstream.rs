@@ -1,7 +1,6 @@
 //! The body that is shared, whatever its type.
 
 use std::{
-    collections::VecDeque,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -32,8 +31,8 @@ pin_project! {
     pub(super) struct Adapter<B> {
         #[pin]
         body: B,
-        // What is left of a buffer that came in several chunks.
-        rest: VecDeque<Bytes>,
+        // What is left of a buffer that came in several chunks, the last of them first.
+        rest: Vec<Bytes>,
         promised: Option<u64>,
         came: u64,
     }
@@ -41,7 +40,7 @@ pin_project! {
 
 impl<B: Body> Adapter<B> {
     pub(super) fn new(body: B) -> Self {
-        Self { promised: body.size_hint().exact(), body, rest: VecDeque::new(), came: 0 }
+        Self { promised: body.size_hint().exact(), body, rest: Vec::new(), came: 0 }
     }
 
     /// Takes a frame in; `None` if it is of a kind that nobody knows yet.
@@ -72,7 +71,7 @@ where
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Item> {
         loop {
             let this = self.as_mut().project();
-            if let Some(data) = this.rest.pop_front() {
+            if let Some(data) = this.rest.pop() {
                 return Poll::Ready(Some(Ok(SharedFrame::Data(data))));
             }
             match ready!(this.body.poll_frame(cx)) {
@@ -114,11 +113,12 @@ fn trailers<D>(frame: Frame<D>) -> Option<SharedFrame> {
 
 /// The first chunk of `data`; the others are left in `rest`. Chunk by chunk, because a buffer of
 /// several could only be had in one piece by copying it.
-fn split(mut data: impl Buf, rest: &mut VecDeque<Bytes>) -> Bytes {
+fn split(mut data: impl Buf, rest: &mut Vec<Bytes>) -> Bytes {
     let first = chunk(&mut data);
     while data.has_remaining() {
-        rest.push_back(chunk(&mut data));
+        rest.push(chunk(&mut data));
     }
+    rest.reverse();
     first
 }
 
