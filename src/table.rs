@@ -190,7 +190,7 @@ where
     }
 
     /// A flight that goes on, and that a call for `key` has missed that leads now.
-    #[inline]
+    #[inline(always)]
     fn missed(&self, entries: &Entries<K, T>, place: Place, key: &K) -> Option<Missed> {
         match near_miss::find(self.observer.own_hash(place.hash)) {
             Some(why) => Some(Missed::from(why)),
@@ -309,6 +309,7 @@ where
     T: Send + Sync + 'static,
 {
     /// The flight of this key, as one that others may join.
+    #[inline]
     fn find_open(&mut self, home: &Arc<Shard<K, T>>, place: Place, key: &K) -> Option<Arc<Flight<T>>> {
         match self.find(place.hash, |entry| entry.key.get() == key)?.flight {
             Listed::At(gate) => Some(self.open(home, gate)),
@@ -329,7 +330,10 @@ where
 impl<K, T> Entries<K, T> {
     fn find(&self, hash: u64, is_it: impl Fn(&Entry<K, T>) -> bool) -> Option<&Entry<K, T>> {
         let first = self.first.as_ref().filter(|entry| entry.place.hash == hash && is_it(entry));
-        first.or_else(|| self.rest.find(hash, |entry| entry.place.hash == hash && is_it(entry)))
+        if first.is_some() || self.rest.is_empty() {
+            return first;
+        }
+        self.rest.find(hash, |entry| entry.place.hash == hash && is_it(entry))
     }
 
     fn find_mut(&mut self, hash: u64, is_it: impl Fn(&Entry<K, T>) -> bool) -> Option<&mut Entry<K, T>> {
