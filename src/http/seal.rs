@@ -95,6 +95,15 @@ impl<K: Eq> Drop for Seal<K> {
     }
 }
 
+/// Seals all flights when it is dropped: of a write whose key nobody knows.
+pub(super) struct SealAll<K>(pub(super) Arc<Scope<K>>);
+
+impl<K> Drop for SealAll<K> {
+    fn drop(&mut self) {
+        self.0.each_part(|part| part.forget_if(&mut |_| true));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -10,7 +10,7 @@ use super::{
     layer::Http,
     partition::Partition,
     request_body::{has_data, peek},
-    seal::{Seal, number_of_path},
+    seal::{Seal, SealAll, number_of_path},
     veto::Said,
 };
 use crate::{
@@ -202,10 +202,13 @@ impl<K: Hash + Eq + Send + Sync + 'static> Site<Http<K>> {
     }
 
     /// A write seals the flights of its key and of its path, now and when what is returned is dropped. While the layer
-    /// is disabled nobody joins any flight.
+    /// is disabled nobody joins any flight and no key is asked for, but it may be enabled by when the write is answered.
     fn seal(&self, head: &Request<()>) -> Option<Box<dyn Send>> {
-        if !self.settings.mode.policy.is_write(head.method()) || !self.registry.is_enabled() {
+        if !self.settings.mode.policy.is_write(head.method()) {
             return None;
+        }
+        if !self.registry.is_enabled() {
+            return Some(Box::new(SealAll(self.scope.clone())));
         }
         let key = (self.settings.extract)(head);
         let hash = self.registry.place(&key).hash;

@@ -412,3 +412,18 @@ async fn a_write_to_another_path_seals_nothing() {
     let _after = bench.get("/items/7?fields=name");
     assert_eq!(bench.stats().joined, 1);
 }
+
+#[tokio::test]
+async fn a_write_that_was_sent_while_the_layer_was_disabled_seals_when_it_is_answered() {
+    let mut bench = Bench::new();
+    bench.handle.set_enabled(false);
+    let mut write = write(&mut bench);
+    bench.handle.set_enabled(true);
+    // The upstream may answer it before the write takes effect.
+    let _during = bench.get("/a");
+    let (sent, _read) = second_of(&bench);
+    sent.answer(ok("done"));
+    assert!(!write.waits());
+    let _after = bench.get("/a");
+    assert_eq!(bench.calls(), 3);
+}
