@@ -42,6 +42,8 @@ pub trait Job: Send + 'static {
     {
         unreachable!("only asked for by `Verdict::Again`")
     }
+    /// Whether everything passes by now. Only asked of a follower.
+    fn is_disabled(&self) -> bool;
     /// Joins or leads a flight that is newer than the one that it `left`.
     fn newer(self, left: &Arc<Flight<Self::Landing>>) -> ResponseFuture<Self>
     where
@@ -209,11 +211,14 @@ impl<J: Job> Future for ResponseFuture<J> {
                         ready!(patience.poll(cx));
                     }
                     let job = spare.take().expect("a follower has its request");
-                    if is_inside {
-                        waiter.pass(PassReason::Reentrant);
+                    if is_inside || job.is_disabled() {
+                        let reason = if is_inside { PassReason::Reentrant } else { PassReason::Disabled };
+                        waiter.pass(reason);
                         self.state = State::Passing(job.pass(true));
                     } else {
-                        let newer = job.newer(waiter.time_out());
+                        let newer = job.newer(waiter.flight());
+                        // Told after: should the key closure panic, this call ends here.
+                        waiter.time_out();
                         *self = newer;
                     }
                 }

@@ -259,7 +259,9 @@ where
     {
         match &mut left.0 {
             Hold::Flight { waiter, spare: Some(_) } => {
-                self.run_by(&with_retries(retries), Some(waiter.time_out()), key, work)
+                let run = self.run_by(&with_retries(retries), Some(waiter.flight()), key, work);
+                waiter.time_out();
+                run
             }
             _ => left,
         }

@@ -179,6 +179,10 @@ where
         Box::pin(async move { self.service.oneshot(self.request).await.map_err(E::convert) })
     }
 
+    fn is_disabled(&self) -> bool {
+        self.again.as_ref().is_some_and(|site| !site.registry.is_enabled())
+    }
+
     fn newer(self, left: &Arc<Flight<Self::Landing>>) -> ResponseFuture<Self> {
         let site = self.again.clone().expect("it has a patience");
         site.enter_by_key(self, Some(left))

@@ -234,7 +234,10 @@ where
                     }
                 });
             }
-            debris.run(|| shard.forget_where(|entry| chosen.iter().any(|key| entry.key.is(key))));
+            // Sorted, because one key may have as many flights as it has partitions.
+            let mut addresses: Vec<_> = chosen.iter().map(Arc::as_ptr).collect();
+            addresses.sort_unstable();
+            debris.run(|| shard.forget_where(|entry| entry.key.is_among(&addresses)));
             chosen.into_iter().for_each(|key| debris.sweep(key));
         }
         debris.rethrow();
@@ -444,8 +447,9 @@ impl<K> ListedKey<K> {
         (Self::Lent(key.clone()), key)
     }
 
-    fn is(&self, lent: &Arc<K>) -> bool {
-        matches!(self, Self::Lent(key) if Arc::ptr_eq(key, lent))
+    /// Whether it is lent at one of these addresses, which are sorted.
+    fn is_among(&self, addresses: &[*const K]) -> bool {
+        matches!(self, Self::Lent(key) if addresses.binary_search(&Arc::as_ptr(key)).is_ok())
     }
 }
 

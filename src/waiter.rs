@@ -93,7 +93,13 @@ impl<T: Send + Sync + 'static> Arrival<T> {
     {
         self.tell(Event::CallOver { leads: self.leads(), how: CallEnd::Landed });
         match (self.own, self.source) {
-            (Some(value), _) => value,
+            (Some(value), Source::Alone(_)) => value,
+            (Some(value), Source::Flight(flight)) => {
+                // It may have the value of those who went on, and be the last to let go of it.
+                let mut debris = Debris::default();
+                debris.sweep(flight);
+                debris.rethrow_or(value)
+            }
             (None, Source::Flight(flight)) => flight.into_value(),
             (None, Source::Alone(_)) => unreachable!("who was alone has the value"),
         }
@@ -183,11 +189,9 @@ impl<T: Send + Sync + 'static> Waiter<T> {
     }
 
     /// It goes, to a newer flight than this.
-    pub(crate) fn time_out(&mut self) -> &Arc<Flight<T>> {
+    pub(crate) fn time_out(&mut self) {
         self.told = true;
-        let flight = self.flight();
-        flight.tell(Event::TimedOut);
-        flight
+        self.flight().tell(Event::TimedOut);
     }
 
     /// It is a follower, polled inside the flight that it waits for.
@@ -391,7 +395,8 @@ impl<T: Send + Sync + 'static> Waiter<T> {
         }
     }
 
-    fn flight(&self) -> &Arc<Flight<T>> {
+    /// Call it as long as it waits in a flight that others joined.
+    pub(crate) fn flight(&self) -> &Arc<Flight<T>> {
         self.seated().0
     }
 }

@@ -77,6 +77,11 @@ where
         Self { service, head, body, site, known, vary, detours, refetches, seal, errors: PhantomData }
     }
 
+    /// Where `Vary` would send it on.
+    fn goes_no_further(&self) -> bool {
+        self.detours == VARY_AT_MOST || !self.site.registry.is_enabled()
+    }
+
     pub(super) fn with_seal(self, seal: Option<Box<dyn Send>>) -> Self {
         Self { seal, ..self }
     }
@@ -259,7 +264,7 @@ where
     fn judge(landing: &Self::Landing, request: Option<&Self>) -> Verdict {
         let Ok(answer) = landing else { return Verdict::Take };
         match answer.judge(request.map(|call| call.head.headers())) {
-            Verdict::Again(reason) if request.is_some_and(|call| call.detours == VARY_AT_MOST) => Verdict::Pass(reason),
+            Verdict::Again(reason) if request.is_some_and(Self::goes_no_further) => Verdict::Pass(reason),
             verdict => verdict,
         }
     }
@@ -273,6 +278,10 @@ where
         self.known = Known::Flight(place, key.clone());
         let site = self.site.clone();
         site.with_flights(Flights::new, |flights| site.enter(&flights.table, place, key, self, None))
+    }
+
+    fn is_disabled(&self) -> bool {
+        !self.site.registry.is_enabled()
     }
 
     fn newer(self, left: &Arc<Flight<Self::Landing>>) -> ResponseFuture<Self> {

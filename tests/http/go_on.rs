@@ -264,3 +264,16 @@ async fn requests_that_differ_in_a_header_that_a_refusal_varies_by_go_on_togethe
     bench.answer(reply(200, &[("vary", "x")], "yes")).await;
     assert_eq!((leader.text(), follower.text()), ("no".to_owned(), "yes".to_owned()));
 }
+
+#[tokio::test(start_paused = true)]
+async fn while_the_layer_is_disabled_followers_that_vary_sends_on_pass() {
+    let mut bench = Bench::new();
+    let mut leader = bench.send(get("/", &[("x", "a")]));
+    let mut followers = [(); 2].map(|()| bench.send(get("/", &[("x", "b")])));
+    settle().await;
+    bench.handle.set_enabled(false);
+    bench.answer(crate::support::reply(200, &[("vary", "x")], "a")).await;
+    assert_eq!(leader.text(), "a");
+    assert!(followers.iter_mut().all(Call::waits));
+    assert_eq!((bench.calls(), bench.stats().led, bench.handle.in_flight()), (3, 1, 0));
+}

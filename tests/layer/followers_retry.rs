@@ -1,7 +1,7 @@
 //! What becomes of followers when an inner call fails.
 
-use crate::support::{Ask, Broken, Layered, Upstream, by_key, call, result, settle};
-use std::{task::Poll, time::Duration};
+use crate::support::{Ask, Broken, Layered, Upstream, by_key, call, panic_of, result, settle};
+use std::{sync::Arc, task::Poll, time::Duration};
 use tokio_test::{assert_pending, task::Spawn};
 use tower::{Layer, Service};
 use tower_singleflight::{ByKey, SingleflightLayer};
@@ -262,4 +262,41 @@ async fn patience_and_retries_get_along() {
     for follower in &mut followers[1..] {
         assert_eq!(result(follower), Ok("told"));
     }
+}
+
+/// Panics when the last of its clones is dropped.
+#[derive(Clone, Debug)]
+struct Bomb(Arc<()>);
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        if Arc::strong_count(&self.0) == 1 && !std::thread::panicking() {
+            panic!("the drop of the last");
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Counted(#[allow(dead_code, reason = "only counted")] Arc<()>);
+
+#[tokio::test]
+async fn a_leader_that_is_the_last_to_let_go_of_anothers_response_leaks_nothing() {
+    let upstream = Upstream::<Bomb, Counted>::new();
+    let mut service = retrying(1).layer(upstream.clone());
+    let mut leader = call(&mut service, (1, "leader"));
+    let mut followers = [(); 2].map(|()| call(&mut service, (1, "follower")));
+    settle().await;
+    let alive = Arc::new(());
+    upstream.next().fail(Counted(alive.clone()));
+    settle().await;
+    followers.iter_mut().for_each(|follower| assert_pending!(follower.poll()));
+    settle().await;
+    let bomb = Arc::new(());
+    upstream.next().answer(Bomb(bomb.clone()));
+    settle().await;
+    followers.iter_mut().for_each(|follower| drop(result(follower)));
+    drop((bomb, followers));
+    assert_eq!(panic_of(|| leader.poll()), "the drop of the last");
+    drop(leader);
+    assert_eq!(Arc::strong_count(&alive), 1, "the leader's own error was dropped");
 }

@@ -1,9 +1,12 @@
 //! Forgetting more than one key, and turning coalescing off.
 
 use crate::support::{Ask, Upstream, by_key, call, panic_of, result, settle, without_deadlock};
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering::SeqCst},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+    time::Duration,
 };
 use tokio_test::assert_pending;
 use tower::{Layer, Service};
@@ -217,4 +220,26 @@ async fn stats_display_as_one_line() {
         layer.handle().stats().to_string(),
         "led 2, joined 1, passed 2 (filter 1, disabled 1), cancelled 2, near misses 1 (full 1), in flight 0, waiting 0"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_follower_whose_patience_ends_while_the_layer_is_disabled_passes() {
+    let upstream = Upstream::<&str>::new();
+    let patience = Duration::from_secs(1);
+    let layer = by_key().wait_at_most(patience);
+    let mut service = layer.layer(upstream.clone());
+    let _leader = call(&mut service, (1, "leader"));
+    let mut followers = [(); 3].map(|()| call(&mut service, (1, "follower")));
+    followers.iter_mut().for_each(|follower| assert_pending!(follower.poll()));
+    settle().await;
+    layer.handle().set_enabled(false);
+    tokio::time::advance(patience).await;
+    followers.iter_mut().for_each(|follower| assert_pending!(follower.poll()));
+    let stats = layer.handle().stats();
+    assert_eq!((upstream.total(), stats.led, stats.passed_by(PassReason::Disabled)), (4, 1, 3));
+    let _hangs = upstream.next();
+    for follower in &mut followers {
+        upstream.next().answer("its own");
+        assert_eq!(result(follower), Ok("its own"));
+    }
 }
