@@ -113,3 +113,37 @@ async fn a_veto_is_told_to_each_follower_in_its_own_span() {
     let vetoed = " message=vetoed reason=\"cache-control\"".to_owned();
     assert_eq!(vetoes, [(log.opened("one")[0], vetoed.clone()), (log.opened("two")[0], vetoed)]);
 }
+
+#[tokio::test]
+async fn a_near_miss_names_the_header_in_the_span_of_its_call_and_tells_no_value() {
+    let (log, _tracing) = trace();
+    let mut recorded = record();
+    let mut service = by_uri().layer(service_fn(|request| answer(request, ("x", "y"))));
+    let _first = service.call(ask(get("/").header("cookie", "id=hunter1")));
+    let second = info_span!("second").in_scope(|| service.call(ask(get("/").header("cookie", "id=hunter2"))));
+    let [Told::Event { inside, level, target, fields }] = &log.events()[..] else { panic!("{:?}", log.all()) };
+    assert_eq!(*inside, log.opened("second").first().copied());
+    assert_eq!((*level, &**target), (tracing::Level::DEBUG, "tower_singleflight"));
+    assert!(fields.contains("message=near miss") && fields.contains("reason=\"partition\""), "{fields}");
+    assert!(fields.contains("part=\"cookie\"") && !fields.contains("hunter"), "{fields}");
+    assert_eq!(recorded.numbers("singleflight_near_misses_total"), are([("reason=partition", 1)]));
+    drop(second);
+}
+
+#[tokio::test]
+async fn followers_of_a_refusal_are_counted_once_each() {
+    let mut recorded = record();
+    let layer = by_uri();
+    let mut service = layer.layer(service_fn(|_: Ask| async {
+        tokio::task::yield_now().await;
+        Ok::<_, Infallible>(Response::builder().status(403).body(Full::new(Bytes::new())).unwrap())
+    }));
+    let calls_made: Vec<_> = (0..5).map(|_| service.call(ask(get("/")))).collect();
+    join_all(calls_made).await;
+    assert_eq!(recorded.numbers("singleflight_refusals_total"), are([("", 1)]));
+    assert_eq!(layer.handle().stats().refused, 1);
+    assert_eq!(recorded.vetoes(), are([("reason=status", 3)]));
+    assert_eq!(recorded.calls(), calls([("leader/landed", 2), ("follower/passed", 3)]));
+    assert_eq!(recorded.flights(), are([("outcome=landed", 2)]));
+    assert_eq!(recorded.in_progress(), (0, 0));
+}

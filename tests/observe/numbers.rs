@@ -1,6 +1,9 @@
 //! What is counted, measured and gauged.
 
 use crate::support::*;
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::Empty;
 use std::{convert::Infallible, future::pending, time::Duration};
 use tokio::time::{advance, sleep};
 use tokio_test::{assert_pending, assert_ready, task::spawn};
@@ -206,7 +209,7 @@ async fn a_filter_lets_calls_pass() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_follower_that_loses_its_patience_has_waited_and_passes() {
+async fn a_follower_that_loses_its_patience_is_counted_once_by_how_it_ends() {
     let mut recorded = record();
     let layer = SingleflightLayer::by_key(|n: &u32| *n).wait_at_most(Duration::from_secs(1));
     let mut service = layer.layer(service_fn(|n: u32| async move {
@@ -217,9 +220,12 @@ async fn a_follower_that_loses_its_patience_has_waited_and_passes() {
     let (leader, follower) = tokio::join!(leader, follower);
     assert_eq!((leader, follower), (Ok(1), Ok(1)));
     assert_eq!(recorded.in_progress(), (0, 0));
-    assert_eq!(recorded.passes(), are([("reason=patience", 1)]));
-    assert_eq!(recorded.calls(), calls([("leader/landed", 1), ("follower/passed", 1)]));
-    assert_eq!(recorded.histogram("singleflight_flight_waiters"), [(String::new(), vec![1.0])]);
+    assert_eq!(recorded.numbers("singleflight_timeouts_total"), are([("", 1)]));
+    assert_eq!(layer.handle().stats().timed_out, 1);
+    assert_eq!(recorded.passes(), are([]));
+    assert_eq!(recorded.calls(), calls([("leader/landed", 2)]));
+    assert_eq!(recorded.flights(), are([("outcome=landed", 2)]));
+    assert_eq!(recorded.histogram("singleflight_flight_waiters"), [(String::new(), vec![1.0, 1.0])]);
 }
 
 #[tokio::test]
@@ -265,7 +271,23 @@ async fn a_recorder_that_is_set_later_counts_from_then_on() {
     assert_eq!(another.calls(), calls([("leader/landed", 1)]));
 }
 
-#[tokio::test]
+/// A near miss, a refusal, a timeout and a veto.
+async fn provoke_the_rest() {
+    let layer = SingleflightLayer::new(|_| 1).wait_at_most(Duration::from_secs(2));
+    let mut service = layer.layer(service_fn(|request: Request<Empty<Bytes>>| async move {
+        sleep(Duration::from_secs(if request.uri().path() == "/slow" { 3 } else { 1 })).await;
+        let status = if request.uri().path() == "/refused" { 403 } else { 200 };
+        let answer = Response::builder().status(status).header("set-cookie", "id=1");
+        Ok::<_, Infallible>(answer.body(Empty::<Bytes>::new()).unwrap())
+    }));
+    let mut call = |path| service.call(Request::get(path).body(Empty::new()).unwrap());
+    let vetoed = [call("/vetoed"), call("/vetoed"), call("/vetoed")];
+    let refused = [call("/refused"), call("/refused"), call("/refused")];
+    let slow = [call("/slow"), call("/slow")];
+    futures_util::future::join_all(vetoed.into_iter().chain(refused).chain(slow)).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn every_metric_is_described_with_its_unit() {
     use metrics::Unit::{Count, Seconds};
     use metrics_util::debugging::DebuggingRecorder;
@@ -275,6 +297,7 @@ async fn every_metric_is_described_with_its_unit() {
     let mut service = layer.layer(service_fn(|n: u32| async move { Ok::<_, Infallible>(n) }));
     service.call(0).await.unwrap();
     service.call(1).await.unwrap();
+    provoke_the_rest().await;
     let mut described: Vec<_> = recorder.snapshotter().snapshot().into_vec().into_iter().collect::<Vec<_>>();
     described.sort_by_key(|(key, ..)| key.key().name().to_owned());
     described.dedup_by_key(|(key, ..)| key.key().name().to_owned());
@@ -287,9 +310,81 @@ async fn every_metric_is_described_with_its_unit() {
             ("singleflight_flight_waiters", Some(Count)),
             ("singleflight_flights_in_progress", Some(Count)),
             ("singleflight_flights_total", Some(Count)),
+            ("singleflight_near_misses_total", Some(Count)),
             ("singleflight_passes_total", Some(Count)),
+            ("singleflight_refusals_total", Some(Count)),
+            ("singleflight_timeouts_total", Some(Count)),
+            ("singleflight_vetoes_total", Some(Count)),
             ("singleflight_waiters", Some(Count)),
         ]
     );
     assert!(described.iter().all(|(_, _, text, _)| text.as_ref().is_some_and(|text| text.ends_with('.'))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_panics_as_patience_ends_ends_a_call_that_is_counted_once() {
+    let mut recorded = record();
+    let keys = std::sync::atomic::AtomicU32::new(0);
+    let layer = SingleflightLayer::by_key(move |_: &u32| {
+        assert!(keys.fetch_add(1, std::sync::atomic::Ordering::SeqCst) < 2, "no more keys");
+        1
+    });
+    let layer = layer.wait_at_most(Duration::from_secs(1));
+    let mut service = layer.layer(service_fn(|_: u32| pending::<Result<u32, Infallible>>()));
+    let (leader, mut follower) = (service.call(1), spawn(service.call(1)));
+    assert_pending!(follower.poll());
+    advance(Duration::from_secs(1)).await;
+    assert!(panics(|| follower.poll()));
+    drop((leader, follower));
+    let ended: u64 = recorded.calls().iter().map(|(_, number)| number).sum();
+    assert_eq!((ended, recorded.in_progress()), (2, (0, 0)), "{:?}", recorded.calls());
+}
+
+#[tokio::test]
+async fn followers_that_go_on_after_an_error_are_counted_once_each() {
+    let mut recorded = record();
+    let layer = SingleflightLayer::by_key(|n: &u32| *n).followers_retry(1);
+    let mut service = layer.layer(service_fn(|_: u32| async {
+        tokio::task::yield_now().await;
+        Err::<u32, u32>(1)
+    }));
+    let made = [service.call(1), service.call(1), service.call(1)];
+    assert_eq!(recorded.in_progress(), (1, 3));
+    let ended = futures_util::future::join_all(made).await;
+    assert_eq!(ended, [Err(1); 3]);
+    assert_eq!(recorded.numbers("singleflight_refusals_total"), are([("", 1)]));
+    assert_eq!(layer.handle().stats().refused, 1);
+    assert_eq!(recorded.calls(), calls([("leader/landed", 2), ("follower/landed", 1)]));
+    assert_eq!(recorded.flights(), are([("outcome=landed", 2)]));
+    assert_eq!(recorded.in_progress(), (0, 0));
+    assert_eq!(recorded.histogram("singleflight_flight_waiters"), [(String::new(), vec![1.0, 2.0])]);
+}
+
+#[tokio::test]
+async fn a_leader_that_leaves_its_error_untaken_has_left() {
+    let mut recorded = record();
+    let layer = SingleflightLayer::by_key(|n: &u32| *n).followers_retry(1);
+    let mut service = layer.layer(service_fn(|_: u32| async { Err::<u32, u32>(1) }));
+    let (leader, follower) = (service.call(1), service.call(1));
+    settle().await;
+    assert_eq!(recorded.in_progress(), (1, 1));
+    drop(leader);
+    assert_eq!(recorded.in_progress(), (1, 1));
+    drop(follower);
+    assert_eq!(recorded.in_progress(), (0, 0));
+    assert_eq!(recorded.calls(), calls([("leader/left", 1), ("follower/left", 1)]));
+    assert_eq!(recorded.flights(), are([("outcome=landed", 1)]));
+}
+
+#[tokio::test]
+async fn near_misses_are_counted_by_reason() {
+    let mut recorded = record();
+    let layer = SingleflightLayer::by_key(|n: &u32| *n).max_waiters(2);
+    let mut service = layer.layer(service_fn(|_: u32| pending::<Result<u32, Infallible>>()));
+    let made = [service.call(1), service.call(1), service.call(1)];
+    layer.handle().forget_all();
+    let sealed = service.call(1);
+    assert_eq!(recorded.numbers("singleflight_near_misses_total"), are([("reason=full", 1), ("reason=sealed", 1)]));
+    drop((made, sealed));
+    assert_eq!(recorded.in_progress(), (0, 0));
 }

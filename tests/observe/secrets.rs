@@ -39,12 +39,12 @@ async fn no_secret_is_told() {
     join_all(outcomes).await;
 
     let told = format!("{:?}", log.all());
-    let counted = ["calls_total", "passes_total", "vetoes_total", "flights_total"].map(|metric| {
+    let counted = ["calls_total", "passes_total", "vetoes_total", "flights_total", "near_misses_total"].map(|metric| {
         let series = recorded.all(&format!("singleflight_{metric}"));
         assert!(!series.is_empty(), "{metric}");
         format!("{series:?}")
     });
-    assert!(["flight", "passed", "vetoed"].iter().all(|word| told.contains(word)), "{told}");
+    assert!(["flight", "passed", "vetoed", "near miss"].iter().all(|word| told.contains(word)), "{told}");
     assert!(!told.contains(SECRET), "{told}");
     assert!(!counted.concat().contains(SECRET), "{counted:?}");
 }
