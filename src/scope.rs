@@ -103,10 +103,12 @@ impl<K: Hash + 'static> Registry<K> {
         if !enabled {
             self.is_disabled.store(true, Release);
         }
-        self.forget_if(&mut |_| true);
+        let mut debris = Debris::default();
+        debris.run(|| self.forget_if(&mut |_| true));
         if enabled {
             self.is_disabled.store(false, Release);
         }
+        debris.rethrow();
     }
 
     fn each_part(&self, mut what: impl FnMut(&dyn Forgets<K>)) {

@@ -243,3 +243,29 @@ async fn a_follower_whose_patience_ends_while_the_layer_is_disabled_passes() {
         assert_eq!(result(follower), Ok("its own"));
     }
 }
+
+#[tokio::test]
+async fn a_key_that_panics_as_it_is_dropped_keeps_no_layer_disabled() {
+    #[derive(PartialEq, Eq, Hash)]
+    struct Bomb;
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            if !std::thread::panicking() {
+                panic!("the key");
+            }
+        }
+    }
+    let layer = SingleflightLayer::by_key(|_: &Ask| Bomb);
+    let mut service = layer.layer(Upstream::<&str>::new());
+    let before = service.call((1, "before"));
+    assert_eq!(panic_of(|| layer.handle().set_enabled(false)), "the key");
+    let _pass = service.call((1, "pass"));
+    drop(before);
+    layer.handle().set_enabled(true);
+    let again = service.call((1, "again"));
+    assert_eq!(panic_of(|| layer.handle().set_enabled(true)), "the key");
+    let last = service.call((1, "last"));
+    assert_eq!((layer.handle().stats().led, layer.handle().stats().passed), (3, 1));
+    assert_eq!(panic_of(|| drop(last)), "the key");
+    drop(again);
+}
