@@ -6,9 +6,9 @@ use tower_singleflight::{PassReason, Stats, VetoReason};
 /// Of one layer, or of several together.
 pub(crate) struct Counted(pub(crate) Vec<Stats>);
 
-const PASSES_OF_SERVICES: [PassReason; 2] = [PassReason::Filter, PassReason::Patience];
+const PASSES_OF_SERVICES: [PassReason; 2] = [PassReason::Filter, PassReason::Disabled];
 const PASSES_OF_HTTP: [PassReason; 5] =
-    [PassReason::Method, PassReason::Header, PassReason::NoStore, PassReason::Unshareable, PassReason::Patience];
+    [PassReason::Method, PassReason::Header, PassReason::NoStore, PassReason::Unshareable, PassReason::Disabled];
 const VETOES: [VetoReason; 6] = [
     VetoReason::Status,
     VetoReason::SetCookie,
@@ -45,13 +45,16 @@ impl Counted {
         missing(ends.chain(passed).chain(vetoed))
     }
 
-    fn ends(&self) -> [(&'static str, u64); 5] {
+    fn ends(&self) -> [(&'static str, u64); 8] {
         [
             ("led", self.sum(|stats| stats.led)),
             ("joined", self.sum(|stats| stats.joined)),
             ("cancelled", self.sum(|stats| stats.cancelled)),
             ("panicked", self.sum(|stats| stats.panicked)),
             ("lost", self.sum(|stats| stats.lost)),
+            ("refused", self.sum(|stats| stats.refused)),
+            ("timed out", self.sum(|stats| stats.timed_out)),
+            ("near misses", self.sum(Stats::near_misses)),
         ]
     }
 

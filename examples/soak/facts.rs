@@ -21,7 +21,7 @@ pub(crate) struct Facts {
     /// When the call was made, and its flight open at the latest, unless it led a lost one anew.
     made: OnceLock<(u64, Instant)>,
     /// When its work began.
-    begun: OnceLock<Instant>,
+    begun: OnceLock<(u64, Instant)>,
     /// When somebody first had the answer, and its flight was over.
     seen: AtomicU64,
     receivers: AtomicUsize,
@@ -32,6 +32,8 @@ pub(crate) struct Facts {
 pub(crate) struct Limits {
     pub(crate) max_waiters: Option<usize>,
     pub(crate) join_within: Option<Duration>,
+    /// A call may lead a flight long after it was made, when its patience has ended.
+    pub(crate) re_elects: bool,
 }
 
 impl Facts {
@@ -54,8 +56,8 @@ impl Facts {
         self.made.get_or_init(|| (now, Instant::now()));
     }
 
-    pub(crate) fn begun(&self) {
-        self.begun.get_or_init(Instant::now);
+    pub(crate) fn begun(&self, now: u64) {
+        self.begun.get_or_init(|| (now, Instant::now()));
     }
 
     /// Whether this call may have what the work of call `from` brought, now that it has.
@@ -66,7 +68,7 @@ impl Facts {
             "an answer that is not its own"
         } else if self.began > seen {
             "an answer that somebody had before it was made"
-        } else if from.made.get().is_some_and(|(made, _)| *made < self.floor) {
+        } else if from.was_open_by(limits).is_some_and(|open| open < self.floor) {
             "an answer that was forgotten before it was made"
         } else if self.is_too_late_for(from, limits) {
             "an answer of a flight that was too old to join"
@@ -78,10 +80,17 @@ impl Facts {
         Err(format!("{} got {wrong}: {}, which {receivers} have by now", self.tell(), from.tell()))
     }
 
+    /// When the flight that it led was open at the latest.
+    fn was_open_by(&self, limits: Limits) -> Option<u64> {
+        let begun = self.begun.get().filter(|_| limits.re_elects);
+        begun.or(self.made.get()).map(|(now, _)| *now)
+    }
+
     /// The flight was open when its leader's call returned, and a lost one was led anew before the work of that began.
     fn is_too_late_for(&self, from: &Self, limits: Limits) -> bool {
         let made = from.made.get().map(|(_, at)| *at);
-        let Some(((made, begun), within)) = made.zip(from.begun.get().copied()).zip(limits.join_within) else {
+        let Some(((made, begun), within)) = made.zip(from.begun.get().map(|(_, at)| *at)).zip(limits.join_within)
+        else {
             return false;
         };
         self.began_at.saturating_duration_since(made.max(begun)) >= within

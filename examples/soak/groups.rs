@@ -125,6 +125,11 @@ impl Part for Groups {
     }
 
     fn forget(&self, rng: &mut Rng) {
-        self.0.forgotten.note(self, any_name(rng), |key| self.0.group.forget(key));
+        let Inner { group, forgotten, .. } = &*self.0;
+        match rng.u8(..8) {
+            0 => forgotten.note_all(self, || group.forget_all()),
+            1..4 => forgotten.note(self, any_name(rng), |key| group.forget_if(|known| known == key)),
+            _ => forgotten.note(self, any_name(rng), |key| group.forget(key)),
+        }
     }
 }

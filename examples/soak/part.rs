@@ -88,6 +88,16 @@ impl Forgotten {
         }
     }
 
+    pub(crate) fn note_all<P: Part>(&self, part: &P, forget: impl FnOnce()) {
+        let world = part.world();
+        let began = world.now();
+        let is_idle = world.sabotages(Sabotage::StaleAnswer);
+        if is_idle || world.guard(P::EVENTS.part, forget).is_some() {
+            self.0.iter().for_each(|floor| drop(floor.fetch_max(began, SeqCst)));
+            world.report.count(P::EVENTS.forgot);
+        }
+    }
+
     fn of(&self, (key, user): Name) -> &AtomicU64 {
         &self.0[(key * USERS + user) as usize]
     }

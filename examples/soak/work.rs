@@ -38,7 +38,7 @@ impl Work {
 
     pub(crate) fn begin(&mut self) {
         self.begun = true;
-        self.facts.begun();
+        self.facts.begun(self.world.now());
         if self.rng.u8(..100) == 0 {
             self.panic();
         }

@@ -1,6 +1,9 @@
 //! The gateways under test: a hyper server, the layer, and a pooled hyper client.
 
-use super::watched::{self, Watched};
+use super::{
+    identity::{REQUEST_ID, SESSION},
+    watched::{self, Watched},
+};
 use crate::{alive::Alive, calls::Calls, sabotage::Sabotage, world::World};
 use bytes::Bytes;
 use http::{
@@ -32,6 +35,9 @@ pub(super) const DOOMED: HeaderName = HeaderName::from_static("x-doomed");
 /// In the answer of a gateway that got none.
 pub(super) const NO_ANSWER: HeaderName = HeaderName::from_static("x-no-answer");
 
+/// In the answers of an origin that judges who asked.
+const JUDGES: HeaderName = HeaderName::from_static("x-judges");
+
 /// Small, so that a client that does not read is soon noticed.
 const SEND_BUFFER: u32 = 16 << 10;
 const IDLE: Duration = Duration::from_millis(50);
@@ -56,9 +62,10 @@ impl Gateway {
         let limit = 256 << 10;
         let policy = policy(world)
             .body_limit(limit)
+            .partition_cookies([SESSION])
             .slow_reader(SlowReader::PauseThenEvict(Duration::from_millis(50)))
             .unshareable_memory(64, Duration::from_millis(30));
-        let layer = layer(world).policy(policy).join_within(Duration::from_millis(250));
+        let layer = layer(world).policy(policy).join_within(Duration::from_millis(250)).followers_retry(1);
         Self::start("roomy", layer, origin, limit as usize, &world.calls).await
     }
 
@@ -68,6 +75,8 @@ impl Gateway {
             .late_joins(LateJoin::Always)
             .body_limit(8 << 10)
             .share_large_bodies(true)
+            .ignore_query(true)
+            .refusals(4)
             .slow_reader(SlowReader::Evict)
             .body_budget(256 << 10)
             .unshareable_memory(0, Duration::ZERO);
@@ -99,6 +108,7 @@ fn layer(world: &Arc<World>) -> GatewayLayer {
 
 fn policy(world: &World) -> HttpPolicy {
     let policy = HttpPolicy::default().cache_status("soak").seal_on_write(!world.sabotages(Sabotage::StalePage));
+    let policy = policy.own_response_header(REQUEST_ID).share_if(|head| !head.headers().contains_key(JUDGES));
     if world.sabotages(Sabotage::WrongAnswer) { policy.trust_key() } else { policy }
 }
 

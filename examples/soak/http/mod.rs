@@ -81,8 +81,20 @@ impl Web {
                 self.doom(&mut rng, until).await;
             } else {
                 let target = self.target(rng.usize(..GATEWAYS));
+                self.steer(target.gateway, &mut rng);
                 self.client(&target, &mut rng, until).await;
             }
+        }
+    }
+
+    /// What its owner may do at any time.
+    fn steer(&self, gateway: &Gateway, rng: &mut Rng) {
+        match rng.u8(..64) {
+            0 => gateway.handle.set_enabled(false),
+            1..16 => gateway.handle.set_enabled(true),
+            16 => gateway.handle.forget_all(),
+            17 => gateway.handle.forget_if(|_| rng.bool()),
+            _ => {}
         }
     }
 

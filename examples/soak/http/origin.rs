@@ -1,7 +1,7 @@
 //! The origin: HTTP/1.1 by hand, so that it can break every promise that a library would keep.
 
 use super::{
-    identity::{self, Page},
+    identity::{self, Page, REQUEST_ID},
     pattern::Pattern,
     plan::{Break, Framing, Kind, Opening, Plan},
     truth::Truth,
@@ -101,7 +101,7 @@ impl Origin {
     ) -> io::Result<GoesOn> {
         let identity = identity::of(&request.method, &request.path, |name| request.header(name), plan.kind.varies);
         let pattern = Pattern::new(answer, &identity);
-        let head = head(answer, version, &identity, plan);
+        let head = head(answer, version, &identity, request.header(REQUEST_ID.as_str()).unwrap_or_default(), plan);
         let told = self.world.calls.open_longer(Duration::ZERO, format!("origin: answer {answer}"));
         if request.method == "HEAD" {
             return to.write_all(head.as_bytes()).await.map(|()| plan.framing != Framing::UntilClose);
@@ -135,7 +135,7 @@ impl Origin {
     }
 }
 
-fn head(answer: u64, version: u64, identity: &str, plan: &Plan) -> String {
+fn head(answer: u64, version: u64, identity: &str, request_id: &str, plan: &Plan) -> String {
     let Kind { status, headers, for_one, .. } = plan.kind;
     let framing = match plan.framing {
         Framing::Length => format!("content-length: {}\r\n", plan.length),
@@ -145,7 +145,7 @@ fn head(answer: u64, version: u64, identity: &str, plan: &Plan) -> String {
     let for_one = if for_one { "x-for-one: yes\r\n" } else { "" };
     format!(
         "HTTP/1.1 {status}\r\n{headers}{framing}{for_one}x-answer: {answer}\r\nx-version: {version}\r\n\
-         x-for: {identity}\r\nx-length: {}\r\n\r\n",
+         x-request-id: {request_id}\r\nx-for: {identity}\r\nx-length: {}\r\n\r\n",
         plan.length
     )
 }

@@ -60,7 +60,7 @@ const fn varying(headers: &'static str) -> Kind {
     Kind { varies: true, ..shared("200 OK", headers) }
 }
 
-const KINDS: [Kind; 17] = [
+const KINDS: [Kind; 22] = [
     shared("200 OK", ""),
     shared("200 OK", ""),
     shared("200 OK", "cache-control: max-age=60\r\n"),
@@ -78,6 +78,11 @@ const KINDS: [Kind; 17] = [
     for_one("401 Unauthorized", "www-authenticate: basic\r\n"),
     for_one("302 Found", "location: /session\r\n"),
     shared("429 Too Many Requests", ""),
+    shared("410 Gone", ""),
+    for_one("403 Forbidden", ""),
+    for_one("403 Forbidden", "set-cookie: session=1\r\n"),
+    for_one("511 Network Authentication Required", ""),
+    for_one("200 OK", "x-judges: yes\r\n"),
 ];
 
 impl Plan {

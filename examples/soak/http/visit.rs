@@ -5,7 +5,7 @@ use super::{
     connection::{Sender, Version},
     event,
     gateway::{Gateway, NO_ANSWER},
-    identity,
+    identity::{self, REQUEST_ID},
     pattern::Pattern,
     told::Told,
     truth::Truth,
@@ -50,7 +50,7 @@ impl<'a> Visit<'a> {
     ) -> Self {
         let wish = Wish::any(nth, rng);
         let over = if version == Version::Http1 { "HTTP/1.1" } else { "HTTP/2" };
-        let (method, path, at) = (&wish.method, wish.page.path(), gateway.name);
+        let (method, path, at) = (&wish.method, &wish.path, gateway.name);
         let door = if is_doomed { "a door that goes down" } else { "the door" };
         let call = world.open(format!("http: {method} {path} over {over} at {door} of {at} by {:?}", wish.headers));
         let floor = truth.known(wish.page);
@@ -94,7 +94,8 @@ impl<'a> Visit<'a> {
         *request.method_mut() = self.wish.method.clone();
         *request.headers_mut() = self.wish.headers.clone();
         request.headers_mut().insert(CALL, self.call.id().into());
-        let path = self.wish.page.path();
+        request.headers_mut().insert(REQUEST_ID, self.call.id().into());
+        let path = &self.wish.path;
         *request.uri_mut() = match over {
             Sender::Http1(_) => {
                 request.headers_mut().insert("host", HeaderValue::from_static("soak.example"));
@@ -119,6 +120,9 @@ impl<'a> Visit<'a> {
         };
         let mine = self.identity(told.varies);
         self.check(&told, &mine);
+        if response.headers().get(REQUEST_ID) != Some(&self.call.id().into()) {
+            self.fail(format!("the request id of another: {:?}", response.headers().get(REQUEST_ID)));
+        }
         if self.wish.method == Method::POST {
             self.truth.learn(self.wish.page, told.version);
         }
@@ -210,6 +214,6 @@ impl<'a> Visit<'a> {
 
     fn identity(&self, varies: bool) -> String {
         let header = |name: &str| self.wish.headers.get(name).and_then(|value| value.to_str().ok());
-        identity::of(self.wish.method.as_str(), &self.wish.page.path(), header, varies)
+        identity::of(self.wish.method.as_str(), &self.wish.path, header, varies)
     }
 }

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 pub(super) struct Wish {
     pub(super) page: Page,
+    /// One of several spellings, with some query.
+    pub(super) path: String,
     pub(super) method: Method,
     pub(super) headers: HeaderMap,
     pub(super) leaves: Leaves,
@@ -24,7 +26,18 @@ pub(super) enum Leaves {
 impl Wish {
     pub(super) fn any(gateway: usize, rng: &mut Rng) -> Self {
         let page = Page { gateway, page: rng.usize(..PAGES) };
-        Self { page, method: method(rng), headers: headers(rng), leaves: leaves(rng) }
+        Self { page, path: path(page, rng), method: method(rng), headers: headers(rng), leaves: leaves(rng) }
+    }
+}
+
+fn path(page: Page, rng: &mut Rng) -> String {
+    let path = match rng.u8(..8) {
+        0 => format!("/{}/%3{}", page.gateway, page.page),
+        _ => page.path(),
+    };
+    match rng.u8(..8) {
+        n @ 0..2 => format!("{path}?n={n}"),
+        _ => path,
     }
 }
 

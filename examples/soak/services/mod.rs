@@ -90,6 +90,12 @@ impl Part for Services {
 
     fn forget(&self, rng: &mut Rng) {
         let shop = &self.0.shops[rng.usize(..self.0.shops.len())];
-        shop.forgotten.note(self, any_name(rng), |key| shop.handle.forget(key));
+        match rng.u8(..8) {
+            0 => shop.forgotten.note_all(self, || shop.handle.forget_all()),
+            // Off and on again, so that nobody joins across the change.
+            1 if shop.switches => shop.forgotten.note_all(self, || shop.handle.set_enabled(rng.u8(..3) > 0)),
+            1..4 => shop.forgotten.note(self, any_name(rng), |key| shop.handle.forget_if(|known| known == key)),
+            _ => shop.forgotten.note(self, any_name(rng), |key| shop.handle.forget(key)),
+        }
     }
 }

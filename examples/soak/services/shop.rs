@@ -27,6 +27,8 @@ pub(crate) struct Shop {
     pub(crate) finishes: bool,
     /// Those who want to be alone pass.
     pub(crate) filters: bool,
+    /// It is turned off at times.
+    pub(crate) switches: bool,
     door: Box<dyn Fn() -> Door + Send + Sync>,
 }
 
@@ -39,17 +41,32 @@ impl Shop {
     pub(crate) fn all(world: &Arc<World>) -> Vec<Self> {
         let few = Limits { max_waiters: Some(FEW), ..Limits::default() };
         let young = Limits { join_within: Some(YOUNG), ..Limits::default() };
+        let re_elects = Limits { re_elects: true, ..Limits::default() };
+        let few_re_elect = Limits { re_elects: true, ..few };
+        let millis = Duration::from_millis;
         vec![
             Self::plain("plain", layer(world)),
+            Self { switches: true, ..Self::plain("retrying", layer(world).followers_retry(2)) },
+            Self {
+                limits: few_re_elect,
+                switches: true,
+                ..Self::plain(
+                    "everything",
+                    layer(world).followers_retry(1).max_waiters(FEW).wait_at_most(millis(5)).run_to_completion(true),
+                )
+            },
             Self { limits: few, ..Self::plain("few waiters", layer(world).max_waiters(FEW)) },
             Self { limits: young, ..Self::plain("young flights", layer(world).join_within(YOUNG)) },
             Self { finishes: true, ..Self::plain("finishing", layer(world).run_to_completion(true)) },
-            Self::plain("impatient", layer(world).wait_at_most(Duration::from_millis(4))),
+            Self { limits: re_elects, ..Self::plain("impatient", layer(world).wait_at_most(millis(4))) },
             Self {
                 filters: true,
                 ..Self::made_for_each_call("one group", layer(world).shared_group().filter(Ask::may_share))
             },
-            Self::with_rough_errors("shared errors", layer(world).wait_at_most(Duration::from_millis(8))),
+            Self {
+                limits: re_elects,
+                ..Self::with_rough_errors("shared errors", layer(world).wait_at_most(millis(8)).followers_retry(1))
+            },
         ]
     }
 
@@ -80,7 +97,8 @@ impl Shop {
 
     fn new(name: &'static str, layer: &ByKeyLayer, door: impl Fn() -> Door + Send + Sync + 'static) -> Self {
         let (limits, handle, forgotten) = (Limits::default(), layer.handle(), Forgotten::new());
-        Self { name, limits, handle, forgotten, finishes: false, filters: false, door: Box::new(door) }
+        let door = Box::new(door);
+        Self { name, limits, handle, forgotten, finishes: false, filters: false, switches: false, door }
     }
 }
 
