@@ -779,7 +779,8 @@ fn a_leader_that_comes_late_finds_its_failure_beside_that_of_the_next_flight() {
 
 #[test]
 fn each_of_three_fails_in_turn() {
-    check(|world| {
+    // There may be six threads.
+    check_with(1, |world| {
         let (leader, two, three) = (world.retry_times(2, 101), world.run(102), world.run(103));
         let two = thread::spawn(move || number(two));
         assert_eq!(number(three), 103);
@@ -821,7 +822,8 @@ fn the_next_flight_panics_and_the_leader_has_its_failure() {
 
 #[test]
 fn the_next_flight_is_lost_and_the_last_follower_leads() {
-    check(|world| {
+    // There may be six threads.
+    check_with(1, |world| {
         let (leader, two, three) = (world.retry(101), world.run(2), world.run(3));
         model::next_task_dies_after(1);
         let two = thread::spawn(move || number(two));
