@@ -251,11 +251,24 @@ impl World {
         }
     }
 
-    fn forget(&self, key: u32) {
+    fn forget(&self, key: u32, how: u8) {
         let began = self.now();
-        self.group.forget(&key);
+        let forgotten = match how {
+            0 => {
+                self.group.forget_all();
+                0..KEYS
+            }
+            1 => {
+                self.group.forget_if(|known| *known == key);
+                key..key + 1
+            }
+            _ => {
+                self.group.forget(&key);
+                key..key + 1
+            }
+        };
         let returned = self.now();
-        self.forgets.lock().unwrap().push(Forget { key, began, returned });
+        self.forgets.lock().unwrap().extend(forgotten.map(|key| Forget { key, began, returned }));
     }
 }
 
@@ -355,7 +368,10 @@ impl Actor {
             0..30 => self.call(key, How::Run),
             30..40 => self.call(key, if with_loss { How::Doomed } else { How::Run }),
             40..46 => self.call(key, How::Spawn),
-            46..51 => self.world.forget(key),
+            46..51 => {
+                let how = self.rng.u8(..4);
+                self.world.forget(key, how);
+            }
             51..70 => self.poll().await,
             70..85 if !self.held.is_empty() => drop(self.pick()),
             // With a flight lost, this would wait for a follower that the same actor holds and does not poll.

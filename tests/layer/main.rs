@@ -18,6 +18,7 @@ mod quiet;
 mod races;
 mod readiness;
 mod reentry;
+mod storm;
 mod support;
 mod wait_at_most;
 mod wakeups;

@@ -117,6 +117,10 @@ impl<Res, E, Req> Upstream<Res, E, Req> {
         self.calls.lock().unwrap().total
     }
 
+    pub(crate) fn try_next(&self) -> Option<Inner<Res, E, Req>> {
+        self.calls.lock().unwrap().open.pop_front()
+    }
+
     /// The oldest call that the test has not taken yet.
     #[track_caller]
     pub(crate) fn next(&self) -> Inner<Res, E, Req> {
