@@ -277,3 +277,99 @@ async fn while_the_layer_is_disabled_followers_that_vary_sends_on_pass() {
     assert!(followers.iter_mut().all(Call::waits));
     assert_eq!((bench.calls(), bench.stats().led, bench.handle.in_flight()), (3, 1, 0));
 }
+
+#[tokio::test(start_paused = true)]
+async fn newcomers_may_come_late_to_the_flight_that_went_on_until_a_write_seals_it() {
+    let mut bench = Bench::new();
+    let mut leader = bench.get("/a");
+    let mut follower = bench.get("/a");
+    settle().await;
+    bench.answer(crate::support::reply(403, &[], "no")).await;
+    assert!(follower.waits());
+    settle().await;
+    let (flow, body) = crate::support::flow();
+    bench.answer(crate::support::with_body(200, &[("cache-control", "max-age=60")], body)).await;
+    flow.data("one");
+    let mut bodies = [follower.response().into_body(), bench.get("/a").response().into_body()];
+    assert_eq!(bench.calls(), 2);
+    let _write = bench.send(crate::support::ask(http::Method::PUT, "/a", &[]));
+    let _after = bench.get("/a");
+    assert_eq!(bench.calls(), 4);
+    drop(flow);
+    for body in &mut bodies {
+        assert_eq!(crate::support::read(body), crate::support::Read::Ended("one".into()));
+    }
+    assert_eq!(leader.response().status(), 403);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_leader_that_leaves_its_refusal_untaken_lets_go_of_the_upstreams_body() {
+    let mut bench = Bench::new();
+    let leader = bench.get("/a");
+    let mut follower = bench.get("/a");
+    settle().await;
+    let (flow, body) = crate::support::flow();
+    bench.answer(crate::support::with_body(403, &[], body)).await;
+    assert!(follower.waits());
+    assert!(!flow.is_dropped());
+    drop(leader);
+    assert!(flow.is_dropped());
+    bench.answer(ok("told")).await;
+    assert_eq!(follower.text(), "told");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_streams_to_its_leader_beside_the_next_flight() {
+    let mut bench = Bench::new();
+    let (mut leader, mut follower) = (bench.get("/a"), bench.get("/a"));
+    settle().await;
+    let (flow, body) = crate::support::flow();
+    bench.answer(crate::support::with_body(401, &[("www-authenticate", "basic")], body)).await;
+    let mut refused = leader.response().into_body();
+    assert!(follower.waits());
+    bench.answer(ok("told")).await;
+    assert_eq!(follower.text(), "told");
+    flow.data("who are you?");
+    drop(flow);
+    assert_eq!(crate::support::read(&mut refused), crate::support::Read::Ended("who are you?".into()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_head_is_followed_by_a_head() {
+    let mut bench = Bench::new();
+    let mut send = || bench.send(crate::support::ask(http::Method::HEAD, "/a", &[]));
+    let (mut leader, mut follower) = (send(), send());
+    settle().await;
+    bench.answer(crate::support::reply(403, &[("content-length", "7")], "")).await;
+    assert_eq!(leader.response().status(), 403);
+    assert!(follower.waits());
+    let second = bench.upstream.next();
+    assert_eq!(second.head.method(), http::Method::HEAD);
+    second.answer(crate::support::reply(200, &[("content-length", "7")], ""));
+    settle().await;
+    assert_eq!((follower.response().status(), bench.calls()), (http::StatusCode::OK, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn those_whom_vary_sends_on_go_on_together_after_a_refusal_too() {
+    let mut bench = Bench::new();
+    let mut leader = bench.send(get("/", &[("x", "a")]));
+    let mut followers = [(); 4].map(|()| bench.send(get("/", &[("x", "b")])));
+    settle().await;
+    bench.answer(crate::support::reply(200, &[("vary", "x")], "a")).await;
+    assert_eq!(leader.text(), "a");
+    assert!(followers.iter_mut().all(Call::waits));
+    settle().await;
+    assert_eq!(bench.calls(), 2);
+    bench.answer(crate::support::reply(403, &[("vary", "x")], "no")).await;
+    let waiting = followers.iter_mut().filter_map(|follower| follower.waits().then_some(follower));
+    let mut waiting: Vec<_> = waiting.collect();
+    assert_eq!(waiting.len(), 3, "one was refused");
+    settle().await;
+    assert_eq!(bench.calls(), 3);
+    bench.answer(crate::support::reply(200, &[("vary", "x")], "b")).await;
+    for follower in &mut waiting {
+        assert_eq!(follower.text(), "b");
+    }
+    assert_eq!((bench.calls(), bench.handle.in_flight()), (3, 0));
+}

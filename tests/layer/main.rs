@@ -7,6 +7,7 @@ mod errors;
 mod filter;
 mod followers_retry;
 mod forget;
+mod go_on;
 mod groups;
 mod handle;
 mod join_within;
