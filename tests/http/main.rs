@@ -14,6 +14,7 @@ mod no_body;
 mod own_headers;
 mod partition;
 mod pass;
+mod peek;
 mod property;
 mod readers;
 mod refusals;

@@ -3,9 +3,10 @@
 use crate::support::*;
 use std::future::pending;
 use tokio_test::{assert_pending, assert_ready, task::spawn};
-use tower_singleflight::Group;
+use tower::{Layer, Service, service_fn};
+use tower_singleflight::{Group, SingleflightLayer};
 use tracing::{
-    Span, info, info_span,
+    Instrument, Span, info, info_span,
     subscriber::{NoSubscriber, with_default},
 };
 use tracing_subscriber::{filter::LevelFilter, layer::SubscriberExt};
@@ -221,4 +222,28 @@ fn the_subscriber_that_knows_the_leader_gets_the_span_whoever_polls() {
     assert_ready!(spawn(leader).poll());
     assert_eq!(log.parent_of(log.flights()[0]), Some(log.opened("leader")[0]));
     assert_eq!(other.all(), []);
+}
+
+#[tokio::test]
+async fn a_flight_that_goes_on_has_a_span_for_each_call_in_the_span_of_who_made_it() {
+    let (log, _tracing) = trace();
+    let layer = SingleflightLayer::by_key(|n: &u32| *n).followers_retry(1);
+    let mut service = layer.layer(service_fn(|_: u32| async {
+        tokio::task::yield_now().await;
+        Err::<u32, u32>(1)
+    }));
+    let mut call = |span: Span| {
+        let call = span.in_scope(|| service.call(1));
+        call.instrument(span)
+    };
+    let (leader, follower) = (call(info_span!("leader")), call(info_span!("follower")));
+    assert_eq!(tokio::join!(leader, follower), (Err(1), Err(1)));
+    let [first, second] = log.flights()[..] else { panic!("{:?}", log.all()) };
+    assert_eq!(log.parent_of(first), Some(log.opened("leader")[0]));
+    assert_eq!(log.parent_of(second), Some(log.opened("follower")[0]));
+    assert_eq!(log.followers_of(first), log.opened("follower"));
+    for flight in [first, second] {
+        assert_eq!(log.fields_of(flight), " outcome=\"landed\" waiters=1");
+        assert!(log.is_closed(flight));
+    }
 }
