@@ -93,9 +93,9 @@ impl Forgotten {
         let began = world.now();
         let is_idle = world.sabotages(Sabotage::StaleAnswer);
         if is_idle || world.guard(P::EVENTS.part, forget).is_some() {
-            self.0.iter().for_each(|floor| {
+            for floor in &self.0 {
                 floor.fetch_max(began, SeqCst);
-            });
+            }
             world.report.count(P::EVENTS.forgot);
         }
     }
