@@ -4,6 +4,7 @@
 mod body;
 mod cookies;
 mod errors;
+mod fresh;
 mod go_on;
 mod hostile;
 mod late;
