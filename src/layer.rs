@@ -232,7 +232,7 @@ impl<M: Mode, E> SingleflightLayer<M, E> {
     /// After an `Err`: how often the followers of a flight go on together before the error is theirs too. The leader has
     /// its error at once; its followers all belong to one next flight, which the first of them to be polled leads with
     /// its own request. So a backend that fails costs `retries + 1` calls, however many wait for it. 0 by default: an
-    /// error reaches every waiter.
+    /// error reaches every waiter. Over HTTP, refusals are counted apart: see `HttpPolicy::refusals`.
     pub fn followers_retry(self, retries: u32) -> Self {
         self.set(|settings| settings.rules.rounds.after_errors = retries.try_into().unwrap_or(u16::MAX))
     }

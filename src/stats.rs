@@ -122,8 +122,9 @@ reasons! {
 pub struct Stats {
     /// Calls that led a flight.
     pub led: u64,
-    /// Calls that joined a flight: Go's `dups`. They count here also if they lead it anew after it was lost, lose their
-    /// patience, or get a response that is not for them.
+    /// Calls that joined a flight: Go's `dups`. They count here, and not in `led`, also if they lead it anew after it
+    /// was lost or its result was its leader's alone; and if they lose their patience, or get a response that is not for
+    /// them.
     pub joined: u64,
     /// Calls that passed: the sum over all reasons, see [`passed_by`](Stats::passed_by).
     pub passed: u64,

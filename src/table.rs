@@ -1,7 +1,7 @@
 //! The table of the flights that newcomers may join.
 
 use crate::{
-    context::{self, Gates, Lineage, Polled, Underway},
+    context::{Gates, Lineage, Underway},
     flight::{Boarding, Flight, Place, Rules, Setback},
     lone::{Gate, Home, Lone},
     near_miss::{self, Note, Unjoinable},
@@ -247,7 +247,8 @@ where
     /// that it did not take led another in its place.
     #[cfg(feature = "http")]
     pub(crate) fn lists_this_flight(&self, place: Place) -> bool {
-        let Some((shard, polled)) = self.existing_shard(place.shard).zip(context::innermost()) else { return false };
+        use crate::context::{Polled, innermost};
+        let Some((shard, polled)) = self.existing_shard(place.shard).zip(innermost()) else { return false };
         let mut entries = shard.entries.lock();
         let is_it = match &polled {
             Polled::Flight(flight) => entries.lists(place.hash, Arc::as_ptr(flight).cast()),

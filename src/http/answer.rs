@@ -8,7 +8,10 @@ use super::{
     veto::{Ruling, Said},
 };
 use crate::{future::Verdict, group::Role, stats::VetoReason, sync::Mutex};
-use http::{HeaderMap, HeaderName, HeaderValue, Response, header::SET_COOKIE};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Response,
+    header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, SET_COOKIE, TRAILER, TRANSFER_ENCODING},
+};
 use std::{fmt, sync::Arc};
 
 #[derive(Clone)]
@@ -30,14 +33,21 @@ enum Kind {
     /// For those whose request agrees in what the response varies by.
     Agreeing(Arc<Varies>, Box<Response<SharedBody>>),
     /// Taken by the leader. No clone of its body is kept for followers, who must not have it.
-    Leader(VetoReason, Arc<Mutex<Option<Response<SharedBody>>>>),
+    Leader(VetoReason, Leaders),
+    /// The same, but followers get this head.
+    Head(Box<Response<()>>, Leaders),
 }
+
+/// Until the leader has taken it.
+type Leaders = Arc<Mutex<Option<Response<SharedBody>>>>;
 
 /// Who may have a response.
 pub(super) enum Judgement {
     All,
     Agreeing(Arc<Varies>),
     Leader(VetoReason),
+    /// The head, but the leader all of it.
+    Head,
 }
 
 impl Judgement {
@@ -53,6 +63,7 @@ impl Judgement {
         match ruling {
             Ruling::Shared => {}
             Ruling::RefusedToAll => return Self::All,
+            Ruling::HeadRefusedToAll => return Self::Head,
             Ruling::Refused => return Self::Leader(VetoReason::Status),
             Ruling::Vetoed(reason) => return Self::Leader(reason),
         }
@@ -64,7 +75,7 @@ impl Judgement {
     pub(super) fn varies(&self) -> Option<Arc<Varies>> {
         match self {
             Self::Agreeing(varies) => Some(varies.clone()),
-            Self::All | Self::Leader(_) => None,
+            Self::All | Self::Leader(_) | Self::Head => None,
         }
     }
 }
@@ -88,6 +99,7 @@ impl Answer {
             Judgement::All => Kind::All(Box::new(response)),
             Judgement::Agreeing(varies) => Kind::Agreeing(varies, Box::new(response)),
             Judgement::Leader(reason) => Kind::Leader(reason, Arc::new(Mutex::new(Some(response)))),
+            Judgement::Head => Kind::Head(Box::new(head_of(&response)), Arc::new(Mutex::new(Some(response)))),
         };
         let policy = (policy.says_status() || policy.has_own_headers()).then(|| policy.clone());
         Self { kind, refuses, policy, refetched }
@@ -101,7 +113,7 @@ impl Answer {
     /// Whether a follower with these headers may have it.
     pub(super) fn judge(&self, headers: Option<&HeaderMap>) -> Verdict {
         match &self.kind {
-            Kind::All(_) => Verdict::Take,
+            Kind::All(_) | Kind::Head(..) => Verdict::Take,
             Kind::Agreeing(varies, _) if headers.is_some_and(|headers| varies.agree(headers)) => Verdict::Take,
             Kind::Agreeing(..) => Verdict::Again(VetoReason::Vary),
             Kind::Leader(reason, _) => Verdict::Pass(*reason),
@@ -110,7 +122,7 @@ impl Answer {
 
     /// Drops what only its leader may have.
     pub(super) fn leader_is_gone(&self) {
-        if let Kind::Leader(_, response) = &self.kind {
+        if let Kind::Leader(_, response) | Kind::Head(_, response) = &self.kind {
             let response = response.lock().take();
             drop(response);
         }
@@ -120,14 +132,17 @@ impl Answer {
     pub(super) fn varies_by(&self) -> &[HeaderName] {
         match &self.kind {
             Kind::Agreeing(varies, _) => &varies.names,
-            Kind::All(_) | Kind::Leader(..) => &[],
+            Kind::All(_) | Kind::Leader(..) | Kind::Head(..) => &[],
         }
     }
 
-    pub(super) fn into_response(self) -> Response<SharedBody> {
+    pub(super) fn into_response(self, role: Role) -> Response<SharedBody> {
         match self.kind {
             Kind::All(response) | Kind::Agreeing(_, response) => *response,
-            Kind::Leader(_, response) => response.lock().take().expect("only the leader takes it, once"),
+            Kind::Head(head, _) if role == Role::Follower => head.map(|()| SharedBody::default()),
+            Kind::Leader(_, response) | Kind::Head(_, response) => {
+                response.lock().take().expect("only the leader takes it, once")
+            }
         }
     }
 
@@ -135,7 +150,7 @@ impl Answer {
     pub(super) fn give(self, role: Role, request: Option<&HeaderMap>) -> Response<SharedBody> {
         let (policy, how) = (self.policy.clone(), self.how(role));
         let is_anothers_refusal = self.refuses && role == Role::Follower;
-        let mut response = self.into_response();
+        let mut response = self.into_response(role);
         if is_anothers_refusal {
             // It may name the session of the one who was refused.
             response.headers_mut().remove(SET_COOKIE);
@@ -151,6 +166,17 @@ impl Answer {
             Role::Leader => Forwarded::Led,
         }
     }
+}
+
+/// Without what tells of the body.
+fn head_of<B>(response: &Response<B>) -> Response<()> {
+    let mut head = Response::new(());
+    *head.status_mut() = response.status();
+    *head.headers_mut() = response.headers().clone();
+    for name in [CONTENT_TYPE, CONTENT_LENGTH, CONTENT_ENCODING, TRANSFER_ENCODING, TRAILER] {
+        head.headers_mut().remove(name);
+    }
+    head
 }
 
 /// Marks a response that a flight gave. `request` are the headers of the waiter's own, if it has one left.

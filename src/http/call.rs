@@ -255,7 +255,7 @@ where
             let site = self.site.clone();
             let response = match self.known {
                 Known::Nothing => self.send().await?,
-                _ => self.ask(None).await?.into_response(),
+                _ => self.ask(None).await?.into_response(Role::Leader),
             };
             Ok(passed(response, &site.settings.mode.policy, how))
         })

@@ -3,6 +3,7 @@
 use super::{
     answer::Varies,
     body::{BodyConfig, Newcomers, SharedBody},
+    field::Number,
     flights::FlightKey,
     policy::{HttpPolicy, LateJoin},
     veto::Said,
@@ -19,7 +20,7 @@ use crate::{
     },
 };
 use hashbrown::HashTable;
-use http::{HeaderMap, Response};
+use http::{HeaderMap, Response, header::AGE};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use std::{
@@ -49,6 +50,7 @@ pub(super) struct Stream {
     varies: Option<Arc<Varies>>,
     /// When it is no longer fresh enough, or its flight too old.
     until: Option<Instant>,
+    arrived: Instant,
     lineage: Lineage,
 }
 
@@ -212,6 +214,9 @@ impl HttpPolicy {
     }
 }
 
+/// A number that is larger need not be understood (RFC 9111 §1.2.2).
+const LONGEST_AGE: u64 = 1 << 31;
+
 impl Stream {
     /// Call it in the flight that the head is of.
     pub(super) fn new(
@@ -220,7 +225,7 @@ impl Stream {
         varies: Option<Arc<Varies>>,
         until: Option<Instant>,
     ) -> Self {
-        Self { head, body, varies, until, lineage: Lineage::around() }
+        Self { head, body, varies, until, arrived: now(), lineage: Lineage::around() }
     }
 
     fn takes(&self, headers: &HeaderMap) -> bool {
@@ -230,7 +235,18 @@ impl Stream {
     /// `None` if the first byte is held no more.
     fn join(&self) -> Option<Response<SharedBody>> {
         let body = self.body.join()?;
-        Some(self.head.clone().map(|()| body))
+        let mut response = self.head.clone().map(|()| body);
+        response.headers_mut().insert(AGE, self.age().into());
+        Some(response)
+    }
+
+    /// In seconds: what it was when it arrived and the time since then (RFC 9111 §4.2.3). One that cannot be read does
+    /// not count (§5.1).
+    fn age(&self) -> u64 {
+        let mut said = Number::default();
+        let is_read = self.head.headers().get_all(AGE).iter().try_for_each(|line| said.read(line)).is_ok();
+        let said = said.largest().filter(|_| is_read).unwrap_or(0);
+        said.saturating_add(now().duration_since(self.arrived).as_secs()).min(LONGEST_AGE)
     }
 }
 

@@ -85,9 +85,9 @@ pub(super) use status::StatusRule;
 /// # After the head
 ///
 /// A request that comes while the body streams joins if the response says that it is fresh (`max-age` or `s-maxage`,
-/// less its
-/// `Age`, RFC 9111 §4.2), its first byte is still held, the flight is younger than `join_within`, and no write came
-/// between ([`late_joins`](HttpPolicy::late_joins)). With `max_waiters` set, nobody joins after the head.
+/// less its `Age`, RFC 9111 §4.2), its first byte is still held, the flight is younger than `join_within`, and no write
+/// came between ([`late_joins`](HttpPolicy::late_joins)). Its response carries the `Age` that it has by then (§5.1). With
+/// `max_waiters` set, nobody joins after the head.
 ///
 /// # Writes
 ///

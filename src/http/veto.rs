@@ -80,11 +80,13 @@ pub(super) enum Ruling {
     Refused,
     /// As `Refused`, and it asks for fewer requests. All may have it who are not sent on.
     RefusedToAll,
+    /// As `RefusedToAll`, but its body must not have several readers: others than the leader may have the head.
+    HeadRefusedToAll,
 }
 
 impl Ruling {
     pub(super) fn is_refusal(self) -> bool {
-        matches!(self, Self::Refused | Self::RefusedToAll)
+        matches!(self, Self::Refused | Self::RefusedToAll | Self::HeadRefusedToAll)
     }
 }
 
@@ -97,8 +99,11 @@ impl HttpPolicy {
         let rule = self.response.status_rule(status);
         let body_veto = || self.body_veto(said, status, body, is_head);
         if rule == StatusRule::Refuse || !(status.is_informational() || self.response.lets_share(head)) {
-            let asks_for_fewer = status == StatusCode::TOO_MANY_REQUESTS && body_veto().is_none();
-            return if asks_for_fewer { Ruling::RefusedToAll } else { Ruling::Refused };
+            return match body_veto() {
+                _ if status != StatusCode::TOO_MANY_REQUESTS => Ruling::Refused,
+                None => Ruling::RefusedToAll,
+                Some(_) => Ruling::HeadRefusedToAll,
+            };
         }
         match self.head_veto(said, rule).or_else(body_veto) {
             Some(reason) => Ruling::Vetoed(reason),

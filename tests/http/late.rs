@@ -5,7 +5,7 @@ use crate::support::{
 };
 use bytes::Bytes;
 use futures_util::{future::BoxFuture, task::noop_waker};
-use http::{Method, Request, Response};
+use http::{HeaderValue, Method, Request, Response, header::AGE};
 use http_body::Frame;
 use http_body_util::{BodyExt, Full, StreamBody, combinators::UnsyncBoxBody};
 use std::{
@@ -78,13 +78,14 @@ async fn a_late_arrival_reads_from_the_first_byte() {
 }
 
 #[tokio::test]
-async fn it_has_the_leaders_head() {
+async fn it_has_the_leaders_head_and_its_age() {
     let mut bench = Bench::new();
     let mut leader = bench.get("/a");
     let (_flow, body) = flow();
     bench.answer(with_body(203, &[FRESH, ("x-a", "1"), ("x-a", "2")], body)).await;
     let led = leader.response();
-    let late = bench.get("/a").response();
+    let mut late = bench.get("/a").response();
+    assert_eq!(late.headers_mut().remove(AGE).unwrap(), "0");
     assert_eq!((late.status(), late.headers()), (led.status(), led.headers()));
 }
 
@@ -624,4 +625,23 @@ async fn a_body_that_is_read_before_its_flight_has_landed_does_not_wait_for_itse
     assert_eq!(read(&mut body), Read::Ended("inner".to_owned()));
     go_on.send(()).unwrap();
     assert_eq!(text(leader.await.unwrap().unwrap()), "inner");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_arrives_late_carries_its_age() {
+    let ages: [(&[&str], u64, &str); 5] =
+        [(&[], 0, "0"), (&[], 5, "5"), (&["10"], 5, "15"), (&["1, 3", "2"], 0, "3"), (&["old"], 5, "5")];
+    for (said, seconds, carries) in ages {
+        let mut bench = Bench::with(HttpPolicy::default().late_joins(LateJoin::Always));
+        let mut leader = bench.get("/a");
+        let (_flow, body) = flow();
+        let mut response = with_body(200, &[("cache-control", "max-age=60")], body);
+        response.headers_mut().extend(said.iter().map(|age| (AGE, age.parse::<HeaderValue>().unwrap())));
+        bench.answer(response).await;
+        let led = leader.response();
+        assert_eq!(led.headers().get_all(AGE).iter().collect::<Vec<_>>(), said);
+        tokio::time::advance(Duration::from_secs(seconds)).await;
+        let late = bench.get("/a").response();
+        assert_eq!(late.headers().get_all(AGE).iter().collect::<Vec<_>>(), [carries], "{said:?}");
+    }
 }

@@ -4,7 +4,6 @@
 mod body;
 mod cookies;
 mod errors;
-mod fresh;
 mod go_on;
 mod hostile;
 mod late;
@@ -12,6 +11,7 @@ mod lost;
 mod near_misses;
 mod net;
 mod no_body;
+mod odd;
 mod own_headers;
 mod partition;
 mod pass;

@@ -197,7 +197,7 @@ fn vetoed(reply: &Reply, method: &str) -> bool {
     let is_large =
         all(&reply.lines, "content-length").iter().any(|value| meaning(&LENGTH, value).is_none_or(|n| n > LIMIT));
     let status_keeps = match reply.status {
-        429 => return is_endless || (has_a_body && is_large),
+        429 => return false,
         200 | 203 | 204 | 300 | 301 | 304 | 308 | 404 | 410 | 451 => false,
         ..200 | 206 | 400..=499 | 511 => true,
         200..=399 => said.broken || !(said.public || said.s_maxage.or(said.max_age).is_some_and(|age| age > 0)),

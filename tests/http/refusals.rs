@@ -169,3 +169,28 @@ async fn what_a_cache_could_store_is_for_all() {
     assert!(gets(&policy().share_status(302..=302), 302, &[]).await);
     assert!(gets(&policy().trust_key(), 302, &[]).await);
 }
+
+#[tokio::test]
+async fn of_a_429_whose_body_is_not_for_several_readers_followers_get_the_head() {
+    for header in [("content-type", "text/event-stream"), ("content-length", "99999999")] {
+        let mut bench = Bench::new();
+        let mut clients: Vec<_> = (0..20).map(|_| bench.get("/a")).collect();
+        for _ in 0..2 {
+            let (flow, body) = crate::support::flow();
+            flow.data("wait");
+            bench.answer(crate::support::with_body(429, &[header, ("retry-after", "5")], body)).await;
+            clients[1].waits();
+            settle().await;
+        }
+        assert_eq!(bench.calls(), 2, "{header:?}");
+        for client in &mut clients[2..] {
+            let got = client.response();
+            assert_eq!((got.status().as_u16(), &got.headers()["retry-after"]), (429, &"5".parse().unwrap()));
+            assert!(!got.headers().contains_key(header.0));
+            assert_eq!(text(got), "");
+        }
+        let mut led = clients[0].response();
+        assert!(led.headers().contains_key(header.0));
+        assert_ne!(crate::support::read(led.body_mut()), crate::support::Read::Ended(String::new()));
+    }
+}

@@ -164,7 +164,8 @@ impl HttpPolicy {
     ///
     /// The leader keeps a refusal, and its followers go on together in one
     /// next flight. After this many, a 429 is given to all who are left: the
-    /// upstream asked for fewer requests. It comes without its `Set-Cookie`.
+    /// upstream asked for fewer requests. It comes without its `Set-Cookie`,
+    /// and without its body if that must not have several readers.
     /// With any other refusal, each sends its own request, in parallel. 0
     /// counts as 1.
     ///

@@ -29,7 +29,7 @@ fn judge(policy: &HttpPolicy, method: &str, response: &Response<()>, body: &Size
     match policy.rule(&said(policy, response), response, body, method == "HEAD") {
         Ruling::Shared => None,
         Ruling::Vetoed(reason) => Some(reason),
-        Ruling::Refused | Ruling::RefusedToAll => panic!("a refusal"),
+        Ruling::Refused | Ruling::RefusedToAll | Ruling::HeadRefusedToAll => panic!("a refusal"),
     }
 }
 
@@ -128,9 +128,9 @@ fn a_refusal_is_one_whatever_its_headers_say() {
 }
 
 #[test]
-fn a_body_that_must_not_have_several_readers_is_for_no_follower_of_a_429_either() {
+fn of_a_429_whose_body_must_not_have_several_readers_followers_get_the_head() {
     for header in [("content-type", "text/event-stream"), ("content-length", "99999999")] {
-        assert_eq!(rule(&default(), &response(429, &[header])), Ruling::Refused, "{header:?}");
+        assert_eq!(rule(&default(), &response(429, &[header])), Ruling::HeadRefusedToAll, "{header:?}");
     }
 }
 
