@@ -89,7 +89,7 @@ mod handle;
 mod http;
 mod layer;
 mod lone;
-mod mode;
+pub mod mode;
 mod near_miss;
 mod observe;
 mod panics;

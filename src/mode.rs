@@ -1,7 +1,19 @@
-//! What a layer is told by its type: where keys come from, and what errors followers get.
+//! The types that spell the type of a layer or a service: where its keys come from, and what errors its callers get.
+//!
+//! ```
+//! use tower_singleflight::{Singleflight, SingleflightLayer, mode};
+//!
+//! struct Users<S> {
+//!     layer: SingleflightLayer<mode::ByKey<u32, u32>>,
+//!     service: Singleflight<S, mode::ByKey<u32, u32>, mode::SharedErrors>,
+//! }
+//! ```
 
 use crate::error::{BoxError, SharedError};
 use std::{convert::Infallible, fmt, hash::Hash, marker::PhantomData};
+
+#[cfg(feature = "http")]
+pub use crate::http::Http;
 
 /// How a layer finds the key of a request. Sealed: [`ByKey`] and, for HTTP, `Http`.
 #[diagnostic::on_unimplemented(

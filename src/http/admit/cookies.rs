@@ -5,11 +5,11 @@ use http::{HeaderValue, Request, header::COOKIE};
 use proptest::{collection::vec, prelude::*, sample::select};
 use std::collections::BTreeMap;
 
-type Lines = Vec<Vec<u8>>;
+type CookieLines = Vec<Vec<u8>>;
 
 const LISTED: [&str; 2] = ["sid", "lang"];
 
-fn partition(policy: &HttpPolicy, lines: &Lines) -> Partition {
+fn partition(policy: &HttpPolicy, lines: &CookieLines) -> Partition {
     let mut head = Request::new(());
     for line in lines {
         head.headers_mut().append(COOKIE, HeaderValue::from_bytes(line).unwrap());
@@ -17,7 +17,7 @@ fn partition(policy: &HttpPolicy, lines: &Lines) -> Partition {
     policy.admit(&head, false).unwrap()
 }
 
-fn same(one: &Lines, other: &Lines) -> bool {
+fn same(one: &CookieLines, other: &CookieLines) -> bool {
     let policy = HttpPolicy::default().partition_cookies(LISTED);
     partition(&policy, one) == partition(&policy, other)
 }
@@ -27,10 +27,10 @@ fn same(one: &Lines, other: &Lines) -> bool {
 #[derive(Debug, PartialEq)]
 enum Compared {
     Listed(BTreeMap<Vec<u8>, Vec<Vec<u8>>>),
-    Whole(Lines),
+    Whole(CookieLines),
 }
 
-fn compared(lines: &Lines) -> Compared {
+fn compared(lines: &CookieLines) -> Compared {
     let mut listed = BTreeMap::<_, Vec<_>>::new();
     for pair in lines.join(&b';').split(|byte| *byte == b';').map(<[u8]>::trim_ascii).filter(|pair| !pair.is_empty()) {
         let Some((name, value)) = clean(pair) else { return Compared::Whole(lines.clone()) };
@@ -55,7 +55,7 @@ fn clean(pair: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
 
 // Servers: each finds the values of `sid` in its own way.
 
-fn sid_in(lines: &Lines, is_separator: impl Fn(u8) -> bool, knows_quotes: bool) -> Vec<Vec<u8>> {
+fn sid_in(lines: &CookieLines, is_separator: impl Fn(u8) -> bool, knows_quotes: bool) -> Vec<Vec<u8>> {
     let (mut parts, mut quoted, mut escaped) = (vec![Vec::new()], false, false);
     for byte in lines.join(&b"; "[..]) {
         if knows_quotes && byte == b'"' && !escaped {
@@ -75,7 +75,7 @@ fn sid_in(lines: &Lines, is_separator: impl Fn(u8) -> bool, knows_quotes: bool) 
     named.collect()
 }
 
-fn sids(lines: &Lines) -> Vec<Vec<Vec<u8>>> {
+fn sids(lines: &CookieLines) -> Vec<Vec<Vec<u8>>> {
     let separators: [fn(u8) -> bool; 3] = [
         |byte| byte == b';',
         |byte| byte == b';' || byte == b',',
@@ -85,7 +85,7 @@ fn sids(lines: &Lines) -> Vec<Vec<Vec<u8>>> {
 }
 
 /// Mostly cookies, so that much is equal; and what may lead a parser astray.
-fn lines() -> impl Strategy<Value = Lines> {
+fn lines() -> impl Strategy<Value = CookieLines> {
     let cookies =
         ["sid=1", "sid=1", "sid=2", "sid=", "sid=\"1\"", "SID=1", "xsid=1", "_ga=1", "_ga=2", "x=sid=1", "lang=1"];
     let odd = ["sid", "=1", "sid =1", "sid= 1", "=", "\"", "\\", "\u{e9}", "x", "sid=\"1", "2\"", "sid=1 ", "x=1\t"];
