@@ -8,15 +8,9 @@ use std::{
     sync::{Arc, Weak},
 };
 
-#[cfg(not(tower_singleflight_loom))]
 thread_local! {
     /// What this thread is polling, outermost first.
-    static POLLING: RefCell<Vec<Polled>> = const { RefCell::new(Vec::new()) };
-}
-
-/// Loom's macro knows no `const`.
-#[cfg(tower_singleflight_loom)]
-thread_local! {
+    #[allow(clippy::missing_const_for_thread_local, reason = "loom's macro knows no `const`")]
     static POLLING: RefCell<Vec<Polled>> = RefCell::new(Vec::new());
 }
 

@@ -269,7 +269,8 @@ where
 }
 
 #[cfg(tower_singleflight_loom)]
-fn with_retries(after_errors: u32) -> Rules {
+fn with_retries(retries: u32) -> Rules {
+    let after_errors = retries.try_into().unwrap_or(u16::MAX);
     Rules { rounds: crate::flight::Rounds { after_errors, after_refusals: 0 }, ..Rules::default() }
 }
 

@@ -1,14 +1,14 @@
 //! Requests whose body does not say whether it has data.
 
 use crate::{
-    net::{Gate, until},
+    net::Gate,
     support::{Failure, flow, ok, settle, within},
 };
 use bytes::Bytes;
-use futures_util::{future::BoxFuture, stream};
+use futures_util::future::BoxFuture;
 use http::{Method, Request, Response, StatusCode};
 use http_body::Frame;
-use http_body_util::{BodyExt, Full, StreamBody, combinators::UnsyncBoxBody};
+use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
 use std::{
     convert::Infallible,
     sync::{
@@ -194,8 +194,10 @@ async fn an_exact_size_of_nothing_is_no_body() {
 #[cfg(feature = "axum")]
 mod sockets {
     use super::*;
-    use crate::net::serve;
+    use crate::net::{serve, until};
     use axum::{Router, routing::get};
+    use futures_util::stream;
+    use http_body_util::StreamBody;
     use hyper::client::conn;
     use hyper_util::rt::{TokioExecutor, TokioIo};
     use std::net::SocketAddr;

@@ -13,7 +13,7 @@ use crate::{
 };
 use http::{HeaderMap, Request, Response};
 
-const PLACE: Place = Place { shard: 0, hash: 0 };
+const PLACE: Place = Place { shard: 0, hash: 0, path: 0 };
 
 type Key = FlightKey<u32>;
 
@@ -42,7 +42,7 @@ fn nobody_joins_a_stream_that_was_sealed_when_its_head_came() {
         let sealing = thread::spawn(move || {
             // As a write does: first the table of flights, then that of streams.
             *flag.lock().unwrap() = true;
-            elsewhere.forget_all(PLACE.shard, &|_| true);
+            elsewhere.forget_where(&|_, _| true);
         });
         let body = share(world, &late, &key, &sealed, &["a", END]);
         let early = join(&late, &key);
@@ -61,7 +61,7 @@ fn a_stream_that_ends_while_it_is_sealed_is_not_listed() {
         let body = share(world, &late, &key, &Mutex::new(false), &["a", END]);
         assert!(!late.is_empty());
         let reading = read_elsewhere(body);
-        late.forget_all(PLACE.shard, &|_| true);
+        late.forget_where(&|_, _| true);
         assert_eq!(reading.join().unwrap(), "a.");
         assert!(late.is_empty());
     });
