@@ -501,7 +501,7 @@ impl<T: Send + Sync + 'static> Flight<T> {
     fn touch_down(&self, value: T, pilot: Option<Seat>, debris: &mut Debris) -> TouchDown<T> {
         if let Some(setback) = self.home.setback(&value) {
             let mut state = self.state.lock();
-            if state.may_go_on(setback) {
+            if state.take_round(setback) {
                 return TouchDown::WentOn { own: self.go_on(state, value, pilot, debris) };
             }
             state.takes_newcomers = false;
@@ -816,8 +816,8 @@ impl<T> State<T> {
         self.waiters > 1
     }
 
-    /// Takes a round for it, if there are followers with requests of their own.
-    fn may_go_on(&mut self, after: Setback) -> bool {
+    /// Takes a round, if one is left and there are followers with requests of their own to go on.
+    fn take_round(&mut self, after: Setback) -> bool {
         let rounds = self.rounds.left(after);
         if *rounds == 0 || self.spares == 0 || !matches!(self.stage, Stage::Aloft) {
             return false;

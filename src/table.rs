@@ -161,8 +161,7 @@ where
             }
             None => {
                 let missed = self.missed(&entries, place, &key);
-                let opened = self.opening();
-                let lone = Lone::new(place, rules, here, opened, fly(job, opened, caller));
+                let lone = self.lone(place, rules, here, |opened| fly(job, opened, caller));
                 Entered::Led(shard.lead(entries, key, lone), missed)
             }
             Some((closed, Boarding::Closed(why))) => {
@@ -171,8 +170,7 @@ where
                     why => why.map(Missed::from),
                 };
                 let replaced = entries.remove(place.hash, |entry| entry.is(&closed));
-                let opened = self.opening();
-                let lone = Lone::new(place, rules, here, opened, fly(job, opened, caller));
+                let lone = self.lone(place, rules, here, |opened| fly(job, opened, caller));
                 let waiter = shard.lead(entries, key, lone);
                 drop((replaced, closed));
                 Entered::Led(waiter, missed)
@@ -183,10 +181,22 @@ where
     /// Leads a flight that nobody can join.
     pub(crate) fn lead_unlisted(self: &Arc<Self>, place: Place, rules: &Rules, work: Work<T>) -> Waiter<T> {
         let (shard, here) = (self.shard(place), Lineage::here());
-        let opened = self.opening();
-        let lone = Gate::Lone(Lone::new(place, rules, here, opened, work));
+        let lone = Gate::Lone(self.lone(place, rules, here, |_| work));
         let gate = shard.entries.lock().gates.insert(lone);
         Waiter::lead(shard.clone(), gate, rules.run_to_completion)
+    }
+
+    /// A flight that opens now, with this work. Nothing of the user's runs in this.
+    #[inline(always)]
+    fn lone(
+        &self,
+        place: Place,
+        rules: &Rules,
+        here: Lineage,
+        work: impl FnOnce(Option<Instant>) -> Work<T>,
+    ) -> Lone<T> {
+        let opened = self.opening();
+        Lone::new(place, rules, here, opened, work(opened))
     }
 
     /// A flight that goes on, and that a call for `key` has missed that leads now.
