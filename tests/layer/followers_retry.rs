@@ -29,6 +29,13 @@ async fn flight<const N: usize>(
     (upstream, service, leader, followers)
 }
 
+#[track_caller]
+fn all_get(calls: &mut [Called], end: Result<&str, Broken>) {
+    for call in calls {
+        assert_eq!(result(call), end);
+    }
+}
+
 fn all_wait(calls: &mut [Called]) {
     calls.iter_mut().for_each(|call| assert_pending!(call.poll()));
 }
@@ -47,9 +54,7 @@ async fn after_an_error_the_followers_go_on_together() {
     assert_eq!(second.request, (1, "follower"));
     second.answer("told");
     settle().await;
-    for follower in &mut followers {
-        assert_eq!(result(follower), Ok("told"));
-    }
+    all_get(&mut followers, Ok("told"));
     let stats = layer.handle().stats();
     assert_eq!((stats.refused, stats.in_flight, stats.waiting), (1, 0, 0));
 }
@@ -111,9 +116,7 @@ async fn newcomers_join_the_followers_that_go_on() {
     upstream.next().answer("told");
     settle().await;
     assert_eq!(result(&mut newcomer), Ok("told"));
-    for follower in &mut followers {
-        assert_eq!(result(follower), Ok("told"));
-    }
+    all_get(&mut followers, Ok("told"));
 }
 
 #[tokio::test]
@@ -126,9 +129,7 @@ async fn a_leader_that_is_polled_late_gets_its_own_error() {
     settle().await;
     upstream.next().fail(Broken("second"));
     settle().await;
-    for follower in &mut followers {
-        assert_eq!(result(follower), Err(Broken("second")));
-    }
+    all_get(&mut followers, Err(Broken("second")));
     assert_eq!(result(&mut leader), Err(Broken("first")));
     assert_eq!((layer.handle().in_flight(), layer.handle().waiting()), (0, 0));
 }
@@ -146,9 +147,7 @@ async fn a_leader_that_leaves_with_its_error_untaken_disturbs_nobody() {
     settle().await;
     upstream.next().answer("told");
     settle().await;
-    for follower in &mut followers {
-        assert_eq!(result(follower), Ok("told"));
-    }
+    all_get(&mut followers, Ok("told"));
 }
 
 #[tokio::test]
@@ -162,9 +161,7 @@ async fn an_error_of_a_flight_whose_leader_left_is_nobodys() {
     settle().await;
     upstream.next().answer("told");
     settle().await;
-    for follower in &mut followers {
-        assert_eq!(result(follower), Ok("told"));
-    }
+    all_get(&mut followers, Ok("told"));
 }
 
 #[tokio::test]
@@ -217,9 +214,7 @@ fn outside_a_runtime_followers_go_on_together_too() {
     assert_eq!(result(&mut leader), DOWN);
     all_wait(&mut followers);
     upstream.next().answer("told");
-    for follower in &mut followers {
-        assert_eq!(result(follower), Ok("told"));
-    }
+    all_get(&mut followers, Ok("told"));
     assert_eq!(upstream.total(), 2);
 }
 
@@ -238,9 +233,7 @@ fn outside_a_runtime_a_follower_that_lands_its_gone_leaders_error_goes_on_with_t
     let second = upstream.next();
     assert_eq!(second.request, (1, "follower"));
     second.answer("told");
-    for follower in &mut followers {
-        assert_eq!(result(follower), Ok("told"));
-    }
+    all_get(&mut followers, Ok("told"));
 }
 
 #[tokio::test(start_paused = true)]
@@ -259,9 +252,7 @@ async fn patience_and_retries_get_along() {
     assert_eq!(upstream.total(), 3);
     upstream.next().answer("told");
     settle().await;
-    for follower in &mut followers[1..] {
-        assert_eq!(result(follower), Ok("told"));
-    }
+    all_get(&mut followers[1..], Ok("told"));
 }
 
 /// Panics when the last of its clones is dropped.
