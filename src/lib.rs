@@ -76,42 +76,29 @@
 // The guides are about HTTP too.
 #![cfg_attr(not(feature = "http"), allow(rustdoc::broken_intra_doc_links))]
 
-mod carrier;
-mod context;
+mod core;
 mod error;
-mod flight;
-mod future;
-mod group;
 #[cfg(all(any(doc, doctest), feature = "http"))]
 pub mod guide;
-mod handle;
 #[cfg(feature = "http")]
 mod http;
 mod layer;
-mod lone;
-pub mod mode;
-mod near_miss;
 mod observe;
 mod panics;
-mod scope;
-mod seats;
-mod service;
-mod site;
-mod slots;
 mod stats;
 mod sync;
-mod table;
-mod waiter;
 
+pub use self::core::group::{Group, Outcome, Role, Run, Ticket};
 #[cfg(feature = "http")]
 pub use self::http::{Http, HttpPolicy, LateJoin, SharedBody, SlowReader, StatusRange};
 pub use error::{BoxError, SharedError};
-pub use future::ResponseFuture;
-pub use group::{Group, Outcome, Role, Run, Ticket};
-pub use handle::Handle;
-pub use layer::SingleflightLayer;
-pub use mode::{ByKey, ErrorMode, FanOut, Mode, OwnErrors, SharedErrors};
-pub use service::Singleflight;
+pub use layer::{
+    future::ResponseFuture,
+    handle::Handle,
+    mode::{self, ByKey, ErrorMode, FanOut, Mode, OwnErrors, SharedErrors},
+    service::Singleflight,
+    settings::SingleflightLayer,
+};
 pub use stats::{NearMiss, PassReason, Stats, VetoReason};
 
 #[cfg(all(doctest, feature = "http"))]

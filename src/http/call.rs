@@ -1,26 +1,26 @@
 //! A call of an HTTP service, alone or for a flight.
 
-use super::{
-    answer::{Answer, Judgement},
+use crate::http::{
     body::SharedBody,
-    cache_status::{Forwarded, say},
     flights::{FlightKey, Flights},
     late::Stream,
     layer::Http,
     noted::Noted,
-    partition::Others,
     policy::HttpPolicy,
-    veto::{Ruling, Said},
+    request::partition::Others,
+    response::answer::{Answer, Judgement},
+    response::cache_status::{Forwarded, say},
+    response::veto::{Ruling, Said},
 };
 use crate::{
+    core::flight::{Flight, Place},
+    core::group::Role,
     error::BoxError,
-    flight::{Flight, Place},
-    future::{Job, ResponseFuture, Verdict},
-    group::Role,
-    mode::ErrorMode,
+    layer::future::{Job, ResponseFuture, Verdict},
+    layer::mode::ErrorMode,
+    layer::site::Site,
     observe::{Caller, Work},
     panics::Debris,
-    site::Site,
 };
 use http::{HeaderName, Method, Request, Response};
 use http_body::Body;

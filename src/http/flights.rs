@@ -1,12 +1,12 @@
 //! The flights of HTTP requests: those that wait for a head, and those whose body streams.
 
-use super::{answer::Answer, late::Late, layer::PolicyId, partition::Partition};
+use crate::http::{late::Late, layer::PolicyId, request::partition::Partition, response::answer::Answer};
 use crate::{
-    flight::{Place, Setback},
+    core::flight::{Place, Setback},
+    core::table::{Difference, Hooks, Table},
+    layer::scope::Forgets,
     observe::Observer,
     panics::Debris,
-    scope::Forgets,
-    table::{Difference, Hooks, Table},
 };
 use std::{cell::RefCell, sync::Arc};
 

@@ -1,17 +1,17 @@
 //! Streams: responses whose head is known, and whose body newcomers may still get from its first byte.
 
-use super::{
-    answer::Varies,
+use crate::http::{
     body::{BodyConfig, Newcomers, SharedBody},
-    field::Number,
     flights::FlightKey,
     policy::{HttpPolicy, LateJoin},
-    veto::Said,
+    response::answer::Varies,
+    response::field::Number,
+    response::veto::Said,
 };
 use crate::{
-    context::{self, Lineage, Polled, Underway},
+    core::flight::Place,
+    core::reentry::{self, Lineage, Polled, Underway},
     error::BoxError,
-    flight::Place,
     panics::Debris,
     sync::{
         Mutex,
@@ -301,7 +301,7 @@ impl<B: Body, K> Body for Listed<B, K> {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
         let this = self.project();
-        let _entered = this.listing.0.get().map(|(_, _, stream)| context::enter(Polled::Flight(stream.clone())));
+        let _entered = this.listing.0.get().map(|(_, _, stream)| reentry::enter(Polled::Flight(stream.clone())));
         this.body.poll_frame(cx)
     }
 

@@ -1,13 +1,13 @@
 //! The layer for HTTP.
 
-use super::{
+use crate::http::{
     body::{BodyConfig, Budget},
     memory::Memory,
     policy::HttpPolicy,
 };
 use crate::{
-    layer::SingleflightLayer,
-    mode::{Mode, sealed::Sealed},
+    layer::mode::{Mode, sealed::Sealed},
+    layer::settings::SingleflightLayer,
 };
 use http::Request;
 use std::{

@@ -1,6 +1,6 @@
 //! Which keys had a response that was not for followers, a short while ago.
 
-use super::policy::HttpPolicy;
+use crate::http::policy::HttpPolicy;
 use crate::sync::{
     Mutex,
     atomic::{AtomicUsize, Ordering},

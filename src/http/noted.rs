@@ -1,6 +1,6 @@
 //! A body that is noted for as long as it streams, so that a call that leads meanwhile can tell why it did not join.
 
-use crate::near_miss::Streams;
+use crate::observe::near_miss::Streams;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use std::{

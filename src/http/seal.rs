@@ -1,6 +1,6 @@
 //! What a write does to the flights of its key and of its path.
 
-use crate::{panics::Debris, scope::Scope};
+use crate::{layer::scope::Scope, panics::Debris};
 use http::Request;
 use std::sync::Arc;
 

@@ -1,21 +1,21 @@
 //! How the service takes an HTTP request.
 
-use super::{
-    answer::give,
+use crate::http::{
     body::SharedBody,
-    cache_status::Forwarded,
     call::{HttpCall, Known, split},
     flights::{FlightKey, Flights},
     late::Late,
     layer::Http,
-    partition::Partition,
-    request_body::{has_data, peek},
+    request::body::{has_data, peek},
+    request::partition::Partition,
+    response::answer::give,
+    response::cache_status::Forwarded,
+    response::veto::Said,
     seal::{Seal, SealAll, number_of_path},
-    veto::Said,
 };
 use crate::{
-    error::BoxError, flight::Place, future::ResponseFuture, group::Role, mode::ErrorMode, service::Singleflight,
-    site::Site, stats::PassReason,
+    core::flight::Place, core::group::Role, error::BoxError, layer::future::ResponseFuture, layer::mode::ErrorMode,
+    layer::service::Singleflight, layer::site::Site, stats::PassReason,
 };
 use http::{Request, Response};
 use http_body::Body;

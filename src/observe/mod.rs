@@ -4,6 +4,7 @@
 
 #[cfg(feature = "metrics")]
 mod metrics;
+pub(crate) mod near_miss;
 #[cfg_attr(not(feature = "tracing"), path = "untraced.rs")]
 mod trace;
 

@@ -22,7 +22,7 @@ mod shared;
 mod source;
 mod tables;
 
-use super::body::{BodyConfig, Budget, SharedBody, SlowReader};
+use crate::http::body::{BodyConfig, Budget, SharedBody, SlowReader};
 use crate::sync::model;
 use bytes::Bytes;
 use http_body::{Body, Frame};

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::{
-    flight::Place,
+    core::flight::Place,
     http::{
         flights::FlightKey,
         late::{Late, Stream},

@@ -1,7 +1,7 @@
 //! Which cookies part requests, where the whole `Cookie` header does not.
 
 use super::headers::{Line, Lines};
-use crate::http::field::{Malformed, is_token_byte};
+use crate::http::response::field::{Malformed, is_token_byte};
 
 /// The cookies that are compared, in the place of the whole header.
 #[derive(Clone, Debug)]

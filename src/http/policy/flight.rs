@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{
-    super::{body::SlowReader, field::is_token_byte},
+    super::{body::SlowReader, response::field::is_token_byte},
     HttpPolicy,
 };
 

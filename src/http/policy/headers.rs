@@ -1,7 +1,7 @@
 //! What each header of a request means for sharing.
 
 use super::cookies::Cookies;
-use crate::http::field::members_of;
+use crate::http::response::field::members_of;
 use http::{HeaderMap, HeaderName, HeaderValue, header::COOKIE};
 use smallvec::SmallVec;
 use std::fmt;

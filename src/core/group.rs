@@ -1,0 +1,399 @@
+//! The primitive, for code that is not a `Service`.
+
+use crate::{
+    core::flight::{Flight, Place, Rules},
+    core::table::{Entered, Missed, Table},
+    core::waiter::{Arrival, Waiter},
+    observe::{Caller, Event, Observer, Work},
+    panics::Debris,
+    stats::{PassReason, Stats},
+    sync::current_runtime,
+};
+use std::{
+    borrow::Borrow,
+    fmt,
+    hash::{BuildHasher, Hash, RandomState},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+/// A namespace of keys, in which at most one piece of work runs for each key: Go's `singleflight.Group`.
+///
+/// [`run`](Group::run) is for callers that wait: the work is dropped when all of them have gone.
+/// [`spawn`](Group::spawn) is for work that has to finish, also when no caller waits. Fallible work has a `Result` for its
+/// `T`. [`stats`](Group::stats) counts.
+///
+/// A clone is the same group. The work of different keys never waits for one another.
+///
+/// ```
+/// use tower_singleflight::Group;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// let users = Group::new();
+/// let load = |id: u32| users.run(id, move || async move { format!("user {id}") });
+///
+/// let (one, two) = tokio::join!(load(7), load(7));
+/// assert_eq!(one.value, "user 7");
+/// assert_eq!(two.value, "user 7");
+/// assert!(one.shared && two.shared); // the closure ran once
+/// # }
+/// ```
+///
+/// # Errors
+///
+/// Every waiter gets a clone of the value, so an error that is not `Clone` goes into a [`SharedError`]:
+///
+/// ```
+/// use tower_singleflight::{Group, SharedError};
+///
+/// let files = Group::new();
+/// let run = files.run("hosts", || async { std::fs::read("hosts").map_err(SharedError::new) });
+/// ```
+///
+/// [`SharedError`]: crate::SharedError
+///
+/// # Calls inside a flight
+///
+/// Work that calls its own key, directly or through flights of other keys that it leads, would wait for itself. Such a
+/// call runs its own work at once and joins nothing. Two cases cannot be seen: a call in a task that the work spawned and
+/// waits for; and two flights that each join the other, although neither was led inside the other.
+///
+/// # Panics
+///
+/// A panic in the work reaches every waiter with the same message, as in Go's `Do`; the key is free for the next call.
+/// Waiters of a flight that was lost, because its runtime shut down, panic only if none of them has work of its own
+/// left. A panic in `Hash`, `Eq` or `Drop` of a key, or in `Clone` or `Drop` of a value, reaches only the caller that ran
+/// it.
+pub struct Group<K, T, H = RandomState> {
+    table: Arc<Table<K, T>>,
+    hasher: Arc<H>,
+}
+
+impl<K, T> Group<K, T>
+where
+    K: Hash + Eq + Send + Sync + 'static,
+    T: Clone + Send + Sync + 'static, // every waiter gets one; an error that is not `Clone` goes into a `SharedError`
+{
+    /// A group without flights. It allocates no table before the first.
+    pub fn new() -> Self {
+        Self::with_hasher(RandomState::new())
+    }
+
+    /// A group that metrics and traces call `name`, as [the guide](crate::guide::watch) says.
+    pub fn named(name: impl Into<String>) -> Self {
+        let group = Self::new();
+        group.table.observer().set_name(Some(&name.into().into()));
+        group
+    }
+}
+
+impl<K, T, H> Group<K, T, H>
+where
+    K: Hash + Eq + Send + Sync + 'static,
+    T: Clone + Send + Sync + 'static,
+    H: BuildHasher,
+{
+    /// A group that hashes its keys with `hasher`. Keep the default where others choose the keys.
+    pub fn with_hasher(hasher: H) -> Self {
+        Self { table: Table::new(Arc::new(Observer::default())), hasher: Arc::new(hasher) }
+    }
+
+    /// Gives the result of `work`, or of the work in progress for `key`: Go's `Do`.
+    ///
+    /// The call joins or leads here and now; the work starts when the future is first polled, or when a second
+    /// caller joins. It is polled in place while one caller waits, and in a task of its own from the second on, on the
+    /// tokio runtime of its leader or else of the joiner. Where there is no runtime at all, it stays with one of its
+    /// waiters, and then a waiter that is not polled does hold the others up.
+    ///
+    /// `work` runs in the span of its leader (with the feature `tracing`). Neither task-locals nor a `LocalSet` follow
+    /// it to its task. A current-thread runtime that nobody drives any more holds up the flights that it carries.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future never disturbs the other waiters, whoever led. When all have gone, the work is dropped at
+    /// once, unless [`spawn`](Group::spawn) asked for the same key meanwhile.
+    ///
+    /// # Panics
+    ///
+    /// The future panics with what the work panicked with. See [`Group`].
+    pub fn run<F, Fut>(&self, key: K, work: F) -> Run<T>
+    where
+        F: FnOnce() -> Fut + Send + 'static,
+        Fut: Future<Output = T> + Send + 'static,
+    {
+        self.run_by(&Rules::default(), None, key, work)
+    }
+
+    /// Starts the work in a task, or joins the work in progress for `key`, and finishes it whoever waits: Go's
+    /// `DoChan`.
+    ///
+    /// The ticket gives the result, and may be dropped. Should the work in progress that it joined be lost with its
+    /// runtime, the work of the first such ticket runs in its place, on the runtime of that call. A ticket that is
+    /// awaited inside the work that it joined, which would wait for itself, does its own work, as
+    /// [`run`](Group::run) does: that goes on only as long as the ticket is polled. A panic in the work reaches those
+    /// who wait on their tickets; unlike Go's, it does not end the process when there is nobody.
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime. The ticket panics with what the work panicked with. See [`Group`].
+    pub fn spawn<F, Fut>(&self, key: K, work: F) -> Ticket<T>
+    where
+        F: FnOnce() -> Fut + Send + 'static,
+        Fut: Future<Output = T> + Send + 'static,
+    {
+        assert!(current_runtime().is_some(), "tower-singleflight: `Group::spawn` was called outside a tokio runtime");
+        let rules = Rules { run_to_completion: true, ..Rules::default() };
+        let place = self.place(&key);
+        let (mut waiter, spare) = match self.enter(place, key, &rules, None, work) {
+            Entered::Led(waiter, _) => (waiter, None),
+            Entered::Joined(mut waiter, work) => {
+                let spare = waiter.entrust(lazily(work, Caller::here()));
+                (waiter, spare)
+            }
+            Entered::Inside(work) => (self.table.lead_unlisted(place, &rules, lazily(work, Caller::here())), None),
+        };
+        waiter.carry();
+        Ticket(Run(Hold::Flight { spare, waiter }))
+    }
+
+    /// Later calls for `key` do not join the work in progress: Go's `Forget`. Those who wait for it get its result.
+    pub fn forget<Q>(&self, key: &Q)
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        self.table.forget(self.hasher.hash_one(key), |known| known.borrow() == key);
+    }
+
+    /// Later calls for the keys for which `forget` says `true` do not join the work in progress. `forget` is called
+    /// once for each flight that calls may join; it may use the group. A panic in it goes on when all keys were asked.
+    pub fn forget_if(&self, mut forget: impl FnMut(&K) -> bool) {
+        self.table.forget_if(&mut forget);
+    }
+
+    /// Later calls do not join any work in progress. Those who wait for it get its result.
+    pub fn forget_all(&self) {
+        self.forget_if(|_| true);
+    }
+
+    /// How many flights are in progress, forgotten ones too.
+    pub fn in_flight(&self) -> usize {
+        self.stats().in_flight
+    }
+
+    /// What happened so far.
+    pub fn stats(&self) -> Stats {
+        self.table.observer().stats()
+    }
+
+    fn run_by<F, Fut>(&self, rules: &Rules, newer_than: Option<&Arc<Flight<T>>>, key: K, work: F) -> Run<T>
+    where
+        F: FnOnce() -> Fut + Send + 'static,
+        Fut: Future<Output = T> + Send + 'static,
+    {
+        Run(match self.enter(self.place(&key), key, rules, newer_than, work) {
+            Entered::Led(waiter, _) => Hold::Flight { spare: None, waiter },
+            Entered::Joined(waiter, work) => Hold::Flight { spare: Some(lazily(work, Caller::here())), waiter },
+            Entered::Inside(work) => {
+                self.table.observer().tell(Event::Passed { reason: PassReason::Reentrant, waited: false });
+                Hold::Pass(lazily(work, Caller::here()))
+            }
+        })
+    }
+
+    fn enter<F, Fut>(
+        &self,
+        place: Place,
+        key: K,
+        rules: &Rules,
+        newer_than: Option<&Arc<Flight<T>>>,
+        work: F,
+    ) -> Entered<T, F>
+    where
+        F: FnOnce() -> Fut + Send + 'static,
+        Fut: Future<Output = T> + Send + 'static,
+    {
+        let entered = self.table.enter(place, key, rules, newer_than, work, |work, _, caller| lazily(work, caller));
+        if let Entered::Led(_, Some(Missed { why, .. })) = entered {
+            self.table.observer().tell(Event::NearMiss { why, part: None });
+        }
+        entered
+    }
+
+    fn place(&self, key: &K) -> Place {
+        Place::of(self.hasher.hash_one(key))
+    }
+}
+
+/// What layers have beyond a group, for the model of the core: results that are their leader's alone, and a patience that
+/// ends.
+#[cfg(tower_singleflight_loom)]
+#[allow(missing_docs, reason = "only for the model")]
+impl<K, T, H> Group<K, T, H>
+where
+    K: Hash + Eq + Send + Sync + 'static,
+    T: crate::model::MayFail + Clone + Send + Sync + 'static,
+    H: BuildHasher,
+{
+    pub fn retrying(hasher: H) -> Self {
+        let setback = |value: &T| value.failed().then_some(crate::core::flight::Setback::Error);
+        let hooks = crate::core::table::Hooks { setback, ..crate::core::table::Hooks::NONE };
+        Self { table: Table::with_hooks(Arc::new(Observer::default()), hooks), hasher: Arc::new(hasher) }
+    }
+
+    pub fn run_and_retry<F, Fut>(&self, retries: u32, key: K, work: F) -> Run<T>
+    where
+        F: FnOnce() -> Fut + Send + 'static,
+        Fut: Future<Output = T> + Send + 'static,
+    {
+        self.run_by(&with_retries(retries), None, key, work)
+    }
+
+    /// The patience of `left` ends, unless it leads by now.
+    pub fn run_newer<F, Fut>(&self, mut left: Run<T>, retries: u32, key: K, work: F) -> Run<T>
+    where
+        F: FnOnce() -> Fut + Send + 'static,
+        Fut: Future<Output = T> + Send + 'static,
+    {
+        match &mut left.0 {
+            Hold::Flight { waiter, spare: Some(_) } => {
+                let run = self.run_by(&with_retries(retries), Some(waiter.flight()), key, work);
+                waiter.time_out();
+                run
+            }
+            _ => left,
+        }
+    }
+}
+
+#[cfg(tower_singleflight_loom)]
+fn with_retries(retries: u32) -> Rules {
+    let after_errors = retries.try_into().unwrap_or(u16::MAX);
+    Rules { rounds: crate::core::flight::Rounds { after_errors, after_refusals: 0 }, ..Rules::default() }
+}
+
+/// Calls the closure when first polled, so that its panic is one of the work.
+fn lazily<T, F, Fut>(work: F, caller: Caller) -> Work<T>
+where
+    F: FnOnce() -> Fut + Send + 'static,
+    Fut: Future<Output = T> + Send + 'static,
+{
+    Work::new(async move { work().await }, caller)
+}
+
+impl<K, T> Default for Group<K, T>
+where
+    K: Hash + Eq + Send + Sync + 'static,
+    T: Clone + Send + Sync + 'static,
+{
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<K, T, H> Clone for Group<K, T, H> {
+    fn clone(&self) -> Self {
+        Self { table: self.table.clone(), hasher: self.hasher.clone() }
+    }
+}
+
+impl<K, T, H> fmt::Debug for Group<K, T, H> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Group").field("table", &self.table).finish_non_exhaustive()
+    }
+}
+
+/// What a flight gave to one of its waiters: Go's `Result`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outcome<T> {
+    /// What the work returned. The last waiter to take it gets the original, the others clones; two that take it at the
+    /// same moment, on two threads, may both get clones.
+    pub value: T,
+    /// Whether somebody joined the flight: the same for all its waiters, its leader too.
+    pub shared: bool,
+    /// This waiter's part in the flight that gave the value.
+    pub role: Role,
+}
+
+/// A waiter's part in its flight.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// Its own work was done.
+    Leader,
+    /// It joined, and was given what the leader's work returned.
+    Follower,
+}
+
+impl<T: Clone + Send + Sync + 'static> From<Arrival<T>> for Outcome<T> {
+    fn from(arrival: Arrival<T>) -> Self {
+        let role = if arrival.leads() { Role::Leader } else { Role::Follower };
+        Self { shared: arrival.is_shared(), role, value: arrival.take() }
+    }
+}
+
+/// The future of [`Group::run`].
+#[must_use = "a flight stops working when nobody waits for it"]
+pub struct Run<T: Send + Sync + 'static>(Hold<T>);
+
+enum Hold<T: Send + Sync + 'static> {
+    Flight {
+        waiter: Waiter<T>,
+        spare: Option<Work<T>>,
+    },
+    /// Called inside the flight that it would have joined.
+    Pass(Work<T>),
+}
+
+impl<T: Clone + Send + Sync + 'static> Future for Run<T> {
+    type Output = Outcome<T>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if let Hold::Flight { spare, waiter } = &mut self.0 {
+            let landed = waiter.poll(cx, |_| spare.take().expect("a follower has work of its own"));
+            let work = match landed {
+                Poll::Ready(_) => spare.take(),
+                Poll::Pending if waiter.is_inside() => spare.take().or_else(|| waiter.reclaim()),
+                Poll::Pending => None,
+            };
+            match (landed, work) {
+                (Poll::Ready(arrival), work) => {
+                    let mut debris = Debris::default();
+                    debris.sweep(work);
+                    return Poll::Ready(debris.rethrow_or(arrival.into()));
+                }
+                (Poll::Pending, None) => return Poll::Pending,
+                (Poll::Pending, Some(work)) => {
+                    waiter.pass(PassReason::Reentrant);
+                    self.0 = Hold::Pass(work);
+                }
+            }
+        }
+        let Hold::Pass(work) = &mut self.0 else { unreachable!("a flight was left or has returned") };
+        Pin::new(work).poll(cx).map(|value| Outcome { value, shared: false, role: Role::Leader })
+    }
+}
+
+impl<T: Send + Sync + 'static> fmt::Debug for Run<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Run").finish_non_exhaustive()
+    }
+}
+
+/// The future of [`Group::spawn`]. The work goes on without it, except where that says otherwise.
+pub struct Ticket<T: Send + Sync + 'static>(Run<T>);
+
+impl<T: Clone + Send + Sync + 'static> Future for Ticket<T> {
+    type Output = Outcome<T>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.0).poll(cx)
+    }
+}
+
+impl<T: Send + Sync + 'static> fmt::Debug for Ticket<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ticket").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,102 @@
+//! Which requests may share at all, and how fresh an answer they ask for.
+
+use http::{
+    HeaderMap, Method, Request,
+    header::{CACHE_CONTROL, PRAGMA, UPGRADE},
+};
+
+use crate::stats::PassReason;
+
+use crate::http::{
+    policy::{HttpPolicy, Sorted},
+    request::partition::Partition,
+    response::cache_control::CacheControl,
+    response::field::Malformed,
+};
+
+impl HttpPolicy {
+    /// The partition to share in, or why the request passes.
+    pub(crate) fn admit(&self, head: &Request<()>, has_body: bool) -> Result<Partition, PassReason> {
+        let mut sorted = Sorted::default();
+        self.request.headers.sort(head.headers(), &mut sorted);
+        match self.pass(head, has_body, &sorted) {
+            Some(reason) => Err(reason),
+            None => Ok(Partition::of(self, head, &sorted)),
+        }
+    }
+
+    /// The partition of a request that was admitted.
+    pub(in crate::http) fn partition(&self, head: &Request<()>) -> Partition {
+        let mut sorted = Sorted::default();
+        self.request.headers.sort(head.headers(), &mut sorted);
+        Partition::of(self, head, &sorted)
+    }
+
+    fn pass(&self, head: &Request<()>, has_body: bool, sorted: &Sorted<'_>) -> Option<PassReason> {
+        let rules = &self.request;
+        if head.method() == Method::CONNECT {
+            Some(PassReason::Upgrade)
+        } else if !rules.methods.contains(head.method()) {
+            Some(PassReason::Method)
+        } else if has_body && !rules.ignore_body {
+            Some(PassReason::Body)
+        } else {
+            self.pass_by_header(head.headers(), sorted)
+        }
+    }
+
+    fn pass_by_header(&self, headers: &HeaderMap, sorted: &Sorted<'_>) -> Option<PassReason> {
+        if sorted.upgrade && self.request.headers.passes(&UPGRADE) {
+            Some(PassReason::Upgrade)
+        } else if sorted.passing {
+            Some(PassReason::Header)
+        } else if sorted.cache_control && !self.request.ignore_no_store {
+            pass_by_cache_control(headers)
+        } else {
+            None
+        }
+    }
+
+    /// Whether a request with this method seals the flights of its key.
+    ///
+    /// Not if the user lets the method share: then it reads, whatever its name.
+    pub(crate) fn is_write(&self, method: &Method) -> bool {
+        self.flight.seal_on_write && !is_safe(method) && !self.request.methods.contains(method)
+    }
+
+    /// Whether the request refuses an answer older than itself: it joins only
+    /// before the head is known.
+    pub(crate) fn wants_fresh(&self, head: &Request<()>) -> bool {
+        !self.request.ignore_no_cache && asks_for_fresh(head.headers()).unwrap_or(true)
+    }
+}
+
+/// Whether IANA's registry of HTTP methods calls this one safe (RFC 9110 §16.1.1).
+fn is_safe(method: &Method) -> bool {
+    method.is_safe() || matches!(method.as_str(), "PROPFIND" | "REPORT" | "SEARCH" | "QUERY" | "PRI")
+}
+
+fn pass_by_cache_control(headers: &HeaderMap) -> Option<PassReason> {
+    match CacheControl::of(headers, &CACHE_CONTROL) {
+        Err(Malformed) => Some(PassReason::Malformed),
+        Ok(directives) => directives.no_store.then_some(PassReason::NoStore),
+    }
+}
+
+fn asks_for_fresh(headers: &HeaderMap) -> Result<bool, Malformed> {
+    if headers.contains_key(CACHE_CONTROL) {
+        let directives = CacheControl::of(headers, &CACHE_CONTROL)?;
+        Ok(directives.no_cache || directives.max_age == Some(0))
+    } else if headers.contains_key(PRAGMA) {
+        Ok(CacheControl::of(headers, &PRAGMA)?.no_cache)
+    } else {
+        Ok(false)
+    }
+}
+
+#[cfg(test)]
+mod cookies;
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod tests;

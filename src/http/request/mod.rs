@@ -1,0 +1,6 @@
+//! Which requests may share a flight, and with which others.
+
+pub(super) mod admit;
+pub(super) mod body;
+pub(super) mod partition;
+pub(super) mod record;

@@ -1,0 +1,215 @@
+//! What must be equal, besides the user's key, for two requests to share.
+
+use crate::http::{
+    policy::{HttpPolicy, Line, RequestRules, Sorted},
+    request::record::{Record, texts},
+};
+use http::{HeaderName, Method, Request, Uri, uri::Scheme};
+use std::{
+    fmt,
+    hash::{Hash, Hasher},
+};
+
+/// The parts of a request head that the policy compares, byte by byte, as they came; and the headers that it does not
+/// compare unless a response varies by them.
+#[derive(Clone)]
+pub(crate) struct Partition {
+    texts: Record,
+    /// How many bytes of the texts are compared.
+    compared: usize,
+}
+
+/// Tags of the texts in a partition.
+/// Without it the method is `GET`.
+const METHOD: usize = 0;
+const SCHEME: usize = 1;
+const AUTHORITY: usize = 2;
+const HOST: usize = 3;
+/// With the query, where both are compared.
+const PATH: usize = 4;
+/// The path before axum's nested routers stripped it.
+const ORIGINAL_PATH: usize = 5;
+const QUERY: usize = 6;
+/// The name of a header that is compared because a response varies by it. Its lines follow, if there are any.
+const NAME: usize = 7;
+/// A line of a header that is compared only if a response varies by it: its name, a colon and its value.
+const LINE: usize = 8;
+/// A line of the first header in the rules of the policy. Each further header has a tag of its own.
+const FIRST_HEADER: usize = 9;
+
+impl Partition {
+    /// `sorted` are the headers of the request.
+    pub(in crate::http) fn of(policy: &HttpPolicy, head: &Request<()>, sorted: &Sorted<'_>) -> Self {
+        let (rules, uri) = (&policy.request, head.uri());
+        let others = if policy.response.ignore_vary { &[][..] } else { &sorted.others };
+        let authority = uri.authority().map_or(0, |authority| authority.as_str().len());
+        let target = uri.path().len() + uri.query().map_or(0, str::len);
+        // Not much more than it takes: small ones are cheaper.
+        let mut texts = Record::with_room(sorted.bytes + 4 * others.len() + authority + target + 12);
+        // Most are that, and a text takes its time.
+        if head.method() != Method::GET {
+            texts.push(METHOD, head.method().as_str().as_bytes());
+        }
+        if !rules.ignore_authority {
+            push_origin(&mut texts, uri, &sorted.hosts);
+        }
+        match uri.path_and_query() {
+            // One text where one will do: each takes its time.
+            Some(target) if !rules.ignore_path && !rules.ignore_query => texts.push(PATH, target.as_str().as_bytes()),
+            _ => push_target(&mut texts, rules, uri),
+        }
+        if !rules.ignore_path {
+            #[cfg(feature = "axum")]
+            if let Some(original) = head.extensions().get::<axum::extract::OriginalUri>() {
+                texts.push(ORIGINAL_PATH, original.0.path().as_bytes());
+            }
+        }
+        sorted.parting.iter().for_each(|line| texts.push(FIRST_HEADER + line.place, line.value));
+        let compared = texts.as_bytes().len();
+        for line in others {
+            texts.push_named(LINE, line.name.as_bytes(), line.value);
+        }
+        Self { texts, compared }
+    }
+
+    /// This partition split further by the headers that a response's `Vary`
+    /// named (RFC 9111 §4.1), with the values in this request.
+    ///
+    /// The same names always give comparable partitions, in whatever order
+    /// they came.
+    pub(crate) fn with_vary(mut self, names: &[HeaderName]) -> Self {
+        let mut names: Vec<_> = names.iter().collect();
+        names.sort_by_key(|name| name.as_str());
+        names.dedup();
+        let others = self.texts.split_off(self.compared);
+        for name in names {
+            let name = name.as_str().as_bytes();
+            self.texts.push(NAME, name);
+            lines_of(others.as_bytes(), name).for_each(|line| self.texts.push_named(LINE, name, line));
+        }
+        self.compared = self.texts.as_bytes().len();
+        self.texts.append(others);
+        self
+    }
+
+    /// The tag of the first compared text in which the two differ. [`HttpPolicy::name_of`] has a name for it.
+    pub(in crate::http) fn differs_from(&self, other: &Self) -> Option<usize> {
+        let (mut ours, mut theirs) = (texts(self.compared()), texts(other.compared()));
+        loop {
+            match (ours.next(), theirs.next()) {
+                (None, None) => return None,
+                (one, two) if one == two => {}
+                (Some((PATH, one)), Some((PATH, two))) if path_of(one) == path_of(two) => return Some(QUERY),
+                // Where one lacks a text, the other's comes first.
+                (one, two) => return one.into_iter().chain(two).map(|text| text.0).min_by_key(|tag| order_of(*tag)),
+            }
+        }
+    }
+
+    fn compared(&self) -> &[u8] {
+        &self.texts.as_bytes()[..self.compared]
+    }
+
+    /// The headers that it does not compare, for when the request itself is gone.
+    pub(in crate::http) fn others(&self) -> Others {
+        Others(self.texts.as_bytes()[self.compared..].into())
+    }
+}
+
+impl HttpPolicy {
+    /// What a text with this tag is: a part of the request, or a header's name.
+    pub(in crate::http) fn name_of(&self, tag: usize) -> &str {
+        match tag {
+            METHOD => "method",
+            SCHEME => "scheme",
+            AUTHORITY | HOST => "authority",
+            PATH => "path",
+            ORIGINAL_PATH => "original-path",
+            QUERY => "query",
+            NAME | LINE => "vary",
+            header => self.request.headers.name_at(header - FIRST_HEADER).unwrap_or("header"),
+        }
+    }
+}
+
+/// Texts with a smaller tag come first, but for what a response varies by, which comes last.
+fn order_of(tag: usize) -> (bool, usize) {
+    (matches!(tag, NAME | LINE), tag)
+}
+
+/// One request to one host has one origin, whatever the version: HTTP/1.1 has the host in a header (RFC 9112 §3.2), h2c
+/// has scheme and authority in the URI (RFC 9113 §8.3.1).
+fn push_origin(texts: &mut Record, uri: &Uri, hosts: &[Line<'_>]) {
+    if let Some(scheme) = uri.scheme().filter(|scheme| **scheme != Scheme::HTTP) {
+        texts.push(SCHEME, scheme.as_str().as_bytes());
+    }
+    let authority = uri.authority().map(|authority| authority.as_str().as_bytes());
+    match hosts {
+        [host] if authority.is_none_or(|authority| authority == host.value) => texts.push(AUTHORITY, host.value),
+        // A server may go by any of them.
+        _ => {
+            authority.into_iter().for_each(|authority| texts.push(AUTHORITY, authority));
+            hosts.iter().for_each(|host| texts.push(HOST, host.value));
+        }
+    }
+}
+
+/// Path and query, where one of them is not compared, or the target has no path.
+fn push_target(texts: &mut Record, rules: &RequestRules, uri: &Uri) {
+    if !rules.ignore_path {
+        texts.push(PATH, uri.path().as_bytes());
+    }
+    if !rules.ignore_query {
+        // One that is empty is not one that is missing.
+        uri.query().into_iter().for_each(|query| texts.push(QUERY, query.as_bytes()));
+    }
+}
+
+fn path_of(target: &[u8]) -> &[u8] {
+    target.split(|byte| *byte == b'?').next().unwrap_or_default()
+}
+
+/// The headers of a request that followers may have to agree in, because the response varies by them.
+#[derive(Default)]
+pub(in crate::http) struct Others(Box<[u8]>);
+
+impl Others {
+    pub(in crate::http) fn lines(&self, name: &HeaderName) -> impl Iterator<Item = &[u8]> {
+        lines_of(&self.0, name.as_str().as_bytes())
+    }
+}
+
+fn lines_of<'a>(record: &'a [u8], name: &[u8]) -> impl Iterator<Item = &'a [u8]> {
+    // No name has a colon in it.
+    texts(record).filter_map(move |(_, text)| text.strip_prefix(name)?.strip_prefix(b":"))
+}
+
+impl PartialEq for Partition {
+    fn eq(&self, other: &Self) -> bool {
+        self.compared() == other.compared()
+    }
+}
+
+impl Eq for Partition {}
+
+/// Without a length: a record tells where it ends.
+impl Hash for Partition {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write(self.compared());
+    }
+}
+
+/// No headers and no query: many are credentials.
+impl fmt::Debug for Partition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let tagged = |tag| texts(self.compared()).find(|text| text.0 == tag).map(|text| text.1);
+        let method = tagged(METHOD).unwrap_or(b"GET");
+        f.debug_struct("Partition")
+            .field("method", &String::from_utf8_lossy(method))
+            .field("path", &tagged(PATH).map(|target| String::from_utf8_lossy(path_of(target))))
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;
