@@ -5,6 +5,7 @@ use std::{
     mem,
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     sync::Arc,
+    task::Waker,
     thread,
 };
 
@@ -53,19 +54,15 @@ impl Debris {
         }
     }
 
-    /// As `sweep`, of what as a rule is not there.
-    #[inline]
-    pub(crate) fn sweep_some<V>(&mut self, value: Option<V>) {
-        if value.is_some() {
-            self.sweep(value);
-        }
-    }
-
     /// As `sweep`, of what may panic besides.
     pub(crate) fn run(&mut self, what: impl FnOnce()) {
         if let Err(payload) = catch_unwind(AssertUnwindSafe(what)) {
             self.keep(payload);
         }
+    }
+
+    pub(crate) fn of(payload: Payload) -> Self {
+        Self(Some(payload))
     }
 
     pub(crate) fn holds_panic(&self) -> bool {
@@ -121,6 +118,15 @@ pub(crate) fn contain<R>(run: impl FnOnce() -> R) -> Option<R> {
             forget_payload(payload);
             None
         }
+    }
+}
+
+/// Wakes all. A waker that panics does not leave the others asleep. Call it under no lock.
+pub(crate) fn wake_all(wakers: impl IntoIterator<Item = Waker>) {
+    let mut wakers = wakers.into_iter();
+    // One `catch_unwind` for all of them, and one more for each that panics.
+    while let Err(payload) = catch_unwind(AssertUnwindSafe(|| wakers.by_ref().for_each(Waker::wake))) {
+        forget_payload(payload);
     }
 }
 

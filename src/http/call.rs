@@ -13,8 +13,8 @@ use crate::http::{
     response::veto::{Ruling, Said},
 };
 use crate::{
-    core::flight::{Flight, Place},
     core::group::Role,
+    core::{key::Address, reentry::FlightNumber},
     error::BoxError,
     layer::future::{Job, ResponseFuture, Verdict},
     layer::mode::ErrorMode,
@@ -47,7 +47,7 @@ pub(super) enum Known<K> {
     Nothing,
     /// It has none. `Memory` knows by this whether later ones may fly.
     Hash(u64),
-    Flight(Place, FlightKey<K>),
+    Flight(Address, FlightKey<K>),
 }
 
 /// `X` is the error that callers get.
@@ -197,7 +197,7 @@ where
 
     /// The flight and until when newcomers may join it, if they may. A partition that `Vary` made is not the one that
     /// newcomers come with after the head.
-    fn late(&self, said: &Said, is_joinable: bool) -> Option<(Place, &FlightKey<K>, Option<Instant>)> {
+    fn late(&self, said: &Said, is_joinable: bool) -> Option<(Address, &FlightKey<K>, Option<Instant>)> {
         let Known::Flight(place, key) = &self.known else { return None };
         let opened = self.opened.filter(|_| is_joinable && self.vary.is_empty() && self.site.takes_late())?;
         Some((*place, key, self.site.late_until(said, opened)?))
@@ -208,11 +208,11 @@ impl<K> Known<K> {
     fn hash(&self) -> Option<u64> {
         match self {
             Self::Nothing => None,
-            Self::Hash(hash) | Self::Flight(Place { hash, .. }, _) => Some(*hash),
+            Self::Hash(hash) | Self::Flight(Address { hash, .. }, _) => Some(*hash),
         }
     }
 
-    fn flight(&self) -> Option<Place> {
+    fn flight(&self) -> Option<Address> {
         match self {
             Self::Flight(place, _) => Some(*place),
             Self::Nothing | Self::Hash(_) => None,
@@ -284,7 +284,7 @@ where
         !self.site.registry.is_enabled()
     }
 
-    fn newer(self, left: &Arc<Flight<Self::Landing>>) -> ResponseFuture<Self> {
+    fn newer(self, left: FlightNumber) -> ResponseFuture<Self> {
         let Known::Flight(place, key) = &self.known else { unreachable!("it was in a flight") };
         let (place, key, site) = (*place, key.clone(), self.site.clone());
         site.with_flights(Flights::new, |flights| site.enter(&flights.table, place, key, self, Some(left)))

@@ -2,8 +2,8 @@
 
 use crate::http::{late::Late, layer::PolicyId, request::partition::Partition, response::answer::Answer};
 use crate::{
-    core::flight::{Place, Setback},
-    core::table::{Difference, Hooks, Table},
+    core::shard::{Difference, Hooks, Table},
+    core::{flight::Setback, key::Address},
     layer::scope::Forgets,
     observe::Observer,
     panics::Debris,
@@ -21,13 +21,13 @@ where
     X: Send + Sync + 'static,
 {
     pub(super) fn new(observer: &Arc<Observer>) -> Arc<Self> {
-        let hooks = Hooks { difference, leaderless, setback };
+        let hooks = Hooks { difference, on_leader_gone, setback };
         Arc::new(Self { table: Table::with_hooks(observer.clone(), hooks), late: Arc::default() })
     }
 
     /// In this order: a flight whose head arrives meanwhile either is found among the late, or finds that it
     /// is listed no more. `shard`: where they all are, if that is known.
-    fn forget_where(&self, shard: Option<u64>, is_it: &dyn Fn(Place, &K) -> bool) {
+    fn forget_where(&self, shard: Option<u64>, is_it: &dyn Fn(Address, &K) -> bool) {
         let (mut debris, eq) = (Debris::default(), RefCell::new(Debris::default()));
         // Once the key's `Eq` has panicked, all that it may be are forgotten: of those nobody knows better.
         let is_it = |place, key: &FlightKey<K>| {
@@ -78,7 +78,7 @@ fn setback<X>(landing: &Result<Answer, X>) -> Option<Setback> {
     }
 }
 
-fn leaderless<X>(landing: &Result<Answer, X>) {
+fn on_leader_gone<X>(landing: &Result<Answer, X>) {
     if let Ok(answer) = landing {
         answer.leader_is_gone();
     }

@@ -9,8 +9,8 @@ use crate::http::{
     response::veto::Said,
 };
 use crate::{
-    core::flight::Place,
-    core::reentry::{self, Lineage, Polled, Underway},
+    core::key::Address,
+    core::reentry::{self, Ancestors, FlightNumber},
     error::BoxError,
     panics::Debris,
     sync::{
@@ -38,7 +38,7 @@ pub(crate) struct Late<K> {
 }
 
 struct Entry<K> {
-    place: Place,
+    place: Address,
     key: FlightKey<K>,
     stream: Arc<Stream>,
 }
@@ -51,7 +51,9 @@ pub(super) struct Stream {
     /// When it is no longer fresh enough, or its flight too old.
     until: Option<Instant>,
     arrived: Instant,
-    lineage: Lineage,
+    /// Identifies the body, so that a call inside it does not wait for it.
+    number: FlightNumber,
+    ancestors: Ancestors,
 }
 
 impl<K> Default for Late<K> {
@@ -65,7 +67,7 @@ impl<K: Eq + Send + Sync + 'static> Late<K> {
     /// tells whether its flight takes any.
     pub(super) fn share<B>(
         self: &Arc<Self>,
-        (place, key): (Place, FlightKey<K>),
+        (place, key): (Address, FlightKey<K>),
         is_open: impl Fn() -> bool,
         body: B,
         config: BodyConfig,
@@ -87,19 +89,19 @@ impl<K: Eq + Send + Sync + 'static> Late<K> {
     }
 
     /// The response for a newcomer, if it may have it.
-    pub(super) fn join(&self, place: Place, key: &FlightKey<K>, headers: &HeaderMap) -> Option<Response<SharedBody>> {
+    pub(super) fn join(&self, place: Address, key: &FlightKey<K>, headers: &HeaderMap) -> Option<Response<SharedBody>> {
         let stream = self.find(place.hash, key)?;
         stream.takes(headers).then(|| stream.join())?
     }
 
     /// Whether this code runs inside the stream of this key. The flight that listed it may not have landed yet: nobody
     /// here may wait for it either.
-    pub(super) fn is_inside(&self, place: Place, key: &FlightKey<K>) -> bool {
+    pub(super) fn is_inside(&self, place: Address, key: &FlightKey<K>) -> bool {
         if self.is_empty() {
             return false;
         }
-        let here = Lineage::here();
-        !here.is_empty() && self.find(place.hash, key).is_some_and(|stream| here.contains(&stream))
+        reentry::innermost().is_some()
+            && self.find(place.hash, key).is_some_and(|stream| reentry::is_inside(stream.number))
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -136,7 +138,7 @@ impl<K: Eq + Send + Sync + 'static> Late<K> {
         debris.swallow();
     }
 
-    pub(super) fn forget_where(&self, is_it: &dyn Fn(Place, &FlightKey<K>) -> bool) {
+    pub(super) fn forget_where(&self, is_it: &dyn Fn(Address, &FlightKey<K>) -> bool) {
         // With the lock, even if there is nothing to be found: so a `list` after it sees that its flight is no longer
         // open.
         let streams = self.streams.lock();
@@ -165,7 +167,7 @@ impl<K: Eq + Send + Sync + 'static> Late<K> {
         debris.rethrow();
     }
 
-    fn unlist_all(&self, found: Vec<(Place, Arc<Stream>)>) {
+    fn unlist_all(&self, found: Vec<(Address, Arc<Stream>)>) {
         let mut debris = Debris::default();
         for (place, stream) in found {
             debris.run(|| self.unlist(place, &stream));
@@ -176,7 +178,7 @@ impl<K: Eq + Send + Sync + 'static> Late<K> {
 }
 
 impl<K> Late<K> {
-    fn unlist(&self, place: Place, stream: &Arc<Stream>) {
+    fn unlist(&self, place: Address, stream: &Arc<Stream>) {
         let mut streams = self.streams.lock();
         let unlisted = take(&mut streams, place.hash, |entry| Arc::ptr_eq(&entry.stream, stream));
         if streams.is_empty() && streams.capacity() > 64 {
@@ -225,7 +227,7 @@ impl Stream {
         varies: Option<Arc<Varies>>,
         until: Option<Instant>,
     ) -> Self {
-        Self { head, body, varies, until, arrived: now(), lineage: Lineage::around() }
+        Self { head, body, varies, until, arrived: now(), number: FlightNumber::new(), ancestors: Ancestors::around() }
     }
 
     fn takes(&self, headers: &HeaderMap) -> bool {
@@ -250,14 +252,9 @@ impl Stream {
     }
 }
 
-/// A body that newcomers ask for inside itself would wait for itself.
-impl Underway for Stream {
-    fn is_underway(&self) -> bool {
-        true
-    }
-
-    fn lineage(&self) -> Lineage {
-        self.lineage.clone()
+impl Drop for Stream {
+    fn drop(&mut self) {
+        reentry::ended(self.number);
     }
 }
 
@@ -271,7 +268,7 @@ pin_project! {
 }
 
 /// Filled once the stream is there.
-pub(super) struct Listing<K>(OnceLock<(Arc<Late<K>>, Place, Arc<Stream>)>);
+pub(super) struct Listing<K>(OnceLock<(Arc<Late<K>>, Address, Arc<Stream>)>);
 
 impl<B, K: Eq> Listed<B, K> {
     pub(super) fn new(body: B) -> (Self, Arc<Listing<K>>) {
@@ -281,7 +278,7 @@ impl<B, K: Eq> Listed<B, K> {
 }
 
 impl<K: Eq + Send + Sync + 'static> Listing<K> {
-    pub(super) fn fill(&self, late: &Arc<Late<K>>, place: Place, stream: Arc<Stream>) {
+    pub(super) fn fill(&self, late: &Arc<Late<K>>, place: Address, stream: Arc<Stream>) {
         let filled = self.0.set((late.clone(), place, stream));
         debug_assert!(filled.is_ok(), "a body is listed once");
     }
@@ -301,7 +298,7 @@ impl<B: Body, K> Body for Listed<B, K> {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
         let this = self.project();
-        let _entered = this.listing.0.get().map(|(_, _, stream)| reentry::enter(Polled::Flight(stream.clone())));
+        let _entering = this.listing.0.get().map(|(_, _, stream)| reentry::enter(stream.number, &stream.ancestors));
         this.body.poll_frame(cx)
     }
 

@@ -14,7 +14,7 @@ use crate::http::{
     seal::{Seal, SealAll, number_of_path},
 };
 use crate::{
-    core::flight::Place, core::group::Role, error::BoxError, layer::future::ResponseFuture, layer::mode::ErrorMode,
+    core::group::Role, core::key::Address, error::BoxError, layer::future::ResponseFuture, layer::mode::ErrorMode,
     layer::service::Singleflight, layer::site::Site, stats::PassReason,
 };
 use http::{Request, Response};
@@ -123,7 +123,7 @@ where
 
 /// Where a request goes.
 enum Way<K> {
-    Fly(Place, FlightKey<K>),
+    Fly(Address, FlightKey<K>),
     /// With the hash of its flight, if its response tells whether later ones may fly.
     Pass(PassReason, Option<u64>),
 }
@@ -165,15 +165,15 @@ impl<K: Hash + Eq + Send + Sync + 'static> Site<Http<K>> {
     }
 
     /// All flights of one key are in one shard, so that they can be forgotten together.
-    pub(super) fn address(&self, head: &Request<()>, partition: Partition) -> (Place, FlightKey<K>) {
+    pub(super) fn address(&self, head: &Request<()>, partition: Partition) -> (Address, FlightKey<K>) {
         let key = (self.settings.extract)(head);
-        // A key is hashed once, however long it is: `shard` is the hash that `Registry::place` gives it.
+        // A key is hashed once, however long it is: `shard` is the hash that `Registry::address` gives it.
         let mut hasher = self.registry.hasher().build_hasher();
         key.hash(&mut hasher);
         let shard = hasher.finish();
         partition.hash(&mut hasher);
         let hash = hasher.finish();
-        (Place { shard, hash, path: number_of_path(head) }, FlightKey::new(key, partition, self.settings.mode.id))
+        (Address { shard, hash, path: number_of_path(head) }, FlightKey::new(key, partition, self.settings.mode.id))
     }
 
     /// Whether flights may be joined after their head. Waiters are not counted from then on.
@@ -211,7 +211,7 @@ impl<K: Hash + Eq + Send + Sync + 'static> Site<Http<K>> {
             return Some(Box::new(SealAll(self.scope.clone())));
         }
         let key = (self.settings.extract)(head);
-        let hash = self.registry.place(&key).hash;
+        let hash = self.registry.address(&key).hash;
         Some(Box::new(Seal::new(self.scope.clone(), hash, key, number_of_path(head))))
     }
 }

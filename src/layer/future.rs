@@ -1,9 +1,11 @@
 //! The future of a call.
 
 use crate::{
-    core::flight::Flight,
-    core::group::Role,
-    core::waiter::{Arrival, Waiter},
+    core::{
+        group::Role,
+        reentry::FlightNumber,
+        waiter::{Arrival, Waiter},
+    },
     observe::{Caller, Event, Observer, Work},
     panics::Debris,
     stats::{PassReason, VetoReason},
@@ -11,7 +13,6 @@ use crate::{
 use std::{
     fmt, mem,
     pin::Pin,
-    sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -45,7 +46,7 @@ pub trait Job: Send + 'static {
     /// Whether everything passes by now. Only asked of a follower.
     fn is_disabled(&self) -> bool;
     /// Joins or leads a flight that is newer than the one that it `left`.
-    fn newer(self, left: &Arc<Flight<Self::Landing>>) -> ResponseFuture<Self>
+    fn newer(self, left: FlightNumber) -> ResponseFuture<Self>
     where
         Self: Sized;
     /// What a waiter gets. `request` is a follower's own, if it has one left.
@@ -216,7 +217,7 @@ impl<J: Job> Future for ResponseFuture<J> {
                         waiter.pass(reason);
                         self.state = State::Passing(job.pass(true));
                     } else {
-                        let newer = job.newer(waiter.flight());
+                        let newer = job.newer(waiter.number());
                         // Told after: should the key closure panic, this call ends here.
                         waiter.time_out();
                         *self = newer;

@@ -1,6 +1,6 @@
 //! Which services share which flights.
 
-use crate::{core::flight::Place, core::table::Table, observe::Observer, panics::Debris, sync::Mutex};
+use crate::{core::key::Address, core::shard::Table, observe::Observer, panics::Debris, sync::Mutex};
 use std::{
     any::Any,
     fmt,
@@ -78,9 +78,9 @@ impl<K: Hash + 'static> Registry<K> {
         })
     }
 
-    /// The place of a flight that is found by its key alone.
-    pub(crate) fn place(&self, key: &K) -> Place {
-        Place::of(self.hasher.hash_one(key))
+    /// The address of a flight that is found by its key alone.
+    pub(crate) fn address(&self, key: &K) -> Address {
+        Address::of(self.hasher.hash_one(key))
     }
 
     #[cfg(feature = "http")]

@@ -1,9 +1,10 @@
 //! The service, and how it calls any service by key.
 
 use crate::{
-    core::flight::{Flight, Setback},
+    core::flight::Setback,
     core::group::Role,
-    core::table::{Hooks, Table},
+    core::reentry::FlightNumber,
+    core::shard::{Hooks, Table},
     layer::future::{Job, ResponseFuture},
     layer::mode::{ByKey, ErrorMode, FanOut, Mode, OwnErrors},
     layer::site::Site,
@@ -109,7 +110,7 @@ impl<Req: 'static, K: Hash + Eq + Send + Sync + 'static> Site<ByKey<Req, K>> {
     fn enter_by_key<S, E>(
         &self,
         call: Call<S, Req, K, E>,
-        left: Option<&InFlight<S, Req, E>>,
+        left: Option<FlightNumber>,
     ) -> ResponseFuture<Call<S, Req, K, E>>
     where
         S: Service<Req> + Send + 'static,
@@ -119,8 +120,8 @@ impl<Req: 'static, K: Hash + Eq + Send + Sync + 'static> Site<ByKey<Req, K>> {
         E: ErrorMode<S::Error>,
     {
         let key = (self.settings.extract)(&call.request);
-        let place = self.registry.place(&key);
-        self.with_flights(table, |table| self.enter(table, place, key, call, left))
+        let address = self.registry.address(&key);
+        self.with_flights(table, |table| self.enter(table, address, key, call, left))
     }
 }
 
@@ -132,10 +133,6 @@ where
     let setback = |result: &Result<R, E>| result.is_err().then_some(Setback::Error);
     Table::with_hooks(observer.clone(), Hooks { setback, ..Hooks::NONE })
 }
-
-/// A flight of calls of such a service.
-type InFlight<S, Req, E> =
-    Arc<Flight<Result<<S as Service<Req>>::Response, <E as ErrorMode<<S as Service<Req>>::Error>>::Error>>>;
 
 /// A call of any service.
 pub struct Call<S, Req, K: Hash + Eq + Send + Sync + 'static, E>
@@ -183,7 +180,7 @@ where
         self.again.as_ref().is_some_and(|site| !site.registry.is_enabled())
     }
 
-    fn newer(self, left: &Arc<Flight<Self::Landing>>) -> ResponseFuture<Self> {
+    fn newer(self, left: FlightNumber) -> ResponseFuture<Self> {
         let site = self.again.clone().expect("it has a patience");
         site.enter_by_key(self, Some(left))
     }

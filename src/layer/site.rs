@@ -1,8 +1,11 @@
 //! What all clones of one service have in common, and the way into its flights.
 
 use crate::{
-    core::flight::{Flight, Place},
-    core::table::{Entered, Missed, Table},
+    core::{
+        key::Address,
+        reentry::FlightNumber,
+        shard::{Entered, Missed, Table},
+    },
     layer::future::{Job, ResponseFuture},
     layer::mode::Mode,
     layer::scope::{Forgets, Registry, Scope},
@@ -62,17 +65,17 @@ impl<M: Mode> Site<M> {
     pub(crate) fn enter<F, J>(
         &self,
         table: &Arc<Table<F, J::Landing>>,
-        place: Place,
+        address: Address,
         key: F,
         job: J,
-        left: Option<&Arc<Flight<J::Landing>>>,
+        left: Option<FlightNumber>,
     ) -> ResponseFuture<J>
     where
         F: Eq + Send + Sync + 'static,
         J: Job,
     {
         let Settings { rules, patience, .. } = &*self.settings;
-        match table.enter(place, key, rules, left, job, J::fly) {
+        match table.enter(address, key, rules, left, job, J::fly) {
             Entered::Led(waiter, missed) => {
                 missed.into_iter().for_each(|missed| self.tell_missed(missed));
                 ResponseFuture::lead(waiter)

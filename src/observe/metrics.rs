@@ -3,7 +3,7 @@
 //! The recorder is asked anew each time, and no handle is kept: one that is installed late, is set for a thread only, or
 //! forgets what was idle, misses nothing. While there is none, this is a few function calls; the clock is not read.
 
-use super::{CallEnd, Event, Name, Outcome};
+use super::{CallEnd, Event, FlightEnd, Name};
 use crate::{
     panics::contain,
     stats::{NearMiss, PassReason, VetoReason},
@@ -93,10 +93,10 @@ pub(super) struct Keys {
     refusals: Key,
     timeouts: Key,
     near_misses: [Key; NearMiss::ALL.len()],
-    flights: [Key; Outcome::ALL.len()],
+    flights: [Key; FlightEnd::ALL.len()],
     in_progress: Key,
     waiters: Key,
-    flight_duration: [Key; Outcome::ALL.len()],
+    flight_duration: [Key; FlightEnd::ALL.len()],
     flight_waiters: Key,
 }
 
@@ -123,10 +123,10 @@ impl Keys {
             refusals: key(REFUSALS, &[]),
             timeouts: key(TIMEOUTS, &[]),
             near_misses: array::from_fn(|reason| key(NEAR_MISSES, &[("reason", NearMiss::ALL[reason].as_str())])),
-            flights: Outcome::ALL.map(|outcome| key(FLIGHTS, &[("outcome", outcome.as_str())])),
+            flights: FlightEnd::ALL.map(|outcome| key(FLIGHTS, &[("outcome", outcome.as_str())])),
             in_progress: key(IN_PROGRESS, &[]),
             waiters: key(WAITERS, &[]),
-            flight_duration: Outcome::ALL.map(|outcome| key(FLIGHT_DURATION, &[("outcome", outcome.as_str())])),
+            flight_duration: FlightEnd::ALL.map(|outcome| key(FLIGHT_DURATION, &[("outcome", outcome.as_str())])),
             flight_waiters: key(FLIGHT_WAITERS, &[]),
         }
     }
@@ -149,16 +149,18 @@ impl Keys {
                 if ending.released > 0 {
                     gauge(&self.waiters).decrement(ending.released as f64);
                 }
+                if ending.went_on {
+                    counter(&self.refusals);
+                }
                 if let Some(outcome) = ending.outcome {
                     counter(&self.flights[outcome as usize]);
                     let duration = to.register_histogram(&self.flight_duration[outcome as usize], &METADATA);
                     ending.opened.into_iter().for_each(|opened| duration.record(Since(opened)));
                 }
-                if ending.outcome == Some(Outcome::Landed) {
+                if ending.outcome == Some(FlightEnd::Landed) {
                     to.register_histogram(&self.flight_waiters, &METADATA).record(ending.released as f64);
                 }
             }
-            Event::WentOn => counter(&self.refusals),
             Event::TimedOut => counter(&self.timeouts),
             Event::NearMiss { why, .. } => counter(&self.near_misses[why as usize]),
             Event::CallOver { leads, how } => call(if leads { Part::Leader } else { Part::Follower }, how),

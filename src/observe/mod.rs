@@ -49,8 +49,6 @@ pub(crate) enum Event<'a> {
     Closed,
     /// A flight has ended, or was lost and may be led anew.
     FlightOver(Ending),
-    /// The result of a flight was its leader's alone, and the followers go on together.
-    WentOn,
     /// A call that waited is over. `leads`: it brought the work.
     CallOver { leads: bool, how: CallEnd },
     /// A follower waited for as long as it may, and goes on in a newer flight.
@@ -66,7 +64,9 @@ pub(crate) enum Event<'a> {
 /// How a flight ended, noted under its lock and told after.
 pub(crate) struct Ending {
     /// None if it was lost before, and that was told.
-    pub(crate) outcome: Option<Outcome>,
+    pub(crate) outcome: Option<FlightEnd>,
+    /// The result was for the leader alone, and the followers go on together.
+    pub(crate) went_on: bool,
     pub(crate) opened: Option<Instant>,
     /// Waiters that wait no more.
     pub(crate) released: usize,
@@ -74,7 +74,7 @@ pub(crate) struct Ending {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Outcome {
+pub(crate) enum FlightEnd {
     Landed,
     Cancelled,
     Panicked,
@@ -126,16 +126,11 @@ impl Observer {
         &self.name
     }
 
-    /// Waiters that wait no more. Nobody must see that late: unlike the rest it may be said under a lock.
-    pub(crate) fn count_out(&self, waiters: usize) {
-        self.counters.count(Count::Released, waiters);
-    }
-
-    /// A flight that has one waiter is off the table, and that waiter waits no more. Call it under no lock.
+    /// Counts waiters that wait no more, and whether the flight is over. Call it under the lock of the flight, so that
+    /// everybody who sees the end sees it counted.
     #[inline(always)]
-    pub(crate) fn close_alone(&self) {
-        self.counters.count_all([(Count::Released, 1), (Count::Closed, 1)]);
-        self.tell_others(Event::Closed);
+    pub(crate) fn count_out(&self, waiters: usize, is_over: bool) {
+        self.counters.count_all([(Count::Released, waiters), (Count::Closed, usize::from(is_over))]);
     }
 
     pub(crate) fn stats(&self) -> Stats {
@@ -169,20 +164,19 @@ impl Observer {
             Event::Joined => count(Count::Seated),
             #[cfg(feature = "http")]
             Event::JoinedLate => count(Count::Late),
-            Event::Closed => count(Count::Closed),
             Event::FlightOver(ending) => match ending.outcome {
-                Some(Outcome::Cancelled) => count(Count::Cancelled),
-                Some(Outcome::Panicked) => count(Count::Panicked),
-                Some(Outcome::Lost) => count(Count::Lost),
-                Some(Outcome::Landed) | None => {}
+                Some(FlightEnd::Cancelled) => count(Count::Cancelled),
+                Some(FlightEnd::Panicked) => count(Count::Panicked),
+                Some(FlightEnd::Lost) => count(Count::Lost),
+                Some(FlightEnd::Landed) if ending.went_on => count(Count::WentOn),
+                Some(FlightEnd::Landed) | None => {}
             },
-            Event::WentOn => count(Count::WentOn),
             Event::TimedOut => count(Count::TimedOut),
             Event::NearMiss { why, .. } => count(Count::NearMiss(*why)),
             Event::Passed { reason, .. } => count(Count::Passed(*reason)),
             Event::Vetoed { reason, .. } => count(Count::Vetoed(*reason)),
-            // Counted under the flight's lock.
-            Event::Left | Event::CallOver { .. } => {}
+            // Counted under the lock of the flight.
+            Event::Left | Event::Closed | Event::CallOver { .. } => {}
         }
     }
 }
@@ -191,7 +185,7 @@ impl Event<'_> {
     /// Else whoever is told need not even be found.
     #[inline(always)]
     pub(crate) fn concerns_anybody(&self) -> bool {
-        cfg!(feature = "metrics") || !matches!(self, Self::Left | Self::CallOver { .. })
+        cfg!(feature = "metrics") || !matches!(self, Self::Left | Self::Closed | Self::CallOver { .. })
     }
 }
 
@@ -201,7 +195,7 @@ impl Name {
     }
 }
 
-impl Outcome {
+impl FlightEnd {
     pub(crate) const ALL: [Self; 4] = [Self::Landed, Self::Cancelled, Self::Panicked, Self::Lost];
 
     pub(crate) fn as_str(self) -> &'static str {

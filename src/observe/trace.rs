@@ -1,7 +1,7 @@
 //! What the subscriber of `tracing` is told: a span a flight, and an event when a call passes or a response is vetoed.
 //! Never a key, nor what a header says.
 
-use super::{Ending, Event, Name, Outcome};
+use super::{Ending, Event, FlightEnd, Name};
 use crate::{
     panics::contain,
     stats::{NearMiss, PassReason, VetoReason},
@@ -49,41 +49,34 @@ impl Name {
     }
 }
 
-/// The inner work of a flight. It runs in the span of whoever brought it, or in that of its flight, which is a child of
-/// the former.
+/// The inner work of a flight. It runs in the span of the caller that brought it, or in that of its flight, which is a child
+/// of the former.
 pub struct Work<T> {
     future: Instrumented<Pin<Box<dyn Future<Output = T> + Send>>>,
-    took_off: bool,
+    was_polled: bool,
 }
 
 impl<T> Work<T> {
-    /// Brought by `caller`. Only moves what it is given, so that it may be called under a lock.
+    /// Work that `caller` brings. Only moves what it is given, so that it may be called under a lock.
     pub(crate) fn new(future: impl Future<Output = T> + Send + 'static, caller: Caller) -> Self {
         let future: Pin<Box<dyn Future<Output = T> + Send>> = Box::pin(future);
-        Self { future: future.instrument(caller.into_span()), took_off: false }
+        Self { future: future.instrument(caller.into_span()), was_polled: false }
     }
 
-    /// Nobody wants to see its first poll.
-    pub(crate) fn take_off_unseen(&mut self) {
-        self.took_off = true;
+    /// The span of a flight opens with the first poll of its work.
+    pub(crate) fn was_polled(&self) -> bool {
+        self.was_polled
     }
 
-    /// What a flight with this work knows about its span.
-    pub(crate) fn span(&self) -> FlightSpan {
-        if self.took_off { FlightSpan::None } else { FlightSpan::default() }
-    }
-
-    /// Call it before each poll. The first time, it gives the flight its span, if somebody wants to see it.
-    pub(crate) fn take_off(&mut self, name: &Name) -> Option<FlightSpan> {
-        let is_first = !mem::replace(&mut self.took_off, true);
-        is_first.then(|| if spans_are_wanted() { self.open_span(name) } else { None }.unwrap_or(FlightSpan::None))
-    }
-
-    fn open_span(&mut self, name: &Name) -> Option<FlightSpan> {
-        let (name, brought_in) = (name.field(), self.future.span());
-        let open = || debug_span!(target: TARGET, parent: brought_in, "flight", name, outcome = Empty, waiters = Empty);
-        // By the subscriber that knows the parent, whoever polls this.
-        let here = || brought_in.with_subscriber(|(_, its)| with_default(its, open)).unwrap_or_else(open);
+    /// Opens the span of the flight before the first poll, if the subscriber wants it.
+    pub(crate) fn open_span(&mut self, name: &Name) -> Option<FlightSpan> {
+        if self.was_polled {
+            return None;
+        }
+        let (name, outer) = (name.field(), self.future.span());
+        let open = || debug_span!(target: TARGET, parent: outer, "flight", name, outcome = Empty, waiters = Empty);
+        // By the subscriber that knows the parent, on whatever thread this is polled.
+        let here = || outer.with_subscriber(|(_, its)| with_default(its, open)).unwrap_or_else(open);
         let span = contain(here).filter(|span| !span.is_disabled())?;
         *self.future.span_mut() = span.clone();
         Some(FlightSpan::Open(Arc::new(span)))
@@ -94,6 +87,7 @@ impl<T> Future for Work<T> {
     type Output = T;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
+        self.was_polled = true;
         Pin::new(&mut self.future).poll(cx)
     }
 }
@@ -146,30 +140,26 @@ impl Drop for Caller {
     }
 }
 
-/// What the state of a flight knows about its span. Spans are only moved under the lock: a subscriber is user code.
+/// The span of a flight. Spans are only moved under the lock: a subscriber is user code.
 #[derive(Clone)]
 pub(crate) enum FlightSpan {
-    /// To come, when the work takes off. Those who joined before wait for it.
+    /// Not open. The followers that joined before the first poll wait for it.
     Awaited(Vec<Span>),
     /// Shared, so that it stays open while a follower is linked to it.
     Open(Arc<Span>),
-    /// Nobody wanted to see it when the work took off.
-    None,
 }
 
 impl FlightSpan {
-    /// Of a flight that nobody wants to see, or wanted to.
-    pub(crate) const UNSEEN: Self = Self::None;
-
-    /// A follower joins: it is linked at once, or when the span is there.
-    pub(crate) fn join(&mut self, caller: &mut Caller) -> Link {
+    /// A follower joins: it is linked at once, or when the span opens.
+    pub(crate) fn join(&mut self, caller: &mut Caller, was_polled: bool) -> Link {
         match self {
             Self::Awaited(early) => {
-                early.extend(caller.take());
+                if !was_polled {
+                    early.extend(caller.take());
+                }
                 Link(None)
             }
             Self::Open(flight) => Link(Some(flight.clone())),
-            Self::None => Link(None),
         }
     }
 
@@ -183,9 +173,8 @@ impl FlightSpan {
     }
 
     /// The flight is over. Call it under no lock.
-    pub(crate) fn end(self, outcome: Option<Outcome>, waiters: usize) {
+    pub(crate) fn end(self, outcome: Option<FlightEnd>, waiters: usize) {
         match self {
-            Self::None => {}
             Self::Awaited(early) => early.into_iter().for_each(|follower| {
                 contain(|| drop(follower));
             }),
@@ -194,7 +183,7 @@ impl FlightSpan {
                     if let Some(outcome) = outcome {
                         span.record("outcome", outcome.as_str());
                     }
-                    if outcome == Some(Outcome::Landed) {
+                    if outcome == Some(FlightEnd::Landed) {
                         span.record("waiters", waiters);
                     }
                 });

@@ -339,23 +339,6 @@ async fn the_leaders_request_whose_drop_panics_reaches_who_leaves_last() {
     assert_eq!(result(&mut afterwards), Ok("told"));
 }
 
-#[test]
-fn both_requests_whose_drop_panics_as_the_last_follower_leaves_are_one_panic_and_no_abort() {
-    /// Panics though a panic is under way, as most types with such a fault would.
-    struct Stubborn;
-    impl Drop for Stubborn {
-        fn drop(&mut self) {
-            panic!("stubborn");
-        }
-    }
-    let layer = SingleflightLayer::by_key(|_: &Stubborn| 1);
-    let mut service = layer.layer(Upstream::<&str, Infallible, Stubborn>::new());
-    let (leader, follower) = (service.call(Stubborn), service.call(Stubborn));
-    drop(leader);
-    assert_eq!(panic_of(|| drop(follower)), "stubborn");
-    assert_eq!((layer.handle().in_flight(), layer.handle().waiting()), (0, 0));
-}
-
 #[tokio::test]
 async fn a_request_that_passes_and_whose_drop_panics_harms_its_caller_only() {
     let upstream = Upstream::<&str, Infallible, Touchy>::new();

@@ -21,9 +21,9 @@ use super::{
     upstream::{BoxUpstream, Item, longer},
 };
 use crate::{
-    core::seats::wake_all,
     error::SharedError,
     panics::Debris,
+    panics::wake_all,
     sync::{Mutex, now},
 };
 

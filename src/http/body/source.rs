@@ -15,7 +15,7 @@ use super::{
     shared::Shared,
     upstream::{BoxUpstream, Item},
 };
-use crate::{core::seats::wake_all, error::SharedError, sync::Mutex};
+use crate::{error::SharedError, panics::wake_all, sync::Mutex};
 
 /// Under a lock only because a clone, which has no more than a reference, makes a sole reader one of several. Whoever
 /// reads has the source to itself, and locks nothing.

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::{
-    core::flight::Place,
+    core::key::Address,
     http::{
         flights::FlightKey,
         late::{Late, Stream},
@@ -13,7 +13,7 @@ use crate::{
 };
 use http::{HeaderMap, Request, Response};
 
-const PLACE: Place = Place { shard: 0, hash: 0, path: 0 };
+const PLACE: Address = Address { shard: 0, hash: 0, path: 0 };
 
 type Key = FlightKey<u32>;
 

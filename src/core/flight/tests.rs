@@ -1,0 +1,1 @@
+//! Transitions, one after the other, without threads or futures.
