@@ -3,14 +3,14 @@
 use crate::http::{
     body::SharedBody,
     flights::{FlightKey, Flights},
-    late::Stream,
+    late::LateStream,
     layer::Http,
-    noted::Noted,
+    noted_body::NotedBody,
     policy::HttpPolicy,
-    request::partition::Others,
-    response::answer::{Answer, Judgement},
-    response::cache_status::{Forwarded, say},
-    response::veto::{Ruling, Said},
+    request::partition::UncomparedHeaders,
+    response::cache_status::{Forwarded, append_cache_status},
+    response::flight_response::{FlightResponse, Recipients},
+    response::veto::{ResponseClass, ResponseFacts},
 };
 use crate::{
     core::flight::{Flight, Place},
@@ -39,13 +39,13 @@ use tower_service::Service;
 
 /// How often a follower is sent on by `Vary`: an origin that never comes to an end with it must not keep anybody
 /// waiting.
-const VARY_AT_MOST: usize = 4;
+const MAX_VARY_RETRIES: usize = 4;
 
-/// What the flight of a call goes by.
-pub(super) enum Known<K> {
-    /// It has none, and nobody is to learn from its response.
-    Nothing,
-    /// It has none. `Memory` knows by this whether later ones may fly.
+/// The flight that a call belongs to.
+pub(super) enum FlightRef<K> {
+    /// No flight. The response is not recorded in `UnshareableKeys`.
+    Untracked,
+    /// No flight. The response is recorded in `UnshareableKeys` under this hash.
     Hash(u64),
     Flight(Place, FlightKey<K>),
 }
@@ -56,13 +56,13 @@ pub struct HttpCall<S, B, K: Hash + Eq + Send + Sync + 'static, E, X> {
     head: Request<()>,
     body: B,
     site: Arc<Site<Http<K>>>,
-    known: Known<K>,
+    known: FlightRef<K>,
     /// What its partition has beyond the policy's, because of a `Vary` that it met.
     vary: Vec<HeaderName>,
     /// How often `Vary` sent it on.
-    detours: usize,
+    vary_retries: usize,
     /// Whether it followed another request before.
-    refetches: bool,
+    has_followed: bool,
     /// What a write does when it is answered.
     seal: Option<Box<dyn Send>>,
     errors: PhantomData<fn() -> (E, X)>,
@@ -72,14 +72,19 @@ impl<S, B, K, E, X> HttpCall<S, B, K, E, X>
 where
     K: Hash + Eq + Send + Sync + 'static,
 {
-    pub(super) fn new(service: S, (head, body): (Request<()>, B), site: Arc<Site<Http<K>>>, known: Known<K>) -> Self {
-        let (vary, detours, refetches, seal) = (Vec::new(), 0, false, None);
-        Self { service, head, body, site, known, vary, detours, refetches, seal, errors: PhantomData }
+    pub(super) fn new(
+        service: S,
+        (head, body): (Request<()>, B),
+        site: Arc<Site<Http<K>>>,
+        known: FlightRef<K>,
+    ) -> Self {
+        let (vary, vary_retries, has_followed, seal) = (Vec::new(), 0, false, None);
+        Self { service, head, body, site, known, vary, vary_retries, has_followed, seal, errors: PhantomData }
     }
 
-    /// Where `Vary` would send it on.
-    fn goes_no_further(&self) -> bool {
-        self.detours == VARY_AT_MOST || !self.site.registry.is_enabled()
+    /// Whether it may join another flight after one whose response varies by a header it differs in.
+    fn may_retry_vary(&self) -> bool {
+        self.vary_retries < MAX_VARY_RETRIES && self.site.registry.is_enabled()
     }
 
     pub(super) fn with_seal(self, seal: Option<Box<dyn Send>>) -> Self {
@@ -107,36 +112,36 @@ where
 
     /// Sends the request, and judges who may have the answer. `opened`: when its flight did, if newcomers may join that
     /// after its head.
-    fn ask(self, opened: Option<Instant>) -> impl Future<Output = Result<Answer, E::Error>> + Send + 'static {
-        let Self { service, head, body, site, known, vary, refetches, .. } = self;
+    fn fetch(self, opened: Option<Instant>) -> impl Future<Output = Result<FlightResponse, E::Error>> + Send + 'static {
+        let Self { service, head, body, site, known, vary, has_followed, .. } = self;
         let is_head = head.method() == Method::HEAD;
-        let question = Question { site, known, opened, vary: vary.into(), refetches, is_head };
+        let context = FetchContext { site, known, opened, vary: vary.into(), has_followed, is_head };
         let response = service.oneshot(join(head, body));
-        Asking { response, question: Some(question), errors: PhantomData::<fn() -> E> }
+        Fetch { response, context: Some(context), errors: PhantomData::<fn() -> E> }
     }
 }
 
 pin_project! {
     /// A named future, and small: the request is in it once.
-    struct Asking<F, Q, E> {
+    struct Fetch<F, Q, E> {
         #[pin]
         response: F,
-        question: Option<Q>,
+        context: Option<Q>,
         errors: PhantomData<fn() -> E>,
     }
 }
 
 /// What is left of a request while its answer is awaited.
-struct Question<K: Hash + Eq + Send + Sync + 'static> {
+struct FetchContext<K: Hash + Eq + Send + Sync + 'static> {
     site: Arc<Site<Http<K>>>,
-    known: Known<K>,
+    known: FlightRef<K>,
     opened: Option<Instant>,
     vary: Box<[HeaderName]>,
-    refetches: bool,
+    has_followed: bool,
     is_head: bool,
 }
 
-impl<F, RB, R, K, E> Future for Asking<F, Question<K>, E>
+impl<F, RB, R, K, E> Future for Fetch<F, FetchContext<K>, E>
 where
     F: Future<Output = Result<Response<RB>, R>>,
     RB: Body + Send + 'static,
@@ -144,47 +149,47 @@ where
     K: Hash + Eq + Send + Sync + 'static,
     E: ErrorMode<R>,
 {
-    type Output = Result<Answer, E::Error>;
+    type Output = Result<FlightResponse, E::Error>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let response = ready!(this.response.poll(cx));
-        let question = this.question.as_ref().expect("it is polled until it is ready");
-        let answer = response.map(|response| question.judge::<E::Error, _>(response)).map_err(E::convert);
+        let context = this.context.as_ref().expect("it is polled until it is ready");
+        let answer = response.map(|response| context.judge::<E::Error, _>(response)).map_err(E::convert);
         // This may be the last of the flight's key. A panic in its drop is no waiter's affair.
         let mut debris = Debris::default();
-        debris.sweep(this.question.take());
+        debris.sweep(this.context.take());
         debris.swallow();
         Poll::Ready(answer)
     }
 }
 
-impl<K> Question<K>
+impl<K> FetchContext<K>
 where
     K: Hash + Eq + Send + Sync + 'static,
 {
     /// `X` is the error that callers get.
-    fn judge<X, RB>(&self, response: Response<RB>) -> Answer
+    fn judge<X, RB>(&self, response: Response<RB>) -> FlightResponse
     where
         X: Send + Sync + 'static,
         RB: Body + Send + 'static,
         RB::Error: Into<BoxError>,
     {
-        let Http { policy, bodies, memory, .. } = &self.site.settings.mode;
+        let Http { policy, bodies, unshareable, .. } = &self.site.settings.mode;
         let mut body = None;
         let head = response.map(|streams| body = Some(streams));
         let body = body.expect("the closure was called");
-        let said = Said::in_headers(policy, head.headers());
-        let ruling = policy.rule(&said, &head, &body.size_hint(), self.is_head);
+        let facts = ResponseFacts::in_headers(policy, head.headers());
+        let class = policy.classify(&facts, &head, &body.size_hint(), self.is_head);
         // One client's refusal says nothing about those who ask later.
-        if let Some(hash) = self.known.hash().filter(|_| !ruling.is_refusal()) {
-            memory.note(hash, ruling == Ruling::Shared);
+        if let Some(hash) = self.known.hash().filter(|_| !class.is_refusal()) {
+            unshareable.record(hash, class == ResponseClass::Shared);
         }
-        let judgement = Judgement::of(policy, &said, ruling, &self.vary, || self.known.others());
-        let body = Noted::new(body, self.known.flight().map(|place| self.site.observer().own_hash(place.hash)));
-        let body = match self.late(&said, ruling == Ruling::Shared && !body.is_end_stream()) {
+        let recipients = Recipients::of(policy, &facts, class, &self.vary, || self.known.others());
+        let body = NotedBody::new(body, self.known.flight().map(|place| self.site.observer().own_hash(place.hash)));
+        let body = match self.late(&facts, class == ResponseClass::Shared && !body.is_end_stream()) {
             Some((place, key, until)) => {
-                let stream = |body| Stream::new(head.clone(), body, judgement.varies(), until);
+                let stream = |body| LateStream::new(head.clone(), body, recipients.vary(), until);
                 self.site.with_flights(Flights::<K, X>::new, |flights| {
                     let (flight, is_open) = ((place, key.clone()), || flights.table.lists_this_flight(place));
                     flights.late.share(flight, is_open, body, bodies.clone(), until, stream)
@@ -192,22 +197,22 @@ where
             }
             None => SharedBody::new(body, bodies.clone()),
         };
-        Answer::new(policy, judgement, ruling.is_refusal(), self.refetches, head.map(|()| body))
+        FlightResponse::new(policy, recipients, class.is_refusal(), self.has_followed, head.map(|()| body))
     }
 
     /// The flight and until when newcomers may join it, if they may. A partition that `Vary` made is not the one that
     /// newcomers come with after the head.
-    fn late(&self, said: &Said, is_joinable: bool) -> Option<(Place, &FlightKey<K>, Option<Instant>)> {
-        let Known::Flight(place, key) = &self.known else { return None };
-        let opened = self.opened.filter(|_| is_joinable && self.vary.is_empty() && self.site.takes_late())?;
-        Some((*place, key, self.site.late_until(said, opened)?))
+    fn late(&self, facts: &ResponseFacts, is_joinable: bool) -> Option<(Place, &FlightKey<K>, Option<Instant>)> {
+        let FlightRef::Flight(place, key) = &self.known else { return None };
+        let opened = self.opened.filter(|_| is_joinable && self.vary.is_empty() && self.site.allows_late_joins())?;
+        Some((*place, key, self.site.late_join_until(facts, opened)?))
     }
 }
 
-impl<K> Known<K> {
+impl<K> FlightRef<K> {
     fn hash(&self) -> Option<u64> {
         match self {
-            Self::Nothing => None,
+            Self::Untracked => None,
             Self::Hash(hash) | Self::Flight(Place { hash, .. }, _) => Some(*hash),
         }
     }
@@ -215,15 +220,15 @@ impl<K> Known<K> {
     fn flight(&self) -> Option<Place> {
         match self {
             Self::Flight(place, _) => Some(*place),
-            Self::Nothing | Self::Hash(_) => None,
+            Self::Untracked | Self::Hash(_) => None,
         }
     }
 
     /// None where there is no flight.
-    fn others(&self) -> Others {
+    fn others(&self) -> UncomparedHeaders {
         match self {
             Self::Flight(_, key) => key.partition().others(),
-            Self::Nothing | Self::Hash(_) => Others::default(),
+            Self::Untracked | Self::Hash(_) => UncomparedHeaders::default(),
         }
     }
 }
@@ -238,15 +243,15 @@ where
     K: Hash + Eq + Send + Sync + 'static,
     E: ErrorMode<S::Error>,
 {
-    type Landing = Result<Answer, E::Error>;
+    type Landing = Result<FlightResponse, E::Error>;
     type Output = Result<Response<SharedBody>, E::Error>;
 
     fn fly(self, opened: Option<Instant>, caller: Caller) -> Work<Self::Landing> {
-        Work::new(self.ask(opened), caller)
+        Work::new(self.fetch(opened), caller)
     }
 
     fn follows(&mut self) {
-        self.refetches = true;
+        self.has_followed = true;
     }
 
     fn pass(self, waited: bool) -> Pin<Box<dyn Future<Output = Self::Output> + Send>> {
@@ -254,8 +259,8 @@ where
         Box::pin(async move {
             let site = self.site.clone();
             let response = match self.known {
-                Known::Nothing => self.send().await?,
-                _ => self.ask(None).await?.into_response(Role::Leader),
+                FlightRef::Untracked => self.send().await?,
+                _ => self.fetch(None).await?.into_response(Role::Leader),
             };
             Ok(passed(response, &site.settings.mode.policy, how))
         })
@@ -264,18 +269,18 @@ where
     fn judge(landing: &Self::Landing, request: Option<&Self>) -> Verdict {
         let Ok(answer) = landing else { return Verdict::Take };
         match answer.judge(request.map(|call| call.head.headers())) {
-            Verdict::Again(reason) if request.is_some_and(Self::goes_no_further) => Verdict::Pass(reason),
+            Verdict::Again(reason) if request.is_some_and(|call| !call.may_retry_vary()) => Verdict::Pass(reason),
             verdict => verdict,
         }
     }
 
     fn again(mut self, landing: &Self::Landing) -> ResponseFuture<Self> {
-        let names = landing.as_ref().map_or(&[][..], Answer::varies_by);
+        let names = landing.as_ref().map_or(&[][..], FlightResponse::vary_names);
         self.vary.extend_from_slice(names);
-        self.detours += 1;
+        self.vary_retries += 1;
         let partition = self.site.settings.mode.policy.partition(&self.head).with_vary(&self.vary);
         let (place, key) = self.site.address(&self.head, partition);
-        self.known = Known::Flight(place, key.clone());
+        self.known = FlightRef::Flight(place, key.clone());
         let site = self.site.clone();
         site.with_flights(Flights::new, |flights| site.enter(&flights.table, place, key, self, None))
     }
@@ -285,19 +290,19 @@ where
     }
 
     fn newer(self, left: &Arc<Flight<Self::Landing>>) -> ResponseFuture<Self> {
-        let Known::Flight(place, key) = &self.known else { unreachable!("it was in a flight") };
+        let FlightRef::Flight(place, key) = &self.known else { unreachable!("it was in a flight") };
         let (place, key, site) = (*place, key.clone(), self.site.clone());
         site.with_flights(Flights::new, |flights| site.enter(&flights.table, place, key, self, Some(left)))
     }
 
     fn unpack(landing: Self::Landing, role: Role, request: Option<&Self>) -> Self::Output {
-        landing.map(|answer| answer.give(role, request.map(|call| call.head.headers())))
+        landing.map(|answer| answer.for_waiter(role, request.map(|call| call.head.headers())))
     }
 }
 
 fn passed(mut response: Response<SharedBody>, policy: &HttpPolicy, how: Forwarded) -> Response<SharedBody> {
     response.extensions_mut().remove::<Role>();
-    say(policy, how, &mut response);
+    append_cache_status(policy, how, &mut response);
     response
 }
 

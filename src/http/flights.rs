@@ -1,6 +1,8 @@
 //! The flights of HTTP requests: those that wait for a head, and those whose body streams.
 
-use crate::http::{late::Late, layer::PolicyId, request::partition::Partition, response::answer::Answer};
+use crate::http::{
+    late::LateTable, layer::PolicyId, request::partition::Partition, response::flight_response::FlightResponse,
+};
 use crate::{
     core::flight::{Place, Setback},
     core::table::{Difference, Hooks, Table},
@@ -11,8 +13,8 @@ use crate::{
 use std::{cell::RefCell, sync::Arc};
 
 pub(super) struct Flights<K, X> {
-    pub(super) table: Arc<Table<FlightKey<K>, Result<Answer, X>>>,
-    pub(super) late: Arc<Late<K>>,
+    pub(super) table: Arc<Table<FlightKey<K>, Result<FlightResponse, X>>>,
+    pub(super) late: Arc<LateTable<K>>,
 }
 
 impl<K, X> Flights<K, X>
@@ -71,23 +73,23 @@ fn difference<K: Eq>(one: &FlightKey<K>, two: &FlightKey<K>) -> Option<Differenc
     (one.key == two.key).then(part)
 }
 
-fn setback<X>(landing: &Result<Answer, X>) -> Option<Setback> {
+fn setback<X>(landing: &Result<FlightResponse, X>) -> Option<Setback> {
     match landing {
-        Ok(answer) => answer.refuses().then_some(Setback::Refusal),
+        Ok(answer) => answer.is_refusal().then_some(Setback::Refusal),
         Err(_) => Some(Setback::Error),
     }
 }
 
-fn leaderless<X>(landing: &Result<Answer, X>) {
+fn leaderless<X>(landing: &Result<FlightResponse, X>) {
     if let Ok(answer) = landing {
-        answer.leader_is_gone();
+        answer.drop_leader_response();
     }
 }
 
 /// What the user's closure returned, and what the policy compares besides.
-pub(super) struct FlightKey<K>(Arc<Parts<K>>);
+pub(super) struct FlightKey<K>(Arc<KeyParts<K>>);
 
-struct Parts<K> {
+struct KeyParts<K> {
     key: K,
     partition: Partition,
     /// Who joins has to agree in this too: it was the leader's that compared requests, and that judges the response.
@@ -96,7 +98,7 @@ struct Parts<K> {
 
 impl<K> FlightKey<K> {
     pub(super) fn new(key: K, partition: Partition, policy: PolicyId) -> Self {
-        Self(Arc::new(Parts { key, partition, policy }))
+        Self(Arc::new(KeyParts { key, partition, policy }))
     }
 
     pub(super) fn key(&self) -> &K {

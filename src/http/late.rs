@@ -4,9 +4,9 @@ use crate::http::{
     body::{BodyConfig, Newcomers, SharedBody},
     flights::FlightKey,
     policy::{HttpPolicy, LateJoin},
-    response::answer::Varies,
-    response::field::Number,
-    response::veto::Said,
+    response::field::LargestNumber,
+    response::flight_response::VaryHeaders,
+    response::veto::ResponseFacts,
 };
 use crate::{
     core::flight::Place,
@@ -31,36 +31,36 @@ use std::{
 use tokio::time::Instant;
 
 /// The streams of a group, at most one for each key: the latest.
-pub(crate) struct Late<K> {
+pub(crate) struct LateTable<K> {
     /// How many there are, so that nobody takes the lock while there is none.
     count: AtomicUsize,
-    streams: Mutex<HashTable<Entry<K>>>,
+    streams: Mutex<HashTable<LateEntry<K>>>,
 }
 
-struct Entry<K> {
+struct LateEntry<K> {
     place: Place,
     key: FlightKey<K>,
-    stream: Arc<Stream>,
+    stream: Arc<LateStream>,
 }
 
 /// One response that newcomers may join.
-pub(super) struct Stream {
+pub(super) struct LateStream {
     head: Response<()>,
     body: Newcomers,
-    varies: Option<Arc<Varies>>,
+    vary: Option<Arc<VaryHeaders>>,
     /// When it is no longer fresh enough, or its flight too old.
     until: Option<Instant>,
     arrived: Instant,
     lineage: Lineage,
 }
 
-impl<K> Default for Late<K> {
+impl<K> Default for LateTable<K> {
     fn default() -> Self {
         Self { count: AtomicUsize::new(0), streams: Mutex::default() }
     }
 }
 
-impl<K: Eq + Send + Sync + 'static> Late<K> {
+impl<K: Eq + Send + Sync + 'static> LateTable<K> {
     /// Makes a body shareable, also with newcomers for as long as it streams. `stream` has what they need, `is_open`
     /// tells whether its flight takes any.
     pub(super) fn share<B>(
@@ -70,18 +70,18 @@ impl<K: Eq + Send + Sync + 'static> Late<K> {
         body: B,
         config: BodyConfig,
         until: Option<Instant>,
-        stream: impl FnOnce(Newcomers) -> Stream,
+        stream: impl FnOnce(Newcomers) -> LateStream,
     ) -> SharedBody
     where
         B: Body + Send + 'static,
         B::Error: Into<BoxError>,
     {
-        let (body, listing) = Listed::new(body);
+        let (body, listing) = ListedBody::new(body);
         let body = SharedBody::new(body, config);
         if let Some(newcomers) = body.newcomers(until) {
             let stream = Arc::new(stream(newcomers));
             listing.fill(self, place, stream.clone());
-            self.list(Entry { place, key, stream }, is_open);
+            self.list(LateEntry { place, key, stream }, is_open);
         }
         body
     }
@@ -106,14 +106,14 @@ impl<K: Eq + Send + Sync + 'static> Late<K> {
         self.count.load(Ordering::Acquire) == 0
     }
 
-    fn find(&self, hash: u64, key: &FlightKey<K>) -> Option<Arc<Stream>> {
+    fn find(&self, hash: u64, key: &FlightKey<K>) -> Option<Arc<LateStream>> {
         let streams = self.streams.lock();
         streams.find(hash, |entry| entry.place.hash == hash && entry.key == *key).map(|entry| entry.stream.clone())
     }
 
     /// Lists a stream, unless its flight takes nobody more. This runs in the flight, so a panic of the key's `Eq` or
     /// `Drop`, which concerns none of its waiters, ends here; after one of `Eq` the stream is not listed.
-    fn list(&self, entry: Entry<K>, is_open: impl Fn() -> bool) {
+    fn list(&self, entry: LateEntry<K>, is_open: impl Fn() -> bool) {
         let (hash, mut debris) = (entry.place.hash, Debris::default());
         let mut streams = self.streams.lock();
         // Under the lock: whoever seals the flight after this finds the stream in the table.
@@ -165,7 +165,7 @@ impl<K: Eq + Send + Sync + 'static> Late<K> {
         debris.rethrow();
     }
 
-    fn unlist_all(&self, found: Vec<(Place, Arc<Stream>)>) {
+    fn unlist_all(&self, found: Vec<(Place, Arc<LateStream>)>) {
         let mut debris = Debris::default();
         for (place, stream) in found {
             debris.run(|| self.unlist(place, &stream));
@@ -175,8 +175,8 @@ impl<K: Eq + Send + Sync + 'static> Late<K> {
     }
 }
 
-impl<K> Late<K> {
-    fn unlist(&self, place: Place, stream: &Arc<Stream>) {
+impl<K> LateTable<K> {
+    fn unlist(&self, place: Place, stream: &Arc<LateStream>) {
         let mut streams = self.streams.lock();
         let unlisted = take(&mut streams, place.hash, |entry| Arc::ptr_eq(&entry.stream, stream));
         if streams.is_empty() && streams.capacity() > 64 {
@@ -193,18 +193,22 @@ impl<K> Late<K> {
     }
 }
 
-fn take<K>(streams: &mut HashTable<Entry<K>>, hash: u64, is_it: impl Fn(&Entry<K>) -> bool) -> Option<Entry<K>> {
+fn take<K>(
+    streams: &mut HashTable<LateEntry<K>>,
+    hash: u64,
+    is_it: impl Fn(&LateEntry<K>) -> bool,
+) -> Option<LateEntry<K>> {
     let found = streams.find_entry(hash, |entry| entry.place.hash == hash && is_it(entry));
     found.ok().map(|entry| entry.remove().0)
 }
 
 impl HttpPolicy {
-    pub(super) fn takes_late(&self) -> bool {
+    pub(super) fn allows_late_joins(&self) -> bool {
         self.flight.late_joins != LateJoin::Never
     }
 
     /// Until when newcomers may join after this head, if they may; `Some(None)` is for as long as its body streams.
-    pub(super) fn late_join_until(&self, said: &Said) -> Option<Option<Instant>> {
+    pub(super) fn late_join_until(&self, said: &ResponseFacts) -> Option<Option<Instant>> {
         match self.flight.late_joins {
             LateJoin::Never => None,
             LateJoin::Always => Some(None),
@@ -217,19 +221,19 @@ impl HttpPolicy {
 /// A number that is larger need not be understood (RFC 9111 §1.2.2).
 const LONGEST_AGE: u64 = 1 << 31;
 
-impl Stream {
+impl LateStream {
     /// Call it in the flight that the head is of.
     pub(super) fn new(
         head: Response<()>,
         body: Newcomers,
-        varies: Option<Arc<Varies>>,
+        vary: Option<Arc<VaryHeaders>>,
         until: Option<Instant>,
     ) -> Self {
-        Self { head, body, varies, until, arrived: now(), lineage: Lineage::around() }
+        Self { head, body, vary, until, arrived: now(), lineage: Lineage::around() }
     }
 
     fn takes(&self, headers: &HeaderMap) -> bool {
-        self.until.is_none_or(|end| now() < end) && self.varies.as_ref().is_none_or(|varies| varies.agree(headers))
+        self.until.is_none_or(|end| now() < end) && self.vary.as_ref().is_none_or(|vary| vary.matches(headers))
     }
 
     /// `None` if the first byte is held no more.
@@ -243,7 +247,7 @@ impl Stream {
     /// In seconds: what it was when it arrived and the time since then (RFC 9111 §4.2.3). One that cannot be read does
     /// not count (§5.1).
     fn age(&self) -> u64 {
-        let mut said = Number::default();
+        let mut said = LargestNumber::default();
         let is_read = self.head.headers().get_all(AGE).iter().try_for_each(|line| said.read(line)).is_ok();
         let said = said.largest().filter(|_| is_read).unwrap_or(0);
         said.saturating_add(now().duration_since(self.arrived).as_secs()).min(LONGEST_AGE)
@@ -251,7 +255,7 @@ impl Stream {
 }
 
 /// A body that newcomers ask for inside itself would wait for itself.
-impl Underway for Stream {
+impl Underway for LateStream {
     fn is_underway(&self) -> bool {
         true
     }
@@ -263,31 +267,31 @@ impl Underway for Stream {
 
 pin_project! {
     /// The body of a stream, which is listed until this is dropped.
-    pub(super) struct Listed<B, K> {
+    pub(super) struct ListedBody<B, K> {
         #[pin]
         body: B,
-        listing: Arc<Listing<K>>,
+        listing: Arc<UnlistOnDrop<K>>,
     }
 }
 
 /// Filled once the stream is there.
-pub(super) struct Listing<K>(OnceLock<(Arc<Late<K>>, Place, Arc<Stream>)>);
+pub(super) struct UnlistOnDrop<K>(OnceLock<(Arc<LateTable<K>>, Place, Arc<LateStream>)>);
 
-impl<B, K: Eq> Listed<B, K> {
-    pub(super) fn new(body: B) -> (Self, Arc<Listing<K>>) {
-        let listing = Arc::new(Listing(OnceLock::new()));
+impl<B, K: Eq> ListedBody<B, K> {
+    pub(super) fn new(body: B) -> (Self, Arc<UnlistOnDrop<K>>) {
+        let listing = Arc::new(UnlistOnDrop(OnceLock::new()));
         (Self { body, listing: listing.clone() }, listing)
     }
 }
 
-impl<K: Eq + Send + Sync + 'static> Listing<K> {
-    pub(super) fn fill(&self, late: &Arc<Late<K>>, place: Place, stream: Arc<Stream>) {
+impl<K: Eq + Send + Sync + 'static> UnlistOnDrop<K> {
+    pub(super) fn fill(&self, late: &Arc<LateTable<K>>, place: Place, stream: Arc<LateStream>) {
         let filled = self.0.set((late.clone(), place, stream));
         debug_assert!(filled.is_ok(), "a body is listed once");
     }
 }
 
-impl<K> Drop for Listing<K> {
+impl<K> Drop for UnlistOnDrop<K> {
     fn drop(&mut self) {
         if let Some((late, place, stream)) = self.0.get() {
             late.unlist(*place, stream);
@@ -295,7 +299,7 @@ impl<K> Drop for Listing<K> {
     }
 }
 
-impl<B: Body, K> Body for Listed<B, K> {
+impl<B: Body, K> Body for ListedBody<B, K> {
     type Data = B::Data;
     type Error = B::Error;
 

@@ -2,8 +2,8 @@
 
 use crate::http::{
     body::{BodyConfig, Budget},
-    memory::Memory,
     policy::HttpPolicy,
+    unshareable::UnshareableKeys,
 };
 use crate::{
     layer::mode::{Mode, sealed::Sealed},
@@ -26,7 +26,7 @@ pub struct Http<K> {
     pub(super) id: PolicyId,
     pub(super) policy: Arc<HttpPolicy>,
     pub(super) bodies: BodyConfig,
-    pub(super) memory: Memory,
+    pub(super) unshareable: UnshareableKeys,
     key: PhantomData<fn() -> K>,
 }
 
@@ -43,8 +43,8 @@ impl PolicyId {
 
 impl<K> Http<K> {
     fn new(policy: HttpPolicy) -> Self {
-        let (bodies, memory) = (Self::bodies(&policy), Memory::new(&policy));
-        Self { id: PolicyId::new(), policy: Arc::new(policy), bodies, memory, key: PhantomData }
+        let (bodies, unshareable) = (Self::bodies(&policy), UnshareableKeys::new(&policy));
+        Self { id: PolicyId::new(), policy: Arc::new(policy), bodies, unshareable, key: PhantomData }
     }
 
     fn bodies(policy: &HttpPolicy) -> BodyConfig {
@@ -67,8 +67,8 @@ impl<K: Hash + Eq + Send + Sync + 'static> Mode for Http<K> {
 
     /// Neither what one group holds nor what it remembers concerns another. The policy is the same, and so its id.
     fn apart(&self) -> Self {
-        let (bodies, memory) = (Self::bodies(&self.policy), Memory::new(&self.policy));
-        Self { bodies, memory, ..self.clone() }
+        let (bodies, unshareable) = (Self::bodies(&self.policy), UnshareableKeys::new(&self.policy));
+        Self { bodies, unshareable, ..self.clone() }
     }
 }
 
@@ -80,7 +80,7 @@ impl<K> Clone for Http<K> {
             id: self.id,
             policy: self.policy.clone(),
             bodies: self.bodies.clone(),
-            memory: self.memory.clone(),
+            unshareable: self.unshareable.clone(),
             key: PhantomData,
         }
     }

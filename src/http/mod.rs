@@ -6,13 +6,13 @@ mod call;
 mod flights;
 mod late;
 mod layer;
-mod memory;
-mod noted;
+mod noted_body;
 mod policy;
 mod request;
 mod response;
 mod seal;
 mod service;
+mod unshareable;
 
 #[cfg(all(test, tower_singleflight_loom))]
 mod models;

@@ -2,15 +2,15 @@
 
 use crate::http::{
     body::SharedBody,
-    call::{HttpCall, Known, split},
+    call::{FlightRef, HttpCall, split},
     flights::{FlightKey, Flights},
-    late::Late,
+    late::LateTable,
     layer::Http,
     request::body::{has_data, peek},
     request::partition::Partition,
-    response::answer::give,
     response::cache_status::Forwarded,
-    response::veto::Said,
+    response::flight_response::mark_response,
+    response::veto::ResponseFacts,
     seal::{Seal, SealAll, number_of_path},
 };
 use crate::{
@@ -64,25 +64,25 @@ where
     fn start(site: &Arc<Site<Http<K>>>, service: &S, request: Request<B>) -> ResponseFuture<Self> {
         let (head, body) = split(request);
         match has_data(&body) {
-            Some(has_data) => Self::take(site, service, head, body, has_data),
-            None => Self::look_and_take(site, service, head, body),
+            Some(has_data) => Self::serve(site, service, head, body, has_data),
+            None => Self::peek_then_serve(site, service, head, body),
         }
     }
 
     /// The body does not say whether it has data: it is looked into first, if the request would share without.
     #[cold]
-    fn look_and_take(site: &Arc<Site<Http<K>>>, service: &S, head: Request<()>, body: B) -> ResponseFuture<Self> {
-        if !site.is_up_to_body(&head) {
-            return Self::take(site, service, head, body, true);
+    fn peek_then_serve(site: &Arc<Site<Http<K>>>, service: &S, head: Request<()>, body: B) -> ResponseFuture<Self> {
+        if !site.shares_without_body(&head) {
+            return Self::serve(site, service, head, body, true);
         }
         match peek(body) {
-            Err(body) => Self::take(site, service, head, body, true),
+            Err(body) => Self::serve(site, service, head, body, true),
             Ok(peek) => {
                 let (site, service) = (site.clone(), service.clone());
                 #[allow(clippy::async_yields_async, reason = "it gives the future that takes its place")]
                 ResponseFuture::deferred(async move {
                     let (has_data, body) = peek.await;
-                    Self::take(&site, &service, head, body, has_data)
+                    Self::serve(&site, &service, head, body, has_data)
                 })
             }
         }
@@ -90,30 +90,30 @@ where
 
     /// Joins or leads a flight, or passes.
     #[inline]
-    fn take(
+    fn serve(
         site: &Arc<Site<Http<K>>>,
         service: &S,
         head: Request<()>,
         body: B,
         has_body: bool,
     ) -> ResponseFuture<Self> {
-        let way = site.choose(&head, has_body);
+        let route = site.route(&head, has_body);
         let seal = site.seal(&head);
         // Lent to the closure: it is large.
         let mut request = Some((head, body));
         site.with_flights(Flights::<K, E::Error>::new, |flights| {
-            let way = way.unless_inside(&flights.late);
+            let route = route.unless_inside(&flights.late);
             let (head, body) = request.take().expect("it is taken once");
-            if let Some(response) = site.join_late(&flights.late, &way, &head) {
+            if let Some(response) = site.join_late(&flights.late, &route, &head) {
                 return ResponseFuture::ready(Ok(response), site.observer());
             }
             let call = |known| Self::new(service.clone(), (head, body), site.clone(), known);
-            match way {
-                Way::Fly(place, key) => {
-                    site.enter(&flights.table, place, key.clone(), call(Known::Flight(place, key)), None)
+            match route {
+                Route::Flight(place, key) => {
+                    site.enter(&flights.table, place, key.clone(), call(FlightRef::Flight(place, key)), None)
                 }
-                Way::Pass(reason, hash) => {
-                    let known = hash.map_or(Known::Nothing, Known::Hash);
+                Route::Pass(reason, hash) => {
+                    let known = hash.map_or(FlightRef::Untracked, FlightRef::Hash);
                     ResponseFuture::pass(call(known).with_seal(seal), reason, site.observer())
                 }
             }
@@ -122,46 +122,48 @@ where
 }
 
 /// Where a request goes.
-enum Way<K> {
-    Fly(Place, FlightKey<K>),
+enum Route<K> {
+    Flight(Place, FlightKey<K>),
     /// With the hash of its flight, if its response tells whether later ones may fly.
     Pass(PassReason, Option<u64>),
 }
 
-impl<K: Eq + Send + Sync + 'static> Way<K> {
+impl<K: Eq + Send + Sync + 'static> Route<K> {
     /// A body that asks for itself would wait for itself.
-    fn unless_inside(self, late: &Late<K>) -> Self {
+    fn unless_inside(self, late: &LateTable<K>) -> Self {
         match self {
-            Self::Fly(place, key) if late.is_inside(place, &key) => Self::Pass(PassReason::Reentrant, Some(place.hash)),
-            way => way,
+            Self::Flight(place, key) if late.is_inside(place, &key) => {
+                Self::Pass(PassReason::Reentrant, Some(place.hash))
+            }
+            route => route,
         }
     }
 }
 
 impl<K: Hash + Eq + Send + Sync + 'static> Site<Http<K>> {
     /// Whether this request shares if it has no body, and only then.
-    fn is_up_to_body(&self, head: &Request<()>) -> bool {
+    fn shares_without_body(&self, head: &Request<()>) -> bool {
         let policy = &self.settings.mode.policy;
         self.passes(head).is_none() && !policy.request.ignore_body && policy.admit(head, false).is_ok()
     }
 
-    fn choose(&self, head: &Request<()>, has_body: bool) -> Way<K> {
-        let Http { policy, bodies, memory, .. } = &self.settings.mode;
+    fn route(&self, head: &Request<()>, has_body: bool) -> Route<K> {
+        let Http { policy, bodies, unshareable, .. } = &self.settings.mode;
         if let Some(reason) = self.passes(head) {
-            return Way::Pass(reason, None);
+            return Route::Pass(reason, None);
         }
         let partition = match policy.admit(head, has_body) {
             Ok(partition) => partition,
-            Err(reason) => return Way::Pass(reason, None),
+            Err(reason) => return Route::Pass(reason, None),
         };
         if !bodies.budget.admits() {
-            return Way::Pass(PassReason::BodyBudget, None);
+            return Route::Pass(PassReason::BodyBudget, None);
         }
         let (place, key) = self.address(head, partition);
-        if memory.knows(place.hash) {
-            return Way::Pass(PassReason::Unshareable, Some(place.hash));
+        if unshareable.contains(place.hash) {
+            return Route::Pass(PassReason::Unshareable, Some(place.hash));
         }
-        Way::Fly(place, key)
+        Route::Flight(place, key)
     }
 
     /// All flights of one key are in one shard, so that they can be forgotten together.
@@ -177,27 +179,27 @@ impl<K: Hash + Eq + Send + Sync + 'static> Site<Http<K>> {
     }
 
     /// Whether flights may be joined after their head. Waiters are not counted from then on.
-    pub(super) fn takes_late(&self) -> bool {
-        self.settings.mode.policy.takes_late() && self.settings.rules.max_waiters == usize::MAX
+    pub(super) fn allows_late_joins(&self) -> bool {
+        self.settings.mode.policy.allows_late_joins() && self.settings.rules.max_waiters == usize::MAX
     }
 
     /// Until when newcomers may join a flight after this head, if they may; `Some(None)` is for as long as its body
     /// streams.
-    pub(super) fn late_until(&self, said: &Said, opened: Instant) -> Option<Option<Instant>> {
-        let fresh = self.settings.mode.policy.late_join_until(said)?;
+    pub(super) fn late_join_until(&self, facts: &ResponseFacts, opened: Instant) -> Option<Option<Instant>> {
+        let fresh = self.settings.mode.policy.late_join_until(facts)?;
         let young = self.settings.rules.join_within.and_then(|age| opened.checked_add(age));
         Some(fresh.into_iter().chain(young).min())
     }
 
     /// The response of a flight whose body still streams, if this request may have it.
-    fn join_late(&self, late: &Late<K>, way: &Way<K>, head: &Request<()>) -> Option<Response<SharedBody>> {
-        let Way::Fly(place, key) = way else { return None };
+    fn join_late(&self, late: &LateTable<K>, route: &Route<K>, head: &Request<()>) -> Option<Response<SharedBody>> {
+        let Route::Flight(place, key) = route else { return None };
         let policy = &self.settings.mode.policy;
-        if late.is_empty() || !self.takes_late() || policy.wants_fresh(head) {
+        if late.is_empty() || !self.allows_late_joins() || policy.wants_fresh(head) {
             return None;
         }
         let mut response = late.join(*place, key, head.headers())?;
-        give(Some(policy), Role::Follower, Forwarded::Collapsed, Some(head.headers()), &mut response);
+        mark_response(Some(policy), Role::Follower, Forwarded::Collapsed, Some(head.headers()), &mut response);
         Some(response)
     }
 

@@ -10,7 +10,7 @@
 //! | `Source` | a sole reader becomes one of several, parked or not, cloned by one or by two | `source` |
 //! | `Shared` | readers that poll, park, clone, leave and come; upstream taken out, woken from elsewhere, ended, failed; the window | `shared` |
 //! | `Budget` | who waits for it is woken; the stalled give way while they move, leave or are asked twice | `budget` |
-//! | `Late`, `Memory` | a stream is never joined after its seal; nothing stays listed; what is counted is there | `tables` |
+//! | `LateTable`, `UnshareableKeys` | a stream is never joined after its seal; nothing stays listed; what is counted is there | `tables` |
 //!
 //! Not covered: time (a pause is over at once, as outside a runtime; the clock moves when a model says so), an upstream
 //! that panics (loom's locks do not stand being locked while another of its threads unwinds), the `OnceLock` of a

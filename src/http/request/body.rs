@@ -25,41 +25,41 @@ pub(in crate::http) fn has_data(body: &impl Body) -> Option<bool> {
 }
 
 /// Whether a body has anything, and that body, from its start.
-type Finding<B> = (bool, B);
+type Peeked<B> = (bool, B);
 
-pub(in crate::http) type Peek<B> = Pin<Box<dyn Future<Output = Finding<B>> + Send>>;
+pub(in crate::http) type BoxPeek<B> = Pin<Box<dyn Future<Output = Peeked<B>> + Send>>;
 
 /// Looks into a body up to its first data or its end. `Err`: what was taken out could not be put back into a body of this
 /// type.
 ///
 /// A body of a type that the crate knows can be put behind its first frame, and be of the same type again.
-pub(in crate::http) fn peek<B: Body + Send + 'static>(body: B) -> Result<Peek<B>, B> {
+pub(in crate::http) fn peek<B: Body + Send + 'static>(body: B) -> Result<BoxPeek<B>, B> {
     let peeked = Err(body);
     #[cfg(feature = "axum")]
     let peeked = peeked
-        .or_else(|body| peek_as(body, axum::body::Body::new::<Started<axum::body::Body>>))
+        .or_else(|body| peek_as(body, axum::body::Body::new::<PeekedBody<axum::body::Body>>))
         .or_else(peek_boxed::<B, axum::Error>);
     peeked.or_else(peek_boxed::<B, BoxError>).or_else(peek_boxed::<B, Infallible>).or_else(peek_boxed::<B, SharedError>)
 }
 
 /// If it is one of http-body-util's boxed bodies, with this error.
-fn peek_boxed<B, E>(body: B) -> Result<Peek<B>, B>
+fn peek_boxed<B, E>(body: B) -> Result<BoxPeek<B>, B>
 where
     B: Body + Send + 'static,
     E: Send + Sync + 'static,
 {
-    peek_as(body, UnsyncBoxBody::<Bytes, E>::new::<Started<_>>)
-        .or_else(|body| peek_as(body, BoxBody::<Bytes, E>::new::<Started<_>>))
+    peek_as(body, UnsyncBoxBody::<Bytes, E>::new::<PeekedBody<_>>)
+        .or_else(|body| peek_as(body, BoxBody::<Bytes, E>::new::<PeekedBody<_>>))
 }
 
-fn peek_as<B, T>(body: B, put_back: fn(Started<T>) -> T) -> Result<Peek<B>, B>
+fn peek_as<B, T>(body: B, put_back: fn(PeekedBody<T>) -> T) -> Result<BoxPeek<B>, B>
 where
     B: Send + 'static,
     T: Body<Data = Bytes> + Send + Unpin + 'static,
     T::Error: Send,
 {
     let known = cast::<B, T>(body)?;
-    let peek = Peeking { body: Some(known), put_back };
+    let peek = PeekFuture { body: Some(known), put_back };
     Ok(Box::pin(async move {
         let (has_data, known) = peek.await;
         let body = cast::<T, B>(known).unwrap_or_else(|_| unreachable!("it was one"));
@@ -74,24 +74,24 @@ fn cast<A: 'static, B: 'static>(value: A) -> Result<B, A> {
     same.ok_or_else(|| value.take().expect("it was not taken"))
 }
 
-struct Peeking<T: Body> {
+struct PeekFuture<T: Body> {
     body: Option<T>,
-    put_back: fn(Started<T>) -> T,
+    put_back: fn(PeekedBody<T>) -> T,
 }
 
-impl<T: Body> Unpin for Peeking<T> {}
+impl<T: Body> Unpin for PeekFuture<T> {}
 
-impl<T: Body<Data = Bytes> + Unpin> Future for Peeking<T> {
-    type Output = Finding<T>;
+impl<T: Body<Data = Bytes> + Unpin> Future for PeekFuture<T> {
+    type Output = Peeked<T>;
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Finding<T>> {
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Peeked<T>> {
         let put_back = self.put_back;
         for _ in 0..FRAMES_AT_ONCE {
             let body = self.body.as_mut().expect("it is polled until it is ready");
             match ready!(Pin::new(body).poll_frame(cx)) {
-                None => return Poll::Ready((false, put_back(Started { first: None, rest: None }))),
+                None => return Poll::Ready((false, put_back(PeekedBody { first: None, rest: None }))),
                 Some(Ok(frame)) if frame.data_ref().is_some_and(Bytes::is_empty) => {}
-                first => return Poll::Ready((true, put_back(Started { first, rest: self.body.take() }))),
+                first => return Poll::Ready((true, put_back(PeekedBody { first, rest: self.body.take() }))),
             }
         }
         // A body of nothing but empty frames must not keep the thread.
@@ -103,14 +103,14 @@ impl<T: Body<Data = Bytes> + Unpin> Future for Peeking<T> {
 const FRAMES_AT_ONCE: usize = 32;
 
 /// A body and what was taken out of it: data, trailers or an error. Without either it is at its end.
-struct Started<T: Body> {
+struct PeekedBody<T: Body> {
     first: Option<Result<Frame<Bytes>, T::Error>>,
     rest: Option<T>,
 }
 
-impl<T: Body> Unpin for Started<T> {}
+impl<T: Body> Unpin for PeekedBody<T> {}
 
-impl<T: Body<Data = Bytes> + Unpin> Body for Started<T> {
+impl<T: Body<Data = Bytes> + Unpin> Body for PeekedBody<T> {
     type Data = Bytes;
     type Error = T::Error;
 

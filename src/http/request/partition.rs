@@ -111,8 +111,8 @@ impl Partition {
     }
 
     /// The headers that it does not compare, for when the request itself is gone.
-    pub(in crate::http) fn others(&self) -> Others {
-        Others(self.texts.as_bytes()[self.compared..].into())
+    pub(in crate::http) fn others(&self) -> UncomparedHeaders {
+        UncomparedHeaders(self.texts.as_bytes()[self.compared..].into())
     }
 }
 
@@ -171,9 +171,9 @@ fn path_of(target: &[u8]) -> &[u8] {
 
 /// The headers of a request that followers may have to agree in, because the response varies by them.
 #[derive(Default)]
-pub(in crate::http) struct Others(Box<[u8]>);
+pub(in crate::http) struct UncomparedHeaders(Box<[u8]>);
 
-impl Others {
+impl UncomparedHeaders {
     pub(in crate::http) fn lines(&self, name: &HeaderName) -> impl Iterator<Item = &[u8]> {
         lines_of(&self.0, name.as_str().as_bytes())
     }

@@ -28,13 +28,13 @@ impl Forwarded {
 }
 
 impl HttpPolicy {
-    pub(in crate::http) fn says_status(&self) -> bool {
+    pub(in crate::http) fn has_cache_status(&self) -> bool {
         self.flight.cache_status.is_some()
     }
 }
 
 /// Adds a member after those that came from upstream, if the user wants it (RFC 9211 §2).
-pub(in crate::http) fn say<B>(policy: &HttpPolicy, how: Forwarded, response: &mut Response<B>) {
+pub(in crate::http) fn append_cache_status<B>(policy: &HttpPolicy, how: Forwarded, response: &mut Response<B>) {
     let Some(name) = &policy.flight.cache_status else { return };
     let member = HeaderValue::try_from(format!("{name}; {}", how.parameters()));
     let member = member.expect("the name was checked when it was set");

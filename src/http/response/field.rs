@@ -27,9 +27,9 @@ pub(in crate::http) fn number(digits: &[u8]) -> Result<u64, Malformed> {
 
 /// The largest number in a field, over all lines and members, if there is one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(in crate::http) struct Number(Option<u64>);
+pub(in crate::http) struct LargestNumber(Option<u64>);
 
-impl Number {
+impl LargestNumber {
     pub(in crate::http) fn read(&mut self, line: &HeaderValue) -> Result<(), Malformed> {
         // As a rule it is the only one.
         if let Ok(only) = number(line.as_bytes()) {

@@ -3,7 +3,7 @@
 use crate::http::{
     policy::{HttpPolicy, StatusRule},
     response::cache_control::CacheControl,
-    response::field::{Malformed, Number, members_of},
+    response::field::{LargestNumber, Malformed, members_of},
     response::vary::Vary,
 };
 use crate::stats::VetoReason;
@@ -15,29 +15,29 @@ use http_body::SizeHint;
 use std::time::Duration;
 
 /// What a response says about who may have it, and for how long: what one walk over its headers found.
-pub(in crate::http) struct Said {
+pub(in crate::http) struct ResponseFacts {
     cache_control: Result<CacheControl, Malformed>,
     vary: Result<Vary, Malformed>,
-    age: Result<Number, Malformed>,
-    length: Result<Number, Malformed>,
+    age: Result<LargestNumber, Malformed>,
+    length: Result<LargestNumber, Malformed>,
     sets_cookie: bool,
     has_vetoed_type: bool,
 }
 
-impl Said {
+impl ResponseFacts {
     pub(in crate::http) fn in_headers(policy: &HttpPolicy, headers: &HeaderMap) -> Self {
-        let mut said = Self {
+        let mut facts = Self {
             cache_control: Ok(CacheControl::default()),
             vary: Ok(Vary::default()),
-            age: Ok(Number::default()),
-            length: Ok(Number::default()),
+            age: Ok(LargestNumber::default()),
+            length: Ok(LargestNumber::default()),
             sets_cookie: false,
             has_vetoed_type: false,
         };
         for (name, line) in headers {
-            said.read(policy, name, line);
+            facts.read(policy, name, line);
         }
-        said
+        facts
     }
 
     fn read(&mut self, policy: &HttpPolicy, name: &HeaderName, line: &HeaderValue) {
@@ -72,7 +72,7 @@ fn read<T>(field: &mut Result<T, Malformed>, line: impl FnOnce(&mut T) -> Result
 
 /// Who may have a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::http) enum Ruling {
+pub(in crate::http) enum ResponseClass {
     Shared,
     /// It is its leader's, for this reason.
     Vetoed(VetoReason),
@@ -84,7 +84,7 @@ pub(in crate::http) enum Ruling {
     HeadRefusedToAll,
 }
 
-impl Ruling {
+impl ResponseClass {
     pub(in crate::http) fn is_refusal(self) -> bool {
         matches!(self, Self::Refused | Self::RefusedToAll | Self::HeadRefusedToAll)
     }
@@ -94,31 +94,37 @@ impl HttpPolicy {
     /// Who may have the response with this head. `is_head`: the request was a `HEAD`.
     ///
     /// Refusals come first: one that sets a cookie is still a refusal.
-    pub(in crate::http) fn rule(&self, said: &Said, head: &Response<()>, body: &SizeHint, is_head: bool) -> Ruling {
+    pub(in crate::http) fn classify(
+        &self,
+        facts: &ResponseFacts,
+        head: &Response<()>,
+        body: &SizeHint,
+        is_head: bool,
+    ) -> ResponseClass {
         let status = head.status();
         let rule = self.response.status_rule(status);
-        let body_veto = || self.body_veto(said, status, body, is_head);
+        let body_veto = || self.body_veto(facts, status, body, is_head);
         if rule == StatusRule::Refuse || !(status.is_informational() || self.response.lets_share(head)) {
             return match body_veto() {
-                _ if status != StatusCode::TOO_MANY_REQUESTS => Ruling::Refused,
-                None => Ruling::RefusedToAll,
-                Some(_) => Ruling::HeadRefusedToAll,
+                _ if status != StatusCode::TOO_MANY_REQUESTS => ResponseClass::Refused,
+                None => ResponseClass::RefusedToAll,
+                Some(_) => ResponseClass::HeadRefusedToAll,
             };
         }
-        match self.head_veto(said, rule).or_else(body_veto) {
-            Some(reason) => Ruling::Vetoed(reason),
-            None => Ruling::Shared,
+        match self.head_veto(facts, rule).or_else(body_veto) {
+            Some(reason) => ResponseClass::Vetoed(reason),
+            None => ResponseClass::Shared,
         }
     }
 
-    fn head_veto(&self, said: &Said, rule: StatusRule) -> Option<VetoReason> {
-        if status_vetoes(said, rule) {
+    fn head_veto(&self, facts: &ResponseFacts, rule: StatusRule) -> Option<VetoReason> {
+        if status_vetoes(facts, rule) {
             Some(VetoReason::Status)
-        } else if said.sets_cookie && !self.response.share_set_cookie {
+        } else if facts.sets_cookie && !self.response.share_set_cookie {
             Some(VetoReason::SetCookie)
-        } else if self.cache_control_vetoes(said) {
+        } else if self.cache_control_vetoes(facts) {
             Some(VetoReason::CacheControl)
-        } else if self.vary_vetoes(said) {
+        } else if self.vary_vetoes(facts) {
             Some(VetoReason::Vary)
         } else {
             None
@@ -126,33 +132,39 @@ impl HttpPolicy {
     }
 
     /// Why the body must not have several readers.
-    fn body_veto(&self, said: &Said, status: StatusCode, body: &SizeHint, is_head: bool) -> Option<VetoReason> {
-        if said.has_vetoed_type {
+    fn body_veto(
+        &self,
+        facts: &ResponseFacts,
+        status: StatusCode,
+        body: &SizeHint,
+        is_head: bool,
+    ) -> Option<VetoReason> {
+        if facts.has_vetoed_type {
             Some(VetoReason::ContentType)
-        } else if self.size_vetoes(said, status, body, is_head) {
+        } else if self.size_vetoes(facts, status, body, is_head) {
             Some(VetoReason::BodyTooLarge)
         } else {
             None
         }
     }
 
-    fn cache_control_vetoes(&self, said: &Said) -> bool {
+    fn cache_control_vetoes(&self, facts: &ResponseFacts) -> bool {
         let rules = &self.response;
         if rules.share_private && rules.share_no_store && rules.share_no_cache {
             return false;
         }
-        said.cache_control.as_ref().map_or(true, |said| {
-            (said.private && !rules.share_private)
-                || (said.no_store && !rules.share_no_store)
-                || (said.no_cache && !rules.share_no_cache)
+        facts.cache_control.as_ref().map_or(true, |directives| {
+            (directives.private && !rules.share_private)
+                || (directives.no_store && !rules.share_no_store)
+                || (directives.no_cache && !rules.share_no_cache)
         })
     }
 
-    fn vary_vetoes(&self, said: &Said) -> bool {
+    fn vary_vetoes(&self, facts: &ResponseFacts) -> bool {
         if self.response.ignore_vary {
             return false;
         }
-        match &said.vary {
+        match &facts.vary {
             // Over HTTP/2 the host is no header, so that it cannot be compared as one.
             Ok(Vary::Headers(names)) => self.request.ignore_authority && names.contains(&HOST),
             Ok(Vary::Anything) | Err(Malformed) => true,
@@ -164,7 +176,7 @@ impl HttpPolicy {
         members_of(line).any(|member| vetoed.iter().any(|essence| has_essence(member, essence.as_bytes())))
     }
 
-    fn size_vetoes(&self, said: &Said, status: StatusCode, body: &SizeHint, is_head: bool) -> bool {
+    fn size_vetoes(&self, facts: &ResponseFacts, status: StatusCode, body: &SizeHint, is_head: bool) -> bool {
         if self.response.share_large_bodies {
             return false;
         }
@@ -172,7 +184,7 @@ impl HttpPolicy {
         let announced = if is_head || status == StatusCode::NOT_MODIFIED {
             0
         } else {
-            said.length.as_ref().map_or(u64::MAX, |length| length.largest().unwrap_or(0))
+            facts.length.as_ref().map_or(u64::MAX, |length| length.largest().unwrap_or(0))
         };
         body.lower().max(announced) > self.flight.body_limit
     }
@@ -185,9 +197,9 @@ impl HttpPolicy {
     /// The headers that the response's `Vary` names and the partition lacks:
     /// only requests that agree in them may share it. Sorted, each once.
     ///
-    /// A `Vary` that cannot be followed is a [veto](Self::rule), and empty here.
-    pub(in crate::http) fn foreign_vary(&self, said: &Said) -> Vec<HeaderName> {
-        match &said.vary {
+    /// A `Vary` that cannot be followed is a [veto](Self::classify), and empty here.
+    pub(in crate::http) fn foreign_vary(&self, facts: &ResponseFacts) -> Vec<HeaderName> {
+        match &facts.vary {
             Ok(Vary::Headers(names)) if !names.is_empty() => {
                 names.iter().filter(|name| self.may_vary_by(name)).cloned().collect()
             }
@@ -196,10 +208,10 @@ impl HttpPolicy {
     }
 }
 
-fn status_vetoes(said: &Said, rule: StatusRule) -> bool {
+fn status_vetoes(facts: &ResponseFacts, rule: StatusRule) -> bool {
     match rule {
         StatusRule::Share => false,
-        StatusRule::ShareIfStorable => !said.allows_storing(),
+        StatusRule::ShareIfStorable => !facts.allows_storing(),
         StatusRule::Veto | StatusRule::Refuse => true,
     }
 }

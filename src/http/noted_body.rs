@@ -9,14 +9,14 @@ use std::{
 };
 
 pin_project! {
-    pub(super) struct Noted<B> {
+    pub(super) struct NotedBody<B> {
         #[pin]
         body: B,
         streams: Option<Streams>,
     }
 }
 
-impl<B: Body> Noted<B> {
+impl<B: Body> NotedBody<B> {
     /// `hash`: of the flight that the body came from, if that was one.
     pub(super) fn new(body: B, hash: Option<u64>) -> Self {
         let streams = hash.filter(|_| !body.is_end_stream()).map(Streams::note);
@@ -24,7 +24,7 @@ impl<B: Body> Noted<B> {
     }
 }
 
-impl<B: Body> Body for Noted<B> {
+impl<B: Body> Body for NotedBody<B> {
     type Data = B::Data;
     type Error = B::Error;
 

@@ -3,9 +3,9 @@
 use crate::http::{
     body::SharedBody,
     policy::HttpPolicy,
-    request::partition::Others,
-    response::cache_status::{Forwarded, say},
-    response::veto::{Ruling, Said},
+    request::partition::UncomparedHeaders,
+    response::cache_status::{Forwarded, append_cache_status},
+    response::veto::{ResponseClass, ResponseFacts},
 };
 use crate::{core::group::Role, layer::future::Verdict, stats::VetoReason, sync::Mutex};
 use http::{
@@ -15,11 +15,11 @@ use http::{
 use std::{fmt, sync::Arc};
 
 #[derive(Clone)]
-pub struct Answer {
-    kind: Kind,
+pub struct FlightResponse {
+    kind: Delivery,
     /// It judges the requester, who is its leader. What followers get by [`judge`](Self::judge) is for those who are not
     /// sent on.
-    refuses: bool,
+    is_refusal: bool,
     /// If it has something to say.
     policy: Option<Arc<HttpPolicy>>,
     /// Its leader had followed another flight before, which was not for it.
@@ -28,134 +28,134 @@ pub struct Answer {
 
 /// Boxed, because it goes through many hands.
 #[derive(Clone)]
-enum Kind {
+enum Delivery {
     All(Box<Response<SharedBody>>),
-    /// For those whose request agrees in what the response varies by.
-    Agreeing(Arc<Varies>, Box<Response<SharedBody>>),
+    /// For those whose request agrees in the headers that the response varies by.
+    Matching(Arc<VaryHeaders>, Box<Response<SharedBody>>),
     /// Taken by the leader. No clone of its body is kept for followers, who must not have it.
-    Leader(VetoReason, Leaders),
+    Leader(VetoReason, LeaderSlot),
     /// The same, but followers get this head.
-    Head(Box<Response<()>>, Leaders),
+    Head(Box<Response<()>>, LeaderSlot),
 }
 
 /// Until the leader has taken it.
-type Leaders = Arc<Mutex<Option<Response<SharedBody>>>>;
+type LeaderSlot = Arc<Mutex<Option<Response<SharedBody>>>>;
 
 /// Who may have a response.
-pub(in crate::http) enum Judgement {
+pub(in crate::http) enum Recipients {
     All,
-    Agreeing(Arc<Varies>),
+    Matching(Arc<VaryHeaders>),
     Leader(VetoReason),
     /// The head, but the leader all of it.
     Head,
 }
 
-impl Judgement {
+impl Recipients {
     /// By the head alone. `vary` is what the request's partition has beyond the policy's, `others` are the headers that
     /// it does not compare.
     pub(in crate::http) fn of(
         policy: &HttpPolicy,
-        said: &Said,
-        ruling: Ruling,
+        facts: &ResponseFacts,
+        class: ResponseClass,
         vary: &[HeaderName],
-        others: impl FnOnce() -> Others,
+        others: impl FnOnce() -> UncomparedHeaders,
     ) -> Self {
-        match ruling {
-            Ruling::Shared => {}
-            Ruling::RefusedToAll => return Self::All,
-            Ruling::HeadRefusedToAll => return Self::Head,
-            Ruling::Refused => return Self::Leader(VetoReason::Status),
-            Ruling::Vetoed(reason) => return Self::Leader(reason),
+        match class {
+            ResponseClass::Shared => {}
+            ResponseClass::RefusedToAll => return Self::All,
+            ResponseClass::HeadRefusedToAll => return Self::Head,
+            ResponseClass::Refused => return Self::Leader(VetoReason::Status),
+            ResponseClass::Vetoed(reason) => return Self::Leader(reason),
         }
-        let mut names = policy.foreign_vary(said);
+        let mut names = policy.foreign_vary(facts);
         names.retain(|name| !vary.contains(name));
-        if names.is_empty() { Self::All } else { Self::Agreeing(Arc::new(Varies { names, others: others() })) }
+        if names.is_empty() { Self::All } else { Self::Matching(Arc::new(VaryHeaders { names, others: others() })) }
     }
 
-    pub(in crate::http) fn varies(&self) -> Option<Arc<Varies>> {
+    pub(in crate::http) fn vary(&self) -> Option<Arc<VaryHeaders>> {
         match self {
-            Self::Agreeing(varies) => Some(varies.clone()),
+            Self::Matching(vary) => Some(vary.clone()),
             Self::All | Self::Leader(_) | Self::Head => None,
         }
     }
 }
 
-/// What a response varies by, outside the partition.
-pub(in crate::http) struct Varies {
+/// The headers that a response varies by, outside the partition, and the leader's values of them.
+pub(in crate::http) struct VaryHeaders {
     names: Vec<HeaderName>,
     /// Of the request that it was the response to.
-    others: Others,
+    others: UncomparedHeaders,
 }
 
-impl Answer {
+impl FlightResponse {
     pub(in crate::http) fn new(
         policy: &Arc<HttpPolicy>,
-        judgement: Judgement,
-        refuses: bool,
+        recipients: Recipients,
+        is_refusal: bool,
         refetched: bool,
         response: Response<SharedBody>,
     ) -> Self {
-        let kind = match judgement {
-            Judgement::All => Kind::All(Box::new(response)),
-            Judgement::Agreeing(varies) => Kind::Agreeing(varies, Box::new(response)),
-            Judgement::Leader(reason) => Kind::Leader(reason, Arc::new(Mutex::new(Some(response)))),
-            Judgement::Head => Kind::Head(Box::new(head_of(&response)), Arc::new(Mutex::new(Some(response)))),
+        let kind = match recipients {
+            Recipients::All => Delivery::All(Box::new(response)),
+            Recipients::Matching(vary) => Delivery::Matching(vary, Box::new(response)),
+            Recipients::Leader(reason) => Delivery::Leader(reason, Arc::new(Mutex::new(Some(response)))),
+            Recipients::Head => Delivery::Head(Box::new(head_of(&response)), Arc::new(Mutex::new(Some(response)))),
         };
-        let policy = (policy.says_status() || policy.has_own_headers()).then(|| policy.clone());
-        Self { kind, refuses, policy, refetched }
+        let policy = (policy.has_cache_status() || policy.has_own_headers()).then(|| policy.clone());
+        Self { kind, is_refusal, policy, refetched }
     }
 
     /// Whether it is a refusal: followers may go on together before they [`judge`](Self::judge) it.
-    pub(in crate::http) fn refuses(&self) -> bool {
-        self.refuses
+    pub(in crate::http) fn is_refusal(&self) -> bool {
+        self.is_refusal
     }
 
     /// Whether a follower with these headers may have it.
     pub(in crate::http) fn judge(&self, headers: Option<&HeaderMap>) -> Verdict {
         match &self.kind {
-            Kind::All(_) | Kind::Head(..) => Verdict::Take,
-            Kind::Agreeing(varies, _) if headers.is_some_and(|headers| varies.agree(headers)) => Verdict::Take,
-            Kind::Agreeing(..) => Verdict::Again(VetoReason::Vary),
-            Kind::Leader(reason, _) => Verdict::Pass(*reason),
+            Delivery::All(_) | Delivery::Head(..) => Verdict::Take,
+            Delivery::Matching(vary, _) if headers.is_some_and(|headers| vary.matches(headers)) => Verdict::Take,
+            Delivery::Matching(..) => Verdict::Again(VetoReason::Vary),
+            Delivery::Leader(reason, _) => Verdict::Pass(*reason),
         }
     }
 
     /// Drops what only its leader may have.
-    pub(in crate::http) fn leader_is_gone(&self) {
-        if let Kind::Leader(_, response) | Kind::Head(_, response) = &self.kind {
+    pub(in crate::http) fn drop_leader_response(&self) {
+        if let Delivery::Leader(_, response) | Delivery::Head(_, response) = &self.kind {
             let response = response.lock().take();
             drop(response);
         }
     }
 
-    /// What it varies by, outside the partition.
-    pub(in crate::http) fn varies_by(&self) -> &[HeaderName] {
+    /// The headers that it varies by, outside the partition.
+    pub(in crate::http) fn vary_names(&self) -> &[HeaderName] {
         match &self.kind {
-            Kind::Agreeing(varies, _) => &varies.names,
-            Kind::All(_) | Kind::Leader(..) | Kind::Head(..) => &[],
+            Delivery::Matching(vary, _) => &vary.names,
+            Delivery::All(_) | Delivery::Leader(..) | Delivery::Head(..) => &[],
         }
     }
 
     pub(in crate::http) fn into_response(self, role: Role) -> Response<SharedBody> {
         match self.kind {
-            Kind::All(response) | Kind::Agreeing(_, response) => *response,
-            Kind::Head(head, _) if role == Role::Follower => head.map(|()| SharedBody::default()),
-            Kind::Leader(_, response) | Kind::Head(_, response) => {
+            Delivery::All(response) | Delivery::Matching(_, response) => *response,
+            Delivery::Head(head, _) if role == Role::Follower => head.map(|()| SharedBody::default()),
+            Delivery::Leader(_, response) | Delivery::Head(_, response) => {
                 response.lock().take().expect("only the leader takes it, once")
             }
         }
     }
 
     /// The response for a waiter of its flight. `request` are the headers of a follower's own, if it has one left.
-    pub(in crate::http) fn give(self, role: Role, request: Option<&HeaderMap>) -> Response<SharedBody> {
+    pub(in crate::http) fn for_waiter(self, role: Role, request: Option<&HeaderMap>) -> Response<SharedBody> {
         let (policy, how) = (self.policy.clone(), self.how(role));
-        let is_anothers_refusal = self.refuses && role == Role::Follower;
+        let is_anothers_refusal = self.is_refusal && role == Role::Follower;
         let mut response = self.into_response(role);
         if is_anothers_refusal {
             // It may name the session of the one who was refused.
             response.headers_mut().remove(SET_COOKIE);
         }
-        give(policy.as_deref(), role, how, request, &mut response);
+        mark_response(policy.as_deref(), role, how, request, &mut response);
         response
     }
 
@@ -180,7 +180,7 @@ fn head_of<B>(response: &Response<B>) -> Response<()> {
 }
 
 /// Marks a response that a flight gave. `request` are the headers of the waiter's own, if it has one left.
-pub(in crate::http) fn give(
+pub(in crate::http) fn mark_response(
     policy: Option<&HttpPolicy>,
     role: Role,
     how: Forwarded,
@@ -192,7 +192,7 @@ pub(in crate::http) fn give(
     if role == Role::Follower {
         policy.put_own_headers(request, response.headers_mut());
     }
-    say(policy, how, response);
+    append_cache_status(policy, how, response);
 }
 
 impl HttpPolicy {
@@ -211,16 +211,16 @@ impl HttpPolicy {
     }
 }
 
-impl Varies {
-    pub(in crate::http) fn agree(&self, headers: &HeaderMap) -> bool {
+impl VaryHeaders {
+    pub(in crate::http) fn matches(&self, headers: &HeaderMap) -> bool {
         let lines = |name| headers.get_all(name).into_iter().map(HeaderValue::as_bytes);
         self.names.iter().all(|name| self.others.lines(name).eq(lines(name)))
     }
 }
 
-impl fmt::Debug for Answer {
+impl fmt::Debug for FlightResponse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Answer").field("refetched", &self.refetched).finish_non_exhaustive()
+        f.debug_struct("FlightResponse").field("refetched", &self.refetched).finish_non_exhaustive()
     }
 }
 
@@ -241,7 +241,7 @@ mod tests {
     fn followers_agree_only_in_all_lines_of_all_names() {
         let agree = |a: &[(&str, &str)], b: &[(&str, &str)]| {
             let others = HttpPolicy::default().admit(&request(a), false).unwrap().others();
-            Varies { names: vec![X, Y], others }.agree(request(b).headers())
+            VaryHeaders { names: vec![X, Y], others }.matches(request(b).headers())
         };
         assert!(agree(&[("x", "1"), ("z", "a")], &[("x", "1")]));
         assert!(agree(&[("x", "1"), ("y", "2")], &[("y", "2"), ("x", "1")]));

@@ -13,9 +13,9 @@ use tokio::time::Instant;
 /// Requests for a key that it remembers need not wait for a leader first. It knows keys by their hash: two that have
 /// one hash only pass without need.
 #[derive(Clone)]
-pub(super) struct Memory(Option<Arc<Remembered>>);
+pub(super) struct UnshareableKeys(Option<Arc<ExpiringKeys>>);
 
-struct Remembered {
+struct ExpiringKeys {
     time: Duration,
     /// How many there are, so that nobody takes the lock as long as there is none.
     count: AtomicUsize,
@@ -25,7 +25,7 @@ struct Remembered {
 /// Thirty years: no clock is asked for a time beyond its end.
 const FOR_EVER: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
 
-impl Memory {
+impl UnshareableKeys {
     pub(super) fn new(policy: &HttpPolicy) -> Self {
         let (keys, time) = (policy.flight.unshareable_keys, policy.flight.unshareable_time);
         let keys = NonZeroUsize::new(keys).filter(|_| !time.is_zero());
@@ -33,12 +33,12 @@ impl Memory {
             // Room is made when it is needed.
             let mut until = LruCache::unbounded();
             until.resize(keys);
-            Arc::new(Remembered { time, count: AtomicUsize::new(0), until: Mutex::new(until) })
+            Arc::new(ExpiringKeys { time, count: AtomicUsize::new(0), until: Mutex::new(until) })
         }))
     }
 
     /// A response to this key was for followers too, or it was not.
-    pub(super) fn note(&self, hash: u64, shareable: bool) {
+    pub(super) fn record(&self, hash: u64, shareable: bool) {
         let Some(memory) = &self.0 else { return };
         if shareable {
             memory.forget(hash);
@@ -47,12 +47,12 @@ impl Memory {
         }
     }
 
-    pub(super) fn knows(&self, hash: u64) -> bool {
-        self.0.as_ref().is_some_and(|memory| memory.knows(hash))
+    pub(super) fn contains(&self, hash: u64) -> bool {
+        self.0.as_ref().is_some_and(|memory| memory.contains(hash))
     }
 }
 
-impl Remembered {
+impl ExpiringKeys {
     fn remember(&self, hash: u64) {
         let now = now();
         let end = now.checked_add(self.time).unwrap_or_else(|| now + FOR_EVER);
@@ -73,21 +73,21 @@ impl Remembered {
         }
     }
 
-    fn knows(&self, hash: u64) -> bool {
+    fn contains(&self, hash: u64) -> bool {
         if self.count.load(Ordering::Relaxed) == 0 {
             return false;
         }
         let end = self.until.lock().peek(&hash).copied();
-        let knows = end.is_some_and(|end| now() < end);
-        if end.is_some() && !knows {
+        let contains = end.is_some_and(|end| now() < end);
+        if end.is_some() && !contains {
             self.forget(hash);
         }
-        knows
+        contains
     }
 }
 
-impl fmt::Debug for Memory {
+impl fmt::Debug for UnshareableKeys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Memory").field(&self.0.as_ref().map(|memory| memory.until.lock().len())).finish()
+        f.debug_tuple("UnshareableKeys").field(&self.0.as_ref().map(|memory| memory.until.lock().len())).finish()
     }
 }
