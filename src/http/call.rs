@@ -190,10 +190,9 @@ where
         let body = match self.late(&facts, class == ResponseClass::Shared && !body.is_end_stream()) {
             Some((place, key, until)) => {
                 let stream = |body| LateStream::new(head.clone(), body, recipients.vary(), until);
-                self.site.with_flights(Flights::<K, X>::new, |flights| {
-                    let (flight, is_open) = ((place, key.clone()), || flights.table.lists_this_flight(place));
-                    flights.late.share(flight, is_open, body, bodies.clone(), until, stream)
-                })
+                let flights = self.site.flights(Flights::<K, X>::new);
+                let (flight, is_open) = ((place, key.clone()), || flights.table.lists_this_flight(place));
+                flights.late.share(flight, is_open, body, bodies.clone(), until, stream)
             }
             None => SharedBody::new(body, bodies.clone()),
         };
@@ -282,7 +281,8 @@ where
         let (place, key) = self.site.address(&self.head, partition);
         self.known = FlightRef::Flight(place, key.clone());
         let site = self.site.clone();
-        site.with_flights(Flights::new, |flights| site.enter(&flights.table, place, key, self, None))
+        let flights = site.flights(Flights::new);
+        site.enter(&flights.table, place, key, self, None)
     }
 
     fn is_disabled(&self) -> bool {
@@ -292,7 +292,8 @@ where
     fn newer(self, left: &Arc<Flight<Self::Landing>>) -> ResponseFuture<Self> {
         let FlightRef::Flight(place, key) = &self.known else { unreachable!("it was in a flight") };
         let (place, key, site) = (*place, key.clone(), self.site.clone());
-        site.with_flights(Flights::new, |flights| site.enter(&flights.table, place, key, self, Some(left)))
+        let flights = site.flights(Flights::new);
+        site.enter(&flights.table, place, key, self, Some(left))
     }
 
     fn unpack(landing: Self::Landing, role: Role, request: Option<&Self>) -> Self::Output {

@@ -99,25 +99,21 @@ where
     ) -> ResponseFuture<Self> {
         let route = site.route(&head, has_body);
         let seal = site.seal(&head);
-        // Lent to the closure: it is large.
-        let mut request = Some((head, body));
-        site.with_flights(Flights::<K, E::Error>::new, |flights| {
-            let route = route.unless_inside(&flights.late);
-            let (head, body) = request.take().expect("it is taken once");
-            if let Some(response) = site.join_late(&flights.late, &route, &head) {
-                return ResponseFuture::ready(Ok(response), site.observer());
+        let flights = site.flights(Flights::<K, E::Error>::new);
+        let route = route.unless_inside(&flights.late);
+        if let Some(response) = site.join_late(&flights.late, &route, &head) {
+            return ResponseFuture::ready(Ok(response), site.observer());
+        }
+        let call = |known| Self::new(service.clone(), (head, body), site.clone(), known);
+        match route {
+            Route::Flight(place, key) => {
+                site.enter(&flights.table, place, key.clone(), call(FlightRef::Flight(place, key)), None)
             }
-            let call = |known| Self::new(service.clone(), (head, body), site.clone(), known);
-            match route {
-                Route::Flight(place, key) => {
-                    site.enter(&flights.table, place, key.clone(), call(FlightRef::Flight(place, key)), None)
-                }
-                Route::Pass(reason, hash) => {
-                    let known = hash.map_or(FlightRef::Untracked, FlightRef::Hash);
-                    ResponseFuture::pass(call(known).with_seal(seal), reason, site.observer())
-                }
+            Route::Pass(reason, hash) => {
+                let known = hash.map_or(FlightRef::Untracked, FlightRef::Hash);
+                ResponseFuture::pass(call(known).with_seal(seal), reason, site.observer())
             }
-        })
+        }
     }
 }
 

@@ -120,7 +120,7 @@ impl<Req: 'static, K: Hash + Eq + Send + Sync + 'static> Site<ByKey<Req, K>> {
     {
         let key = (self.settings.extract)(&call.request);
         let place = self.registry.place(&key);
-        self.with_flights(table, |table| self.enter(table, place, key, call, left))
+        self.enter(&self.flights(table), place, key, call, left)
     }
 }
 
