@@ -7,10 +7,12 @@ use crate::http::{
     layer::Http,
     noted_body::NotedBody,
     policy::HttpPolicy,
-    request::partition::UncomparedHeaders,
+    request::partition::Partition,
     response::cache_status::{Forwarded, append_cache_status},
-    response::flight_response::{FlightResponse, Recipients},
-    response::veto::{ResponseClass, ResponseFacts},
+    response::class::ResponseClass,
+    response::facts::ResponseFacts,
+    response::flight_response::FlightResponse,
+    response::recipients::Recipients,
 };
 use crate::{
     core::flight::{Flight, Place},
@@ -185,7 +187,7 @@ where
         if let Some(hash) = self.known.hash().filter(|_| !class.is_refusal()) {
             unshareable.record(hash, class == ResponseClass::Shared);
         }
-        let recipients = Recipients::of(policy, &facts, class, &self.vary, || self.known.others());
+        let recipients = Recipients::of(policy, &facts, class, &self.vary, self.known.partition());
         let body = NotedBody::new(body, self.known.flight().map(|place| self.site.observer().own_hash(place.hash)));
         let body = match self.late(&facts, class == ResponseClass::Shared && !body.is_end_stream()) {
             Some((place, key, until)) => {
@@ -223,11 +225,10 @@ impl<K> FlightRef<K> {
         }
     }
 
-    /// None where there is no flight.
-    fn others(&self) -> UncomparedHeaders {
+    fn partition(&self) -> Option<&Partition> {
         match self {
-            Self::Flight(_, key) => key.partition().others(),
-            Self::Untracked | Self::Hash(_) => UncomparedHeaders::default(),
+            Self::Flight(_, key) => Some(key.partition()),
+            Self::Untracked | Self::Hash(_) => None,
         }
     }
 }

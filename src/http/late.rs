@@ -4,9 +4,9 @@ use crate::http::{
     body::{BodyConfig, Newcomers, SharedBody},
     flights::FlightKey,
     policy::{HttpPolicy, LateJoin},
+    response::facts::ResponseFacts,
     response::field::LargestNumber,
-    response::flight_response::VaryHeaders,
-    response::veto::ResponseFacts,
+    response::vary_headers::VaryHeaders,
 };
 use crate::{
     core::flight::Place,

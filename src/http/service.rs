@@ -9,8 +9,8 @@ use crate::http::{
     request::body::{has_data, peek},
     request::partition::Partition,
     response::cache_status::Forwarded,
-    response::flight_response::mark_response,
-    response::veto::ResponseFacts,
+    response::facts::ResponseFacts,
+    response::mark::mark_response,
     seal::{Seal, SealAll, number_of_path},
 };
 use crate::{

@@ -111,7 +111,7 @@ impl Partition {
     }
 
     /// The headers that it does not compare, for when the request itself is gone.
-    pub(in crate::http) fn others(&self) -> UncomparedHeaders {
+    pub(in crate::http) fn uncompared_headers(&self) -> UncomparedHeaders {
         UncomparedHeaders(self.texts.as_bytes()[self.compared..].into())
     }
 }

@@ -224,18 +224,18 @@ fn vary_keeps_what_was_apart_apart() {
 #[test]
 fn what_is_compared_is_not_kept_a_second_time() {
     let head = get("/", &[("accept", "a"), ("host", "h"), ("x", "1"), ("cookie", "c"), ("x", "2")]);
-    let others = of(&head).others();
+    let others = of(&head).uncompared_headers();
     assert_eq!(others.lines(&X).collect::<Vec<_>>(), [b"1", b"2"]);
     for compared in [ACCEPT, HOST, COOKIE] {
         assert_eq!(others.lines(&compared).count(), 0, "{compared}");
     }
-    let ignoring = HttpPolicy::default().ignore_vary(true).admit(&head, false).unwrap().others();
+    let ignoring = HttpPolicy::default().ignore_vary(true).admit(&head, false).unwrap().uncompared_headers();
     assert_eq!(ignoring.lines(&X).count(), 0);
 }
 
 #[test]
 fn what_is_not_compared_outlives_a_split_by_vary() {
-    let others = of(&get("/", &[("y", "2"), ("x", "1")])).with_vary(&[X]).others();
+    let others = of(&get("/", &[("y", "2"), ("x", "1")])).with_vary(&[X]).uncompared_headers();
     assert_eq!(others.lines(&Y).collect::<Vec<_>>(), [b"2"]);
 }
 

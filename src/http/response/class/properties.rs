@@ -1,4 +1,4 @@
-//! `rule`, `foreign_vary` and `fresh_for` against section 4 of the
+//! `classify`, `foreign_vary` and `fresh_for` against section 4 of the
 //! contract, restated slowly on plain text.
 
 use http::{HeaderValue, Response};
