@@ -1,4 +1,4 @@
-//! Which keys had a response that was not for followers, a short while ago.
+//! Remembers which keys recently had a response that followers did not get.
 
 use crate::http::policy::HttpPolicy;
 use crate::sync::{
@@ -10,19 +10,20 @@ use lru::LruCache;
 use std::{fmt, num::NonZeroUsize, sync::Arc, time::Duration};
 use tokio::time::Instant;
 
-/// Requests for a key that it remembers need not wait for a leader first. It knows keys by their hash: two that have
-/// one hash only pass without need.
+/// The keys of a group whose calls pass, instead of waiting for a leader first. A clone shares them.
+///
+/// Keys are remembered by hash. If two keys have the same hash, calls for one of them may pass without need.
 #[derive(Clone)]
 pub(super) struct UnshareableKeys(Option<Arc<ExpiringKeys>>);
 
 struct ExpiringKeys {
     time: Duration,
-    /// How many there are, so that nobody takes the lock as long as there is none.
+    /// The length of `ends`. While it is zero, no call takes the lock.
     count: AtomicUsize,
-    until: Mutex<LruCache<u64, Instant>>,
+    ends: Mutex<LruCache<u64, Instant>>,
 }
 
-/// Thirty years: no clock is asked for a time beyond its end.
+/// Thirty years. Replaces an end beyond the clock's range.
 const FOR_EVER: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
 
 impl UnshareableKeys {
@@ -30,46 +31,46 @@ impl UnshareableKeys {
         let (keys, time) = (policy.flight.unshareable_keys, policy.flight.unshareable_time);
         let keys = NonZeroUsize::new(keys).filter(|_| !time.is_zero());
         Self(keys.map(|keys| {
-            // Room is made when it is needed.
-            let mut until = LruCache::unbounded();
-            until.resize(keys);
-            Arc::new(ExpiringKeys { time, count: AtomicUsize::new(0), until: Mutex::new(until) })
+            // An unbounded cache allocates on demand, a bounded one at once.
+            let mut ends = LruCache::unbounded();
+            ends.resize(keys);
+            Arc::new(ExpiringKeys { time, count: AtomicUsize::new(0), ends: Mutex::new(ends) })
         }))
     }
 
-    /// A response to this key was for followers too, or it was not.
+    /// Records whether a response to this key was for followers too.
     pub(super) fn record(&self, hash: u64, shareable: bool) {
-        let Some(memory) = &self.0 else { return };
+        let Some(keys) = &self.0 else { return };
         if shareable {
-            memory.forget(hash);
+            keys.remove(hash);
         } else {
-            memory.remember(hash);
+            keys.insert(hash);
         }
     }
 
     pub(super) fn contains(&self, hash: u64) -> bool {
-        self.0.as_ref().is_some_and(|memory| memory.contains(hash))
+        self.0.as_ref().is_some_and(|keys| keys.contains(hash))
     }
 }
 
 impl ExpiringKeys {
-    fn remember(&self, hash: u64) {
+    fn insert(&self, hash: u64) {
         let now = now();
         let end = now.checked_add(self.time).unwrap_or_else(|| now + FOR_EVER);
-        let mut until = self.until.lock();
-        // In the order of their ends: all have the same time, and nobody moves them but this.
-        while until.peek_lru().is_some_and(|(_, end)| *end <= now) {
-            until.pop_lru();
+        let mut ends = self.ends.lock();
+        // The least recently used key expires first: all keys live equally long, and only `insert` reorders them.
+        while ends.peek_lru().is_some_and(|(_, end)| *end <= now) {
+            ends.pop_lru();
         }
-        until.put(hash, end);
-        self.count.store(until.len(), Ordering::Relaxed);
+        ends.put(hash, end);
+        self.count.store(ends.len(), Ordering::Relaxed);
     }
 
-    fn forget(&self, hash: u64) {
+    fn remove(&self, hash: u64) {
         if self.count.load(Ordering::Relaxed) > 0 {
-            let mut until = self.until.lock();
-            until.pop(&hash);
-            self.count.store(until.len(), Ordering::Relaxed);
+            let mut ends = self.ends.lock();
+            ends.pop(&hash);
+            self.count.store(ends.len(), Ordering::Relaxed);
         }
     }
 
@@ -77,17 +78,17 @@ impl ExpiringKeys {
         if self.count.load(Ordering::Relaxed) == 0 {
             return false;
         }
-        let end = self.until.lock().peek(&hash).copied();
-        let contains = end.is_some_and(|end| now() < end);
-        if end.is_some() && !contains {
-            self.forget(hash);
+        let end = self.ends.lock().peek(&hash).copied();
+        let is_live = end.is_some_and(|end| now() < end);
+        if end.is_some() && !is_live {
+            self.remove(hash);
         }
-        contains
+        is_live
     }
 }
 
 impl fmt::Debug for UnshareableKeys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("UnshareableKeys").field(&self.0.as_ref().map(|memory| memory.until.lock().len())).finish()
+        f.debug_tuple("UnshareableKeys").field(&self.0.as_ref().map(|keys| keys.ends.lock().len())).finish()
     }
 }

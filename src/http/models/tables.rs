@@ -4,8 +4,8 @@ use super::*;
 use crate::{
     core::flight::Place,
     http::{
-        flights::FlightKey,
-        late::{LateStream, LateTable},
+        key::{FlightKey, HashedKey},
+        late::{LateStream, LateTable, ListedBody},
         layer::PolicyId,
         policy::HttpPolicy,
         unshareable::UnshareableKeys,
@@ -13,13 +13,11 @@ use crate::{
 };
 use http::{HeaderMap, Request, Response};
 
-const PLACE: Place = Place { shard: 0, hash: 0, path: 0 };
-
-type Key = FlightKey<u32>;
+type Key = HashedKey<u32>;
 
 fn key(policy: PolicyId) -> Key {
     let partition = HttpPolicy::default().admit(&Request::new(()), false).ok().expect("it may share");
-    FlightKey::new(1, partition, policy)
+    HashedKey { address: Place::of(0), key: FlightKey::new(1, partition, policy) }
 }
 
 /// The body of a flight that takes newcomers after its head, unless `sealed` says otherwise.
@@ -31,13 +29,15 @@ fn share(
     fed: &[&'static str],
 ) -> SharedBody {
     let feed = Feed(Arc::new(Mutex::new((fed.iter().copied().collect(), None))));
-    let (upstream, is_open) = (world.upstream(&feed), || !*sealed.lock().unwrap());
-    let stream = |body| LateStream::new(Response::new(()), body, None, None);
-    late.share((PLACE, key.clone()), is_open, upstream, world.config.clone(), None, stream)
+    let (upstream, unlist) = ListedBody::new(world.upstream(&feed));
+    let body = SharedBody::new(upstream, world.config.clone());
+    let stream = LateStream::new(Response::new(()), body.newcomers(None).expect("it streams"), None, None);
+    late.list(key, stream, &unlist, || !*sealed.lock().unwrap());
+    body
 }
 
 fn join(late: &LateTable<u32>, key: &Key) -> Option<SharedBody> {
-    late.join(PLACE, key, &HeaderMap::new()).map(Response::into_body)
+    late.join(key, &HeaderMap::new()).map(Response::into_body)
 }
 
 #[test]
@@ -105,31 +105,31 @@ fn a_stream_takes_the_place_of_an_earlier_one_that_ends() {
 #[test]
 fn what_is_remembered_while_another_key_is_forgotten_is_known() {
     check_unbounded(3, |_| {
-        let memory = UnshareableKeys::new(&HttpPolicy::default());
-        memory.record(1, false);
-        let elsewhere = memory.clone();
+        let keys = UnshareableKeys::new(&HttpPolicy::default());
+        keys.record(1, false);
+        let elsewhere = keys.clone();
         let other = thread::spawn(move || {
             elsewhere.record(2, false);
             elsewhere.contains(1)
         });
-        memory.record(1, true);
+        keys.record(1, true);
         other.join().unwrap();
-        assert!(!memory.contains(1));
-        assert!(memory.contains(2));
+        assert!(!keys.contains(1));
+        assert!(keys.contains(2));
     });
 }
 
 #[test]
 fn what_is_remembered_by_two_at_once_is_known() {
     check_unbounded(3, |_| {
-        let memory = UnshareableKeys::new(&HttpPolicy::default());
-        let elsewhere = memory.clone();
+        let keys = UnshareableKeys::new(&HttpPolicy::default());
+        let elsewhere = keys.clone();
         let other = thread::spawn(move || elsewhere.record(2, false));
-        memory.record(1, false);
+        keys.record(1, false);
         other.join().unwrap();
-        assert!(memory.contains(1) && memory.contains(2));
-        memory.record(1, true);
-        memory.record(2, true);
-        assert!(!memory.contains(1) && !memory.contains(2));
+        assert!(keys.contains(1) && keys.contains(2));
+        keys.record(1, true);
+        keys.record(2, true);
+        assert!(!keys.contains(1) && !keys.contains(2));
     });
 }
