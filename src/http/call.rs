@@ -3,7 +3,7 @@
 use crate::http::{
     body::SharedBody,
     fetch::{Fetch, FetchContext},
-    flights::Flights,
+    flights::{Flights, HttpLanding},
     key::{FlightRef, HashedKey},
     layer::Http,
     response::{
@@ -91,7 +91,7 @@ where
 
     /// Sends the request, and decides who may have the response. `opened`: when its flight opened, if newcomers may
     /// join after its head.
-    fn fetch(self, opened: Option<Instant>) -> impl Future<Output = Result<FlightResponse, E::Error>> + Send + 'static {
+    fn fetch(self, opened: Option<Instant>) -> impl Future<Output = HttpLanding<E::Error>> + Send + 'static {
         let Self { service, head, body, site, flight, vary, has_followed, .. } = self;
         let is_head = head.method() == Method::HEAD;
         let context = FetchContext { site, flight, opened, vary: vary.into(), has_followed, is_head };
@@ -103,7 +103,7 @@ where
         self,
         site: &Site<Http<K>>,
         flights: &Flights<K, E::Error>,
-        left: Option<&Arc<Flight<Result<FlightResponse, E::Error>>>>,
+        left: Option<&Arc<Flight<HttpLanding<E::Error>>>>,
     ) -> ResponseFuture<Self> {
         let HashedKey { address, key } = self.flight.key().expect("only a call with a flight enters").clone();
         site.enter(&flights.table, address, key, self, left)
@@ -120,7 +120,7 @@ where
     K: Hash + Eq + Send + Sync + 'static,
     E: ErrorMode<S::Error>,
 {
-    type Landing = Result<FlightResponse, E::Error>;
+    type Landing = HttpLanding<E::Error>;
     type Output = Result<Response<SharedBody>, E::Error>;
 
     fn fly(self, opened: Option<Instant>, caller: Caller) -> Work<Self::Landing> {

@@ -2,7 +2,7 @@
 
 use crate::http::{
     body::SharedBody,
-    flights::Flights,
+    flights::{Flights, HttpLanding},
     key::{FlightRef, HashedKey},
     late::{LateStream, ListedBody},
     layer::Http,
@@ -26,7 +26,7 @@ use std::{
 use tokio::time::Instant;
 
 pin_project! {
-    /// Awaits a response and turns it into what the flight lands with. Callers get errors as `E` converts them.
+    /// Awaits a response and turns it into the landing of a flight. `E` converts errors.
     ///
     /// A named future is smaller than an async block, which would hold the request twice.
     pub(super) struct Fetch<F, C, E> {
@@ -152,7 +152,7 @@ where
     K: Hash + Eq + Send + Sync + 'static,
     E: ErrorMode<R>,
 {
-    type Output = Result<FlightResponse, E::Error>;
+    type Output = HttpLanding<E::Error>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();

@@ -10,9 +10,11 @@ use crate::{
 };
 use std::{cell::RefCell, sync::Arc};
 
-/// `X` is the error that callers get.
+/// The result of a flight. `X` is the error that callers get.
+pub(super) type HttpLanding<X> = Result<FlightResponse, X>;
+
 pub(super) struct Flights<K, X> {
-    pub(super) table: Arc<Table<FlightKey<K>, Result<FlightResponse, X>>>,
+    pub(super) table: Arc<Table<FlightKey<K>, HttpLanding<X>>>,
     pub(super) late: Arc<LateTable<K>>,
 }
 
@@ -77,14 +79,14 @@ fn difference<K: Eq>(one: &FlightKey<K>, two: &FlightKey<K>) -> Option<Differenc
     Some(part.and_then(|part| part.try_into().ok()))
 }
 
-fn setback<X>(landing: &Result<FlightResponse, X>) -> Option<Setback> {
+fn setback<X>(landing: &HttpLanding<X>) -> Option<Setback> {
     match landing {
         Ok(response) => response.is_refusal().then_some(Setback::Refusal),
         Err(_) => Some(Setback::Error),
     }
 }
 
-fn leaderless<X>(landing: &Result<FlightResponse, X>) {
+fn leaderless<X>(landing: &HttpLanding<X>) {
     if let Ok(response) = landing {
         response.drop_leader_response();
     }

@@ -1,4 +1,4 @@
-//! The streams that newcomers may join, and the keys that are remembered as unshareable.
+//! The table of late streams, and the unshareable keys.
 
 use super::*;
 use crate::{

@@ -36,7 +36,7 @@ enum Delivery {
     HeadForAll(Box<Response<()>>, LeaderSlot),
 }
 
-/// A response for the leader alone, until the leader takes it. Its body must have one reader, so it is never cloned.
+/// A response for the leader alone, until the leader takes it. It is never cloned: its body must have a single reader.
 type LeaderSlot = Arc<Mutex<Option<Response<SharedBody>>>>;
 
 impl FlightResponse {

@@ -1,4 +1,4 @@
-//! Marks a response with what its client is told: its role, `Cache-Status`, and its own headers.
+//! Marks a response for its client: with its role, `Cache-Status` and its own headers.
 
 use crate::core::group::Role;
 use crate::http::{

@@ -112,7 +112,7 @@ fn a_password_in_the_authority_is_compared_in_its_case() {
     assert_ne!(of(&get("http://u:P@a/", &[])), of(&get("http://u:p@a/", &[])));
 }
 
-/// What names the host, in all ways in which that can be done: those in one row are equal, and no others.
+/// All forms in which a request can name its host. Forms in one row are equal, forms in two rows differ.
 #[test]
 fn the_origin_is_one_however_a_version_writes_it() {
     type Written = (&'static str, &'static [(&'static str, &'static str)]);

@@ -1,5 +1,4 @@
-//! `classify`, `foreign_vary` and `fresh_for` against section 4 of the
-//! contract, restated slowly on plain text.
+//! Compares `classify`, `foreign_vary` and `fresh_for` with slow restatements of their rules on plain text.
 
 use http::{HeaderValue, Response};
 use http_body::SizeHint;
