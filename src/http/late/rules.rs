@@ -30,13 +30,14 @@ impl<K: Hash + Eq + Send + Sync + 'static> Site<Http<K>> {
         Some(response)
     }
 
-    /// Late joiners are not counted as waiters, so `max_waiters` rules them out.
+    /// True if newcomers may join a flight after its head. They are not counted as waiters, so `max_waiters` rules them
+    /// out.
     pub(in crate::http) fn allows_late_joins(&self) -> bool {
         self.settings.mode.policy.flight.late_joins != LateJoin::Never && self.settings.rules.max_waiters == usize::MAX
     }
 
-    /// Until when newcomers may join the flight that brought this response. `Some(None)`: for as long as its body
-    /// streams. `None`: not at all.
+    /// Returns until when newcomers may join the flight of this response. `Some(None)`: for as long as its body streams.
+    /// `None`: not at all.
     pub(in crate::http) fn late_join_until(&self, facts: &ResponseFacts, opened: Instant) -> Option<Option<Instant>> {
         let fresh = self.settings.mode.policy.fresh_until(facts)?;
         let young = self.settings.rules.join_within.and_then(|age| opened.checked_add(age));
@@ -45,7 +46,7 @@ impl<K: Hash + Eq + Send + Sync + 'static> Site<Http<K>> {
 }
 
 impl HttpPolicy {
-    /// Until when the response counts as fresh. `Some(None)`: for ever. `None`: it does not.
+    /// Returns until when the response counts as fresh. `Some(None)`: for ever. `None`: it does not.
     fn fresh_until(&self, facts: &ResponseFacts) -> Option<Option<Instant>> {
         match self.flight.late_joins {
             LateJoin::Never => None,

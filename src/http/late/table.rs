@@ -46,15 +46,15 @@ impl<K: Eq + Send + Sync + 'static> LateTable<K> {
         let (address, stream) = (key.address, Arc::new(stream));
         unlist.arm(self, address, stream.clone());
         let mut debris = Debris::default();
-        let rejected = self.insert(LateEntry { address, key: key.key.clone(), stream }, is_open, &mut debris);
-        if let Some(rejected) = rejected {
-            debris.run(|| rejected.stream.body.close());
-            debris.sweep(rejected);
+        let closed = self.insert(LateEntry { address, key: key.key.clone(), stream }, is_open, &mut debris);
+        if let Some(closed) = closed {
+            debris.run(|| closed.stream.body.close());
+            debris.sweep(closed);
         }
         debris.swallow();
     }
 
-    /// Returns the entry that is not listed: an earlier one of the same key, or the new one if its flight was sealed.
+    /// Returns the entry that is closed by this: an earlier one of the same key, or the new one if its flight was sealed.
     fn insert(&self, entry: LateEntry<K>, is_open: impl Fn() -> bool, debris: &mut Debris) -> Option<LateEntry<K>> {
         let (hash, mut earlier) = (entry.address.hash, None);
         let mut streams = self.streams.lock();

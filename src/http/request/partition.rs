@@ -41,31 +41,9 @@ const FIRST_HEADER: usize = 9;
 impl Partition {
     /// `sorted` are the headers of the request.
     pub(in crate::http) fn of(policy: &HttpPolicy, head: &Request<()>, sorted: &Sorted<'_>) -> Self {
-        let (rules, uri) = (&policy.request, head.uri());
         let others = if policy.response.ignore_vary { &[][..] } else { &sorted.others };
-        let authority = uri.authority().map_or(0, |authority| authority.as_str().len());
-        let target = uri.path().len() + uri.query().map_or(0, str::len);
-        // A tight estimate: small allocations are cheaper.
-        let mut texts = Record::with_room(sorted.bytes + 4 * others.len() + authority + target + 12);
-        // Most requests are a `GET`, and each text costs time.
-        if head.method() != Method::GET {
-            texts.push(METHOD, head.method().as_str().as_bytes());
-        }
-        if !rules.ignore_authority {
-            push_origin(&mut texts, uri, &sorted.hosts);
-        }
-        match uri.path_and_query() {
-            // One text instead of two: each costs time.
-            Some(target) if !rules.ignore_path && !rules.ignore_query => texts.push(PATH, target.as_str().as_bytes()),
-            _ => push_target(&mut texts, rules, uri),
-        }
-        if !rules.ignore_path {
-            #[cfg(feature = "axum")]
-            if let Some(original) = head.extensions().get::<axum::extract::OriginalUri>() {
-                texts.push(ORIGINAL_PATH, original.0.path().as_bytes());
-            }
-        }
-        sorted.parting.iter().for_each(|line| texts.push(FIRST_HEADER + line.place, line.value));
+        let mut texts = Record::with_room(length_of(head.uri()) + sorted.bytes + 4 * others.len() + 12);
+        push_compared(&mut texts, &policy.request, head, sorted);
         let compared = texts.as_bytes().len();
         for line in others {
             texts.push_named(LINE, line.name.as_bytes(), line.value);
@@ -136,6 +114,29 @@ fn order_of(tag: usize) -> (bool, usize) {
     (matches!(tag, NAME | LINE), tag)
 }
 
+/// Returns the length of the texts of a URI. It is tight, because small allocations are cheaper.
+fn length_of(uri: &Uri) -> usize {
+    let authority = uri.authority().map_or(0, |authority| authority.as_str().len());
+    authority + uri.path().len() + uri.query().map_or(0, str::len)
+}
+
+/// Adds the parts of a request that the policy compares.
+fn push_compared(texts: &mut Record, rules: &RequestRules, head: &Request<()>, sorted: &Sorted<'_>) {
+    // Most requests are a `GET`, and each text costs time.
+    if head.method() != Method::GET {
+        texts.push(METHOD, head.method().as_str().as_bytes());
+    }
+    if !rules.ignore_authority {
+        push_origin(texts, head.uri(), &sorted.hosts);
+    }
+    push_target(texts, rules, head.uri());
+    #[cfg(feature = "axum")]
+    if let Some(original) = head.extensions().get::<axum::extract::OriginalUri>().filter(|_| !rules.ignore_path) {
+        texts.push(ORIGINAL_PATH, original.0.path().as_bytes());
+    }
+    sorted.parting.iter().for_each(|line| texts.push(FIRST_HEADER + line.place, line.value));
+}
+
 /// Adds scheme and host, in the same form for all versions. HTTP/1.1 has the host in a header (RFC 9112 §3.2), h2c has
 /// scheme and authority in the URI (RFC 9113 §8.3.1).
 fn push_origin(texts: &mut Record, uri: &Uri, hosts: &[Line<'_>]) {
@@ -153,8 +154,13 @@ fn push_origin(texts: &mut Record, uri: &Uri, hosts: &[Line<'_>]) {
     }
 }
 
-/// Adds path and query one by one: the policy ignores one of them, or the target has no path.
+/// Adds path and query.
 fn push_target(texts: &mut Record, rules: &RequestRules, uri: &Uri) {
+    // Usually they are one text, because each text costs time.
+    if let Some(target) = uri.path_and_query().filter(|_| !rules.ignore_path && !rules.ignore_query) {
+        texts.push(PATH, target.as_str().as_bytes());
+        return;
+    }
     if !rules.ignore_path {
         texts.push(PATH, uri.path().as_bytes());
     }
