@@ -121,7 +121,7 @@ impl<Req: 'static, K: Hash + Eq + Send + Sync + 'static> Site<ByKey<Req, K>> {
     {
         let key = (self.settings.extract)(&call.request);
         let address = self.registry.address(&key);
-        self.with_flights(table, |table| self.enter(table, address, key, call, left))
+        self.enter(&self.flights(table), address, key, call, left)
     }
 }
 

@@ -15,6 +15,7 @@ use crate::{
 };
 use std::{
     any::Any,
+    borrow::Cow,
     fmt,
     sync::{Arc, OnceLock},
 };
@@ -32,19 +33,17 @@ impl<M: Mode> Site<M> {
         Self { settings, registry, scope, first: OnceLock::new() }
     }
 
-    /// With the flights of a call's type: lent, because all threads count in the same cache line who holds them.
-    pub(crate) fn with_flights<P, R>(
-        &self,
-        new: impl FnOnce(&Arc<Observer>) -> Arc<P> + Copy,
-        then: impl FnOnce(&Arc<P>) -> R,
-    ) -> R
+    /// Returns the flights of a call's type, which `new` makes at the first call.
+    ///
+    /// They are borrowed as a rule: with a clone for each call, all threads would count in the same cache line.
+    pub(crate) fn flights<P>(&self, new: impl FnOnce(&Arc<Observer>) -> Arc<P> + Copy) -> Cow<'_, Arc<P>>
     where
         P: Forgets<M::Key> + 'static,
     {
         let find = || self.scope.part(|| new(self.observer()));
         match self.first.get_or_init(|| Box::new(find())).downcast_ref() {
-            Some(flights) => then(flights),
-            None => then(&find()),
+            Some(flights) => Cow::Borrowed(flights),
+            None => Cow::Owned(find()),
         }
     }
 

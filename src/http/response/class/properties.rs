@@ -1,11 +1,10 @@
-//! `rule`, `foreign_vary` and `fresh_for` against section 4 of the
-//! contract, restated slowly on plain text.
+//! Compares `classify`, `foreign_vary` and `fresh_for` with slow restatements of their rules on plain text.
 
 use http::{HeaderValue, Response};
 use http_body::SizeHint;
 use proptest::{collection::vec, prelude::*, sample::select, string::string_regex};
 
-use super::{Ruling, Said};
+use super::{ResponseClass, ResponseFacts};
 use crate::http::policy::HttpPolicy;
 
 type Lines = Vec<(&'static str, Vec<u8>)>;
@@ -197,15 +196,15 @@ proptest! {
     ) {
         let policy = HttpPolicy::default();
         let parts = build(status, &lines);
-        let said = Said::in_headers(&policy, parts.headers());
-        let found = policy.rule(&said, &parts, &SizeHint::with_exact(size), head);
-        prop_assert_eq!(found == Ruling::Shared, followers_may_have(status, &lines, size, head), "{:?}", found);
+        let facts = ResponseFacts::in_headers(&policy, parts.headers());
+        let found = policy.classify(&facts, &parts, &SizeHint::with_exact(size), head);
+        prop_assert_eq!(found == ResponseClass::Shared, followers_may_have(status, &lines, size, head), "{:?}", found);
         prop_assert_eq!(found.is_refusal(), is_refusal(status), "{:?}", found);
     }
 
     #[test]
     fn a_response_is_fresh_exactly_if_it_says_so((status, lines) in response()) {
-        let found = Said::in_headers(&HttpPolicy::default(), build(status, &lines).headers()).fresh_for().is_some();
+        let found = ResponseFacts::in_headers(&HttpPolicy::default(), build(status, &lines).headers()).fresh_for().is_some();
         prop_assert_eq!(found, says_fresh(&lines));
     }
 
@@ -213,7 +212,7 @@ proptest! {
     fn every_name_in_vary_is_compared_one_way_or_the_other((status, lines) in response()) {
         let parts = build(status, &lines);
         let policy = HttpPolicy::default();
-        let foreign = policy.foreign_vary(&Said::in_headers(&policy, parts.headers()));
+        let foreign = policy.foreign_vary(&ResponseFacts::in_headers(&policy, parts.headers()));
         let varies = text(&lines, "vary").to_lowercase();
         let names = varies.split(',').map(str::trim).filter(|name| !name.is_empty());
         let readable = names.clone().all(|name| is_token(name) && name != "*");

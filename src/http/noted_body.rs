@@ -1,4 +1,4 @@
-//! A body that is noted for as long as it streams, so that a call that leads meanwhile can tell why it did not join.
+//! A body with a near-miss note: while it streams, a call that leads can tell why it did not join.
 
 use crate::observe::near_miss::Streams;
 use http_body::{Body, Frame, SizeHint};
@@ -9,22 +9,23 @@ use std::{
 };
 
 pin_project! {
-    pub(super) struct Noted<B> {
+    /// Erases the note when it is dropped.
+    pub(super) struct NotedBody<B> {
         #[pin]
         body: B,
-        streams: Option<Streams>,
+        note: Option<Streams>,
     }
 }
 
-impl<B: Body> Noted<B> {
-    /// `hash`: of the flight that the body came from, if that was one.
+impl<B: Body> NotedBody<B> {
+    /// `hash` is the flight's. A body without a flight, or without a frame left, gets no note.
     pub(super) fn new(body: B, hash: Option<u64>) -> Self {
-        let streams = hash.filter(|_| !body.is_end_stream()).map(Streams::note);
-        Self { body, streams }
+        let note = hash.filter(|_| !body.is_end_stream()).map(Streams::note);
+        Self { body, note }
     }
 }
 
-impl<B: Body> Body for Noted<B> {
+impl<B: Body> Body for NotedBody<B> {
     type Data = B::Data;
     type Error = B::Error;
 

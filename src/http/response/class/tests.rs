@@ -4,7 +4,7 @@ use http::{
 };
 use http_body::SizeHint;
 
-use super::{Ruling, Said, VetoReason};
+use super::{ResponseClass, ResponseFacts, VetoReason};
 use crate::http::policy::{HttpPolicy, StatusRange};
 use std::sync::{
     Arc,
@@ -24,23 +24,23 @@ fn ok(headers: &[(&str, &str)]) -> Response<()> {
 }
 
 fn judge(policy: &HttpPolicy, method: &str, response: &Response<()>, body: &SizeHint) -> Option<VetoReason> {
-    match policy.rule(&said(policy, response), response, body, method == "HEAD") {
-        Ruling::Shared => None,
-        Ruling::Vetoed(reason) => Some(reason),
-        Ruling::Refused | Ruling::RefusedToAll | Ruling::HeadRefusedToAll => panic!("a refusal"),
+    match policy.classify(&facts(policy, response), response, body, method == "HEAD") {
+        ResponseClass::Shared => None,
+        ResponseClass::Vetoed(reason) => Some(reason),
+        ResponseClass::Refused | ResponseClass::RefusedToAll | ResponseClass::HeadRefusedToAll => panic!("a refusal"),
     }
 }
 
-fn said(policy: &HttpPolicy, response: &Response<()>) -> Said {
-    Said::in_headers(policy, response.headers())
+fn facts(policy: &HttpPolicy, response: &Response<()>) -> ResponseFacts {
+    ResponseFacts::in_headers(policy, response.headers())
 }
 
-fn rule(policy: &HttpPolicy, response: &Response<()>) -> Ruling {
-    policy.rule(&said(policy, response), response, &SizeHint::default(), false)
+fn class(policy: &HttpPolicy, response: &Response<()>) -> ResponseClass {
+    policy.classify(&facts(policy, response), response, &SizeHint::default(), false)
 }
 
 fn is_refusal(policy: &HttpPolicy, response: &Response<()>) -> bool {
-    rule(policy, response).is_refusal()
+    class(policy, response).is_refusal()
 }
 
 fn veto(policy: &HttpPolicy, response: &Response<()>) -> Option<VetoReason> {
@@ -48,7 +48,7 @@ fn veto(policy: &HttpPolicy, response: &Response<()>) -> Option<VetoReason> {
 }
 
 fn foreign_vary(policy: &HttpPolicy, response: &Response<()>) -> Vec<HeaderName> {
-    policy.foreign_vary(&said(policy, response))
+    policy.foreign_vary(&facts(policy, response))
 }
 
 fn default() -> HttpPolicy {
@@ -77,13 +77,13 @@ fn each_status_is_shared_or_vetoed_or_a_refusal() {
     let storable = [200, 203, 204, 300, 301, 304, 308];
     for code in 100..=999 {
         let expected = match code {
-            429 => Ruling::RefusedToAll,
-            511 => Ruling::Refused,
-            400..=499 if !of_the_resource.contains(&code) => Ruling::Refused,
-            100..=399 if !storable.contains(&code) => Ruling::Vetoed(VetoReason::Status),
-            _ => Ruling::Shared,
+            429 => ResponseClass::RefusedToAll,
+            511 => ResponseClass::Refused,
+            400..=499 if !of_the_resource.contains(&code) => ResponseClass::Refused,
+            100..=399 if !storable.contains(&code) => ResponseClass::Vetoed(VetoReason::Status),
+            _ => ResponseClass::Shared,
         };
-        assert_eq!(rule(&default(), &response(code, &[])), expected, "{code}");
+        assert_eq!(class(&default(), &response(code, &[])), expected, "{code}");
     }
 }
 
@@ -92,25 +92,29 @@ fn what_no_status_lets_a_cache_store_is_shared_if_its_headers_do() {
     let codes = || (200..400).filter(|code| ![200, 203, 204, 206, 300, 301, 304, 308].contains(code));
     for code in codes() {
         for said in ["public", "max-age=1", "s-maxage=1", "max-age=0, s-maxage=1"] {
-            assert_eq!(rule(&default(), &response(code, &[("cache-control", said)])), Ruling::Shared, "{code} {said}");
+            assert_eq!(
+                class(&default(), &response(code, &[("cache-control", said)])),
+                ResponseClass::Shared,
+                "{code} {said}"
+            );
         }
         for said in ["", "max-age=0", "max-age=1, s-maxage=0", "must-revalidate", "x=\"public\"", "not-public"] {
-            let found = rule(&default(), &response(code, &[("cache-control", said)]));
-            assert_eq!(found, Ruling::Vetoed(VetoReason::Status), "{code} {said}");
+            let found = class(&default(), &response(code, &[("cache-control", said)]));
+            assert_eq!(found, ResponseClass::Vetoed(VetoReason::Status), "{code} {said}");
         }
         let relaxed = default().share_status(status(code));
-        assert_eq!(rule(&relaxed, &response(code, &[])), Ruling::Shared, "{code}");
+        assert_eq!(class(&relaxed, &response(code, &[])), ResponseClass::Shared, "{code}");
     }
     let partial = response(206, &[("cache-control", "public, max-age=1")]);
-    assert_eq!(rule(&default(), &partial), Ruling::Vetoed(VetoReason::Status));
+    assert_eq!(class(&default(), &partial), ResponseClass::Vetoed(VetoReason::Status));
 }
 
 #[test]
 fn freshness_does_not_share_what_another_rule_keeps() {
-    let redirect = |header| rule(&default(), &response(302, &[("cache-control", "public, max-age=60"), header]));
-    assert_eq!(redirect(("cache-control", "private")), Ruling::Vetoed(VetoReason::CacheControl));
-    assert_eq!(redirect(("set-cookie", "x")), Ruling::Vetoed(VetoReason::SetCookie));
-    assert_eq!(redirect(("cache-control", "a b")), Ruling::Vetoed(VetoReason::Status));
+    let redirect = |header| class(&default(), &response(302, &[("cache-control", "public, max-age=60"), header]));
+    assert_eq!(redirect(("cache-control", "private")), ResponseClass::Vetoed(VetoReason::CacheControl));
+    assert_eq!(redirect(("set-cookie", "x")), ResponseClass::Vetoed(VetoReason::SetCookie));
+    assert_eq!(redirect(("cache-control", "a b")), ResponseClass::Vetoed(VetoReason::Status));
 }
 
 #[test]
@@ -119,16 +123,16 @@ fn a_refusal_is_one_whatever_its_headers_say() {
         [("set-cookie", "x"), ("cache-control", "no-store"), ("cache-control", "a b"), ("vary", "*"), ("x", "y")];
     for header in headers {
         for code in [400, 401, 403, 422, 511] {
-            assert_eq!(rule(&default(), &response(code, &[header])), Ruling::Refused, "{code} {header:?}");
+            assert_eq!(class(&default(), &response(code, &[header])), ResponseClass::Refused, "{code} {header:?}");
         }
-        assert_eq!(rule(&default(), &response(429, &[header])), Ruling::RefusedToAll, "{header:?}");
+        assert_eq!(class(&default(), &response(429, &[header])), ResponseClass::RefusedToAll, "{header:?}");
     }
 }
 
 #[test]
 fn of_a_429_whose_body_must_not_have_several_readers_followers_get_the_head() {
     for header in [("content-type", "text/event-stream"), ("content-length", "99999999")] {
-        assert_eq!(rule(&default(), &response(429, &[header])), Ruling::HeadRefusedToAll, "{header:?}");
+        assert_eq!(class(&default(), &response(429, &[header])), ResponseClass::HeadRefusedToAll, "{header:?}");
     }
 }
 
@@ -166,12 +170,12 @@ fn a_range_names_each_of_its_statuses_and_no_other() {
 #[test]
 fn the_last_call_that_names_a_status_counts() {
     let policy = default().share_status(400..=499).veto_status(StatusCode::FORBIDDEN).veto_status(500..600);
-    assert_eq!(rule(&policy, &response(400, &[])), Ruling::Shared);
-    assert_eq!(rule(&policy, &response(429, &[])), Ruling::Shared);
-    assert_eq!(rule(&policy, &response(403, &[])), Ruling::Refused);
-    assert_eq!(rule(&policy, &response(599, &[])), Ruling::Refused);
+    assert_eq!(class(&policy, &response(400, &[])), ResponseClass::Shared);
+    assert_eq!(class(&policy, &response(429, &[])), ResponseClass::Shared);
+    assert_eq!(class(&policy, &response(403, &[])), ResponseClass::Refused);
+    assert_eq!(class(&policy, &response(599, &[])), ResponseClass::Refused);
     let policy = policy.share_status(0..1000);
-    assert_eq!(rule(&policy, &response(403, &[])), Ruling::Shared);
+    assert_eq!(class(&policy, &response(403, &[])), ResponseClass::Shared);
 }
 
 #[test]
@@ -185,11 +189,11 @@ fn no_switch_shares_a_connection_or_makes_it_a_refusal() {
 #[test]
 fn a_closure_of_the_user_makes_refusals() {
     let policy = default().share_if(|head| !head.headers().contains_key("x-user"));
-    assert_eq!(rule(&policy, &ok(&[])), Ruling::Shared);
+    assert_eq!(class(&policy, &ok(&[])), ResponseClass::Shared);
     for header in [("x-user", "1"), ("x-user", "2")] {
-        assert_eq!(rule(&policy, &ok(&[header, ("set-cookie", "x")])), Ruling::Refused);
+        assert_eq!(class(&policy, &ok(&[header, ("set-cookie", "x")])), ResponseClass::Refused);
     }
-    assert_eq!(rule(&policy, &response(429, &[("x-user", "1")])), Ruling::RefusedToAll);
+    assert_eq!(class(&policy, &response(429, &[("x-user", "1")])), ResponseClass::RefusedToAll);
     assert_eq!(veto(&policy, &ok(&[("set-cookie", "x")])), Some(VetoReason::SetCookie), "it shares nothing more");
 }
 
@@ -203,13 +207,13 @@ fn all_closures_have_to_agree_and_each_is_asked_once_at_most() {
             true
         })
         .share_if(|head| head.status() != StatusCode::NOT_FOUND);
-    assert_eq!(rule(&policy, &ok(&[])), Ruling::Shared);
-    assert_eq!(rule(&policy, &response(404, &[])), Ruling::Refused);
+    assert_eq!(class(&policy, &ok(&[])), ResponseClass::Shared);
+    assert_eq!(class(&policy, &response(404, &[])), ResponseClass::Refused);
     assert_eq!(asked.load(SeqCst), 2);
-    assert_eq!(rule(&policy, &response(403, &[])), Ruling::Refused);
+    assert_eq!(class(&policy, &response(403, &[])), ResponseClass::Refused);
     assert_eq!(asked.load(SeqCst), 2, "a status that is a refusal needs no closure");
     let policy = policy.clone().trust_key();
-    assert_eq!(rule(&policy, &response(404, &[])), Ruling::Refused, "trusting the key keeps them");
+    assert_eq!(class(&policy, &response(404, &[])), ResponseClass::Refused, "trusting the key keeps them");
     assert!(format!("{policy:?}").contains("share_if: [Predicate, Predicate]"));
 }
 
@@ -396,7 +400,7 @@ fn nothing_is_foreign_without_vary_or_when_it_is_ignored() {
 }
 
 fn fresh(headers: &[(&str, &str)]) -> bool {
-    said(&default(), &ok(headers)).fresh_for().is_some()
+    facts(&default(), &ok(headers)).fresh_for().is_some()
 }
 
 #[test]
