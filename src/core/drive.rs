@@ -2,7 +2,6 @@
 
 use crate::{
     core::{
-        flight::After,
         reentry::{self, Ancestors},
         slot::Slot,
     },
@@ -59,7 +58,7 @@ impl<T> Slot<T> {
     #[cold]
     fn open_span(&self, work: &mut Work<T>) {
         let Some(span) = work.open_span(self.shard().observer().name()) else { return };
-        let known = self.update(|flight| (flight.set_span(span.clone()), After::NOTHING));
+        let known = self.with(|flight| flight.set_span(span.clone()));
         match known {
             Some(Ok(early)) => early.link_early(&span),
             // All waiters have left meanwhile. The end was told without this span.

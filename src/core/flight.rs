@@ -1,60 +1,24 @@
 //! A flight as plain data, and its transitions: no lock, no user code.
 
+mod end;
 #[cfg(test)]
 mod tests;
+
+pub(crate) use end::{Landed, Left};
 
 use crate::{
     core::{
         reentry::{Ancestors, FlightNumber},
+        rules::{Rounds, Rules},
         seats::{Seat, Seats, Wakers},
     },
-    observe::{Caller, Ending, FlightEnd, FlightSpan, Link, Work},
+    observe::{Caller, Ending, FlightSpan, Link, Work},
     panics::Message,
     stats::NearMiss,
     sync::{Once, Runtime, current_runtime},
 };
 use std::{mem, sync::Arc, task::Waker, time::Duration};
 use tokio::time::Instant;
-
-/// Which joiners a flight takes, and when it goes on without its leader or its waiters.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Rules {
-    pub(crate) join_within: Option<Duration>,
-    pub(crate) max_waiters: usize,
-    pub(crate) run_to_completion: bool,
-    pub(crate) rounds: Rounds,
-}
-
-impl Default for Rules {
-    fn default() -> Self {
-        Self { join_within: None, max_waiters: usize::MAX, run_to_completion: false, rounds: Rounds::default() }
-    }
-}
-
-/// How many more times the followers go on together, in one next flight, when a result is for its leader alone.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Rounds {
-    pub(crate) after_errors: u16,
-    pub(crate) after_refusals: u16,
-}
-
-/// Why a result is for its leader alone, so that the followers go on together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Setback {
-    Error,
-    /// The result judges the leader's request, and says nothing about the requests of others.
-    #[cfg_attr(not(feature = "http"), allow(dead_code, reason = "only HTTP refuses"))]
-    Refusal,
-}
-
-impl Rounds {
-    fn left(&mut self, after: Setback) -> &mut u16 {
-        match after {
-            Setback::Error => &mut self.after_errors,
-            Setback::Refusal => &mut self.after_refusals,
-        }
-    }
-}
 
 /// Invariants:
 ///
@@ -75,9 +39,9 @@ pub(crate) struct Flight<T> {
     /// The waiter whose own work this is.
     leader: Option<Seat>,
     seats: Seats,
-    waiters: usize,
+    waiters: u32,
     /// How many waiters still have work of their own.
-    own_works: usize,
+    own_works: u32,
     run_to_completion: bool,
     /// Whether anybody has joined the leader.
     was_joined: bool,
@@ -131,17 +95,19 @@ enum Driver {
 }
 
 /// What is left to do after a transition, once nothing is locked.
-pub(crate) struct After<T> {
-    pub(crate) ending: Option<Ending>,
-    /// The end of a flight whose leader has gone, while others have yet to look at its result.
-    pub(crate) leaderless: Option<SharedEnd<T>>,
-    /// Dropped before any waiter is woken, so that the last one finds itself alone with the result.
-    pub(crate) released: Option<SharedEnd<T>>,
-    pub(crate) wake: Option<Wakers>,
-}
-
-impl<T> After<T> {
-    pub(crate) const NOTHING: Self = Self { ending: None, leaderless: None, released: None, wake: None };
+pub(crate) enum After<T> {
+    Nothing,
+    Tell(Ending),
+    Wake(Option<Ending>, Wakers),
+    /// The flight ended with company.
+    End {
+        ending: Ending,
+        /// Set if the leader has gone, while others have yet to look at the result.
+        leaderless: Option<SharedEnd<T>>,
+        /// Dropped before any waiter is woken, so that the last one finds itself alone with the result.
+        released: Option<SharedEnd<T>>,
+        wakers: Wakers,
+    },
 }
 
 /// What a joiner finds.
@@ -168,41 +134,14 @@ pub(crate) enum Turn<T> {
     Poll(Work<T>, Ancestors),
     /// Bring its own work: the flight was lost.
     LeadAgain,
-    /// Take its result: its followers went on without it.
-    SetAside(T),
+    /// Take its result, which is set aside: its followers went on without it.
+    SetAside,
     /// Read there how the flight ended.
     Ended(SharedEnd<T>),
     /// Wait: its waker is parked. The work moves to a task of this runtime, if there is one.
     Wait(Option<Runtime>),
     /// Look again, with a waker to park.
     BringWaker,
-}
-
-/// What the driver has after the work gave its result.
-pub(crate) enum Landed<T> {
-    /// The result is for no other waiter.
-    Own { value: T, was_joined: bool },
-    /// The result is in here, for the driver too.
-    Shared(SharedEnd<T>),
-    /// The result is for the waiters. A task, which is none, holds no part of it while they wake up.
-    ForOthers,
-    /// The result was for the leader, and is set aside for it: the driver goes on as a follower.
-    SetAside,
-    /// The leader has gone, and its followers go on.
-    Unwanted(#[allow(dead_code, reason = "only dropped")] T),
-}
-
-/// What a waiter has to deal with after it left.
-pub(crate) enum Left<T> {
-    Nothing,
-    /// It was the last: the work is dropped.
-    Work(#[allow(dead_code, reason = "only dropped")] Work<T>),
-    /// A result that was set aside for it.
-    Value(#[allow(dead_code, reason = "only dropped")] T),
-    /// It was the last, and the work goes on in a task of this runtime.
-    Spawn(Runtime),
-    /// The flight had ended. Where it is told how, if the waiter had company.
-    Ended(Option<SharedEnd<T>>),
 }
 
 impl<T> Flight<T> {
@@ -241,7 +180,7 @@ impl<T> Flight<T> {
     }
 
     pub(crate) fn waiters(&self) -> usize {
-        self.waiters
+        self.waiters as usize
     }
 
     pub(crate) fn has_ended(&self) -> bool {
@@ -279,7 +218,7 @@ impl<T> Flight<T> {
     }
 
     fn refuses_joiner(&self, rules: &Rules) -> Option<NearMiss> {
-        if self.waiters >= rules.max_waiters {
+        if self.waiters() >= rules.max_waiters {
             Some(NearMiss::Full)
         } else if !self.is_young(rules.join_within) {
             Some(NearMiss::TooOld)
@@ -334,11 +273,10 @@ impl<T> Flight<T> {
         waker: &Waker,
         parks: &mut Option<Waker>,
     ) -> Turn<T> {
-        if let Some(value) = self.take_aside(seat) {
-            return Turn::SetAside(value);
+        if self.has_set_aside(seat) {
+            return Turn::SetAside;
         }
         if self.has_ended() {
-            self.seats.vacate_opener(seat);
             return Turn::Ended(self.end.clone().expect("it is made before a flight is out of its opener's hands"));
         }
         if matches!(self.stage, Stage::Lost) && has_own_work {
@@ -417,183 +355,5 @@ impl<T> Flight<T> {
     /// The span of the flight is open. Gives back what it knew of its span before, or the new one if the flight has ended.
     pub(crate) fn set_span(&mut self, span: FlightSpan) -> Result<FlightSpan, FlightSpan> {
         if self.has_ended() { Err(span) } else { Ok(mem::replace(&mut self.span, span)) }
-    }
-
-    /// The work gave a result. `driver`: the waiter that polled it, if no task did. `setback`: why it is for the leader
-    /// alone, if it is.
-    #[inline]
-    pub(crate) fn land(&mut self, value: T, driver: Option<Seat>, setback: Option<Setback>) -> (Landed<T>, After<T>) {
-        if self.has_ended() {
-            return (Landed::Unwanted(value), After::NOTHING);
-        }
-        if setback.is_some_and(|setback| self.take_round(setback)) {
-            return self.go_on(value, driver);
-        }
-        let (was_joined, leader) = (self.was_joined, self.leader);
-        if self.waiters == usize::from(driver.is_some()) {
-            return (Landed::Own { value, was_joined }, self.end_as(Some(FlightEnd::Landed), driver));
-        }
-        let end = self.end.clone().expect("a flight with other waiters, or a task, has one");
-        end.set(End::Landed { value, was_joined, leader });
-        let after = self.end_as(Some(FlightEnd::Landed), driver);
-        let leaderless = leader.is_none().then(|| end.clone());
-        let landed = if driver.is_some() { Landed::Shared(end) } else { Landed::ForOthers };
-        (landed, After { leaderless, ..after })
-    }
-
-    /// Takes a round, if one is left and followers with work of their own can go on.
-    fn take_round(&mut self, after: Setback) -> bool {
-        let rounds = self.rounds.left(after);
-        if *rounds == 0 || self.own_works == 0 {
-            return false;
-        }
-        *rounds -= 1;
-        true
-    }
-
-    /// Leaves the value to the leader, and the flight to its followers: the first of them that is polled leads it. It
-    /// stays in the table, so joiners join them.
-    fn go_on(&mut self, value: T, driver: Option<Seat>) -> (Landed<T>, After<T>) {
-        let leader = self.leader.take();
-        let was_joined = mem::replace(&mut self.was_joined, false);
-        self.waiters -= usize::from(leader.is_some());
-        let ending = Ending { went_on: true, ..self.ending(Some(FlightEnd::Landed), usize::from(leader.is_some())) };
-        (self.stage, self.driver) = (Stage::Lost, Driver::Nobody);
-        let mut own_waker = None;
-        let landed = match leader {
-            None => Landed::Unwanted(value),
-            Some(seat) if driver == Some(seat) => {
-                own_waker = self.seats.leave(seat);
-                Landed::Own { value, was_joined }
-            }
-            Some(seat) => {
-                self.set_aside.push((seat, value));
-                Landed::SetAside
-            }
-        };
-        let wake = self.seats.take_wakers().without([own_waker, self.task.take()]);
-        (landed, After { ending: Some(ending), wake: Some(wake), ..After::NOTHING })
-    }
-
-    /// The result that was set aside for the leader in `seat`, whose followers went on.
-    fn take_aside(&mut self, seat: Seat) -> Option<T> {
-        let at = self.set_aside.iter().position(|(leader, _)| *leader == seat)?;
-        if self.has_ended() {
-            self.seats.vacate_opener(seat);
-        } else {
-            // It was woken when the value was set aside, and has parked no waker since.
-            drop(self.seats.leave(seat));
-        }
-        Some(self.set_aside.swap_remove(at).1)
-    }
-
-    /// The work panicked.
-    pub(crate) fn panicked(&mut self, message: Message, driver: Option<Seat>) -> After<T> {
-        if self.has_ended() {
-            return After::NOTHING;
-        }
-        self.end_without_result(End::Panicked(message), Some(FlightEnd::Panicked), driver)
-    }
-
-    fn end_without_result(&mut self, end: End<T>, outcome: Option<FlightEnd>, driver: Option<Seat>) -> After<T> {
-        if let Some(shared) = &self.end {
-            shared.set(end);
-        }
-        self.end_as(outcome, driver)
-    }
-
-    /// Ends the flight: counts all waiters out, and takes the wakers of all but the driver.
-    #[inline]
-    fn end_as(&mut self, outcome: Option<FlightEnd>, driver: Option<Seat>) -> After<T> {
-        let waiters = mem::take(&mut self.waiters);
-        let ending = Some(self.ending(outcome, waiters));
-        self.stage = Stage::Ended;
-        if let Some(seat) = driver {
-            self.seats.vacate_opener(seat);
-        }
-        let has_others = waiters > usize::from(driver.is_some());
-        let wake = has_others.then(|| self.seats.empty(driver));
-        let released = if self.frees_slot() { self.end.take() } else { None };
-        After { ending, leaderless: None, released, wake }
-    }
-
-    /// The work is gone without a result: its task was dropped, or its leader panicked before it brought any.
-    pub(crate) fn lose(&mut self) -> (Option<Work<T>>, After<T>) {
-        let work = match mem::replace(&mut self.stage, Stage::Lost) {
-            Stage::Parked(work) => Some(work),
-            Stage::Polling => None,
-            unchanged => {
-                self.stage = unchanged;
-                return (None, After::NOTHING);
-            }
-        };
-        self.driver = Driver::Nobody;
-        if self.own_works == 0 {
-            return (work, self.end_without_result(End::Lost, Some(FlightEnd::Lost), None));
-        }
-        let ending = self.ending(Some(FlightEnd::Lost), 0);
-        let wake = Some(self.seats.take_wakers().without([self.task.take()]));
-        (work, After { ending: Some(ending), wake, ..After::NOTHING })
-    }
-
-    /// The waiter in `seat` goes. Gives back its waker, and what it has to deal with.
-    pub(crate) fn leave(&mut self, seat: Seat, has_own_work: bool) -> (Option<Waker>, Left<T>, After<T>) {
-        if let Some(value) = self.take_aside(seat) {
-            return (None, Left::Value(value), After::NOTHING);
-        }
-        if self.has_ended() {
-            self.seats.vacate_opener(seat);
-            return (None, Left::Ended(self.end.clone()), After::NOTHING);
-        }
-        let waker = self.seats.leave(seat);
-        self.waiters -= 1;
-        self.own_works -= usize::from(has_own_work);
-        self.leader = self.leader.filter(|leader| *leader != seat);
-        let (left, after) = if self.waiters == 0 { self.deserted() } else { self.left_by(seat) };
-        (waker, left, after)
-    }
-
-    /// No one waits. The work is dropped, unless the flight runs to completion, and can. Ending it here is what keeps
-    /// joiners out.
-    fn deserted(&mut self) -> (Left<T>, After<T>) {
-        if self.run_to_completion {
-            if let Some(runtime) = self.claim_task() {
-                return (Left::Spawn(runtime), After::NOTHING);
-            }
-            let is_driven = self.driver == Driver::Task;
-            if is_driven && !matches!(self.stage, Stage::Lost) {
-                return (Left::Nothing, After::NOTHING);
-            }
-        }
-        // That it was lost was told already.
-        let outcome = (!matches!(self.stage, Stage::Lost)).then_some(FlightEnd::Cancelled);
-        let ending = self.ending(outcome, 0);
-        let left = match mem::replace(&mut self.stage, Stage::Ended) {
-            Stage::Parked(work) => Left::Work(work),
-            Stage::Polling | Stage::Lost | Stage::Ended => Left::Nothing,
-        };
-        let wake = self.task.take().map(Wakers::one);
-        (left, After { ending: Some(ending), wake, ..After::NOTHING })
-    }
-
-    /// Others wait. They have to drive the work, if the waiter in `seat` did.
-    fn left_by(&mut self, seat: Seat) -> (Left<T>, After<T>) {
-        if matches!(self.stage, Stage::Lost) && self.own_works == 0 {
-            return (Left::Nothing, self.end_without_result(End::Lost, None, None));
-        }
-        if self.driver != Driver::Waiter(seat) {
-            return (Left::Nothing, After::NOTHING);
-        }
-        self.driver = Driver::Nobody;
-        if matches!(self.stage, Stage::Polling) {
-            // It panicked while it had the work.
-            return (Left::Nothing, self.lose().1);
-        }
-        (Left::Nothing, After { wake: Some(self.seats.take_wakers()), ..After::NOTHING })
-    }
-
-    /// What to tell of the end, once nothing is locked. `released`: waiters that wait no more.
-    fn ending(&mut self, outcome: Option<FlightEnd>, released: usize) -> Ending {
-        Ending { outcome, went_on: false, opened: self.opened, released, span: mem::take(&mut self.span) }
     }
 }

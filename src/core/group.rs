@@ -2,9 +2,9 @@
 
 use crate::{
     core::{
-        flight::Rules,
         key::Address,
         reentry::FlightNumber,
+        rules::Rules,
         shard::{Entered, Missed, Table},
         waiter::{Arrival, Waiter},
     },
@@ -237,7 +237,7 @@ where
     H: BuildHasher,
 {
     pub fn retrying(hasher: H) -> Self {
-        let setback = |value: &T| value.failed().then_some(crate::core::flight::Setback::Error);
+        let setback = |value: &T| value.failed().then_some(crate::core::rules::Setback::Error);
         let hooks = crate::core::shard::Hooks { setback, ..crate::core::shard::Hooks::NONE };
         Self { table: Table::with_hooks(Arc::new(Observer::default()), hooks), hasher: Arc::new(hasher) }
     }
@@ -270,7 +270,7 @@ where
 #[cfg(tower_singleflight_loom)]
 fn with_retries(retries: u32) -> Rules {
     let after_errors = retries.try_into().unwrap_or(u16::MAX);
-    Rules { rounds: crate::core::flight::Rounds { after_errors, after_refusals: 0 }, ..Rules::default() }
+    Rules { rounds: crate::core::rules::Rounds { after_errors, after_refusals: 0 }, ..Rules::default() }
 }
 
 /// Calls the closure when first polled, so that its panic is one of the work.

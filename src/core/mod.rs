@@ -5,6 +5,7 @@ pub(crate) mod flight;
 pub(crate) mod group;
 pub(crate) mod key;
 pub(crate) mod reentry;
+pub(crate) mod rules;
 pub(crate) mod seats;
 pub(crate) mod shard;
 pub(crate) mod slot;

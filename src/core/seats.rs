@@ -22,13 +22,14 @@ impl Seat {
 pub(crate) struct Seats {
     has_opener: bool,
     opener: Option<Waker>,
-    joiners: Slab<Option<Waker>>,
+    /// Boxed, because most flights have none.
+    joiners: Option<Box<Slab<Option<Waker>>>>,
 }
 
 impl Seats {
     #[inline]
     pub(crate) fn with_opener() -> Self {
-        Self { has_opener: true, opener: None, joiners: Slab::new() }
+        Self { has_opener: true, opener: None, joiners: None }
     }
 
     pub(crate) fn has_opener(&self) -> bool {
@@ -36,7 +37,7 @@ impl Seats {
     }
 
     pub(crate) fn sit(&mut self) -> Seat {
-        Seat(u32::try_from(1 + self.joiners.insert(None)).expect("fewer than 2^32 waiters"))
+        Seat(u32::try_from(1 + self.joiners.get_or_insert_default().insert(None)).expect("fewer than 2^32 waiters"))
     }
 
     /// Gives the waker back, to be dropped once nothing is locked.
@@ -47,7 +48,7 @@ impl Seats {
                 assert!(mem::take(&mut self.has_opener), "the opener leaves once");
                 self.opener.take()
             }
-            Some(n) => self.joiners.remove(n),
+            Some(n) => self.joiners.as_mut().expect(TAKEN).remove(n),
         }
     }
 
@@ -57,71 +58,65 @@ impl Seats {
     }
 
     /// Whether `seat` would wake the task that `waker` wakes.
-    pub(crate) fn has_parked(&self, seat: Seat, waker: &Waker) -> bool {
-        let parked = match seat.among_joiners() {
-            None => &self.opener,
-            Some(n) => &self.joiners[n],
-        };
-        parked.as_ref().is_some_and(|parked| parked.will_wake(waker))
+    pub(crate) fn has_parked(&mut self, seat: Seat, waker: &Waker) -> bool {
+        self.waker_of(seat).as_ref().is_some_and(|parked| parked.will_wake(waker))
     }
 
     /// Gives the earlier waker back, to be dropped once nothing is locked.
     #[inline]
     #[must_use]
     pub(crate) fn park(&mut self, seat: Seat, waker: Waker) -> Option<Waker> {
+        self.waker_of(seat).replace(waker)
+    }
+
+    #[inline]
+    fn waker_of(&mut self, seat: Seat) -> &mut Option<Waker> {
         match seat.among_joiners() {
-            None => self.opener.replace(waker),
-            Some(n) => self.joiners[n].replace(waker),
+            None => &mut self.opener,
+            Some(n) => &mut self.joiners.as_mut().expect(TAKEN)[n],
         }
     }
 
     /// Takes every waker and leaves the waiters in their seats.
     pub(crate) fn take_wakers(&mut self) -> Wakers {
-        let joiners = self.joiners.iter_mut().filter_map(|(_, waker)| waker.take());
-        Wakers::of(self.opener.take().into_iter().chain(joiners).collect())
+        let joiners = self.joiners.iter_mut().flat_map(|joiners| joiners.iter_mut());
+        let wakers = self.opener.take().into_iter().chain(joiners.filter_map(|(_, waker)| waker.take()));
+        Wakers::Some(wakers.collect())
     }
 
-    /// Empties the seats of all joiners, and takes every waker but that of the driver.
+    /// Empties the seats of all joiners, and takes every waker but that of the driver, which stays to be dropped with the
+    /// flight.
     pub(crate) fn empty(&mut self, driver: Option<Seat>) -> Wakers {
-        let mut wakers =
-            Wakers { first: self.opener.take(), joiners: mem::take(&mut self.joiners), ..Wakers::default() };
-        let own = match driver.map(Seat::among_joiners) {
-            None => None,
-            Some(None) => wakers.first.take(),
-            Some(Some(n)) => wakers.joiners.remove(n),
-        };
-        wakers.without([own])
+        let own = driver.and_then(|seat| self.waker_of(seat).take());
+        let wakers = Wakers::All(self.opener.take(), self.joiners.take());
+        self.opener = own;
+        wakers
     }
 }
 
+const TAKEN: &str = "the seat is taken";
+
 /// Wakers that were taken out of a flight.
-#[derive(Debug, Default)]
-pub(crate) struct Wakers {
-    first: Option<Waker>,
-    joiners: Slab<Option<Waker>>,
-    rest: Vec<Waker>,
-    /// Only dropped.
-    unwoken: Vec<Waker>,
+#[derive(Debug)]
+pub(crate) enum Wakers {
+    Some(Vec<Waker>),
+    /// The opener's, and those of the joiners.
+    All(Option<Waker>, Option<Box<Slab<Option<Waker>>>>),
 }
 
 impl Wakers {
     pub(crate) fn one(waker: Waker) -> Self {
-        Self { first: Some(waker), ..Self::default() }
-    }
-
-    fn of(rest: Vec<Waker>) -> Self {
-        Self { rest, ..Self::default() }
-    }
-
-    /// Holds more wakers, which are dropped and not woken.
-    pub(crate) fn without<const N: usize>(mut self, wakers: [Option<Waker>; N]) -> Self {
-        self.unwoken.extend(wakers.into_iter().flatten());
-        self
+        Self::All(Some(waker), None)
     }
 
     /// Wakes all, in the order of the seats. A waker that panics does not leave the others asleep. Call it under no lock.
     pub(crate) fn wake_all(self) {
-        let joiners = self.joiners.into_iter().filter_map(|(_, waker)| waker);
-        wake_all(self.first.into_iter().chain(joiners).chain(self.rest));
+        match self {
+            Self::Some(wakers) => wake_all(wakers),
+            Self::All(opener, joiners) => {
+                let joiners = joiners.into_iter().flat_map(|joiners| joiners.into_iter());
+                wake_all(opener.into_iter().chain(joiners.filter_map(|(_, waker)| waker)));
+            }
+        }
     }
 }

@@ -2,9 +2,10 @@
 
 use crate::{
     core::{
-        flight::{After, Flight, Joining, Rules, Setback},
+        flight::{After, Flight, Joining},
         key::{Address, Key},
         reentry::{self, Ancestors, FlightNumber, Numbers},
+        rules::{Rules, Setback},
         slot::{ErasedShard, Slot},
         slots::Slots,
         waiter::Waiter,
@@ -318,6 +319,12 @@ impl<K, T> Flights<K, T> {
         self.index.find(hash, is_it).copied()
     }
 
+    /// The flight with this number, if it is still in its slot.
+    #[inline]
+    fn entry(&mut self, index: u32, number: FlightNumber) -> Option<&mut Entry<K, T>> {
+        self.entries.get_mut(index).filter(|entry| entry.flight.number() == number)
+    }
+
     #[inline]
     fn list(&mut self, hash: u64, index: u32) {
         if self.first.is_none() {
@@ -430,11 +437,13 @@ where
     K: Send + Sync + 'static,
     T: Send + Sync + 'static,
 {
-    #[inline]
+    fn with(&self, index: u32, number: FlightNumber, transition: &mut dyn FnMut(&mut Flight<T>)) -> bool {
+        self.flights.lock().entry(index, number).map(|entry| transition(&mut entry.flight)).is_some()
+    }
+
     fn update(&self, index: u32, number: FlightNumber, transition: &mut dyn FnMut(&mut Flight<T>) -> After<T>) -> bool {
         let mut flights = self.flights.lock();
-        let entry = flights.entries.get_mut(index).filter(|entry| entry.flight.number() == number);
-        let Some(Entry { address, is_listed, flight, .. }) = entry else { return false };
+        let Some(Entry { address, is_listed, flight, .. }) = flights.entry(index, number) else { return false };
         let (had_ended, waiters) = (flight.has_ended(), flight.waiters());
         let after = transition(flight);
         let ended_now = flight.has_ended() && !had_ended;
@@ -445,10 +454,8 @@ where
         } else if ended_now {
             near_miss::erase(Note::new(self.observer.own_hash(address.hash), Unjoinable::Sealed));
         }
-        if ended_now || left > 0 {
-            self.observer.count_out(left, ended_now);
-        }
-        let gone = frees_slot.then(|| flights.entries.remove(index));
+        self.observer.count_out(left, ended_now);
+        let gone = if frees_slot { flights.entries.remove(index) } else { None };
         drop(flights);
         if ended_now {
             reentry::ended(number);

@@ -2,8 +2,9 @@
 
 use crate::{
     core::{
-        flight::{After, Flight, Setback},
+        flight::{After, Flight},
         reentry::FlightNumber,
+        rules::Setback,
     },
     observe::{Event, Observer},
     panics::Debris,
@@ -12,8 +13,11 @@ use std::sync::Arc;
 
 /// A shard whose keys have lost their type. Call all of it under no lock.
 pub(crate) trait ErasedShard<T>: Send + Sync {
-    /// Runs a transition of the flight in this slot under the lock, then does what the transition left to do. `false`: the
-    /// flight has ended, and has left its slot.
+    /// Runs a transition under the lock that ends nothing. `false`: the flight has ended, and has left its slot.
+    fn with(&self, slot: u32, number: FlightNumber, transition: &mut dyn FnMut(&mut Flight<T>)) -> bool;
+
+    /// Runs a transition under the lock that a waiter, or the whole flight, may end with. Then it does what that left to
+    /// do. `false` as in [`with`](Self::with).
     fn update(&self, slot: u32, number: FlightNumber, transition: &mut dyn FnMut(&mut Flight<T>) -> After<T>) -> bool;
 
     /// Why this value is for its leader alone, if it is.
@@ -58,7 +62,17 @@ impl<T> Slot<T> {
         self.shard
     }
 
-    /// The result of a transition, or `None` if the flight has left its slot.
+    /// The result of a transition that ends nothing, or `None` if the flight has left its slot.
+    #[inline]
+    pub(crate) fn with<R>(&self, transition: impl FnOnce(&mut Flight<T>) -> R) -> Option<R> {
+        let (mut transition, mut result) = (Some(transition), None);
+        self.shard.with(self.index, self.number, &mut |flight| {
+            result = Some(transition.take().expect("it runs once")(flight));
+        });
+        result
+    }
+
+    /// The result of a transition that may end something, or `None` if the flight has left its slot.
     #[inline]
     pub(crate) fn update<R>(&self, transition: impl FnOnce(&mut Flight<T>) -> (R, After<T>)) -> Option<R> {
         let (mut transition, mut result) = (Some(transition), None);
@@ -79,20 +93,28 @@ impl<T> Clone for Slot<T> {
 }
 
 impl<T> After<T> {
-    /// The state is right by now; what follows is user code. Each waiter is woken, whatever a hook or a waker does.
+    /// The state is right before this runs. What follows is user code. Each waiter is woken, whatever that does.
     #[inline]
     pub(crate) fn run(self, shard: &dyn ErasedShard<T>) {
-        if let Some(ending) = self.ending {
-            shard.observer().tell(Event::FlightOver(ending));
+        let tell = |ending| shard.observer().tell(Event::FlightOver(ending));
+        match self {
+            Self::Nothing => {}
+            Self::Tell(ending) => tell(ending),
+            Self::Wake(ending, wakers) => {
+                ending.into_iter().for_each(tell);
+                wakers.wake_all();
+            }
+            Self::End { ending, leaderless, released, wakers } => {
+                tell(ending);
+                let mut debris = Debris::default();
+                if let Some(end) = leaderless {
+                    debris.run(|| end.value().into_iter().for_each(|value| shard.on_leader_gone(value)));
+                    debris.sweep(end);
+                }
+                debris.sweep(released);
+                wakers.wake_all();
+                debris.rethrow();
+            }
         }
-        let Some(wake) = self.wake else { return };
-        let mut caught = Debris::default();
-        if let Some(end) = self.leaderless {
-            caught.run(|| end.value().into_iter().for_each(|value| shard.on_leader_gone(value)));
-            caught.sweep(end);
-        }
-        caught.sweep(self.released);
-        wake.wake_all();
-        caught.rethrow();
     }
 }

@@ -27,9 +27,16 @@ impl<V> Slots<V> {
     }
 
     #[inline]
-    pub(crate) fn remove(&mut self, slot: u32) -> V {
-        let Some(n) = in_rest(slot) else { return self.first.take().expect(TAKEN) };
-        let value = self.rest.remove(n);
+    pub(crate) fn remove(&mut self, slot: u32) -> Option<V> {
+        match in_rest(slot) {
+            None => self.first.take(),
+            Some(n) => self.remove_in_rest(n),
+        }
+    }
+
+    #[inline(never)]
+    fn remove_in_rest(&mut self, n: usize) -> Option<V> {
+        let value = self.rest.try_remove(n);
         if self.rest.is_empty() && self.rest.capacity() > KEPT {
             self.rest = Slab::new();
         }

@@ -3,7 +3,7 @@
 use crate::{
     core::{
         drive::Polled,
-        flight::{After, Landed},
+        flight::Landed,
         reentry,
         slot::Slot,
     },
@@ -35,7 +35,7 @@ impl<T: Send + Sync + 'static> Future for FlightTask<T> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let Some(slot) = self.slot.take() else { return Poll::Ready(()) };
         let mut parks = self.new_waker(cx);
-        let taken = slot.update(|flight| (flight.take_work(&mut parks), After::NOTHING));
+        let taken = slot.with(|flight| flight.take_work(&mut parks));
         drop(parks);
         let Some((work, ancestors)) = taken.flatten() else { return Poll::Ready(()) };
         // Should anything panic from here on, the flight is lost.
@@ -62,11 +62,9 @@ impl<T: Send + Sync + 'static> FlightTask<T> {
     fn park(&mut self, work: Work<T>) -> Poll<()> {
         let Some(slot) = &self.slot else { return Poll::Ready(()) };
         let mut work = Some(work);
-        let returned =
-            slot.update(|flight| (flight.return_work(work.take().expect("it is returned once")), After::NOTHING));
-        let deserted = match returned {
+        let deserted = match slot.with(|flight| flight.return_work(work.take().expect("it is returned once"))) {
             Some(None) => return Poll::Pending,
-            Some(work) => work,
+            Some(deserted) => deserted,
             None => work,
         };
         self.leave();

@@ -72,13 +72,13 @@ impl<T: Send + Sync + 'static> Waiter<T> {
     pub(crate) fn lead_again(&mut self, work: Work<T>) {
         (self.has_own_work, self.leads) = (false, true);
         let here = Ancestors::here();
-        let runtime = self.slot().update(|flight| (flight.bring_work(work, &here), After::NOTHING));
+        let runtime = self.slot().with(|flight| flight.bring_work(work, &here));
         self.spawn_task(runtime.expect(DRIVEN));
     }
 
     /// Moves the work to a task, whether or not another waiter has joined.
     pub(crate) fn move_to_task(&self) {
-        let runtime = self.slot().update(|flight| (flight.claim_task(), After::NOTHING));
+        let runtime = self.slot().with(|flight| flight.claim_task());
         self.spawn_task(runtime.flatten());
     }
 
@@ -138,8 +138,10 @@ impl<T: Send + Sync + 'static> Waiter<T> {
                     let work = own_work(Some(Instant::now()));
                     self.lead_again(work);
                 }
-                Turn::SetAside(value) => {
+                Turn::SetAside => {
                     drop(parks.take());
+                    let value = self.slot().update(|flight| (flight.take_aside(self.seat), After::Nothing)).flatten();
+                    let value = value.expect("only this waiter takes it");
                     let shard = self.leave_slot();
                     return Poll::Ready(Arrival { value: Value::Own(value), was_joined: true, leads: true, shard });
                 }
@@ -164,8 +166,7 @@ impl<T: Send + Sync + 'static> Waiter<T> {
 
     #[inline]
     fn look(&mut self, waker: &Waker, parks: &mut Option<Waker>) -> Turn<T> {
-        let turn =
-            self.slot().update(|flight| (flight.look(self.seat, self.has_own_work, waker, parks), After::NOTHING));
+        let turn = self.slot().with(|flight| flight.look(self.seat, self.has_own_work, waker, parks));
         turn.unwrap_or_else(|| Turn::Ended(self.end.take().expect("a joiner's flight has left its slot")))
     }
 
@@ -184,7 +185,7 @@ impl<T: Send + Sync + 'static> Waiter<T> {
 
     fn park(&mut self, work: Work<T>, cx: &Context<'_>) {
         let waker = cx.waker().clone();
-        let parked = self.slot().update(|flight| (flight.park(self.seat, work, waker), After::NOTHING));
+        let parked = self.slot().with(|flight| flight.park(self.seat, work, waker));
         let (earlier, runtime) = parked.expect(DRIVEN);
         self.spawn_task(runtime);
         drop(earlier);
@@ -197,7 +198,8 @@ impl<T: Send + Sync + 'static> Waiter<T> {
         let setback = slot.shard().setback(&value);
         let landed = slot.update(|flight| flight.land(value, Some(self.seat), setback)).expect(DRIVEN);
         let arrival = match landed {
-            Landed::Own { value, was_joined } => {
+            Landed::Own { value, was_joined, waker } => {
+                drop(waker);
                 let shard = self.leave_slot();
                 Some(Arrival { value: Value::Own(value), was_joined, leads: self.leads, shard })
             }
@@ -230,6 +232,9 @@ impl<T: Send + Sync + 'static> Waiter<T> {
 
     /// Reads how the flight ended.
     fn arrive(&mut self, end: SharedEnd<T>) -> Arrival<T> {
+        if self.seat == Seat::OPENER {
+            self.slot().update(|flight| (flight.vacate(self.seat), After::Nothing));
+        }
         let shard = self.leave_slot();
         let over = Event::CallOver { leads: self.leads, how: CallEnd::Panicked };
         match end.get().expect("it has ended") {

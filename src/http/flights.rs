@@ -3,7 +3,7 @@
 use crate::http::{key::FlightKey, late::LateTable, response::flight_response::FlightResponse};
 use crate::{
     core::shard::{Difference, Hooks, Table},
-    core::{flight::Setback, key::Address},
+    core::{key::Address, rules::Setback},
     layer::scope::Forgets,
     observe::Observer,
     panics::Debris,

@@ -1,9 +1,9 @@
 //! The service, and how it calls any service by key.
 
 use crate::{
-    core::flight::Setback,
     core::group::Role,
     core::reentry::FlightNumber,
+    core::rules::Setback,
     core::shard::{Hooks, Table},
     layer::future::{Job, ResponseFuture},
     layer::mode::{ByKey, ErrorMode, FanOut, Mode, OwnErrors},

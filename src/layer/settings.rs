@@ -1,7 +1,7 @@
 //! The layer and its settings.
 
 use crate::{
-    core::flight::Rules,
+    core::rules::Rules,
     layer::handle::Handle,
     layer::mode::{ByKey, Mode, OwnErrors, SharedErrors},
     layer::scope::Registry,
