@@ -20,7 +20,7 @@ use tower_singleflight::Outcome;
 
 /// The floor: every call does its own work.
 pub(crate) const BARE: &str = "bare";
-/// This crate's layer, which the targets are about.
+/// This crate's layer, which all others are compared with.
 pub(crate) const BY_KEY: &str = "`by_key`";
 /// This crate's primitive.
 pub(crate) const GROUP: &str = "`Group::run`";

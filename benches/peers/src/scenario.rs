@@ -60,7 +60,7 @@ pub(crate) const NAMES: [&str; SCENARIOS.len()] = {
 };
 
 /// Runs what is wanted of the scenarios that are counted, if there is a meter, or timed, if there is none; and prints
-/// what comes of it, with the targets at the end. What is timed is drawn as well, if the options say where to.
+/// what comes of it. What is timed is drawn as well, if the options say where to.
 ///
 /// # Errors
 ///
@@ -80,10 +80,6 @@ pub fn run(options: &Options, meter: Option<Meter>) -> Result<(), BoxError> {
         println!("{report}");
         eprintln!("{name}: done");
         reports.push(report);
-    }
-    let mut targets = reports.iter().flat_map(|report| &report.targets).peekable();
-    if targets.peek().is_some() {
-        println!("## Targets\n\n{}", report::targets(targets));
     }
     if let (Some(file), None) = (&options.picture, meter) {
         let panels: Vec<_> = reports.into_iter().filter_map(|report| report.panel).collect();

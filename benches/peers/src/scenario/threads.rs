@@ -35,7 +35,7 @@ pub(crate) fn run(options: &Options) -> Report {
         "{TASKS} tasks on a runtime of 2 threads, each making {calls} calls one after the other with a key of its own; \
         the inner work yields once; {rounds} rounds."
     );
-    Report { title: "64 tasks, 2 threads, distinct keys", about, tables: vec![table], targets: Vec::new(), panel: None }
+    Report { title: "64 tasks, 2 threads, distinct keys", about, tables: vec![table], panel: None }
 }
 
 struct Threads<'a> {
