@@ -10,23 +10,9 @@ mod solo;
 mod threads;
 mod zipf;
 
-use crate::{options::Options, picture, report, setting};
+use crate::{meter::Meter, options::Options, picture, report, setting};
 use std::fs;
 use tower::BoxError;
-
-/// What some code allocated, on its thread.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Counts {
-    /// How often.
-    pub allocations: u64,
-    /// How much.
-    pub bytes: u64,
-    /// How much of it is not freed.
-    pub live: i64,
-}
-
-/// Counts what the closure allocates.
-pub type Meter = fn(&mut dyn FnMut()) -> Counts;
 
 /// A scenario, by how it is measured.
 #[derive(Clone, Copy)]
@@ -65,7 +51,7 @@ pub(crate) const NAMES: [&str; SCENARIOS.len()] = {
 /// # Errors
 ///
 /// When there is nothing to draw, or it cannot be written.
-pub fn run(options: &Options, meter: Option<Meter>) -> Result<(), BoxError> {
+pub(crate) fn run(options: &Options, meter: Option<Meter>) -> Result<(), BoxError> {
     let wanted = SCENARIOS.iter().filter(|(name, _)| options.wants(name));
     let mut reports = Vec::new();
     for (name, scenario) in wanted {

@@ -1,8 +1,9 @@
 //! What a lone call allocates.
 
-use super::{Counts, Meter};
 use crate::{
-    contender::{Answer, Contender, Visit, visit_all},
+    contender::{Answer, Contender, Visit},
+    contenders::visit_all,
+    meter::{Counts, Meter},
     options::Options,
     report::{Report, Table},
     runtime::one_thread,

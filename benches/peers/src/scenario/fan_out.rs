@@ -3,7 +3,8 @@
 mod race;
 
 use crate::{
-    contender::{BARE, BY_KEY, Contender, Visit, visit_all},
+    contender::{BARE, BY_KEY, Contender, Visit},
+    contenders::visit_all,
     options::Options,
     picture::{Bars, Panel},
     report::{Report, Table},

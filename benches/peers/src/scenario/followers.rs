@@ -1,8 +1,9 @@
 //! What a follower allocates, and what it holds while it waits.
 
-use super::Meter;
 use crate::{
-    contender::{BARE, Contender, Visit, visit_all},
+    contender::{BARE, Contender, Visit},
+    contenders::visit_all,
+    meter::Meter,
     options::Options,
     report::{Report, Table},
     runtime::{one_thread, settle, spawn_call},

@@ -2,7 +2,8 @@
 
 use crate::{
     clock,
-    contender::{BARE, BY_KEY, Contender, Visit, visit_all},
+    contender::{BARE, BY_KEY, Contender, Visit},
+    contenders::visit_all,
     options::Options,
     report::{Report, Table},
     rounds::Lineup,

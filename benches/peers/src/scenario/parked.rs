@@ -1,7 +1,8 @@
 //! Tasks that wait for work that takes its time.
 
 use crate::{
-    contender::{BARE, Contender, Visit, visit_all},
+    contender::{BARE, Contender, Visit},
+    contenders::visit_all,
     options::Options,
     picture::{Bars, Panel},
     report::{Report, Table},

@@ -2,7 +2,8 @@
 
 use crate::{
     clock,
-    contender::{Answer, BARE, BY_KEY, Contender, Visit, visit_all},
+    contender::{Answer, BARE, BY_KEY, Contender, Visit},
+    contenders::visit_all,
     options::Options,
     picture::{Bars, Panel},
     report::{Report, Table},

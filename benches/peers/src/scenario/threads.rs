@@ -1,7 +1,8 @@
 //! Many tasks on two threads, each with a key of its own.
 
 use crate::{
-    contender::{Answer, BARE, BY_KEY, Contender, Visit, visit_all},
+    contender::{Answer, BARE, BY_KEY, Contender, Visit},
+    contenders::visit_all,
     options::Options,
     report::{Report, Table},
     rounds::Lineup,

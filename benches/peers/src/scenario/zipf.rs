@@ -1,7 +1,8 @@
 //! Traffic as it comes: few keys are hot, most are not.
 
 use crate::{
-    contender::{Answer, BARE, BY_KEY, Contender, Visit, visit_all},
+    contender::{Answer, BARE, BY_KEY, Contender, Visit},
+    contenders::visit_all,
     options::Options,
     report::{Report, Table},
     rounds::{Lineup, Rounds},

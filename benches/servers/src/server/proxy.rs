@@ -1,7 +1,7 @@
 //! The example `proxy`, with the layer as it comes, and without it.
 
-use super::{Found, Process, Server, free_port, wait_for};
-use crate::BoxError;
+use super::process::{Found, Process, Server, free_port, wait_for};
+use crate::error::BoxError;
 use std::{
     env,
     net::SocketAddr,
