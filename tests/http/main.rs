@@ -15,7 +15,6 @@ mod odd;
 mod own_headers;
 mod partition;
 mod pass;
-mod peek;
 mod property;
 mod readers;
 mod refusals;

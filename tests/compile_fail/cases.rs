@@ -1,6 +1,6 @@
 //! What does not compile: see `main.rs`. A target of its own, in which there is nothing unless that asks for it.
 
-#![cfg(newcomer_cases)]
+#![cfg(compile_fail_cases)]
 #![allow(dead_code)]
 
 #[path = "cases/argument.rs"]

@@ -1,14 +1,12 @@
 //! `examples/proxy` between real clients and a scripted origin, all on loopback.
 
-#[path = "../../examples/proxy/gateway/mod.rs"]
+#[path = "../../proxy/gateway/mod.rs"]
 mod gateway;
-
-#[cfg(unix)]
-#[path = "../support/example.rs"]
-mod example;
 
 mod binary;
 mod coalescing;
+#[cfg(unix)]
+mod example;
 mod failures;
 mod framing;
 mod headers;

@@ -8,7 +8,7 @@ pub(crate) const HELP: &str = "\
 Random calls, faults and aborts, for as long as you like; whatever must never
 happen is looked for all the while.
 
-Usage: cargo run --release --example soak -- [OPTIONS]
+Usage: cargo run --release -p soak -- [OPTIONS]
 
   --seconds N    how long                                         [default: 60]
   --seed N       draws the same calls again, though threads and sockets may

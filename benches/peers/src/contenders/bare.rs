@@ -1,6 +1,6 @@
 //! The inner service itself.
 
-use super::{BARE, Contender, call_ready};
+use crate::contender::{BARE, Contender, call_ready};
 use crate::work::{Answered, Backend, Work};
 use tower::Service;
 

@@ -1,6 +1,6 @@
 //! `tower-resilience-coalesce`, as a service.
 
-use super::{COALESCE, Contender, call_ready};
+use crate::contender::{COALESCE, Contender, call_ready};
 use crate::work::{Backend, Work};
 use std::convert::Infallible;
 use tower::{Layer, ServiceExt};

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::{
+    contender::{Answer, Contender},
     runtime::{one_thread, settle, spawn_call},
     work::{AtOnce, Gate, Tally},
 };

@@ -1,6 +1,6 @@
 //! This crate's primitive.
 
-use super::{Contender, GROUP};
+use crate::contender::{Contender, GROUP};
 use crate::work::{Answered, Work};
 use tower_singleflight::Outcome;
 

@@ -10,13 +10,23 @@ static MESSAGES: LazyLock<Vec<Message>> = LazyLock::new(|| {
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("it is in the target directory");
     let output = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
         .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .args(["rustc", "--test=newcomer-cases", "--all-features", "--color=never", "--target-dir"])
+        .args([
+            "rustc",
+            "--profile=check",
+            "--test=compile_fail_cases",
+            "--all-features",
+            "--color=never",
+            "--target-dir",
+        ])
         .arg(target)
-        .args(["--", "--cfg=newcomer_cases"])
+        .args(["--", "--cfg=compile_fail_cases"])
         .output()
         .expect("cargo can be started");
     let text = String::from_utf8_lossy(&output.stderr);
-    assert!(!output.status.success() && text.contains("tests/newcomer/cases/"), "not what was to fail failed:\n{text}");
+    assert!(
+        !output.status.success() && text.contains("tests/compile_fail/cases/"),
+        "not what was to fail failed:\n{text}"
+    );
     text.split("\n\n").filter_map(Message::parse).collect()
 });
 
@@ -38,7 +48,7 @@ impl Message {
 
 /// Checks all that the case expects.
 fn check(case: &str) {
-    let file = format!("tests/newcomer/cases/{case}.rs");
+    let file = format!("tests/compile_fail/cases/{case}.rs");
     let source = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(&file)).unwrap();
     let mut expected = Vec::new();
     let mut found = 0;

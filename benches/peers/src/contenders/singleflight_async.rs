@@ -1,6 +1,6 @@
 //! `singleflight-async`, in an `Arc`: it is no `Clone`, though its futures do not borrow it.
 
-use super::Contender;
+use crate::contender::Contender;
 use crate::work::{Answered, Work};
 use singleflight_async::SingleFlight;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Where the programs under `examples` are.
+//! Where the example programs are.
 
 use std::{
     env,

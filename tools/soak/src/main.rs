@@ -1,8 +1,8 @@
 //! Fault injection, for as long as you like.
 //!
 //! ```sh
-//! cargo run --release --example soak -- --seconds 60
-//! cargo run --release --example soak -- --help
+//! cargo run --release -p soak -- --seconds 60
+//! cargo run --release -p soak -- --help
 //! ```
 //!
 //! Random callers ask random keys of a `Group`, of services in layers made by `by_key`, and, over real sockets, of HTTP

@@ -2,7 +2,7 @@
 //! zero: each call is a miss then, and nothing is kept, which costs it less than a fresh key for each call, or a
 //! `remove` after each.
 
-use super::Contender;
+use crate::contender::Contender;
 use crate::work::{Answered, Work};
 use quick_cache::sync::Cache;
 use std::sync::Arc;

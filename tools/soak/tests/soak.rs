@@ -1,10 +1,6 @@
-//! The example `soak`: a short run finds nothing, and whatever it does wrong on purpose is found.
+//! A short run finds nothing, and whatever it does wrong on purpose is found.
 #![allow(missing_docs, reason = "a test says what it tests in its name")]
 
-#[path = "support/example.rs"]
-mod example;
-
-use example::example;
 use std::{
     process::{Command, Output},
     sync::{Mutex, PoisonError},
@@ -15,7 +11,7 @@ fn soak(args: &[&str]) -> (Option<i32>, String) {
     static TURN: Mutex<()> = Mutex::new(());
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let Output { status, stdout, .. } =
-        Command::new(example("soak")).args(["--callers", "40"]).args(args).output().unwrap();
+        Command::new(env!("CARGO_BIN_EXE_soak")).args(["--callers", "40"]).args(args).output().unwrap();
     (status.code(), String::from_utf8(stdout).unwrap())
 }
 

@@ -1,7 +1,7 @@
 //! `moka`'s `future::Cache::get_with`. It is a cache, so its capacity is zero: each call is a miss then, and nothing is
 //! kept, which costs it less than a fresh key for each call, or an `invalidate` after each.
 
-use super::Contender;
+use crate::contender::Contender;
 use crate::work::{Answered, Work};
 use moka::future::Cache;
 

@@ -1,6 +1,6 @@
 //! `async_singleflight`: its `Group`, in an `Arc` as in its example.
 
-use super::Contender;
+use crate::contender::Contender;
 use crate::work::Work;
 use async_singleflight::Group;
 use std::{convert::Infallible, sync::Arc};

@@ -1,6 +1,6 @@
 //! This crate's layer, for any service.
 
-use super::{BY_KEY, Contender, call_ready};
+use crate::contender::{BY_KEY, Contender, call_ready};
 use crate::work::{Answered, Backend, Work};
 use tower::{Layer, ServiceExt};
 use tower_singleflight::{ByKey as Mode, Singleflight, SingleflightLayer};
