@@ -90,15 +90,9 @@ mod sync;
 
 pub use self::core::group::{Group, Outcome, Role, Run, Ticket};
 #[cfg(feature = "http")]
-pub use self::http::{Http, HttpPolicy, LateJoin, SharedBody, SlowReader, StatusRange};
+pub use self::http::{HttpPolicy, LateJoin, SharedBody, SlowReader, StatusRange};
 pub use error::{BoxError, SharedError};
-pub use layer::{
-    future::ResponseFuture,
-    handle::Handle,
-    mode::{self, ByKey, ErrorMode, FanOut, Mode, OwnErrors, SharedErrors},
-    service::Singleflight,
-    settings::SingleflightLayer,
-};
+pub use layer::{future::ResponseFuture, handle::Handle, mode, service::Singleflight, settings::SingleflightLayer};
 pub use stats::{NearMiss, PassReason, Stats, VetoReason};
 
 #[cfg(all(doctest, feature = "http"))]

@@ -18,7 +18,8 @@ pub use crate::http::Http;
 /// How a layer finds the key of a request. Sealed: [`ByKey`] and, for HTTP, `Http`.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` does not say how a `SingleflightLayer` finds its keys",
-    note = "the type of a layer is `SingleflightLayer<Http<Key>>`, or `SingleflightLayer<ByKey<Request, Key>>`"
+    note = "the type of a layer is `SingleflightLayer<mode::Http<Key>>` after `new`, and \
+            `SingleflightLayer<mode::ByKey<Request, Key>>` after `by_key`"
 )]
 pub trait Mode: Clone + sealed::Sealed + 'static {
     /// What the layer's closures see of a request.

@@ -42,20 +42,26 @@ use tower_layer::Layer;
 ///
 /// # Its type
 ///
-/// `SingleflightLayer<Http<String>>` is the type of `new` with a `String` for its key,
-/// `SingleflightLayer<ByKey<u32, u32>>` that of `by_key` with a request `u32` and a key `u32`. After
-/// [`shared_errors`](Self::shared_errors) a second parameter follows: `SingleflightLayer<Http<String>, SharedErrors>`. So
-/// layers, services and handles can be fields of a struct:
+/// The first parameter says which constructor made the layer, the second says which errors its callers get. The names are
+/// in the module [`mode`](crate::mode):
+///
+/// | Made by | Type |
+/// |---|---|
+/// | `new`, whose closure returns a `String` | `SingleflightLayer<mode::Http<String>>` |
+/// | `by_key`, whose closure takes a `&u32` and returns a `u32` | `SingleflightLayer<mode::ByKey<u32, u32>>` |
+/// | either, then [`shared_errors`](Self::shared_errors) | `SingleflightLayer<.., mode::SharedErrors>` |
+///
+/// A struct can hold layers, services and handles:
 ///
 /// ```
-/// use tower_singleflight::{ByKey, Handle, Singleflight, SingleflightLayer};
+/// use tower_singleflight::{Handle, Singleflight, SingleflightLayer, mode};
 ///
 /// struct Users<S> {
-///     lookup: Singleflight<S, ByKey<u32, u32>>,
+///     lookup: Singleflight<S, mode::ByKey<u32, u32>>,
 ///     handle: Handle<u32>,
 /// }
 ///
-/// fn flights() -> SingleflightLayer<ByKey<u32, u32>> {
+/// fn flights() -> SingleflightLayer<mode::ByKey<u32, u32>> {
 ///     SingleflightLayer::by_key(|id: &u32| *id)
 /// }
 /// # let service = tower::service_fn(|id: u32| async move { Ok::<_, std::convert::Infallible>(id) });

@@ -19,7 +19,7 @@ use std::{
 };
 use tokio_test::task::spawn;
 use tower::{Layer, Service};
-use tower_singleflight::{BoxError, Handle, Http, HttpPolicy, PassReason, Singleflight, SingleflightLayer};
+use tower_singleflight::{BoxError, Handle, HttpPolicy, PassReason, Singleflight, SingleflightLayer, mode::Http};
 
 type Body = UnsyncBoxBody<Bytes, BoxError>;
 

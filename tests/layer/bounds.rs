@@ -4,7 +4,10 @@ use crate::support::{Broken, Upstream, result};
 use std::{cell::Cell, convert::Infallible, marker::PhantomData, rc::Rc};
 use tokio_test::{assert_pending, task::spawn};
 use tower::{BoxError, Layer, Service, service_fn, util::BoxCloneService};
-use tower_singleflight::{ByKey, Handle, OwnErrors, SharedErrors, Singleflight, SingleflightLayer, Stats};
+use tower_singleflight::{
+    Handle, Singleflight, SingleflightLayer, Stats,
+    mode::{ByKey, OwnErrors, SharedErrors},
+};
 
 type Future<S, Req> = <S as Service<Req>>::Future;
 

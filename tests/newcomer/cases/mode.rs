@@ -1,6 +1,6 @@
 use tower_singleflight::SingleflightLayer;
 
 struct App {
-    //~ the type of a layer is `SingleflightLayer<Http<Key>>`
+    //~ the type of a layer is `SingleflightLayer<mode::Http<Key>>`
     layer: SingleflightLayer<String>,
 }
