@@ -149,6 +149,7 @@ impl<K: Hash + Eq + Send + Sync + 'static, E> SingleflightLayer<Http<K>, E> {
     ///
     /// A layer and a clone of it with another policy share no flights, because a response that one policy shares may be
     /// private under the other. A write through either seals the flights of both.
+    #[must_use]
     pub fn policy(self, policy: HttpPolicy) -> Self {
         self.set(|settings| {
             settings.rules.rounds.after_refusals = policy.rounds();

@@ -137,6 +137,14 @@ pub struct HttpPolicy {
     pub(super) flight: FlightRules,
 }
 
+impl HttpPolicy {
+    /// The default policy: safe for any correct origin. The same as `HttpPolicy::default()`.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+}
+
 /// Everything at once.
 impl HttpPolicy {
     /// Lets the user's key alone decide who shares.

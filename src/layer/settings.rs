@@ -172,6 +172,7 @@ impl<M: Mode> SingleflightLayer<M> {
     /// `BoxError`, hyper's errors.
     ///
     /// All waiters hold one error. It displays as the inner one does, which is its source, and `downcast_ref` finds it.
+    #[must_use]
     pub fn shared_errors(self) -> SingleflightLayer<M, SharedErrors> {
         SingleflightLayer { settings: self.settings, registry: self.registry, errors: PhantomData }
     }
@@ -183,6 +184,7 @@ impl<M: Mode, E> SingleflightLayer<M, E> {
     ///
     /// With HTTP, the `key` closure is called for every write, also for one that `filter` refuses, because a write
     /// seals the flights of its key.
+    #[must_use]
     pub fn filter(self, filter: impl Fn(&M::Head) -> bool + Send + Sync + 'static) -> Self {
         self.set(|settings| {
             settings.filter = Some(match settings.filter.take() {
@@ -197,6 +199,7 @@ impl<M: Mode, E> SingleflightLayer<M, E> {
     ///
     /// Going on takes a tokio runtime: the one in which the leader was called, or else that of whoever leaves last.
     /// Where there is none, or the leader's was shut down, the inner call is dropped all the same.
+    #[must_use]
     pub fn run_to_completion(self, run_to_completion: bool) -> Self {
         self.set(|settings| settings.rules.run_to_completion = run_to_completion)
     }
@@ -210,6 +213,7 @@ impl<M: Mode, E> SingleflightLayer<M, E> {
     /// # Panics
     ///
     /// When `age` is zero: nobody could join.
+    #[must_use]
     #[track_caller]
     pub fn join_within(self, age: Duration) -> Self {
         assert!(!age.is_zero(), "tower-singleflight: `join_within` of zero would let nobody join a flight");
@@ -229,6 +233,7 @@ impl<M: Mode, E> SingleflightLayer<M, E> {
     ///
     /// When `patience` is zero: nobody could follow. With a patience, a follower's future panics when it is
     /// polled outside a tokio runtime, or in one without its timer.
+    #[must_use]
     #[track_caller]
     pub fn wait_at_most(self, patience: Duration) -> Self {
         assert!(!patience.is_zero(), "tower-singleflight: `wait_at_most` of zero would let no follower wait");
@@ -239,6 +244,7 @@ impl<M: Mode, E> SingleflightLayer<M, E> {
     /// its error at once; its followers all belong to one next flight, which the first of them to be polled leads with
     /// its own request. So a backend that fails costs `retries + 1` calls, however many wait for it. 0 by default: an
     /// error reaches every waiter. Over HTTP, refusals are counted apart: see `HttpPolicy::refusals`.
+    #[must_use]
     pub fn followers_retry(self, retries: u32) -> Self {
         self.set(|settings| settings.rules.rounds.after_errors = retries.try_into().unwrap_or(u16::MAX))
     }
@@ -250,6 +256,7 @@ impl<M: Mode, E> SingleflightLayer<M, E> {
     ///
     /// When `waiters` is zero: a leader waits for its own flight. With one, nobody joins a flight that somebody waits
     /// for.
+    #[must_use]
     #[track_caller]
     pub fn max_waiters(self, waiters: usize) -> Self {
         assert!(waiters > 0, "tower-singleflight: `max_waiters` counts the leader, and cannot be zero");
@@ -260,12 +267,14 @@ impl<M: Mode, E> SingleflightLayer<M, E> {
     /// applies a router's layers anew for each route and each connection.
     ///
     /// Use it only where equal keys mean equal answers in all those services.
+    #[must_use]
     pub fn shared_group(self) -> Self {
         self.set(|settings| settings.one_group = true)
     }
 
     /// Each call of [`Layer::layer`] makes a service with its own group, shared by that service's clones. The
     /// default of [`by_key`](SingleflightLayer::by_key).
+    #[must_use]
     pub fn separate_groups(self) -> Self {
         self.set(|settings| settings.one_group = false)
     }
@@ -274,6 +283,7 @@ impl<M: Mode, E> SingleflightLayer<M, E> {
     /// their `Debug` as well.
     ///
     /// Like [`Stats`](crate::Stats), this is one for a layer and its clones: the first that makes a service decides.
+    #[must_use]
     pub fn name(self, name: impl Into<String>) -> Self {
         self.set(|settings| settings.name = Some(name.into().into()))
     }
