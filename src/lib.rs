@@ -83,6 +83,7 @@ pub mod guide;
 #[cfg(feature = "http")]
 mod http;
 mod layer;
+pub mod mode;
 mod observe;
 mod panics;
 mod stats;
@@ -92,7 +93,7 @@ pub use self::core::group::{Group, Outcome, Role, Run, Ticket};
 #[cfg(feature = "http")]
 pub use self::http::{HttpPolicy, LateJoin, SharedBody, SlowReader, StatusRange};
 pub use error::{BoxError, SharedError};
-pub use layer::{future::ResponseFuture, handle::Handle, mode, service::Singleflight, settings::SingleflightLayer};
+pub use layer::{future::ResponseFuture, handle::Handle, service::Singleflight, singleflight_layer::SingleflightLayer};
 pub use stats::{NearMiss, PassReason, Stats, VetoReason};
 
 #[cfg(all(doctest, feature = "http"))]

@@ -1,6 +1,6 @@
 //! The view from outside on what a layer does.
 
-use crate::{layer::scope::Registry, stats::Stats};
+use crate::{layer::shared::LayerShared, stats::Stats};
 use std::{borrow::Borrow, fmt, hash::Hash, sync::Arc};
 
 /// Watches and steers every service that a layer made or will make, made by
@@ -16,12 +16,12 @@ use std::{borrow::Borrow, fmt, hash::Hash, sync::Arc};
 /// assert_eq!(handle.in_flight(), 0);
 /// ```
 pub struct Handle<K> {
-    registry: Arc<Registry<K>>,
+    layer: Arc<LayerShared<K>>,
 }
 
 impl<K: Hash + Eq + Send + Sync + 'static> Handle<K> {
-    pub(crate) fn new(registry: Arc<Registry<K>>) -> Self {
-        Self { registry }
+    pub(crate) fn new(layer: Arc<LayerShared<K>>) -> Self {
+        Self { layer }
     }
 
     /// Later calls for `key` do not join the flights in progress: Go's `Forget`. Those who wait for them get
@@ -34,14 +34,14 @@ impl<K: Hash + Eq + Send + Sync + 'static> Handle<K> {
         K: Borrow<Q>,
         Q: Hash + Eq + ?Sized,
     {
-        self.registry.forget_key(key, &|known: &K| known.borrow() == key);
+        self.layer.forget_key(key, &|known: &K| known.borrow() == key);
     }
 
     /// Later calls for the keys for which `forget` says `true` do not join the flights in progress. `forget` is called
     /// once for each flight that calls may join; it may use the handle and the service. A panic in it goes on when all
     /// keys were asked.
     pub fn forget_if(&self, mut forget: impl FnMut(&K) -> bool) {
-        self.registry.forget_if(&mut forget);
+        self.layer.forget_if(&mut forget);
     }
 
     /// Later calls do not join any flight in progress. Those who wait get their results.
@@ -52,7 +52,7 @@ impl<K: Hash + Eq + Send + Sync + 'static> Handle<K> {
     /// Turns coalescing off (`false`) or on again: the emergency switch. While it is off every call passes, and the
     /// layer's closures are not called. The flights in progress land as usual, and no later call joins them.
     pub fn set_enabled(&self, enabled: bool) {
-        self.registry.set_enabled(enabled);
+        self.layer.set_enabled(enabled);
     }
 
     /// How many flights are in progress, forgotten ones too.
@@ -67,18 +67,18 @@ impl<K: Hash + Eq + Send + Sync + 'static> Handle<K> {
 
     /// What happened so far.
     pub fn stats(&self) -> Stats {
-        self.registry.observer().stats()
+        self.layer.observer().stats()
     }
 }
 
 impl<K> Clone for Handle<K> {
     fn clone(&self) -> Self {
-        Self { registry: self.registry.clone() }
+        Self { layer: self.layer.clone() }
     }
 }
 
 impl<K> fmt::Debug for Handle<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Handle").field("registry", &self.registry).finish()
+        f.debug_struct("Handle").field("layer", &self.layer).finish()
     }
 }
