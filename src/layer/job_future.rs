@@ -26,10 +26,10 @@ use std::{
 
 /// The future of a [`Job`].
 pub struct JobFuture<J: Job> {
-    state: State<J>,
+    state: JobState<J>,
 }
 
-enum State<J: Job> {
+enum JobState<J: Job> {
     /// In a flight.
     ///
     /// Fields are dropped in this order. Leaving the flight may panic with what the dropped work panicked with. An
@@ -75,22 +75,22 @@ impl<J: Job> JobFuture<J> {
     /// Sends the call straight to the inner service.
     pub(crate) fn pass(job: J, reason: PassReason, observer: &Observer) -> Self {
         observer.tell(Event::Passed { reason, waited: false });
-        Self { state: State::Boxed(job.pass(false)) }
+        Self { state: JobState::Boxed(job.pass(false)) }
     }
 
     /// Waits for any other future.
     #[cfg_attr(not(feature = "http"), allow(dead_code, reason = "only HTTP has to look at a request's body first"))]
     pub(crate) fn boxed(future: impl Future<Output = J::Output> + Send + 'static) -> Self {
-        Self { state: State::Boxed(Box::pin(future)) }
+        Self { state: JobState::Boxed(Box::pin(future)) }
     }
 
     fn lead(waiter: Waiter<J::Landing>) -> Self {
-        Self { state: State::Waiting { own_work: None, waiter, patience: Patience::UNLIMITED } }
+        Self { state: JobState::Waiting { own_work: None, waiter, patience: Patience::UNLIMITED } }
     }
 
     fn follow(waiter: Waiter<J::Landing>, mut job: J, patience: Option<Duration>) -> Self {
         job.follows();
-        Self { state: State::Waiting { own_work: Some(job), waiter, patience: Patience::from_now(patience) } }
+        Self { state: JobState::Waiting { own_work: Some(job), waiter, patience: Patience::from_now(patience) } }
     }
 
     /// Takes the result of a flight as a follower, or returns the future that replaces this one.
@@ -112,7 +112,7 @@ impl<J: Job> JobFuture<J> {
         };
         arrival.veto(reason, passes);
         if passes {
-            Err(Self { state: State::Boxed(request.pass(true)) })
+            Err(Self { state: JobState::Boxed(request.pass(true)) })
         } else {
             Err(request.again(arrival.get_ref()).with_patience_of(self))
         }
@@ -121,7 +121,9 @@ impl<J: Job> JobFuture<J> {
     /// Keeps the patience of `earlier`: it counts from the call on, through all flights.
     fn with_patience_of(mut self, earlier: &mut Self) -> Self {
         let states = (&mut self.state, &mut earlier.state);
-        if let (State::Waiting { patience, own_work: Some(_), .. }, State::Waiting { patience: rest, .. }) = states {
+        if let (JobState::Waiting { patience, own_work: Some(_), .. }, JobState::Waiting { patience: rest, .. }) =
+            states
+        {
             mem::swap(patience, rest);
         }
         self
@@ -134,8 +136,8 @@ impl<J: Job> Future for JobFuture<J> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<J::Output> {
         loop {
             let (waiter, own_work, patience) = match &mut self.state {
-                State::Boxed(future) => return future.as_mut().poll(cx),
-                State::Waiting { own_work, waiter, patience } => (waiter, own_work, patience),
+                JobState::Boxed(future) => return future.as_mut().poll(cx),
+                JobState::Waiting { own_work, waiter, patience } => (waiter, own_work, patience),
             };
             let lead_anew = |opened| own_work.take().expect("a follower has its request").start(opened, Caller::here());
             match waiter.poll(cx, lead_anew) {
@@ -160,7 +162,7 @@ impl<J: Job> Future for JobFuture<J> {
                     if is_inside || job.is_disabled() {
                         let reason = if is_inside { PassReason::Reentrant } else { PassReason::Disabled };
                         waiter.pass(reason);
-                        self.state = State::Boxed(job.pass(true));
+                        self.state = JobState::Boxed(job.pass(true));
                     } else {
                         let newer = job.newer(waiter.number());
                         // Told after `newer`: if the key closure panics, this call ends there.
@@ -183,8 +185,8 @@ impl<J: Job> Unpin for JobFuture<J> {}
 impl<J: Job> fmt::Debug for JobFuture<J> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.state {
-            State::Waiting { .. } => "waiting",
-            State::Boxed(_) => "passing",
+            JobState::Waiting { .. } => "waiting",
+            JobState::Boxed(_) => "passing",
         })
     }
 }

@@ -28,7 +28,7 @@ impl<Head: 'static, K: 'static> Keys<Head, K> {
         Self { group: self.layer.separate_group(), ..self.clone() }
     }
 
-    /// Adds a filter to those that are there.
+    /// Adds a filter. A request must be accepted by all filters.
     pub(crate) fn add_filter(&mut self, filter: impl Fn(&Head) -> bool + Send + Sync + 'static) {
         self.filter = Some(match self.filter.take() {
             Some(earlier) => Arc::new(move |head| earlier(head) && filter(head)),

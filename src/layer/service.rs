@@ -17,13 +17,13 @@ use tower_service::Service;
 
 /// Coalesces identical concurrent calls onto one call of `S`. Made by [`SingleflightLayer`](crate::SingleflightLayer).
 ///
-/// The service is always ready. Each flight calls a clone of `S`, and waits until that clone is ready. So a follower holds
-/// no permit, slot or connection of `S`. Neither does a service value that is kept for its next request. Clones of the
-/// service use the same flights.
+/// The service is always ready. Each flight calls a clone of `S`, and waits until that clone is ready. So followers,
+/// and service values that are kept for their next request, hold no permit, slot or connection of `S`. Clones of the service
+/// use the same flights.
 ///
 /// If the compiler finds no method of [`Service`] or `ServiceExt` on it, see
 /// [what helps](crate::SingleflightLayer#when-it-does-not-compile).
-// The compiler shows the next line to users who call a method on what is no service, and nothing else that helps.
+// If a method is missing, the compiler shows this line of the source, and nothing else that helps.
 #[rustfmt::skip]
 pub struct Singleflight<S, M, E = OwnErrors> { // not a service? `ServiceExt::oneshot(service, request)` says why
     inner: S,

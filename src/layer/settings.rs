@@ -57,35 +57,41 @@ impl<M: Mode> Settings<M> {
 }
 
 impl<M: Mode, E> SingleflightLayer<M, E> {
-    /// Requests for which `filter` says `false` pass: they go straight to the inner service. Of several filters, all
-    /// have to say `true`. A panic in it reaches the caller of that one request.
+    /// Coalesces only requests for which `filter` returns `true`. All others pass: they go straight to the inner
+    /// service.
     ///
-    /// With HTTP, the `key` closure is called for every write, also for one that `filter` refuses, because a write
-    /// seals the flights of its key.
+    /// If this is called several times, a request must be accepted by every filter. A panic in `filter` reaches the
+    /// caller of that one request.
+    ///
+    /// With HTTP, the `key` closure is also called for writes that `filter` rejects, because a write seals the flights of
+    /// its key.
     #[must_use]
     pub fn filter(self, filter: impl Fn(&M::Head) -> bool + Send + Sync + 'static) -> Self {
         self.set(|settings| settings.mode.keys_mut().add_filter(filter))
     }
 
-    /// Whether a flight that everybody left goes on to its end (`true`), or its inner call is dropped at once (`false`,
-    /// the default).
+    /// Whether a flight goes on after its last waiter has left. By default (`false`) its inner call is dropped at once.
     ///
-    /// Going on takes a tokio runtime: the one in which the leader was called, or else that of whoever leaves last.
-    /// Where there is none, or the leader's was shut down, the inner call is dropped all the same.
+    /// With `true` the inner call is finished in a task. This needs a tokio runtime: the one in which the leader was
+    /// called, or else the one in which the last waiter is dropped. If there is no runtime, or the leader's has shut
+    /// down, the inner call is dropped.
     #[must_use]
     pub fn run_to_completion(self, run_to_completion: bool) -> Self {
         self.set(|settings| settings.rules.run_to_completion = run_to_completion)
     }
 
-    /// A newcomer joins only a flight that is younger than this, by tokio's clock; else it leads a new one, which
-    /// takes those who come later. So one inner call that hangs does not own its key for ever.
+    /// Lets a call join a flight only if the flight is younger than `age`, by tokio's clock. Otherwise the call leads a
+    /// new flight, and later calls join the new one.
     ///
-    /// 30 s for HTTP; no bound for `by_key`. The clock is read only for those who have one: set on a clone of a layer
-    /// that has flights in progress already, it takes them for too old.
+    /// So an inner call that hangs does not block its key forever. The default is 30 s for HTTP, and no limit for
+    /// `by_key`.
+    ///
+    /// A layer without a limit does not note when its flights open. If you set a limit on a clone of such a layer, the
+    /// clone treats the flights that are already in progress as too old.
     ///
     /// # Panics
     ///
-    /// When `age` is zero: nobody could join.
+    /// Panics if `age` is zero, because no call could join.
     #[must_use]
     #[track_caller]
     pub fn join_within(self, age: Duration) -> Self {
@@ -94,18 +100,20 @@ impl<M: Mode, E> SingleflightLayer<M, E> {
         self.set(|settings| settings.rules.join_within = Some(age))
     }
 
-    /// How long a follower waits for a flight, from when it joined. Then it leaves the flight, and joins one for its key
-    /// that is newer; if there is none it leads one, with its own request, and takes those who come later. So followers
-    /// whose patience ends together make one call together, and an upstream that hangs sees one call more for each
-    /// `patience`. The flight that was left goes on for those who still wait for it. A leader waits as long as its inner
-    /// call takes. No bound by default.
+    /// How long a follower waits for a flight, counted from when it joined. There is no limit by default.
     ///
-    /// With `by_key`, the `key` closure is called again when patience ends; a panic in it reaches that caller.
+    /// After that the follower leaves the flight. It joins a newer flight for its key, or leads one with its own request
+    /// if there is none. So followers whose patience ends together make one call together, and an upstream that hangs
+    /// sees one more call per `patience`. The old flight goes on for its other waiters. A leader has no limit: it waits
+    /// as long as its inner call takes.
+    ///
+    /// With `by_key`, the `key` closure is called again when the patience ends. A panic in it reaches that caller.
     ///
     /// # Panics
     ///
-    /// When `patience` is zero: nobody could follow. With a patience, a follower's future panics when it is
-    /// polled outside a tokio runtime, or in one without its timer.
+    /// Panics if `patience` is zero, because no call could follow.
+    ///
+    /// The future of a follower panics if it is polled outside a tokio runtime, or in a runtime without a timer.
     #[must_use]
     #[track_caller]
     pub fn wait_at_most(self, patience: Duration) -> Self {
@@ -113,22 +121,26 @@ impl<M: Mode, E> SingleflightLayer<M, E> {
         self.set(|settings| settings.patience = Some(patience))
     }
 
-    /// After an `Err`: how often the followers of a flight go on together before the error is theirs too. The leader has
-    /// its error at once; its followers all belong to one next flight, which the first of them to be polled leads with
-    /// its own request. So a backend that fails costs `retries + 1` calls, however many wait for it. 0 by default: an
-    /// error reaches every waiter. Over HTTP, refusals are counted apart: see `HttpPolicy::refusals`.
+    /// How often the followers of a flight try again together after an `Err`, before they get the error too. The default
+    /// is 0: an error reaches every waiter.
+    ///
+    /// The leader gets its error at once. All its followers belong to one next flight. The first of them to be polled
+    /// leads it, with its own request. So a backend that fails gets `retries + 1` calls, however many callers wait.
+    ///
+    /// HTTP refusals are counted separately: see `HttpPolicy::refusals`.
     #[must_use]
     pub fn followers_retry(self, retries: u32) -> Self {
         self.set(|settings| settings.rules.rounds.after_errors = retries.try_into().unwrap_or(u16::MAX))
     }
 
-    /// How many callers one flight takes, its leader included. The next to arrive leads a new flight, which takes
-    /// those who come later. No limit by default.
+    /// How many callers one flight takes, including its leader. There is no limit by default.
+    ///
+    /// When a flight is full, the next call leads a new flight, and later calls join the new one.
     ///
     /// # Panics
     ///
-    /// When `waiters` is zero: a leader waits for its own flight. With one, nobody joins a flight that somebody waits
-    /// for.
+    /// Panics if `waiters` is zero, because a leader waits for its own flight. With 1, a call joins a
+    /// flight only if no other caller waits for it.
     #[must_use]
     #[track_caller]
     pub fn max_waiters(self, waiters: usize) -> Self {
@@ -136,8 +148,8 @@ impl<M: Mode, E> SingleflightLayer<M, E> {
         self.set(|settings| settings.rules.max_waiters = waiters)
     }
 
-    /// All services made by this layer value and its clones use one group. The default of `new`, because axum
-    /// applies a router's layers anew for each route and each connection.
+    /// Uses one group for all services that this layer value and its clones make. This is the default of `new`, because
+    /// axum applies a router's layers again for each route and each connection.
     ///
     /// Use it only where equal keys mean equal answers in all those services.
     #[must_use]
@@ -145,17 +157,18 @@ impl<M: Mode, E> SingleflightLayer<M, E> {
         self.set(|settings| settings.one_group = true)
     }
 
-    /// Each call of [`Layer::layer`] makes a service with its own group, shared by that service's clones. The
-    /// default of [`by_key`](SingleflightLayer::by_key).
+    /// Makes a group for each call of [`Layer::layer`](tower_layer::Layer::layer). The service and its clones share the
+    /// group. This is the default of [`by_key`](SingleflightLayer::by_key).
     #[must_use]
     pub fn separate_groups(self) -> Self {
         self.set(|settings| settings.one_group = false)
     }
 
-    /// What metrics and traces call it ([as the guide says](crate::guide::watch)); the layer and its services show it in
-    /// their `Debug` as well.
+    /// Sets the name that metrics and traces use ([the guide](crate::guide::watch) has the details). The layer and its
+    /// services also show it in their `Debug` output.
     ///
-    /// Like [`Stats`](crate::Stats), this is one for a layer and its clones: the first that makes a service decides.
+    /// A layer and its clones share one name, as they share one [`Stats`](crate::Stats). The first of them that makes a
+    /// service decides the name.
     #[must_use]
     pub fn name(self, name: impl Into<String>) -> Self {
         self.set(|settings| settings.name = Some(name.into().into()))

@@ -31,13 +31,18 @@ use tower_layer::Layer;
 ///
 /// # Calls inside a flight
 ///
-/// An inner call that asks for its own key passes, as the [crate docs](crate#calls-inside-a-flight) say.
+/// An inner call that asks for its own key passes: see the [crate docs](crate#calls-inside-a-flight).
 ///
 /// # Groups
 ///
-/// Requests meet in a group. All services made by one layer value and its clones use one
-/// ([`shared_group`](Self::shared_group)), or each has its own ([`separate_groups`](Self::separate_groups)). A setting on a
-/// clone of a layer does not separate it from the others, except an HTTP policy.
+/// A group is the table of flights that a service uses. Requests can only share a flight if their services use the same
+/// group:
+///
+/// - With [`shared_group`](Self::shared_group), all services that a layer value and its clones make use one group.
+/// - With [`separate_groups`](Self::separate_groups), each service has a group of its own.
+///
+/// In a shared group, another setting on a clone of the layer does not keep its requests apart from the others. Only
+/// another HTTP policy does.
 ///
 /// # Its type
 ///
@@ -71,22 +76,22 @@ use tower_layer::Layer;
 ///
 /// | The compiler says | What helps |
 /// |---|---|
-/// | no method `oneshot`, `ready` or `call` | `ServiceExt::oneshot(service, request)`: it makes the compiler say which of the following it is |
-/// | the response cannot be given to every waiter | derive `Clone` for it, or call `.map_response(Arc::new)` below the layer; for HTTP, use `new` in the place of `by_key` |
+/// | no method `oneshot`, `ready` or `call` | write `ServiceExt::oneshot(service, request)`: then the compiler says which of the problems below it is |
+/// | the response cannot be given to every waiter | derive `Clone` for it, or call `.map_response(Arc::new)` below the layer; for HTTP, use `new` instead of `by_key` |
 /// | the inner service's error cannot be given to every waiter | [`shared_errors`](Self::shared_errors) |
-/// | type annotations needed | name the request in `by_key`'s closure: <code>\|lookup: &Lookup\| lookup.id</code> |
-/// | type mismatch in closure arguments | `new`'s closure gets `&http::Request<()>`, the head without the body: leave its type out. `by_key`'s gets a reference |
-/// | the trait bound `Infallible: From<SharedError>` is not satisfied | an axum router takes no errors: put a `HandleErrorLayer` above this layer, as [here](crate::guide::frameworks#a-timeout-or-a-limit-inside) |
-/// | no `Service` for `HandleError<Singleflight<..>, ..>` | the closure of a `HandleErrorLayer` above `shared_errors` takes a `SharedError`, no `BoxError` |
-/// | type mismatch, expected `Response<SharedBody>`, with `option_layer` | `.filter(move \|_\| enabled)` or [`set_enabled`](Handle::set_enabled): with and without the layer, a response has two types |
+/// | type annotations needed | name the request's type in `by_key`'s closure: <code>\|lookup: &Lookup\| lookup.id</code> |
+/// | type mismatch in closure arguments | leave the type out in `new`'s closure: it gets `&http::Request<()>`, the head without the body. `by_key`'s closure gets a reference |
+/// | the trait bound `Infallible: From<SharedError>` is not satisfied | put a `HandleErrorLayer` above this layer, because an axum router takes no errors: [example](crate::guide::frameworks#a-timeout-or-a-limit-inside) |
+/// | no `Service` for `HandleError<Singleflight<..>, ..>` | the closure of a `HandleErrorLayer` above `shared_errors` takes a `SharedError`, not a `BoxError` |
+/// | type mismatch, expected `Response<SharedBody>`, with `option_layer` | use `.filter(move \|_\| enabled)` or [`set_enabled`](Handle::set_enabled) instead: the response has another type with the layer than without it |
 /// | mismatched types, expected `SingleflightLayer<String>` | the type is `SingleflightLayer<mode::Http<String>>`: see [its type](#its-type) |
 /// | mismatched types, in `forget("/x")` | the key has to be a `String`: `\|req\| req.uri().path().to_owned()` |
 /// | lifetime may not live long enough, in the closure | the key borrows from the request: return an owned one |
-/// | no `Hash`, `Eq`, `Send` or `Sync` for the key | a key has to have all of them |
-/// | no `Clone` for the inner service | each flight calls a clone: box it with `BoxCloneService` or put a `Buffer` around it |
-/// | cannot be sent, or shared, between threads | a flight may move to another one: the service, its future and the request are `Send`; the response and the error are `Sync` too |
+/// | no `Hash`, `Eq`, `Send` or `Sync` for the key | a key must implement all four |
+/// | no `Clone` for the inner service | box it with `BoxCloneService` or put a `Buffer` around it, because each flight calls a clone |
+/// | cannot be sent, or shared, between threads | a flight may move to another thread: the service, its future and the request must be `Send`, the response and the error `Send + Sync` |
 ///
-/// So this says only that there is no method `oneshot`:
+/// For example, the compiler says only that there is no method `oneshot` for this:
 ///
 /// ```compile_fail,E0599
 /// use tower::{Layer, ServiceExt, service_fn};
@@ -97,7 +102,7 @@ use tower_layer::Layer;
 /// let call = service.oneshot("hosts".to_owned());
 /// ```
 ///
-/// And this says why, and that `.shared_errors()` helps, because an [`io::Error`](std::io::Error) is not `Clone`:
+/// For this it says why, and that `.shared_errors()` helps: an [`io::Error`](std::io::Error) is not `Clone`.
 ///
 /// ```compile_fail,E0277
 /// use tower::{Layer, ServiceExt, service_fn};
@@ -107,6 +112,8 @@ use tower_layer::Layer;
 ///     .layer(service_fn(|path: String| async move { std::fs::read(path) }));
 /// let call = ServiceExt::oneshot(service, "hosts".to_owned());
 /// ```
+///
+/// This compiles:
 ///
 /// ```
 /// use tower::{Layer, ServiceExt, service_fn};
@@ -118,7 +125,8 @@ use tower_layer::Layer;
 /// let call = service.oneshot("hosts".to_owned());
 /// ```
 ///
-/// The type of the request has to be named, before the service tells it:
+/// The closure of `by_key` must name the type of the request. This does not compile, even if the service that follows
+/// has only one type of request:
 ///
 /// ```compile_fail,E0282
 /// # use tower_singleflight::SingleflightLayer;
@@ -130,18 +138,18 @@ pub struct SingleflightLayer<M, E = OwnErrors> {
 }
 
 impl<Req: 'static, K: Hash + Eq + Send + Sync + 'static> SingleflightLayer<ByKey<Req, K>> {
-    /// Coalesces calls of any service whose response is `Clone`. `key` sees the request and names the answer: two
-    /// requests with equal keys must be content with one and the same response.
+    /// Coalesces calls of any service whose response is `Clone`.
     ///
-    /// Name the request's type in the closure: `|request: &Lookup| request.id`. If the compiler then says that `Service`
-    /// is not implemented, see [what helps](Self#when-it-does-not-compile). Each service that the layer makes has a group
-    /// of its own, and a flight may be joined for as long as it lasts.
+    /// `key` sees the request and returns its key. Requests with equal keys get one and the same response. Name the
+    /// request's type in the closure: `|request: &Lookup| request.id`. If the compiler then says that `Service` is not
+    /// implemented, see [what helps](Self#when-it-does-not-compile).
+    ///
+    /// Each service that the layer makes has a group of its own, and a call can join a flight at any time until it lands.
     ///
     /// # Panics
     ///
-    /// A panic in `key`, or in the `Hash`, `Eq` or `Drop` of what it returns, reaches the caller of that one request;
-    /// so does one in the `Clone` or `Drop` of a response. See [`ResponseFuture`](crate::ResponseFuture) for those of
-    /// the inner service.
+    /// A panic in `key`, in the key's `Hash`, `Eq` or `Drop`, or in the response's `Clone` or `Drop` reaches only the caller
+    /// that ran it. For panics of the inner service, see [`ResponseFuture`](crate::ResponseFuture).
     pub fn by_key(key: impl Fn(&Req) -> K + Send + Sync + 'static) -> Self {
         Self::with_settings(Settings::new(ByKey { keys: Keys::new(key) })).separate_groups()
     }
@@ -152,10 +160,11 @@ impl<M: Mode> SingleflightLayer<M> {
         Self { settings, errors: PhantomData }
     }
 
-    /// Callers get a [`SharedError`](crate::SharedError), for inner services whose error is not `Clone`: tower's
-    /// `BoxError`, hyper's errors.
+    /// Gives callers a [`SharedError`](crate::SharedError), for inner services whose error is not `Clone`, such as tower's
+    /// `BoxError` or hyper's errors.
     ///
-    /// All waiters hold one error. It displays as the inner one does, which is its source, and `downcast_ref` finds it.
+    /// All waiters hold the same error. `SharedError` displays like the inner error, has it as its source, and finds it
+    /// by `downcast_ref`.
     #[must_use]
     pub fn shared_errors(self) -> SingleflightLayer<M, SharedErrors> {
         SingleflightLayer { settings: self.settings, errors: PhantomData }

@@ -40,6 +40,7 @@ impl<K> GroupTables<K> {
     /// Returns the table of type `T`, and makes it if it is the first of its type.
     ///
     /// The table is lent and not cloned: a reference count that all threads change would slow them down.
+    #[inline]
     pub(crate) fn get<T>(&self, new: fn(&Arc<Observer>) -> Arc<T>, observer: &Arc<Observer>) -> &Arc<T>
     where
         T: FlightTable<K> + 'static,
