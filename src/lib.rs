@@ -83,6 +83,7 @@ pub mod guide;
 #[cfg(feature = "http")]
 mod http;
 mod layer;
+pub mod mode;
 mod observe;
 mod panics;
 mod stats;
@@ -90,15 +91,9 @@ mod sync;
 
 pub use self::core::group::{Group, Outcome, Role, Run, Ticket};
 #[cfg(feature = "http")]
-pub use self::http::{Http, HttpPolicy, LateJoin, SharedBody, SlowReader, StatusRange};
+pub use self::http::{HttpPolicy, LateJoin, SharedBody, SlowReader, StatusRange};
 pub use error::{BoxError, SharedError};
-pub use layer::{
-    future::ResponseFuture,
-    handle::Handle,
-    mode::{self, ByKey, ErrorMode, FanOut, Mode, OwnErrors, SharedErrors},
-    service::Singleflight,
-    settings::SingleflightLayer,
-};
+pub use layer::{future::ResponseFuture, handle::Handle, service::Singleflight, singleflight_layer::SingleflightLayer};
 pub use stats::{NearMiss, PassReason, Stats, VetoReason};
 
 #[cfg(all(doctest, feature = "http"))]

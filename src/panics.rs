@@ -1,4 +1,4 @@
-//! What becomes of a panic: told to every waiter, or kept until the bookkeeping is done.
+//! Panics of user code: passed on to every waiter, or held back until the crate's own state is right.
 
 use std::{
     any::Any,
@@ -11,7 +11,7 @@ use std::{
 
 pub(crate) type Payload = Box<dyn Any + Send>;
 
-/// What a waiter says when the work of its flight panicked: the same as the work itself.
+/// The message of a panic in the work of a flight. Every waiter panics with it.
 #[derive(Clone, Debug)]
 pub(crate) enum Message {
     Literal(&'static str),
@@ -30,7 +30,7 @@ impl Message {
         }
     }
 
-    /// Panics without calling the panic hook: it has printed the origin once already.
+    /// Panics without calling the panic hook, which has printed the first panic already.
     pub(crate) fn rethrow(self) -> ! {
         resume_unwind(match self {
             Self::Literal(text) => Box::new(text),
@@ -42,25 +42,28 @@ impl Message {
     }
 }
 
-/// Drops values of user types one by one. A panic in one of them is kept, so that what is left to do
-/// gets done, and goes on in [`rethrow`](Debris::rethrow).
+/// Runs user code, and holds back its panic until [`rethrow`](Debris::rethrow). So the rest of the work is done first.
+///
+/// Only the first panic is held back. Later ones are dropped.
 #[derive(Default)]
 pub(crate) struct Debris(Option<Payload>);
 
 impl Debris {
+    /// Drops a value of a user's type.
     pub(crate) fn sweep<V>(&mut self, value: V) {
         if mem::needs_drop::<V>() {
             self.run(|| drop(value));
         }
     }
 
-    /// As `sweep`, of what may panic besides.
+    /// Runs code that may panic.
     pub(crate) fn run(&mut self, what: impl FnOnce()) {
         if let Err(payload) = catch_unwind(AssertUnwindSafe(what)) {
             self.keep(payload);
         }
     }
 
+    /// Holds back a panic that was caught already.
     pub(crate) fn of(payload: Payload) -> Self {
         Self(Some(payload))
     }
@@ -76,7 +79,8 @@ impl Debris {
         }
     }
 
-    /// Goes on with the panic, if there was one, unless another is under way: two would abort the process.
+    /// Resumes the panic, if there was one. If the thread is panicking already, it drops the panic instead, because a
+    /// second one would abort the process.
     pub(crate) fn rethrow(mut self) {
         match self.0.take() {
             Some(payload) if !thread::panicking() => resume_unwind(payload),
@@ -85,7 +89,7 @@ impl Debris {
         }
     }
 
-    /// `value`, unless a panic goes on: `value` is swept then, for its drop may panic as well.
+    /// Returns `value`, or resumes the panic. Then `value` is dropped first, because its drop may panic as well.
     #[inline]
     pub(crate) fn rethrow_or<V>(self, value: V) -> V {
         if self.0.is_none() { value } else { self.rethrow_over(value) }
@@ -101,7 +105,7 @@ impl Debris {
         resume_unwind(self.0.take().expect("it is kept"))
     }
 
-    /// For a task, which has no caller: the panic hook has printed it.
+    /// Drops the panic. A task has no caller to pass it on to, and the panic hook has printed it.
     pub(crate) fn swallow(mut self) {
         if let Some(payload) = self.0.take() {
             forget_payload(payload);
@@ -109,7 +113,7 @@ impl Debris {
     }
 }
 
-/// What `run` gives, unless it panics: then that ends here. The panic hook has printed it.
+/// Returns the value of `run`, or `None` if it panics. The panic hook has printed the panic.
 #[cfg(any(feature = "metrics", feature = "tracing"))]
 pub(crate) fn contain<R>(run: impl FnOnce() -> R) -> Option<R> {
     match catch_unwind(AssertUnwindSafe(run)) {
@@ -121,7 +125,7 @@ pub(crate) fn contain<R>(run: impl FnOnce() -> R) -> Option<R> {
     }
 }
 
-/// Wakes all. A waker that panics does not leave the others asleep. Call it under no lock.
+/// Wakes all wakers. A waker that panics does not keep the others from being woken. Call it under no lock.
 pub(crate) fn wake_all(wakers: impl IntoIterator<Item = Waker>) {
     let mut wakers = wakers.into_iter();
     // One `catch_unwind` for all of them, and one more for each that panics.
@@ -130,7 +134,8 @@ pub(crate) fn wake_all(wakers: impl IntoIterator<Item = Waker>) {
     }
 }
 
-/// A payload may panic in its own `Drop`, and so may what that panics with: the second is leaked.
+/// Drops a panic's payload. If its `Drop` panics, the payload of that second panic is leaked, because its `Drop` may panic
+/// as well.
 pub(crate) fn forget_payload(payload: Payload) {
     if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
         mem::forget(again);

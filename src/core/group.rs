@@ -306,6 +306,7 @@ impl<K, T, H> fmt::Debug for Group<K, T, H> {
 
 /// What a flight gave to one of its waiters: Go's `Result`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Outcome<T> {
     /// What the work returned. The last waiter to take it gets the original, the others clones; two that take it at the
     /// same moment, on two threads, may both get clones.
@@ -318,6 +319,7 @@ pub struct Outcome<T> {
 
 /// A waiter's part in its flight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Role {
     /// Its own work was done.
     Leader,

@@ -1,12 +1,7 @@
 //! The task that drives a flight, so that a waiter that goes quiet cannot hold up the others.
 
 use crate::{
-    core::{
-        drive::Polled,
-        flight::Landed,
-        reentry,
-        slot::Slot,
-    },
+    core::{drive::Polled, flight::Landed, reentry, slot::Slot},
     observe::Work,
     panics::{Debris, Message, Payload, forget_payload},
     sync::Runtime,

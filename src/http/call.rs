@@ -14,9 +14,10 @@ use crate::http::{
 use crate::{
     core::{group::Role, reentry::FlightNumber},
     error::BoxError,
-    layer::future::{Job, ResponseFuture, Verdict},
-    layer::mode::ErrorMode,
-    layer::site::Site,
+    layer::job::{Job, Verdict},
+    layer::job_future::JobFuture,
+    layer::mode::{ErrorMode, sealed::CallMode},
+    layer::settings::Settings,
     observe::{Caller, Work},
 };
 use http::{HeaderMap, HeaderName, Method, Request, Response};
@@ -31,11 +32,11 @@ use tower_service::Service;
 const MAX_VARY_RETRIES: usize = 4;
 
 /// A request, and the service that it is for. `X` is the error that callers get.
-pub struct HttpCall<S, B, K: Hash + Eq + Send + Sync + 'static, E, X> {
+pub struct HttpCall<S, B, K, E, X> {
     service: S,
     head: Request<()>,
     body: B,
-    site: Arc<Site<Http<K>>>,
+    settings: Arc<Settings<Http<K>>>,
     flight: FlightRef<K>,
     /// The headers that its partition compares beyond the policy's, because a response varied by them.
     vary: Vec<HeaderName>,
@@ -51,9 +52,15 @@ impl<S, B, K, E, X> HttpCall<S, B, K, E, X>
 where
     K: Hash + Eq + Send + Sync + 'static,
 {
-    pub(super) fn new(service: S, head: Request<()>, body: B, site: Arc<Site<Http<K>>>, flight: FlightRef<K>) -> Self {
+    pub(super) fn new(
+        service: S,
+        head: Request<()>,
+        body: B,
+        settings: Arc<Settings<Http<K>>>,
+        flight: FlightRef<K>,
+    ) -> Self {
         let (vary, vary_retries, has_followed, seal) = (Vec::new(), 0, false, None);
-        Self { service, head, body, site, flight, vary, vary_retries, has_followed, seal, errors: PhantomData }
+        Self { service, head, body, settings, flight, vary, vary_retries, has_followed, seal, errors: PhantomData }
     }
 
     pub(super) fn with_seal(self, seal: Option<Box<dyn Send>>) -> Self {
@@ -62,7 +69,7 @@ where
 
     /// True if it may join another flight after a response that varies by a header of its own.
     fn may_retry_vary(&self) -> bool {
-        self.vary_retries < MAX_VARY_RETRIES && self.site.registry.is_enabled()
+        self.vary_retries < MAX_VARY_RETRIES && self.settings.is_enabled()
     }
 
     fn headers(&self) -> &HeaderMap {
@@ -82,7 +89,7 @@ where
 {
     /// Sends the request for this caller alone.
     async fn send(self) -> Result<Response<SharedBody>, E::Error> {
-        let bodies = self.site.settings.mode.bodies.clone();
+        let bodies = self.settings.mode.bodies.clone();
         let response = self.service.oneshot(unsplit(self.head, self.body)).await;
         drop(self.seal);
         response.map(|response| response.map(|body| SharedBody::new(body, bodies))).map_err(E::convert)
@@ -91,21 +98,21 @@ where
     /// Sends the request, and decides who may have the response. `opened`: when its flight opened, if newcomers may
     /// join after its head.
     fn fetch(self, opened: Option<Instant>) -> impl Future<Output = HttpLanding<E::Error>> + Send + 'static {
-        let Self { service, head, body, site, flight, vary, has_followed, .. } = self;
+        let Self { service, head, body, settings, flight, vary, has_followed, .. } = self;
         let is_head = head.method() == Method::HEAD;
-        let context = FetchContext { site, flight, opened, vary: vary.into(), has_followed, is_head };
+        let context = FetchContext { settings, flight, opened, vary: vary.into(), has_followed, is_head };
         Fetch::<_, _, E>::new(service.oneshot(unsplit(head, body)), context)
     }
 
     /// Joins or leads the flight of its key. A call that `left` a flight looks for a newer one.
     pub(super) fn enter(
         self,
-        site: &Site<Http<K>>,
+        settings: &Settings<Http<K>>,
         flights: &Flights<K, E::Error>,
         left: Option<FlightNumber>,
-    ) -> ResponseFuture<Self> {
+    ) -> JobFuture<Self> {
         let HashedKey { address, key } = self.flight.key().expect("only a call with a flight enters").clone();
-        site.enter(&flights.table, address, key, self, left)
+        JobFuture::enter(settings, &flights.table, address, key, self, left)
     }
 }
 
@@ -122,7 +129,7 @@ where
     type Landing = HttpLanding<E::Error>;
     type Output = Result<Response<SharedBody>, E::Error>;
 
-    fn fly(self, opened: Option<Instant>, caller: Caller) -> Work<Self::Landing> {
+    fn start(self, opened: Option<Instant>, caller: Caller) -> Work<Self::Landing> {
         Work::new(self.fetch(opened), caller)
     }
 
@@ -133,13 +140,13 @@ where
     fn pass(self, waited: bool) -> Pin<Box<dyn Future<Output = Self::Output> + Send>> {
         let how = if waited { Forwarded::Refetched } else { Forwarded::Bypassed };
         Box::pin(async move {
-            let site = self.site.clone();
+            let settings = self.settings.clone();
             let mut response = match self.flight {
                 FlightRef::Untracked => self.send().await?,
                 _ => self.fetch(None).await?.into_response(Role::Leader),
             };
             response.extensions_mut().remove::<Role>();
-            append_cache_status(&site.settings.mode.policy, how, &mut response);
+            append_cache_status(&settings.mode.policy, how, &mut response);
             Ok(response)
         })
     }
@@ -152,23 +159,23 @@ where
         }
     }
 
-    fn again(mut self, landing: &Self::Landing) -> ResponseFuture<Self> {
+    fn again(mut self, landing: &Self::Landing) -> JobFuture<Self> {
         let names = landing.as_ref().map_or(&[][..], FlightResponse::vary_names);
         self.vary.extend_from_slice(names);
         self.vary_retries += 1;
-        let partition = self.site.settings.mode.policy.partition(&self.head).with_vary(&self.vary);
-        self.flight = FlightRef::Flight(self.site.hashed_key(&self.head, partition));
-        let site = self.site.clone();
-        self.enter(&site, &site.flights(Flights::new), None)
+        let partition = self.settings.mode.policy.partition(&self.head).with_vary(&self.vary);
+        self.flight = FlightRef::Flight(self.settings.hashed_key(&self.head, partition));
+        let settings = self.settings.clone();
+        self.enter(&settings, settings.table(Flights::new), None)
     }
 
     fn is_disabled(&self) -> bool {
-        !self.site.registry.is_enabled()
+        !self.settings.is_enabled()
     }
 
-    fn newer(self, left: FlightNumber) -> ResponseFuture<Self> {
-        let site = self.site.clone();
-        self.enter(&site, &site.flights(Flights::new), Some(left))
+    fn newer(self, left: FlightNumber) -> JobFuture<Self> {
+        let settings = self.settings.clone();
+        self.enter(&settings, settings.table(Flights::new), Some(left))
     }
 
     fn unpack(landing: Self::Landing, role: Role, request: Option<&Self>) -> Self::Output {
@@ -188,7 +195,20 @@ fn unsplit<B>(head: Request<()>, body: B) -> Request<B> {
     Request::from_parts(head, body)
 }
 
-impl<S, B, K: Hash + Eq + Send + Sync + 'static, E, X> fmt::Debug for HttpCall<S, B, K, E, X> {
+impl<S, B, RB, K, E> CallMode<S, Request<B>, E> for Http<K>
+where
+    S: Service<Request<B>, Response = Response<RB>> + Send + 'static,
+    S::Future: Send + 'static,
+    B: Send + 'static,
+    RB: Body + Send + 'static,
+    RB::Error: Into<BoxError>,
+    K: Hash + Eq + Send + Sync + 'static,
+    E: ErrorMode<S::Error>,
+{
+    type Call = HttpCall<S, B, K, E, E::Error>;
+}
+
+impl<S, B, K, E, X> fmt::Debug for HttpCall<S, B, K, E, X> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("HttpCall").finish_non_exhaustive()
     }

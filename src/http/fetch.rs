@@ -12,7 +12,7 @@ use crate::http::{
         vary_headers::VaryHeaders,
     },
 };
-use crate::{error::BoxError, layer::mode::ErrorMode, layer::site::Site, panics::Debris};
+use crate::{error::BoxError, layer::mode::ErrorMode, layer::settings::Settings, panics::Debris};
 use http::{HeaderName, Response};
 use http_body::Body;
 use pin_project_lite::pin_project;
@@ -38,8 +38,8 @@ pin_project! {
 }
 
 /// The facts about a request that are needed when its response arrives.
-pub(super) struct FetchContext<K: Hash + Eq + Send + Sync + 'static> {
-    pub(super) site: Arc<Site<Http<K>>>,
+pub(super) struct FetchContext<K> {
+    pub(super) settings: Arc<Settings<Http<K>>>,
     pub(super) flight: FlightRef<K>,
     /// When the flight opened, if newcomers may join after its head.
     pub(super) opened: Option<Instant>,
@@ -66,7 +66,7 @@ where
         B: Body + Send + 'static,
         B::Error: Into<BoxError>,
     {
-        let policy = &self.site.settings.mode.policy;
+        let policy = &self.settings.mode.policy;
         let (parts, body) = response.into_parts();
         let head = Response::from_parts(parts, ());
         let facts = ResponseFacts::in_headers(policy, head.headers());
@@ -82,7 +82,7 @@ where
     fn record(&self, class: ResponseClass) {
         // A refusal of one client says nothing about later clients.
         if let Some(hash) = self.flight.hash().filter(|_| !class.is_refusal()) {
-            self.site.settings.mode.unshareable.record(hash, class == ResponseClass::Shared);
+            self.settings.mode.unshareable.record(hash, class == ResponseClass::Shared);
         }
     }
 
@@ -100,12 +100,12 @@ where
         B: Body + Send + 'static,
         B::Error: Into<BoxError>,
     {
-        let hash = self.flight.key().map(|key| self.site.observer().own_hash(key.address.hash));
+        let hash = self.flight.key().map(|key| self.settings.observer().own_hash(key.address.hash));
         let body = NotedBody::new(body, hash);
         let is_joinable = class == ResponseClass::Shared && !body.is_end_stream();
         match self.late_join(facts, is_joinable) {
             Some((key, until)) => self.list_body::<X, _>(key, head, body, recipients.vary(), until),
-            None => SharedBody::new(body, self.site.settings.mode.bodies.clone()),
+            None => SharedBody::new(body, self.settings.mode.bodies.clone()),
         }
     }
 
@@ -115,8 +115,9 @@ where
     /// partition of the policy alone.
     fn late_join(&self, facts: &ResponseFacts, is_joinable: bool) -> Option<(&HashedKey<K>, Option<Instant>)> {
         let key = self.flight.key()?;
-        let opened = self.opened.filter(|_| is_joinable && self.vary.is_empty() && self.site.allows_late_joins())?;
-        Some((key, self.site.late_join_until(facts, opened)?))
+        let opened =
+            self.opened.filter(|_| is_joinable && self.vary.is_empty() && self.settings.allows_late_joins())?;
+        Some((key, self.settings.late_join_until(facts, opened)?))
     }
 
     /// Makes the body shareable, and lists it for newcomers while it streams.
@@ -134,9 +135,9 @@ where
         B::Error: Into<BoxError>,
     {
         let (body, unlist) = ListedBody::new(body);
-        let body = SharedBody::new(body, self.site.settings.mode.bodies.clone());
+        let body = SharedBody::new(body, self.settings.mode.bodies.clone());
         if let Some(newcomers) = body.newcomers(until) {
-            let flights = self.site.flights(Flights::<K, X>::new);
+            let flights = self.settings.table(Flights::<K, X>::new);
             let stream = LateStream::new(head.clone(), newcomers, vary, until);
             flights.late.list(key, stream, &unlist, || flights.table.lists_this_flight(key.address));
         }

@@ -4,7 +4,7 @@ use crate::http::{key::FlightKey, late::LateTable, response::flight_response::Fl
 use crate::{
     core::shard::{Difference, Hooks, Table},
     core::{key::Address, rules::Setback},
-    layer::scope::Forgets,
+    layer::tables::FlightTable,
     observe::Observer,
     panics::Debris,
 };
@@ -49,7 +49,7 @@ where
     }
 }
 
-impl<K, X> Forgets<K> for Flights<K, X>
+impl<K, X> FlightTable<K> for Flights<K, X>
 where
     K: Eq + Send + Sync + 'static,
     X: Send + Sync + 'static,

@@ -1,7 +1,7 @@
 //! Finds the flight of an HTTP request: its key, partition and hashes.
 
 use crate::http::{layer::Http, layer::PolicyId, path::path_hash, request::partition::Partition};
-use crate::{core::key::Address, layer::site::Site};
+use crate::{core::key::Address, layer::settings::Settings};
 use http::Request;
 use std::{
     hash::{BuildHasher, Hash, Hasher},
@@ -65,19 +65,19 @@ impl<K> FlightRef<K> {
     }
 }
 
-impl<K: Hash + Eq + Send + Sync + 'static> Site<Http<K>> {
+impl<K: Hash + Eq + Send + Sync + 'static> Settings<Http<K>> {
     /// Calls the user's key closure and hashes the key.
     ///
     /// The shard depends on the user's key alone: all flights of one key are in one shard, and are forgotten together.
     pub(super) fn hashed_key(&self, head: &Request<()>, partition: Partition) -> HashedKey<K> {
-        let key = (self.settings.extract)(head);
-        // The key may be long, so one pass over it gives both hashes. `shard` equals the hash in `Registry::address`.
-        let mut hasher = self.registry.hasher().build_hasher();
+        let key = self.mode.keys.key(head);
+        // The key may be long, so one pass over it gives both hashes. `shard` equals the hash in `LayerShared::address`.
+        let mut hasher = self.mode.keys.layer.hasher.build_hasher();
         key.hash(&mut hasher);
         let shard = hasher.finish();
         partition.hash(&mut hasher);
         let address = Address { shard, hash: hasher.finish(), path: path_hash(head) };
-        HashedKey { address, key: FlightKey::new(key, partition, self.settings.mode.id) }
+        HashedKey { address, key: FlightKey::new(key, partition, self.mode.id) }
     }
 }
 

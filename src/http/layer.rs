@@ -5,15 +5,16 @@ use crate::http::{
     policy::HttpPolicy,
     unshareable::UnshareableKeys,
 };
-use crate::{
-    layer::mode::{Mode, sealed::Sealed},
-    layer::settings::SingleflightLayer,
+use crate::layer::{
+    keys::Keys,
+    mode::{Mode, sealed},
+    settings::Settings,
+    singleflight_layer::SingleflightLayer,
 };
 use http::Request;
 use std::{
     fmt,
     hash::Hash,
-    marker::PhantomData,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -23,11 +24,11 @@ use std::{
 
 /// HTTP requests and responses: the mode of [`SingleflightLayer::new`].
 pub struct Http<K> {
+    pub(super) keys: Keys<Request<()>, K>,
     pub(super) id: PolicyId,
     pub(super) policy: Arc<HttpPolicy>,
     pub(super) bodies: BodyConfig,
     pub(super) unshareable: UnshareableKeys,
-    key: PhantomData<fn() -> K>,
 }
 
 /// Identifies a policy value. Two policies with the same rules have different numbers.
@@ -42,9 +43,9 @@ impl PolicyId {
 }
 
 impl<K> Http<K> {
-    fn new(policy: HttpPolicy) -> Self {
+    fn new(keys: Keys<Request<()>, K>, policy: HttpPolicy) -> Self {
         let (bodies, unshareable) = (Self::bodies(&policy), UnshareableKeys::new(&policy));
-        Self { id: PolicyId::new(), policy: Arc::new(policy), bodies, unshareable, key: PhantomData }
+        Self { keys, id: PolicyId::new(), policy: Arc::new(policy), bodies, unshareable }
     }
 
     fn bodies(policy: &HttpPolicy) -> BodyConfig {
@@ -60,28 +61,37 @@ impl<K> Http<K> {
 impl<K: Hash + Eq + Send + Sync + 'static> Mode for Http<K> {
     type Head = Request<()>;
     type Key = K;
+}
 
-    fn part(&self, part: usize) -> Option<&str> {
-        Some(self.policy.name_of(part))
+impl<K: Hash + Eq + Send + Sync + 'static> sealed::Mode<Request<()>, K> for Http<K> {
+    fn keys(&self) -> &Keys<Request<()>, K> {
+        &self.keys
+    }
+
+    fn keys_mut(&mut self) -> &mut Keys<Request<()>, K> {
+        &mut self.keys
     }
 
     /// Gives each separate group its own body budget and its own unshareable keys. The policy and its number stay.
-    fn apart(&self) -> Self {
+    fn in_separate_group(&self) -> Self {
         let (bodies, unshareable) = (Self::bodies(&self.policy), UnshareableKeys::new(&self.policy));
-        Self { bodies, unshareable, ..self.clone() }
+        let keys = self.keys.in_separate_group();
+        Self { keys, id: self.id, policy: self.policy.clone(), bodies, unshareable }
+    }
+
+    fn part_name(&self, part: usize) -> Option<&str> {
+        Some(self.policy.name_of(part))
     }
 }
-
-impl<K> Sealed for Http<K> {}
 
 impl<K> Clone for Http<K> {
     fn clone(&self) -> Self {
         Self {
+            keys: self.keys.clone(),
             id: self.id,
             policy: self.policy.clone(),
             bodies: self.bodies.clone(),
             unshareable: self.unshareable.clone(),
-            key: PhantomData,
         }
     }
 }
@@ -139,7 +149,7 @@ impl<K: Hash + Eq + Send + Sync + 'static> SingleflightLayer<Http<K>> {
     pub fn new(key: impl Fn(&Request<()>) -> K + Send + Sync + 'static) -> Self {
         let policy = HttpPolicy::default();
         let rounds = policy.rounds();
-        let layer = Self::from_parts(Http::new(policy), Arc::new(key), true).join_within(JOIN_WITHIN);
+        let layer = Self::with_settings(Settings::new(Http::new(Keys::new(key), policy))).join_within(JOIN_WITHIN);
         layer.set(|settings| settings.rules.rounds.after_refusals = rounds)
     }
 }
@@ -149,10 +159,11 @@ impl<K: Hash + Eq + Send + Sync + 'static, E> SingleflightLayer<Http<K>, E> {
     ///
     /// A layer and a clone of it with another policy share no flights, because a response that one policy shares may be
     /// private under the other. A write through either seals the flights of both.
+    #[must_use]
     pub fn policy(self, policy: HttpPolicy) -> Self {
         self.set(|settings| {
             settings.rules.rounds.after_refusals = policy.rounds();
-            settings.mode = Http::new(policy);
+            settings.mode = Http::new(settings.mode.keys.clone(), policy);
         })
     }
 }

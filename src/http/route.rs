@@ -4,7 +4,7 @@ use crate::http::{
     key::{FlightRef, HashedKey},
     layer::Http,
 };
-use crate::{layer::site::Site, stats::PassReason};
+use crate::{layer::settings::Settings, stats::PassReason};
 use http::Request;
 use std::hash::Hash;
 
@@ -16,11 +16,11 @@ pub(super) enum Route<K> {
     Pass(PassReason, FlightRef<K>),
 }
 
-impl<K: Hash + Eq + Send + Sync + 'static> Site<Http<K>> {
+impl<K: Hash + Eq + Send + Sync + 'static> Settings<Http<K>> {
     /// Calls the user's filter and key closure. Looks at no flight.
     pub(super) fn route(&self, head: &Request<()>, has_body: bool) -> Route<K> {
-        let Http { policy, bodies, unshareable, .. } = &self.settings.mode;
-        if let Some(reason) = self.passes(head) {
+        let Http { policy, bodies, unshareable, .. } = &self.mode;
+        if let Some(reason) = self.reason_to_pass(head) {
             return Route::Pass(reason, FlightRef::Untracked);
         }
         let partition = match policy.admit(head, has_body) {
@@ -39,7 +39,7 @@ impl<K: Hash + Eq + Send + Sync + 'static> Site<Http<K>> {
 
     /// True if this request shares without a body, and passes with one.
     pub(super) fn shares_without_body(&self, head: &Request<()>) -> bool {
-        let policy = &self.settings.mode.policy;
-        self.passes(head).is_none() && !policy.request.ignore_body && policy.admit(head, false).is_ok()
+        let policy = &self.mode.policy;
+        self.reason_to_pass(head).is_none() && !policy.request.ignore_body && policy.admit(head, false).is_ok()
     }
 }

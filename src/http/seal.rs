@@ -1,7 +1,7 @@
 //! Seals flights when a write happens, so that no later read gets an answer from before the write.
 
 use crate::http::{layer::Http, path::path_hash};
-use crate::{layer::scope::Scope, layer::site::Site, panics::Debris};
+use crate::{layer::settings::Settings, layer::tables::GroupTables, panics::Debris};
 use http::Request;
 use std::{hash::Hash, sync::Arc};
 
@@ -10,7 +10,7 @@ use std::{hash::Hash, sync::Arc};
 /// A read that comes after a write must not get an answer from before it (RFC 9111 §4.4). A write takes effect at some
 /// time between its start and its answer. This is dropped when the write is answered, fails or is cancelled.
 pub(super) struct Seal<K: Eq> {
-    scope: Arc<Scope<K>>,
+    group: Arc<GroupTables<K>>,
     hash: u64,
     /// `None` once nothing is left to seal.
     key: Option<K>,
@@ -18,11 +18,11 @@ pub(super) struct Seal<K: Eq> {
 }
 
 /// Seals all flights when it is dropped. For a write whose key is not known.
-pub(super) struct SealAll<K>(Arc<Scope<K>>);
+pub(super) struct SealAll<K>(Arc<GroupTables<K>>);
 
 impl<K: Eq> Seal<K> {
-    fn new(scope: Arc<Scope<K>>, hash: u64, key: K, path: u64) -> Self {
-        let mut seal = Self { scope, hash, key: Some(key), path };
+    fn new(group: Arc<GroupTables<K>>, hash: u64, key: K, path: u64) -> Self {
+        let mut seal = Self { group, hash, key: Some(key), path };
         let mut debris = Debris::default();
         seal.seal_flights(&mut debris);
         if debris.holds_panic() {
@@ -34,26 +34,26 @@ impl<K: Eq> Seal<K> {
 
     fn seal_flights(&self, debris: &mut Debris) {
         if let Some(key) = &self.key {
-            debris.run(|| self.scope.each_part(|part| part.seal(self.hash, &|other| other == key, self.path)));
+            debris.run(|| self.group.for_each(|table| table.seal(self.hash, &|other| other == key, self.path)));
         }
     }
 }
 
-impl<K: Hash + Eq + Send + Sync + 'static> Site<Http<K>> {
+impl<K: Hash + Eq + Send + Sync + 'static> Settings<Http<K>> {
     /// Seals the flights of a write's key and path, now and when the returned value is dropped. `None`: not a write.
     ///
     /// While the layer is disabled no flight can be joined, and the key closure is not called. All flights are sealed at
     /// the end, because the layer may have been enabled before the write is answered.
     pub(super) fn seal(&self, head: &Request<()>) -> Option<Box<dyn Send>> {
-        if !self.settings.mode.policy.is_write(head.method()) {
+        if !self.mode.policy.is_write(head.method()) {
             return None;
         }
-        if !self.registry.is_enabled() {
-            return Some(Box::new(SealAll(self.scope.clone())));
+        if !self.is_enabled() {
+            return Some(Box::new(SealAll(self.mode.keys.group.clone())));
         }
-        let key = (self.settings.extract)(head);
-        let hash = self.registry.address(&key).hash;
-        Some(Box::new(Seal::new(self.scope.clone(), hash, key, path_hash(head))))
+        let key = self.mode.keys.key(head);
+        let hash = self.mode.keys.layer.address(&key).hash;
+        Some(Box::new(Seal::new(self.mode.keys.group.clone(), hash, key, path_hash(head))))
     }
 }
 
@@ -68,6 +68,6 @@ impl<K: Eq> Drop for Seal<K> {
 
 impl<K> Drop for SealAll<K> {
     fn drop(&mut self) {
-        self.0.each_part(|part| part.forget_if(&mut |_| true));
+        self.0.for_each(|table| table.forget_if(&mut |_| true));
     }
 }

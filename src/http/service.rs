@@ -10,12 +10,13 @@ use crate::http::{
     route::Route,
 };
 use crate::{
-    error::BoxError, layer::future::ResponseFuture, layer::mode::ErrorMode, layer::service::Singleflight,
-    layer::site::Site, stats::PassReason,
+    error::BoxError, layer::future::ResponseFuture, layer::job_future::JobFuture, layer::mode::ErrorMode,
+    layer::service::Singleflight, layer::settings::Settings, observe::Event, stats::PassReason,
 };
 use http::{Request, Response};
 use http_body::Body;
 use std::{
+    future,
     hash::Hash,
     sync::Arc,
     task::{Context, Poll},
@@ -34,7 +35,7 @@ where
 {
     type Response = Response<SharedBody>;
     type Error = E::Error;
-    type Future = ResponseFuture<HttpCall<S, B, K, E, E::Error>>;
+    type Future = ResponseFuture<S, Request<B>, Http<K>, E>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         Poll::Ready(Ok(()))
@@ -42,10 +43,10 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let (head, body) = split(request);
-        match has_data(&body) {
-            Some(has_data) => HttpCall::serve(self.site(), self.get_ref(), head, body, has_data),
-            None => HttpCall::peek_then_serve(self.site(), self.get_ref(), head, body),
-        }
+        ResponseFuture::new(match has_data(&body) {
+            Some(has_data) => HttpCall::serve(&self.settings, self.get_ref(), head, body, has_data),
+            None => HttpCall::peek_then_serve(&self.settings, self.get_ref(), head, body),
+        })
     }
 }
 
@@ -61,18 +62,17 @@ where
 {
     /// Peeks into a body that does not say whether it has data, if the request would share without data.
     #[cold]
-    fn peek_then_serve(site: &Arc<Site<Http<K>>>, service: &S, head: Request<()>, body: B) -> ResponseFuture<Self> {
-        if !site.shares_without_body(&head) {
-            return Self::serve(site, service, head, body, true);
+    fn peek_then_serve(settings: &Arc<Settings<Http<K>>>, service: &S, head: Request<()>, body: B) -> JobFuture<Self> {
+        if !settings.shares_without_body(&head) {
+            return Self::serve(settings, service, head, body, true);
         }
         match peek(body) {
-            Err(body) => Self::serve(site, service, head, body, true),
+            Err(body) => Self::serve(settings, service, head, body, true),
             Ok(peek) => {
-                let (site, service) = (site.clone(), service.clone());
-                #[allow(clippy::async_yields_async, reason = "the future that it gives replaces the deferred one")]
-                ResponseFuture::deferred(async move {
+                let (settings, service) = (settings.clone(), service.clone());
+                JobFuture::boxed(async move {
                     let (has_data, body) = peek.await;
-                    Self::serve(&site, &service, head, body, has_data)
+                    Self::serve(&settings, &service, head, body, has_data).await
                 })
             }
         }
@@ -81,18 +81,18 @@ where
     /// Shares a flight or passes.
     #[inline]
     fn serve(
-        site: &Arc<Site<Http<K>>>,
+        settings: &Arc<Settings<Http<K>>>,
         service: &S,
         head: Request<()>,
         body: B,
         has_body: bool,
-    ) -> ResponseFuture<Self> {
-        match site.route(&head, has_body) {
-            Route::Share(key) => Self::share(site, service, head, body, key),
+    ) -> JobFuture<Self> {
+        match settings.route(&head, has_body) {
+            Route::Share(key) => Self::share(settings, service, head, body, key),
             Route::Pass(reason, flight) => {
-                let seal = site.seal(&head);
-                let call = Self::new(service.clone(), head, body, site.clone(), flight).with_seal(seal);
-                ResponseFuture::pass(call, reason, site.observer())
+                let seal = settings.seal(&head);
+                let call = Self::new(service.clone(), head, body, settings.clone(), flight).with_seal(seal);
+                JobFuture::pass(call, reason, settings.observer())
             }
         }
     }
@@ -100,22 +100,23 @@ where
     /// Joins a flight whose body streams or whose head is awaited, or leads a new one.
     #[inline]
     fn share(
-        site: &Arc<Site<Http<K>>>,
+        settings: &Arc<Settings<Http<K>>>,
         service: &S,
         head: Request<()>,
         body: B,
         key: HashedKey<K>,
-    ) -> ResponseFuture<Self> {
-        let flights = site.flights(Flights::<K, E::Error>::new);
+    ) -> JobFuture<Self> {
+        let flights = settings.table(Flights::<K, E::Error>::new);
         if flights.late.is_inside(&key) {
             let flight = FlightRef::Hash(key.address.hash);
-            let call = Self::new(service.clone(), head, body, site.clone(), flight);
-            return ResponseFuture::pass(call, PassReason::Reentrant, site.observer());
+            let call = Self::new(service.clone(), head, body, settings.clone(), flight);
+            return JobFuture::pass(call, PassReason::Reentrant, settings.observer());
         }
-        if let Some(response) = site.join_late(&flights.late, &key, &head) {
-            return ResponseFuture::ready(Ok(response), site.observer());
+        if let Some(response) = settings.join_late(&flights.late, &key, &head) {
+            settings.observer().tell(Event::JoinedLate);
+            return JobFuture::boxed(future::ready(Ok(response)));
         }
-        let call = Self::new(service.clone(), head, body, site.clone(), FlightRef::Flight(key));
-        call.enter(site, &flights, None)
+        let call = Self::new(service.clone(), head, body, settings.clone(), FlightRef::Flight(key));
+        call.enter(settings, flights, None)
     }
 }

@@ -34,14 +34,14 @@ static METADATA: Metadata<'static> = Metadata::new("tower_singleflight", Level::
 
 #[derive(Default)]
 pub(super) struct Metrics {
-    keys: OnceLock<Box<Keys>>,
+    keys: OnceLock<Box<MetricKeys>>,
     described: AtomicBool,
 }
 
 impl Metrics {
     /// Makes the keys, whose name stays from then on.
-    pub(super) fn keys(&self, name: &Name) -> &Keys {
-        self.keys.get_or_init(|| Box::new(Keys::new(name.get())))
+    pub(super) fn keys(&self, name: &Name) -> &MetricKeys {
+        self.keys.get_or_init(|| Box::new(MetricKeys::new(name.get())))
     }
 
     pub(super) fn tell(&self, name: &Name, event: &Event) {
@@ -86,7 +86,7 @@ fn describe(to: &dyn Recorder) {
 }
 
 /// Every series there can be, so that telling allocates nothing.
-pub(super) struct Keys {
+pub(super) struct MetricKeys {
     calls: [[Key; CallEnd::ALL.len()]; Part::ALL.len()],
     passes: [Key; PassReason::ALL.len()],
     vetoes: [Key; VetoReason::ALL.len()],
@@ -108,7 +108,7 @@ enum Part {
     None,
 }
 
-impl Keys {
+impl MetricKeys {
     fn new(name: Option<&Arc<str>>) -> Self {
         let name = name.map(|name| Label::new("name", SharedString::from_shared(name.clone())));
         let key = |metric: &'static str, labels: &[(&'static str, &'static str)]| {

@@ -249,12 +249,19 @@ pub(crate) fn text_of(payload: Box<dyn Any + Send>) -> String {
     }
 }
 
-pub(crate) fn led<T>(value: T, shared: bool) -> Outcome<T> {
-    Outcome { value, shared, role: Role::Leader }
+pub(crate) fn led<T: Clone + Send + Sync + 'static>(value: T, shared: bool) -> Outcome<T> {
+    outcome(value, shared, Role::Leader)
 }
 
-pub(crate) fn followed<T>(value: T) -> Outcome<T> {
-    Outcome { value, shared: true, role: Role::Follower }
+pub(crate) fn followed<T: Clone + Send + Sync + 'static>(value: T) -> Outcome<T> {
+    outcome(value, true, Role::Follower)
+}
+
+/// An `Outcome` to compare with. Only a group can make one, and its fields can be set.
+fn outcome<T: Clone + Send + Sync + 'static>(value: T, shared: bool, role: Role) -> Outcome<T> {
+    let mut outcome = ready_now(task::spawn(Group::new().run((), || async { value })));
+    (outcome.shared, outcome.role) = (shared, role);
+    outcome
 }
 
 /// Runs a closure when dropped.

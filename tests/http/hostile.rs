@@ -19,7 +19,7 @@ use std::{
 };
 use tokio_test::{assert_ready_ok, task::spawn};
 use tower::{Layer, Service, ServiceExt, service_fn};
-use tower_singleflight::{Http, HttpPolicy, LateJoin, SharedBody, Singleflight, SingleflightLayer};
+use tower_singleflight::{HttpPolicy, LateJoin, SharedBody, Singleflight, SingleflightLayer, mode::Http};
 
 const FRESH: (&str, &str) = ("cache-control", "max-age=60");
 

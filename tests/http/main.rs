@@ -2,6 +2,7 @@
 #![cfg(feature = "http")]
 
 mod body;
+mod bounds;
 mod cookies;
 mod errors;
 mod go_on;

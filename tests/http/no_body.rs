@@ -20,7 +20,7 @@ use std::{
 };
 use tokio_test::task::{Spawn, spawn};
 use tower::{Layer, Service};
-use tower_singleflight::{Handle, Http, HttpPolicy, PassReason, Singleflight};
+use tower_singleflight::{Handle, HttpPolicy, PassReason, Singleflight, mode::Http};
 
 type Call = Spawn<<Singleflight<Echo, Http<String>> as Service<Request<Body>>>::Future>;
 

@@ -20,7 +20,8 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_test::task::{Spawn, spawn};
 use tower::{Layer, Service};
 use tower_singleflight::{
-    BoxError, Handle, Http, HttpPolicy, OwnErrors, Role, SharedBody, Singleflight, SingleflightLayer, Stats,
+    BoxError, Handle, HttpPolicy, Role, SharedBody, Singleflight, SingleflightLayer, Stats,
+    mode::{Http, OwnErrors},
 };
 
 pub(crate) type Ask = Request<Full<Bytes>>;

@@ -4,7 +4,7 @@ use crate::support::{Ask, Broken, Layered, Upstream, by_key, call, panic_of, res
 use std::{sync::Arc, task::Poll, time::Duration};
 use tokio_test::{assert_pending, task::Spawn};
 use tower::{Layer, Service};
-use tower_singleflight::{ByKey, SingleflightLayer};
+use tower_singleflight::{SingleflightLayer, mode::ByKey};
 
 type Failing = Upstream<&'static str, Broken>;
 type Called = Spawn<<Layered<Failing> as Service<Ask>>::Future>;

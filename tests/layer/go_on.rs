@@ -12,7 +12,7 @@ use std::{
 };
 use tokio_test::{assert_pending, task::spawn};
 use tower::{Layer, Service, ServiceExt, service_fn};
-use tower_singleflight::{ByKey, SingleflightLayer};
+use tower_singleflight::{SingleflightLayer, mode::ByKey};
 
 type Failing = Upstream<&'static str, Broken>;
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
 use tokio_test::{assert_pending, task::Spawn};
 use tower::{Layer, Service};
-use tower_singleflight::{ByKey, SingleflightLayer};
+use tower_singleflight::{SingleflightLayer, mode::ByKey};
 
 type Call = Spawn<<Layered<Upstream> as Service<Ask>>::Future>;
 

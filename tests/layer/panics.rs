@@ -13,7 +13,10 @@ use std::{
 };
 use tokio_test::{assert_pending, task::spawn};
 use tower::{Layer, Service, service_fn};
-use tower_singleflight::{ByKey, OwnErrors, Singleflight, SingleflightLayer};
+use tower_singleflight::{
+    Singleflight, SingleflightLayer,
+    mode::{ByKey, OwnErrors},
+};
 
 /// What a [`Touchy`] panics in.
 #[derive(Clone, Copy, Debug, PartialEq)]

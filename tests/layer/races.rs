@@ -12,7 +12,7 @@ use std::{
 use tokio::runtime::{Builder, Runtime};
 use tokio_test::{assert_pending, task::spawn};
 use tower::{Layer, Service, service_fn};
-use tower_singleflight::{ByKey, SingleflightLayer};
+use tower_singleflight::{SingleflightLayer, mode::ByKey};
 
 /// Holds the inner call in its poll.
 struct Held {

@@ -17,7 +17,10 @@ use std::{
 use tokio::{sync::oneshot, task::unconstrained};
 use tokio_test::task::{Spawn, spawn};
 use tower::{Layer, Service};
-use tower_singleflight::{ByKey, OwnErrors, Singleflight, SingleflightLayer};
+use tower_singleflight::{
+    Singleflight, SingleflightLayer,
+    mode::{ByKey, OwnErrors},
+};
 
 /// A key, and who asks.
 pub(crate) type Ask = (u32, &'static str);

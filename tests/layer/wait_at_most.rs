@@ -5,7 +5,7 @@ use std::{convert::Infallible, time::Duration};
 use tokio::time::advance;
 use tokio_test::assert_pending;
 use tower::{Layer, Service, ServiceExt, service_fn};
-use tower_singleflight::{ByKey, SingleflightLayer};
+use tower_singleflight::{SingleflightLayer, mode::ByKey};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 const TICK: Duration = Duration::from_millis(1);

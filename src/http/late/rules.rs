@@ -8,12 +8,12 @@ use crate::http::{
     policy::{HttpPolicy, LateJoin},
     response::{cache_status::Forwarded, facts::ResponseFacts, mark::mark_response},
 };
-use crate::{core::group::Role, layer::site::Site, sync::now};
+use crate::{core::group::Role, layer::settings::Settings, sync::now};
 use http::{Request, Response};
 use std::hash::Hash;
 use tokio::time::Instant;
 
-impl<K: Hash + Eq + Send + Sync + 'static> Site<Http<K>> {
+impl<K: Hash + Eq + Send + Sync + 'static> Settings<Http<K>> {
     /// Returns the response of a flight whose body still streams, if this request may have it.
     pub(in crate::http) fn join_late(
         &self,
@@ -21,7 +21,7 @@ impl<K: Hash + Eq + Send + Sync + 'static> Site<Http<K>> {
         key: &HashedKey<K>,
         head: &Request<()>,
     ) -> Option<Response<SharedBody>> {
-        let policy = &self.settings.mode.policy;
+        let policy = &self.mode.policy;
         if late.is_empty() || !self.allows_late_joins() || policy.wants_fresh(head) {
             return None;
         }
@@ -33,14 +33,14 @@ impl<K: Hash + Eq + Send + Sync + 'static> Site<Http<K>> {
     /// True if newcomers may join a flight after its head. They are not counted as waiters, so `max_waiters` rules them
     /// out.
     pub(in crate::http) fn allows_late_joins(&self) -> bool {
-        self.settings.mode.policy.flight.late_joins != LateJoin::Never && self.settings.rules.max_waiters == usize::MAX
+        self.mode.policy.flight.late_joins != LateJoin::Never && self.rules.max_waiters == usize::MAX
     }
 
     /// Returns until when newcomers may join the flight of this response. `Some(None)`: for as long as its body streams.
     /// `None`: not at all.
     pub(in crate::http) fn late_join_until(&self, facts: &ResponseFacts, opened: Instant) -> Option<Option<Instant>> {
-        let fresh = self.settings.mode.policy.fresh_until(facts)?;
-        let young = self.settings.rules.join_within.and_then(|age| opened.checked_add(age));
+        let fresh = self.mode.policy.fresh_until(facts)?;
+        let young = self.rules.join_within.and_then(|age| opened.checked_add(age));
         Some(fresh.into_iter().chain(young).min())
     }
 }

@@ -5,7 +5,7 @@ use crate::http::{
     policy::HttpPolicy,
     response::{cache_status::Forwarded, mark::mark_response, recipients::Recipients, vary_headers::VaryHeaders},
 };
-use crate::{core::group::Role, layer::future::Verdict, stats::VetoReason, sync::Mutex};
+use crate::{core::group::Role, layer::job::Verdict, stats::VetoReason, sync::Mutex};
 use http::{
     HeaderMap, HeaderName, Response,
     header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, SET_COOKIE, TRAILER, TRANSFER_ENCODING},

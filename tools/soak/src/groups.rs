@@ -114,7 +114,7 @@ impl Part for Groups {
         })
     }
 
-    fn judge(&self, asked: &Asked<Self>, Outcome { value, shared, role }: &Outcome<Answer>) {
+    fn judge(&self, asked: &Asked<Self>, Outcome { value, shared, role, .. }: &Outcome<Answer>) {
         let (world, facts, from) = (&self.0.world, &asked.facts, &value.facts);
         Self::EVENTS.received(world, facts, from, Limits::default());
         let leads = facts.id == from.id;

@@ -3,7 +3,7 @@
 use crate::contender::{BY_KEY, Contender, call_ready};
 use crate::work::{Answered, Backend, Work};
 use tower::{Layer, ServiceExt};
-use tower_singleflight::{ByKey as Mode, Singleflight, SingleflightLayer};
+use tower_singleflight::{Singleflight, SingleflightLayer, mode::ByKey as Mode};
 
 #[derive(Clone)]
 pub(crate) struct ByKey<W>(Singleflight<Backend<W>, Mode<u64, u64>>);

@@ -28,7 +28,10 @@ use std::{
 };
 use tokio::net::{TcpListener, TcpSocket};
 use tower::{BoxError, Layer, Service, ServiceExt, service_fn};
-use tower_singleflight::{Handle, Http, HttpPolicy, LateJoin, SharedBody, SharedErrors, SingleflightLayer, SlowReader};
+use tower_singleflight::{
+    Handle, HttpPolicy, LateJoin, SharedBody, SingleflightLayer, SlowReader,
+    mode::{Http, SharedErrors},
+};
 
 /// In the answers of a gateway that goes down.
 pub(super) const DOOMED: HeaderName = HeaderName::from_static("x-doomed");

@@ -10,7 +10,7 @@ use crate::{
 };
 use std::{sync::Arc, time::Duration};
 use tower::{Layer, ServiceExt, limit::ConcurrencyLimit, util::BoxCloneSyncService};
-use tower_singleflight::{ByKey, Handle, SharedError, SingleflightLayer};
+use tower_singleflight::{Handle, SharedError, SingleflightLayer, mode::ByKey};
 
 /// How many calls the inner service takes at once. A permit that a follower held, or a lost flight kept, would soon be
 /// missed.
