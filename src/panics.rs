@@ -6,7 +6,6 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     sync::Arc,
     task::Waker,
-    thread,
 };
 
 pub(crate) type Payload = Box<dyn Any + Send>;
@@ -42,15 +41,19 @@ impl Message {
     }
 }
 
-/// Runs user code, and holds back its panic until [`rethrow`](Debris::rethrow). So the rest of the work is done first.
-///
-/// Only the first panic is held back. Later ones are dropped.
+/// Runs user code, and holds its panic back until [`resume`](CaughtPanic::resume), so that the rest of the work is done
+/// first. Of several panics it keeps the first.
 #[derive(Default)]
-pub(crate) struct Debris(Option<Payload>);
+pub(crate) struct CaughtPanic(Option<Payload>);
 
-impl Debris {
+impl CaughtPanic {
+    /// Holds back a panic that was caught already.
+    pub(crate) fn of(payload: Payload) -> Self {
+        Self(Some(payload))
+    }
+
     /// Drops a value of a user's type.
-    pub(crate) fn sweep<V>(&mut self, value: V) {
+    pub(crate) fn drop_caught<V>(&mut self, value: V) {
         if mem::needs_drop::<V>() {
             self.run(|| drop(value));
         }
@@ -58,56 +61,34 @@ impl Debris {
 
     /// Runs code that may panic.
     pub(crate) fn run(&mut self, what: impl FnOnce()) {
-        if let Err(payload) = catch_unwind(AssertUnwindSafe(what)) {
-            self.keep(payload);
+        match (catch_unwind(AssertUnwindSafe(what)), &self.0) {
+            (Ok(()), _) => {}
+            (Err(payload), None) => self.0 = Some(payload),
+            (Err(payload), Some(_)) => forget_payload(payload),
         }
     }
 
-    /// Holds back a panic that was caught already.
-    pub(crate) fn of(payload: Payload) -> Self {
-        Self(Some(payload))
-    }
-
-    pub(crate) fn holds_panic(&self) -> bool {
+    pub(crate) fn is_some(&self) -> bool {
         self.0.is_some()
     }
 
-    pub(crate) fn keep(&mut self, payload: Payload) {
-        match self.0 {
-            None => self.0 = Some(payload),
-            Some(_) => forget_payload(payload),
+    /// Resumes the panic, if there was one.
+    pub(crate) fn resume(self) {
+        if let Some(payload) = self.0 {
+            resume_unwind(payload);
         }
     }
 
-    /// Resumes the panic, if there was one. If the thread is panicking already, it drops the panic instead, because a
-    /// second one would abort the process.
-    pub(crate) fn rethrow(mut self) {
-        match self.0.take() {
-            Some(payload) if !thread::panicking() => resume_unwind(payload),
-            Some(payload) => forget_payload(payload),
-            None => {}
-        }
-    }
-
-    /// Returns `value`, or resumes the panic. Then `value` is dropped first, because its drop may panic as well.
-    #[inline]
-    pub(crate) fn rethrow_or<V>(self, value: V) -> V {
-        if self.0.is_none() { value } else { self.rethrow_over(value) }
-    }
-
-    #[cold]
-    fn rethrow_over<V>(mut self, value: V) -> V {
-        if thread::panicking() {
-            self.rethrow();
-            return value;
-        }
-        self.sweep(value);
-        resume_unwind(self.0.take().expect("it is kept"))
+    /// Resumes the panic, or returns `value`.
+    #[allow(dead_code, reason = "only HTTP has to")]
+    pub(crate) fn or_resume<V>(self, value: V) -> V {
+        self.resume();
+        value
     }
 
     /// Drops the panic. A task has no caller to pass it on to, and the panic hook has printed it.
-    pub(crate) fn swallow(mut self) {
-        if let Some(payload) = self.0.take() {
+    pub(crate) fn forget(self) {
+        if let Some(payload) = self.0 {
             forget_payload(payload);
         }
     }

@@ -239,7 +239,7 @@ pub(crate) enum Count {
     /// Calls that joined a flight and waited.
     Seated,
     /// Calls that joined one whose head was there.
-    #[cfg_attr(not(feature = "http"), allow(dead_code, reason = "only HTTP has heads"))]
+    #[allow(dead_code, reason = "only HTTP has heads")]
     Late,
     /// Flights that are off the table, and over.
     Closed,

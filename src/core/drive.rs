@@ -6,7 +6,7 @@ use crate::{
         slot::Slot,
     },
     observe::{FlightEnd, Work, spans_are_wanted},
-    panics::{Debris, Payload},
+    panics::{CaughtPanic, Payload},
 };
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -17,7 +17,7 @@ use std::{
 pub(crate) enum Polled<T> {
     Pending(Work<T>),
     /// With the panic of the work's drop, if it had one.
-    Ready(T, Debris),
+    Ready(T, CaughtPanic),
     Panicked(Payload),
 }
 
@@ -39,8 +39,8 @@ impl<T> Slot<T> {
         }));
         match (polled, value, work) {
             (Ok(()), None, Some(work)) => Polled::Pending(work),
-            (Ok(()), Some(value), _) => Polled::Ready(value, Debris::default()),
-            (Err(payload), Some(value), _) => Polled::Ready(value, Debris::of(payload)),
+            (Ok(()), Some(value), _) => Polled::Ready(value, CaughtPanic::default()),
+            (Err(payload), Some(value), _) => Polled::Ready(value, CaughtPanic::of(payload)),
             (Err(payload), None, work) => Self::panicked(payload, work),
             (Ok(()), None, None) => unreachable!("it gave a value"),
         }
@@ -48,9 +48,9 @@ impl<T> Slot<T> {
 
     #[cold]
     fn panicked(payload: Payload, work: Option<Work<T>>) -> Polled<T> {
-        let mut debris = Debris::default();
-        debris.sweep(work);
-        debris.swallow();
+        let mut caught = CaughtPanic::default();
+        caught.drop_caught(work);
+        caught.forget();
         Polled::Panicked(payload)
     }
 

@@ -110,13 +110,13 @@ where
     /// tokio runtime of its leader or else of the joiner. Where there is no runtime at all, it stays with one of its
     /// waiters, and then a waiter that is not polled does hold the others up.
     ///
-    /// `work` runs in the span of its leader (with the feature `tracing`). Neither task-locals nor a `LocalSet` follow
-    /// it to its task. A current-thread runtime that nobody drives any more holds up the flights that it carries.
+    /// `work` runs in the span of its leader (with the feature `tracing`). Neither task-locals nor a `LocalSet` follow it to
+    /// its task. A current-thread runtime that is no longer driven holds up the flights whose tasks it runs.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future never disturbs the other waiters, whoever led. When all have gone, the work is dropped at
-    /// once, unless [`spawn`](Group::spawn) asked for the same key meanwhile.
+    /// Dropping the future never disturbs the other waiters, even if it led. When the last waiter is dropped, the work is
+    /// dropped at once, unless [`spawn`](Group::spawn) asked for the same key meanwhile.
     ///
     /// # Panics
     ///
@@ -129,8 +129,8 @@ where
         self.run_by(&Rules::default(), None, key, work)
     }
 
-    /// Starts the work in a task, or joins the work in progress for `key`, and finishes it whoever waits: Go's
-    /// `DoChan`.
+    /// Starts the work in a task, or joins the work in progress for `key`. The work is finished even if no caller waits:
+    /// Go's `DoChan`.
     ///
     /// The ticket gives the result, and may be dropped. If the work in progress that it joined is lost with its runtime,
     /// the ticket runs its own work when it is next polled. A ticket that is awaited inside the work that it joined would
@@ -157,7 +157,7 @@ where
         Ticket(Run(RunState::Waiting { own_work, waiter }))
     }
 
-    /// Later calls for `key` do not join the work in progress: Go's `Forget`. Those who wait for it get its result.
+    /// Lets later calls for `key` start new work: Go's `Forget`. The waiters of the work in progress get its result.
     pub fn forget<Q>(&self, key: &Q)
     where
         K: Borrow<Q>,
@@ -166,13 +166,13 @@ where
         self.table.forget(self.hasher.hash_one(key), |known| known.borrow() == key);
     }
 
-    /// Later calls for the keys for which `forget` says `true` do not join the work in progress. `forget` is called
-    /// once for each flight that calls may join; it may use the group. A panic in it goes on when all keys were asked.
+    /// Forgets every key for which `forget` returns `true`. `forget` is called once for each flight that calls may join. It
+    /// may use the group. If it panics, the other keys are asked first, and the panic goes on after that.
     pub fn forget_if(&self, mut forget: impl FnMut(&K) -> bool) {
         self.table.forget_if(&mut forget);
     }
 
-    /// Later calls do not join any work in progress. Those who wait for it get its result.
+    /// Forgets all keys. The waiters of the work in progress get its result.
     pub fn forget_all(&self) {
         self.forget_if(|_| true);
     }

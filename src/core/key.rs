@@ -10,7 +10,7 @@ pub(crate) struct Address {
     /// Finds the flight in its shard.
     pub(crate) hash: u64,
     /// Finds the flights that a write to a path seals. 0 where nothing is written.
-    #[cfg_attr(not(feature = "http"), allow(dead_code, reason = "only HTTP has paths"))]
+    #[allow(dead_code, reason = "only HTTP has paths")]
     pub(crate) path: u64,
 }
 

@@ -29,7 +29,7 @@ pub(crate) struct Rounds {
 pub(crate) enum Setback {
     Error,
     /// The result judges the leader's request, and says nothing about the requests of others.
-    #[cfg_attr(not(feature = "http"), allow(dead_code, reason = "only HTTP refuses"))]
+    #[allow(dead_code, reason = "only HTTP refuses")]
     Refusal,
 }
 

@@ -14,7 +14,7 @@ use crate::{
         Caller, Event, Observer, Work,
         near_miss::{self, Note, Unjoinable},
     },
-    panics::Debris,
+    panics::CaughtPanic,
     stats::{NearMiss, cores},
     sync::{Mutex, MutexGuard},
 };
@@ -59,20 +59,20 @@ impl<K, T> Clone for Hooks<K, T> {
 
 /// Held by the waiters of its flights. If they held the table, all threads would count in one cache line.
 struct Shard<K, T> {
-    flights: Mutex<Flights<K, T>>,
+    flights: Mutex<ShardState<K, T>>,
     observer: Arc<Observer>,
     hooks: Hooks<K, T>,
 }
 
 /// The first key needs no index, so traffic without concurrency allocates none.
-struct Flights<K, T> {
+struct ShardState<K, T> {
     first: Option<u32>,
     index: HashTable<u32>,
-    entries: Slots<Entry<K, T>>,
+    entries: Slots<FlightEntry<K, T>>,
     numbers: Numbers,
 }
 
-struct Entry<K, T> {
+struct FlightEntry<K, T> {
     address: Address,
     key: Key<K>,
     /// Whether calls for its key find it.
@@ -166,7 +166,7 @@ where
         let work = start(job, opened, caller);
         let slot = shard.open(flights, |number| {
             let flight = Flight::new(number, work, rules, here, opened);
-            Entry { address, key, is_listed: true, flight }
+            FlightEntry { address, key, is_listed: true, flight }
         });
         let waiter = Waiter::lead(slot);
         drop(replaced);
@@ -178,14 +178,14 @@ where
         let (shard, here, opened) = (self.shard(address), Ancestors::here(), self.opening());
         let slot = shard.open(shard.flights.lock(), |number| {
             let flight = Flight::new(number, work, rules, here, opened);
-            Entry { address, key: Key::Own(None), is_listed: false, flight }
+            FlightEntry { address, key: Key::Own(None), is_listed: false, flight }
         });
         Waiter::lead(slot)
     }
 
     /// A flight in progress that a call for `key` missed, which leads now.
     #[inline(always)]
-    fn missed(&self, flights: &Flights<K, T>, address: Address, key: &K) -> Option<Missed> {
+    fn missed(&self, flights: &ShardState<K, T>, address: Address, key: &K) -> Option<Missed> {
         match near_miss::find(self.observer.own_hash(address.hash)) {
             Some(why) => Some(Missed::from(why)),
             // With nothing beside the user's key, an equal key would have been found.
@@ -206,13 +206,13 @@ where
 
     /// Takes all flights off the table for whose address and key `is_it` holds: in the shard of this hash, or in all.
     /// `is_it` runs under a lock.
-    #[cfg_attr(not(feature = "http"), allow(dead_code, reason = "only HTTP has writes"))]
+    #[allow(dead_code, reason = "only HTTP has writes")]
     pub(crate) fn forget_where(&self, shard: Option<u64>, is_it: &dyn Fn(Address, &K) -> bool) {
-        let mut debris = Debris::default();
+        let mut caught = CaughtPanic::default();
         for shard in self.existing_shards(shard) {
-            debris.run(|| shard.forget_where(is_it));
+            caught.run(|| shard.forget_where(is_it));
         }
-        debris.rethrow();
+        caught.resume();
     }
 
     /// Takes all flights off the table for whose key `is_it` holds, which is called under no lock.
@@ -220,23 +220,23 @@ where
         let shards = self.existing_shards(None);
         // Before any is asked about: the flights that `is_it` itself leads are not.
         let lent: Vec<_> = shards.iter().map(|shard| shard.flights.lock().lend_keys()).collect();
-        let mut debris = Debris::default();
+        let mut caught = CaughtPanic::default();
         for (shard, keys) in shards.iter().zip(lent) {
             for Lent { key, index, number } in keys {
                 let mut is_chosen = false;
-                debris.run(|| is_chosen = is_it(&key));
+                caught.run(|| is_chosen = is_it(&key));
                 if is_chosen {
                     shard.forget_flight(index, number);
                 }
-                debris.sweep(key);
+                caught.drop_caught(key);
             }
         }
-        debris.rethrow();
+        caught.resume();
     }
 
     /// Whether calls still find the flight that is being polled here. False after it was forgotten, and after a call that
     /// it did not take led another.
-    #[cfg_attr(not(feature = "http"), allow(dead_code, reason = "only HTTP asks"))]
+    #[allow(dead_code, reason = "only HTTP asks")]
     pub(crate) fn lists_this_flight(&self, address: Address) -> bool {
         let Some((shard, number)) = self.existing_shard(address.shard).zip(reentry::innermost()) else { return false };
         let flights = shard.flights.lock();
@@ -260,7 +260,7 @@ where
 
     fn new_shard(&self) -> Arc<Shard<K, T>> {
         let flights =
-            Flights { first: None, index: HashTable::new(), entries: Slots::new(), numbers: Numbers::default() };
+            ShardState { first: None, index: HashTable::new(), entries: Slots::new(), numbers: Numbers::default() };
         Arc::new(Shard { flights: Mutex::new(flights), observer: self.observer.clone(), hooks: self.hooks })
     }
 
@@ -304,10 +304,10 @@ const LOOKED_AT: u32 = 128;
 /// How many buckets of the index may stay allocated when it is empty.
 const KEPT: usize = 64;
 
-impl<K, T> Flights<K, T> {
+impl<K, T> ShardState<K, T> {
     /// The flight that calls find.
     #[inline]
-    fn find(&self, hash: u64, is_it: impl Fn(&Entry<K, T>) -> bool) -> Option<u32> {
+    fn find(&self, hash: u64, is_it: impl Fn(&FlightEntry<K, T>) -> bool) -> Option<u32> {
         let is_it = |index: &u32| {
             let entry = &self.entries[*index];
             entry.address.hash == hash && is_it(entry)
@@ -321,7 +321,7 @@ impl<K, T> Flights<K, T> {
 
     /// The flight with this number, if it is still in its slot.
     #[inline]
-    fn entry(&mut self, index: u32, number: FlightNumber) -> Option<&mut Entry<K, T>> {
+    fn entry(&mut self, index: u32, number: FlightNumber) -> Option<&mut FlightEntry<K, T>> {
         self.entries.get_mut(index).filter(|entry| entry.flight.number() == number)
     }
 
@@ -370,7 +370,7 @@ impl<K, T> Flights<K, T> {
 
     fn lend_keys(&mut self) -> Vec<Lent<K>> {
         let listed = self.entries.iter_mut().filter(|(_, entry)| entry.is_listed);
-        let lend = |(index, entry): (u32, &mut Entry<K, T>)| {
+        let lend = |(index, entry): (u32, &mut FlightEntry<K, T>)| {
             Some(Lent { key: entry.key.lend()?, index, number: entry.flight.number() })
         };
         listed.filter_map(lend).collect()
@@ -382,8 +382,8 @@ impl<K, T> Shard<K, T> {
     #[inline]
     fn open(
         self: &Arc<Self>,
-        mut flights: MutexGuard<'_, Flights<K, T>>,
-        entry: impl FnOnce(FlightNumber) -> Entry<K, T>,
+        mut flights: MutexGuard<'_, ShardState<K, T>>,
+        entry: impl FnOnce(FlightNumber) -> FlightEntry<K, T>,
     ) -> Slot<T>
     where
         K: Send + Sync + 'static,
@@ -404,7 +404,7 @@ impl<K, T> Shard<K, T> {
     /// nothing has changed.
     fn forget_where(&self, is_it: &dyn Fn(Address, &K) -> bool) {
         let mut flights = self.flights.lock();
-        let is_chosen = |entry: &Entry<K, T>| entry.is_listed && entry.key.is(|key| is_it(entry.address, key));
+        let is_chosen = |entry: &FlightEntry<K, T>| entry.is_listed && entry.key.is(|key| is_it(entry.address, key));
         let chosen: Vec<_> =
             flights.entries.iter().filter(|(_, entry)| is_chosen(entry)).map(|(index, _)| index).collect();
         let keys: Vec<_> = chosen.into_iter().map(|index| self.seal(&mut flights, index)).collect();
@@ -425,7 +425,7 @@ impl<K, T> Shard<K, T> {
     /// Takes a flight off the table, and notes that for calls that lead until it ends. Gives its key back, to be dropped
     /// once nothing is locked.
     #[must_use]
-    fn seal(&self, flights: &mut Flights<K, T>, index: u32) -> Key<K> {
+    fn seal(&self, flights: &mut ShardState<K, T>, index: u32) -> Key<K> {
         let hash = flights.entries[index].address.hash;
         near_miss::note(self.observer.own_hash(hash), Unjoinable::Sealed);
         flights.unlist(index)
@@ -443,7 +443,7 @@ where
 
     fn update(&self, index: u32, number: FlightNumber, transition: &mut dyn FnMut(&mut Flight<T>) -> After<T>) -> bool {
         let mut flights = self.flights.lock();
-        let Some(Entry { address, is_listed, flight, .. }) = flights.entry(index, number) else { return false };
+        let Some(FlightEntry { address, is_listed, flight, .. }) = flights.entry(index, number) else { return false };
         let (had_ended, waiters) = (flight.has_ended(), flight.waiters());
         let after = transition(flight);
         let ended_now = flight.has_ended() && !had_ended;

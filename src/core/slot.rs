@@ -7,7 +7,7 @@ use crate::{
         rules::Setback,
     },
     observe::{Event, Observer},
-    panics::Debris,
+    panics::CaughtPanic,
 };
 use std::sync::Arc;
 
@@ -106,14 +106,14 @@ impl<T> After<T> {
             }
             Self::End { ending, leaderless, released, wakers } => {
                 tell(ending);
-                let mut debris = Debris::default();
+                let mut caught = CaughtPanic::default();
                 if let Some(end) = leaderless {
-                    debris.run(|| end.value().into_iter().for_each(|value| shard.on_leader_gone(value)));
-                    debris.sweep(end);
+                    caught.run(|| end.value().into_iter().for_each(|value| shard.on_leader_gone(value)));
+                    caught.drop_caught(end);
                 }
-                debris.sweep(released);
+                caught.drop_caught(released);
                 wakers.wake_all();
-                debris.rethrow();
+                caught.resume();
             }
         }
     }

@@ -3,7 +3,7 @@
 use crate::{
     core::{drive::Polled, flight::Landed, reentry, slot::Slot},
     observe::Work,
-    panics::{Debris, Message, Payload, forget_payload},
+    panics::{CaughtPanic, Message, Payload, forget_payload},
     sync::Runtime,
 };
 use std::{
@@ -68,8 +68,8 @@ impl<T: Send + Sync + 'static> FlightTask<T> {
     }
 
     /// A panic of the work's drop has reached the panic hook, and has no caller to go on to.
-    fn land(&mut self, value: T, late: Debris) {
-        late.swallow();
+    fn land(&mut self, value: T, late: CaughtPanic) {
+        late.forget();
         let Some(slot) = self.leave() else { return };
         let setback = slot.shard().setback(&value);
         let landed = slot.update(|flight| flight.land(value, None, setback));

@@ -10,12 +10,11 @@ use crate::{
         task,
     },
     observe::{CallEnd, Event, Work},
-    panics::{Debris, Message, Payload},
+    panics::{CaughtPanic, Message, Payload},
     stats::{PassReason, VetoReason},
     sync::Runtime,
 };
 use std::{
-    fmt,
     panic::resume_unwind,
     sync::Arc,
     task::{Context, Poll, Waker},
@@ -193,7 +192,7 @@ impl<T: Send + Sync + 'static> Waiter<T> {
 
     /// `late`: the panic of the work's drop, if it had one.
     #[inline]
-    fn land(&mut self, value: T, late: Debris) -> Option<Arrival<T>> {
+    fn land(&mut self, value: T, late: CaughtPanic) -> Option<Arrival<T>> {
         let slot = self.slot();
         let setback = slot.shard().setback(&value);
         let landed = slot.update(|flight| flight.land(value, Some(self.seat), setback)).expect(DRIVEN);
@@ -206,26 +205,26 @@ impl<T: Send + Sync + 'static> Waiter<T> {
             Landed::Shared(end) => Some(self.arrive(end)),
             Landed::ForOthers | Landed::SetAside | Landed::Unwanted(_) => None,
         };
-        if late.holds_panic() { self.land_and_panic(arrival, late) } else { arrival }
+        if late.is_some() { self.land_and_panic(arrival, late) } else { arrival }
     }
 
     #[cold]
-    fn land_and_panic(&self, arrival: Option<Arrival<T>>, late: Debris) -> ! {
+    fn land_and_panic(&self, arrival: Option<Arrival<T>>, late: CaughtPanic) -> ! {
         if let Some(Arrival { shard, .. }) = &arrival {
             shard.tell(Event::CallOver { leads: self.leads, how: CallEnd::Panicked });
         }
         drop(arrival);
-        late.rethrow();
+        late.resume();
         unreachable!("it holds a panic")
     }
 
     #[cold]
     fn fail(&mut self, payload: Payload) -> ! {
-        let (message, mut debris) = (Message::of(&payload), Debris::default());
-        debris.run(|| {
+        let (message, mut caught) = (Message::of(&payload), CaughtPanic::default());
+        caught.run(|| {
             self.slot().update(|flight| ((), flight.panicked(message, Some(self.seat))));
         });
-        debris.swallow();
+        caught.forget();
         self.leave_slot().tell(Event::CallOver { leads: self.leads, how: CallEnd::Panicked });
         resume_unwind(payload)
     }
@@ -294,12 +293,6 @@ impl<T: Send + Sync + 'static> Drop for Waiter<T> {
             }
             Left::Nothing | Left::Work(_) | Left::Value(_) | Left::Ended(None) => {}
         }
-    }
-}
-
-impl<T: Send + Sync + 'static> fmt::Debug for Waiter<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Waiter").field("waits", &self.slot.is_some()).field("has_own_work", &self.has_own_work).finish()
     }
 }
 

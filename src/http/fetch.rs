@@ -12,7 +12,7 @@ use crate::http::{
         vary_headers::VaryHeaders,
     },
 };
-use crate::{error::BoxError, layer::mode::ErrorMode, layer::settings::Settings, panics::Debris};
+use crate::{error::BoxError, layer::mode::ErrorMode, layer::settings::Settings, panics::CaughtPanic};
 use http::{HeaderName, Response};
 use http_body::Body;
 use pin_project_lite::pin_project;
@@ -161,9 +161,9 @@ where
         let context = this.context.as_ref().expect("a future is not polled after it was ready");
         let landing = response.map(|response| context.judge::<E::Error, _>(response)).map_err(E::convert);
         // This may drop the last copy of the user's key. A panic in its `Drop` concerns no waiter.
-        let mut debris = Debris::default();
-        debris.sweep(this.context.take());
-        debris.swallow();
+        let mut caught = CaughtPanic::default();
+        caught.drop_caught(this.context.take());
+        caught.forget();
         Poll::Ready(landing)
     }
 }

@@ -6,7 +6,7 @@ use crate::{
     core::{key::Address, rules::Setback},
     layer::tables::FlightTable,
     observe::Observer,
-    panics::Debris,
+    panics::CaughtPanic,
 };
 use std::{cell::RefCell, sync::Arc};
 
@@ -33,19 +33,19 @@ where
     /// The table of flights comes first. A head that arrives between the two steps finds its flight unlisted, and is
     /// not listed as late.
     fn forget_where(&self, shard: Option<u64>, matches: &dyn Fn(Address, &K) -> bool) {
-        let (mut debris, eq) = (Debris::default(), RefCell::new(Debris::default()));
+        let (mut caught, eq) = (CaughtPanic::default(), RefCell::new(CaughtPanic::default()));
         // After a panic of the key's `Eq`, every flight that is asked about is forgotten: a stale answer is worse.
         let matches = |address, key: &FlightKey<K>| {
             let (mut eq, mut found) = (eq.borrow_mut(), true);
-            if !eq.holds_panic() {
+            if !eq.is_some() {
                 eq.run(|| found = matches(address, key.user_key()));
             }
             found
         };
-        debris.run(|| self.table.forget_where(shard, &matches));
-        debris.run(|| self.late.forget_where(&matches));
-        debris.run(|| eq.into_inner().rethrow());
-        debris.rethrow();
+        caught.run(|| self.table.forget_where(shard, &matches));
+        caught.run(|| self.late.forget_where(&matches));
+        caught.run(|| eq.into_inner().resume());
+        caught.resume();
     }
 }
 
@@ -59,10 +59,10 @@ where
     }
 
     fn forget_if(&self, is_it: &mut dyn FnMut(&K) -> bool) {
-        let mut debris = Debris::default();
-        debris.run(|| self.table.forget_if(&mut |key| is_it(key.user_key())));
-        debris.run(|| self.late.forget_if(&mut |key| is_it(key.user_key())));
-        debris.rethrow();
+        let mut caught = CaughtPanic::default();
+        caught.run(|| self.table.forget_if(&mut |key| is_it(key.user_key())));
+        caught.run(|| self.late.forget_if(&mut |key| is_it(key.user_key())));
+        caught.resume();
     }
 
     fn seal(&self, hash: u64, is_key: &dyn Fn(&K) -> bool, path: u64) {

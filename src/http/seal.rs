@@ -1,7 +1,7 @@
 //! Seals flights when a write happens, so that no later read gets an answer from before the write.
 
 use crate::http::{layer::Http, path::path_hash};
-use crate::{layer::settings::Settings, layer::tables::GroupTables, panics::Debris};
+use crate::{layer::settings::Settings, layer::tables::GroupTables, panics::CaughtPanic};
 use http::Request;
 use std::{hash::Hash, sync::Arc};
 
@@ -23,18 +23,18 @@ pub(super) struct SealAll<K>(Arc<GroupTables<K>>);
 impl<K: Eq> Seal<K> {
     fn new(group: Arc<GroupTables<K>>, hash: u64, key: K, path: u64) -> Self {
         let mut seal = Self { group, hash, key: Some(key), path };
-        let mut debris = Debris::default();
-        seal.seal_flights(&mut debris);
-        if debris.holds_panic() {
+        let mut caught = CaughtPanic::default();
+        seal.seal_flights(&mut caught);
+        if caught.is_some() {
             // Without its key, the drop does not panic a second time.
-            debris.sweep(seal.key.take());
+            caught.drop_caught(seal.key.take());
         }
-        debris.rethrow_or(seal)
+        caught.or_resume(seal)
     }
 
-    fn seal_flights(&self, debris: &mut Debris) {
+    fn seal_flights(&self, caught: &mut CaughtPanic) {
         if let Some(key) = &self.key {
-            debris.run(|| self.group.for_each(|table| table.seal(self.hash, &|other| other == key, self.path)));
+            caught.run(|| self.group.for_each(|table| table.seal(self.hash, &|other| other == key, self.path)));
         }
     }
 }
@@ -59,10 +59,10 @@ impl<K: Hash + Eq + Send + Sync + 'static> Settings<Http<K>> {
 
 impl<K: Eq> Drop for Seal<K> {
     fn drop(&mut self) {
-        let mut debris = Debris::default();
-        self.seal_flights(&mut debris);
-        debris.sweep(self.key.take());
-        debris.rethrow();
+        let mut caught = CaughtPanic::default();
+        self.seal_flights(&mut caught);
+        caught.drop_caught(self.key.take());
+        caught.resume();
     }
 }
 

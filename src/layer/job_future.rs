@@ -13,7 +13,6 @@ use crate::{
     layer::patience::Patience,
     layer::settings::Settings,
     observe::{Caller, Event, Observer},
-    panics::Debris,
     stats::PassReason,
 };
 use std::{
@@ -31,9 +30,6 @@ pub struct JobFuture<J: Job> {
 
 enum JobState<J: Job> {
     /// In a flight.
-    ///
-    /// Fields are dropped in this order. Leaving the flight may panic with what the dropped work panicked with. An
-    /// `own_work` that is dropped during that panic, and panics as well, would abort the process.
     Waiting {
         /// A follower's own call.
         own_work: Option<J>,
@@ -79,7 +75,7 @@ impl<J: Job> JobFuture<J> {
     }
 
     /// Waits for any other future.
-    #[cfg_attr(not(feature = "http"), allow(dead_code, reason = "only HTTP has to look at a request's body first"))]
+    #[allow(dead_code, reason = "only HTTP has to look at a request's body first")]
     pub(crate) fn boxed(future: impl Future<Output = J::Output> + Send + 'static) -> Self {
         Self { state: JobState::Boxed(Box::pin(future)) }
     }
@@ -99,9 +95,8 @@ impl<J: Job> JobFuture<J> {
         let (reason, passes) = match verdict {
             Verdict::Take => {
                 let output = J::unpack(arrival.take(), Role::Follower, request.as_ref());
-                let mut debris = Debris::default();
-                debris.sweep(request);
-                return Ok(debris.rethrow_or(output));
+                drop(request);
+                return Ok(output);
             }
             Verdict::Pass(reason) => (reason, true),
             Verdict::Again(reason) => (reason, false),
@@ -139,8 +134,9 @@ impl<J: Job> Future for JobFuture<J> {
                 JobState::Boxed(future) => return future.as_mut().poll(cx),
                 JobState::Waiting { own_work, waiter, patience } => (waiter, own_work, patience),
             };
-            let lead_anew = |opened| own_work.take().expect("a follower has its request").start(opened, Caller::here());
-            match waiter.poll(cx, lead_anew) {
+            let lead_again =
+                |opened| own_work.take().expect("a follower has its request").start(opened, Caller::here());
+            match waiter.poll(cx, lead_again) {
                 Poll::Ready(arrival) if arrival.leads() => {
                     return Poll::Ready(J::unpack(arrival.take(), Role::Leader, None));
                 }

@@ -4,7 +4,7 @@ use crate::{
     core::key::Address,
     layer::tables::{FlightTable, GroupTables},
     observe::Observer,
-    panics::Debris,
+    panics::CaughtPanic,
     sync::Mutex,
 };
 use std::{
@@ -54,20 +54,20 @@ impl<K: Hash + 'static> LayerShared<K> {
         if !enabled {
             self.is_disabled.store(true, Release);
         }
-        let mut debris = Debris::default();
-        debris.run(|| self.forget_if(&mut |_| true));
+        let mut caught = CaughtPanic::default();
+        caught.run(|| self.forget_if(&mut |_| true));
         if enabled {
             self.is_disabled.store(false, Release);
         }
-        debris.rethrow();
+        caught.resume();
     }
 
     fn for_each_table(&self, mut visit: impl FnMut(&dyn FlightTable<K>)) {
-        let mut debris = Debris::default();
+        let mut caught = CaughtPanic::default();
         for group in self.groups() {
-            debris.run(|| group.for_each(&mut visit));
+            caught.run(|| group.for_each(&mut visit));
         }
-        debris.rethrow();
+        caught.resume();
     }
 }
 

@@ -1,6 +1,6 @@
 //! The flight tables of one group.
 
-use crate::{core::shard::Table, observe::Observer, panics::Debris};
+use crate::{core::shard::Table, observe::Observer, panics::CaughtPanic};
 use std::{
     any::Any,
     sync::{Arc, OnceLock},
@@ -32,7 +32,7 @@ pub(crate) trait FlightTable<K>: Send + Sync {
     fn forget_if(&self, is_it: &mut dyn FnMut(&K) -> bool);
 
     /// Forgets the flights of one key, and those of one path whatever their key. A write does this.
-    #[cfg_attr(not(feature = "http"), allow(dead_code, reason = "only HTTP has writes"))]
+    #[allow(dead_code, reason = "only HTTP has writes")]
     fn seal(&self, hash: u64, is_key: &dyn Fn(&K) -> bool, path: u64);
 }
 
@@ -54,15 +54,15 @@ impl<K> GroupTables<K> {
 
     /// Calls `visit` with each table. A panic in it is passed on after all tables were visited.
     pub(crate) fn for_each(&self, mut visit: impl FnMut(&dyn FlightTable<K>)) {
-        let mut debris = Debris::default();
+        let mut caught = CaughtPanic::default();
         let mut next = Some(self);
         while let Some(tables) = next {
             if let Some(table) = tables.first.get() {
-                debris.run(|| visit(&*table.flights));
+                caught.run(|| visit(&*table.flights));
             }
             next = tables.rest.get().map(|rest| &**rest);
         }
-        debris.rethrow();
+        caught.resume();
     }
 }
 

@@ -17,7 +17,7 @@ pub(crate) enum Unjoinable {
     /// It was forgotten, or a write sealed it.
     Sealed = 1,
     /// Its body streams.
-    #[cfg_attr(not(feature = "http"), allow(dead_code, reason = "only HTTP has bodies"))]
+    #[allow(dead_code, reason = "only HTTP has bodies")]
     HeadKnown = 2,
 }
 

@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     error::SharedError,
-    panics::Debris,
+    panics::CaughtPanic,
     panics::wake_all,
     sync::{Mutex, now},
 };
@@ -154,10 +154,10 @@ impl Out {
             Poll::Ready(Some(Ok(_))) => !upstream.is_end_stream(),
             Poll::Ready(_) => false,
         };
-        let (mut upstream, mut debris) = (Some(upstream), Debris::default());
+        let (mut upstream, mut caught) = (Some(upstream), CaughtPanic::default());
         if !goes_on {
             // Should that panic, the other readers still get their end.
-            debris.sweep(upstream.take());
+            caught.drop_caught(upstream.take());
         }
         self.is_back = true;
         self.shared.with(|state, later| {
@@ -171,7 +171,7 @@ impl Out {
                 Poll::Pending => {}
             }
         });
-        debris.rethrow_or(polled)
+        caught.or_resume(polled)
     }
 }
 

@@ -8,7 +8,7 @@ use crate::http::{
 use crate::{
     core::key::Address,
     core::reentry,
-    panics::Debris,
+    panics::CaughtPanic,
     sync::{
         Mutex,
         atomic::{AtomicUsize, Ordering},
@@ -45,25 +45,30 @@ impl<K: Eq + Send + Sync + 'static> LateTable<K> {
     ) {
         let (address, stream) = (key.address, Arc::new(stream));
         unlist.arm(self, address, stream.clone());
-        let mut debris = Debris::default();
-        let closed = self.insert(LateEntry { address, key: key.key.clone(), stream }, is_open, &mut debris);
+        let mut caught = CaughtPanic::default();
+        let closed = self.insert(LateEntry { address, key: key.key.clone(), stream }, is_open, &mut caught);
         if let Some(closed) = closed {
-            debris.run(|| closed.stream.body.close());
-            debris.sweep(closed);
+            caught.run(|| closed.stream.body.close());
+            caught.drop_caught(closed);
         }
-        debris.swallow();
+        caught.forget();
     }
 
     /// Returns the entry that is closed by this: an earlier one of the same key, or the new one if its flight was sealed.
-    fn insert(&self, entry: LateEntry<K>, is_open: impl Fn() -> bool, debris: &mut Debris) -> Option<LateEntry<K>> {
+    fn insert(
+        &self,
+        entry: LateEntry<K>,
+        is_open: impl Fn() -> bool,
+        caught: &mut CaughtPanic,
+    ) -> Option<LateEntry<K>> {
         let (hash, mut earlier) = (entry.address.hash, None);
         let mut streams = self.streams.lock();
         // This is asked under the lock. A write that seals the flight later finds the stream in the table.
         if !is_open() {
             return Some(entry);
         }
-        debris.run(|| earlier = remove(&mut streams, hash, |listed| listed.key == entry.key));
-        if debris.holds_panic() {
+        caught.run(|| earlier = remove(&mut streams, hash, |listed| listed.key == entry.key));
+        if caught.is_some() {
             return Some(entry);
         }
         streams.insert_unique(hash, entry, |entry| entry.address.hash);
@@ -108,26 +113,26 @@ impl<K: Eq + Send + Sync + 'static> LateTable<K> {
         let all = streams.iter().map(|entry| (entry.address, entry.key.clone(), entry.stream.clone()));
         let all: Vec<_> = all.collect();
         drop(streams);
-        let (mut found, mut debris) = (Vec::new(), Debris::default());
+        let (mut found, mut caught) = (Vec::new(), CaughtPanic::default());
         for (address, key, stream) in all {
-            debris.run(|| {
+            caught.run(|| {
                 if matches(&key) {
                     found.push((address, stream));
                 }
             });
-            debris.sweep(key);
+            caught.drop_caught(key);
         }
-        debris.run(|| self.unlist_all(found));
-        debris.rethrow();
+        caught.run(|| self.unlist_all(found));
+        caught.resume();
     }
 
     fn unlist_all(&self, found: Vec<(Address, Arc<LateStream>)>) {
-        let mut debris = Debris::default();
+        let mut caught = CaughtPanic::default();
         for (address, stream) in found {
-            debris.run(|| self.unlist(address, &stream));
-            debris.sweep(stream);
+            caught.run(|| self.unlist(address, &stream));
+            caught.drop_caught(stream);
         }
-        debris.rethrow();
+        caught.resume();
     }
 }
 
@@ -145,12 +150,12 @@ impl<K> LateTable<K> {
         }
         self.count.store(streams.len(), Ordering::Release);
         drop(streams);
-        let mut debris = Debris::default();
+        let mut caught = CaughtPanic::default();
         if unlisted.is_some() {
-            debris.run(|| stream.body.close());
+            caught.run(|| stream.body.close());
         }
-        debris.sweep(unlisted);
-        debris.rethrow();
+        caught.drop_caught(unlisted);
+        caught.resume();
     }
 }
 
