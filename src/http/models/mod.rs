@@ -7,8 +7,8 @@
 //!
 //! | | Covered | By |
 //! |---|---|---|
-//! | `Source` | a sole reader becomes one of several, parked or not, cloned by one or by two | `source` |
-//! | `Shared` | readers that poll, park, clone, leave and come; upstream taken out, woken from elsewhere, ended, failed; the window | `shared` |
+//! | `FrameSource` | a sole reader becomes one of several, parked or not, cloned by one or by two | `source` |
+//! | `Broadcast` | readers that poll, park, clone, leave and come; upstream taken out, woken from elsewhere, ended, failed; the window | `broadcast` |
 //! | `Budget` | who waits for it is woken; the stalled give way while they move, leave or are asked twice | `budget` |
 //! | `Late`, `Memory` | a stream is never joined after its seal; nothing stays listed; what is counted is there | `tables` |
 //!
@@ -17,8 +17,8 @@
 //! listing, which is `std`'s and so a single step, and more than four threads. The core has its own model, in
 //! `tests/loom.rs`; what is sent through both is not in either.
 
+mod broadcast;
 mod budget;
-mod shared;
 mod source;
 mod tables;
 
