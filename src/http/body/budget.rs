@@ -1,4 +1,4 @@
-//! What all bodies of a group hold together.
+//! The bytes that all bodies of a group hold together.
 
 use std::{
     collections::BTreeSet,
@@ -20,17 +20,18 @@ use crate::{
     },
 };
 
-/// While the budget is spent, so that it costs next to nothing to be turned away.
+/// How often the bodies are asked to give way while the budget is spent, so that turning a caller away costs little.
 const ASK_EVERY: Duration = Duration::from_millis(100);
 
-/// Counts the bytes that the logs of a group's bodies hold for readers behind. A clone counts into
-/// the same budget.
+/// Counts the bytes that the logs of a group's bodies hold for readers behind. A clone counts into the same budget.
 ///
-/// 1. A body that holds bytes is listed.
-/// 2. A body that waits is noted as waiting before it looks once more whether the budget is spent,
-///    and whoever ends that takes the notes after it: so no wake-up is lost.
-/// 3. The lock of this may be taken under that of a body, never the other way round: bodies are
-///    called under no lock.
+/// Invariants:
+///
+/// 1. A body that holds bytes is registered.
+/// 2. A body that has to wait is first added to `waiting`, and then checks again whether the budget is spent. The body
+///    that makes the budget sufficient again takes `waiting` after that. So no wake-up is lost.
+/// 3. The lock of the holders may be taken under the lock of a body, never the other way round. Bodies are called under
+///    no lock.
 #[derive(Clone, Debug)]
 pub(crate) struct Budget(Arc<Account>);
 
@@ -47,17 +48,17 @@ struct Holders {
     asked: Option<Instant>,
 }
 
-/// A body that holds bytes. Called under no lock.
+/// A body that may hold bytes. It is called under no lock.
 pub(super) trait Holder: Send + Sync {
-    /// The budget was spent, and is no more.
+    /// Goes on after the budget was spent.
     fn go_on(&self);
 
-    /// The budget is spent, and somebody is kept out or waiting: gives back what it need not hold.
+    /// Gives back the bytes that it need not hold: the budget is spent, and a caller is kept out or a body waits.
     fn give_way(&self);
 }
 
-/// A body is listed until this is dropped.
-pub(super) struct Listing {
+/// Registers a body with its budget until this is dropped.
+pub(super) struct Registration {
     budget: Budget,
     key: usize,
 }
@@ -79,7 +80,7 @@ impl Budget {
         self.held() >= self.limit()
     }
 
-    /// Whether somebody new may join. Call it under no lock.
+    /// True if a newcomer may join. Call it under no lock.
     pub(crate) fn admits(&self) -> bool {
         if self.is_spent() {
             self.ask();
@@ -87,7 +88,7 @@ impl Budget {
         !self.is_spent()
     }
 
-    /// Asks the bodies to give way until the budget is spent no more. Call it under no lock.
+    /// Asks the bodies to give way until the budget is no longer spent. Call it under no lock.
     pub(super) fn ask(&self) {
         for holder in self.to_be_asked() {
             if !self.is_spent() {
@@ -101,7 +102,7 @@ impl Budget {
         self.0.held.fetch_add(bytes, Relaxed);
     }
 
-    /// Whether the budget was spent and is no more: then call `relieve`.
+    /// True if the budget was spent and no longer is. Then call `relieve`.
     #[must_use]
     pub(super) fn give_back(&self, bytes: u64) -> bool {
         let held = self.0.held.fetch_sub(bytes, Relaxed);
@@ -116,9 +117,10 @@ impl Budget {
         }
     }
 
-    pub(super) fn list(&self, holder: Weak<dyn Holder>) -> Listing {
+    /// Adds a body to the list of bodies to ask.
+    pub(super) fn register(&self, holder: Weak<dyn Holder>) -> Registration {
         let key = self.0.holders.lock().all.insert(holder);
-        Listing { budget: self.clone(), key }
+        Registration { budget: self.clone(), key }
     }
 
     fn to_be_asked(&self) -> Vec<Weak<dyn Holder>> {
@@ -139,14 +141,14 @@ impl Holders {
     }
 }
 
-impl Listing {
-    /// The body waits until the budget is spent no more, if it still is when this returns.
+impl Registration {
+    /// Tells the budget that this body waits. Check again after this whether the budget is spent.
     pub(super) fn wait(&self) {
         self.budget.0.holders.lock().waiting.insert(self.key);
     }
 }
 
-impl Drop for Listing {
+impl Drop for Registration {
     fn drop(&mut self) {
         let mut holders = self.budget.0.holders.lock();
         holders.waiting.remove(&self.key);
@@ -163,10 +165,10 @@ impl fmt::Debug for Account {
     }
 }
 
-/// Whoever calls has another body: it is not to be hurt by the drop of what this one held.
+/// Calls another body. A panic as that body drops its frames or its upstream must not reach the caller.
 fn call(holder: &Weak<dyn Holder>, what: impl FnOnce(&dyn Holder)) {
     let Some(holder) = holder.upgrade() else { return };
-    // Moved in, because this may be the last to hold it.
+    // Moved in, because this may be the last reference.
     let call = move || {
         what(&*holder);
         drop(holder);

@@ -1,4 +1,4 @@
-//! How a shared body ends that its upstream did not end itself.
+//! The errors that a shared body makes itself.
 
 use std::{error::Error, fmt};
 
@@ -8,7 +8,7 @@ pub(super) enum BodyError {
     TooSlow { limit: usize, budget: u64 },
     /// Upstream ended before the length that it had announced.
     CutShort { promised: u64, came: u64 },
-    /// Upstream panicked in the hands of some reader.
+    /// Upstream panicked while a reader polled it.
     Panicked,
 }
 

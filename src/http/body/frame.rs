@@ -1,4 +1,4 @@
-//! A frame that many readers can have.
+//! A frame that many readers share.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ pub(super) enum SharedFrame {
 }
 
 impl SharedFrame {
-    /// The bytes it adds to the body: none for trailers.
+    /// The number of bytes that it adds to the body. Trailers add none.
     pub(super) fn len(&self) -> u64 {
         match self {
             Self::Data(data) => data.len() as u64,

@@ -1,4 +1,4 @@
-//! The frames that some reader has yet to get, and where every reader stands.
+//! The frames that some reader has yet to get, and the position of every reader.
 
 use std::{collections::VecDeque, mem};
 
@@ -7,49 +7,51 @@ use tokio::time::Instant;
 use super::{budget::Budget, frame::SharedFrame};
 use crate::sync::now;
 
-/// How many frames a reader may fall behind, so that the bookkeeping of tiny frames, which no
-/// window of bytes bounds, stays small too.
+/// How many frames a reader may fall behind. A window of bytes does not bound the bookkeeping of tiny frames.
 const MAX_FRAMES: usize = 1 << 16;
 
-/// A queue of frames with as many ends to read from as there are readers.
+/// A queue of frames with one read position for each reader.
 ///
-/// A place is the number of frames before it: a reader at place `n` gets frame `n` next.
+/// A position is the number of frames before it: a reader at position `n` gets frame `n` next.
 ///
-/// 0. The door is open for newcomers, or it was closed for good.
-/// 1. Every reader that is not evicted is counted once: in the entry of the frame it gets next, or
-///    in `at_end` if it got them all.
-/// 2. The first entry has a reader, or the door is open and it is the first frame of all. So, but for
-///    newcomers, what every reader has passed is not held, `held` is the lag of the slowest reader,
-///    and a reader that finds itself before the first entry was evicted.
+/// Invariants:
+///
+/// 1. Every reader that is not evicted is counted once: in the entry of the frame that it gets next, or in `at_end` if
+///    it has them all.
+/// 2. The first entry has a reader, or `start` is kept and the entry is the first frame of all. So, except for
+///    newcomers, a frame that every reader has passed is not held, `held` is the lag of the slowest reader, and a
+///    reader whose position is before the first entry was evicted.
 /// 3. `held` is the sum of the entries' bytes, and exactly that is taken from the budget.
+/// 4. `start` never changes back from `Released`.
 #[derive(Debug)]
 pub(super) struct Log {
-    entries: VecDeque<Entry>,
+    entries: VecDeque<HeldFrame>,
     end: u64,
     bytes: u64,
     held: u64,
     at_end: usize,
-    door: Door,
+    start: Start,
     budget: Budget,
-    /// Giving back made the budget sufficient again, and nobody was told yet.
+    /// Giving back made the budget sufficient again, and the bodies that wait for it have to be told.
     relief: bool,
 }
 
-/// Whether frames are kept from the first on, for newcomers.
+/// How long all frames are kept, from the first on, for newcomers.
 #[derive(Debug, PartialEq)]
-enum Door {
-    Closed,
-    Open,
-    OpenUntil(Instant),
+enum Start {
+    Released,
+    Kept,
+    KeptUntil(Instant),
 }
 
 #[derive(Debug)]
-struct Entry {
+struct HeldFrame {
     frame: SharedFrame,
+    /// How many readers get this frame next.
     readers: usize,
 }
 
-/// What is at a reader's place.
+/// The entry at a reader's position.
 pub(super) enum Next {
     Frame(SharedFrame),
     End,
@@ -57,17 +59,17 @@ pub(super) enum Next {
 }
 
 impl Log {
-    /// An empty log with one reader.
+    /// Makes an empty log with one reader.
     pub(super) fn new(budget: Budget) -> Self {
-        let (entries, door, relief) = (VecDeque::new(), Door::Closed, false);
-        Self { entries, end: 0, bytes: 0, held: 0, at_end: 1, door, budget, relief }
+        let (entries, start, relief) = (VecDeque::new(), Start::Released, false);
+        Self { entries, end: 0, bytes: 0, held: 0, at_end: 1, start, budget, relief }
     }
 
     pub(super) fn end(&self) -> u64 {
         self.end
     }
 
-    /// All bytes that came so far.
+    /// The length of all frames so far.
     pub(super) fn bytes(&self) -> u64 {
         self.bytes
     }
@@ -76,95 +78,94 @@ impl Log {
         self.entries.is_empty()
     }
 
-    /// Whether all readers are gone or evicted.
+    /// True if all readers have left or are evicted.
     pub(super) fn is_deserted(&self) -> bool {
         self.at_end == 0 && self.entries.is_empty()
     }
 
-    /// Whether the slowest reader is as far behind as it may be. One frame behind is never too
-    /// far, or no frame larger than the window could pass.
+    /// True if the slowest reader is as far behind as it may be. A single frame is never too far, or no frame larger
+    /// than the window could pass.
     pub(super) fn is_full(&self, limit: usize) -> bool {
         let frames = self.entries.len();
         frames > 1 && (self.held >= limit as u64 || frames >= MAX_FRAMES)
     }
 
-    /// Whether the slowest reader has caught up by half of the window.
+    /// True if the slowest reader has caught up by half of the window.
     pub(super) fn is_half_empty(&self, limit: usize) -> bool {
         let frames = self.entries.len();
         frames <= 1 || (self.held <= limit as u64 / 2 && frames <= MAX_FRAMES / 2)
     }
 
-    /// Whether the budget is spent, and a reader more than one frame behind.
+    /// True if the budget is spent and a reader is more than one frame behind.
     pub(super) fn is_over_budget(&self) -> bool {
         self.entries.len() > 1 && self.budget.is_spent()
     }
 
-    /// Keeps all frames from the first on, until `until` at most, or the window is full, or there is one reader only.
-    pub(super) fn open_door(&mut self, until: Option<Instant>) {
+    /// Keeps all frames from the first on, until this time, or the window is full, or one reader is left.
+    pub(super) fn keep_start(&mut self, until: Option<Instant>) {
         if self.end == 0 {
-            self.door = until.map_or(Door::Open, Door::OpenUntil);
+            self.start = until.map_or(Start::Kept, Start::KeptUntil);
         }
     }
 
-    /// What no reader needs is moved to `passed`.
-    pub(super) fn close_door(&mut self, passed: &mut Vec<SharedFrame>) {
-        if self.door != Door::Closed {
-            self.door = Door::Closed;
+    /// Moves the frames that no reader needs to `passed`.
+    pub(super) fn release_start(&mut self, passed: &mut Vec<SharedFrame>) {
+        if self.start != Start::Released {
+            self.start = Start::Released;
             self.trim(passed);
         }
     }
 
-    /// Whether the first frame is held, or there is none yet.
+    /// True if the first frame is held, or there is none yet.
     pub(super) fn has_start(&self) -> bool {
         self.end == self.entries.len() as u64
     }
 
-    /// The place of the first frame that is held.
+    /// The position of the first frame that is held.
     pub(super) fn front(&self) -> u64 {
         self.end - self.entries.len() as u64
     }
 
-    /// A reader more at `place`.
-    pub(super) fn enter(&mut self, place: u64) {
-        if let Some(readers) = self.readers(place) {
+    /// Adds a reader.
+    pub(super) fn enter(&mut self, position: u64) {
+        if let Some(readers) = self.readers(position) {
             *readers += 1;
         }
     }
 
-    /// A reader less at `place`; what nobody needs any more is moved to `passed`.
-    pub(super) fn leave(&mut self, place: u64, passed: &mut Vec<SharedFrame>) {
-        if let Some(readers) = self.readers(place) {
+    /// Removes a reader, and moves the frames that no other reader needs to `passed`.
+    pub(super) fn leave(&mut self, position: u64, passed: &mut Vec<SharedFrame>) {
+        if let Some(readers) = self.readers(position) {
             *readers -= 1;
         }
         self.trim(passed);
     }
 
-    /// Moves a reader on from `place`, and gives it the frame that it passed.
-    pub(super) fn next(&mut self, place: u64) -> Next {
-        let Some(index) = self.index(place) else {
+    /// Moves a reader on by one frame, and gives it that frame.
+    pub(super) fn next(&mut self, position: u64) -> Next {
+        let Some(index) = self.index(position) else {
             return Next::Evicted;
         };
         if index == self.entries.len() {
             return Next::End;
         }
-        self.enter(place + 1);
+        self.enter(position + 1);
         let entry = &mut self.entries[index];
         entry.readers -= 1;
         let frame = entry.frame.clone();
-        if index == 0 && entry.readers == 0 && self.door == Door::Closed {
-            // The clone in hand keeps it from being freed here, under the lock.
+        if index == 0 && entry.readers == 0 && self.start == Start::Released {
+            // The reader's clone keeps the frame from being freed here, under the lock.
             self.pop();
         }
         Next::Frame(frame)
     }
 
-    /// Appends a frame that one of the readers at the end has already. It is held only if there
-    /// are other readers.
+    /// Appends a frame that one of the readers at the end already has. It is held only if there are other readers.
     pub(super) fn push(&mut self, frame: &SharedFrame, passed: &mut Vec<SharedFrame>) {
         let readers = self.at_end - 1;
         let is_alone = readers == 0 && self.entries.is_empty();
-        if is_alone || matches!(self.door, Door::OpenUntil(until) if until <= now()) {
-            self.close_door(passed);
+        if is_alone || matches!(self.start, Start::KeptUntil(until) if until <= now()) {
+            self.release_start(passed);
         }
         self.end += 1;
         self.bytes += frame.len();
@@ -173,13 +174,13 @@ impl Log {
         }
     }
 
-    /// Evicts those that stand at the first entry.
+    /// Evicts the readers at the first entry.
     pub(super) fn evict_slowest(&mut self, passed: &mut Vec<SharedFrame>) {
         passed.extend(self.pop());
         self.trim(passed);
     }
 
-    /// Whether the bodies that wait for the budget are to be told to go on.
+    /// True, once, after the budget became sufficient again.
     pub(super) fn take_relief(&mut self) -> bool {
         mem::take(&mut self.relief)
     }
@@ -188,7 +189,7 @@ impl Log {
         self.held += frame.len();
         self.budget.take(frame.len());
         self.at_end -= readers;
-        self.entries.push_back(Entry { frame, readers });
+        self.entries.push_back(HeldFrame { frame, readers });
     }
 
     fn pop(&mut self) -> Option<SharedFrame> {
@@ -199,7 +200,7 @@ impl Log {
     }
 
     fn trim(&mut self, passed: &mut Vec<SharedFrame>) {
-        if self.door != Door::Closed {
+        if self.start != Start::Released {
             return;
         }
         while self.entries.front().is_some_and(|entry| entry.readers == 0) {
@@ -207,14 +208,14 @@ impl Log {
         }
     }
 
-    /// How many readers are at `place`, unless they are evicted.
-    fn readers(&mut self, place: u64) -> Option<&mut usize> {
-        let index = self.index(place)?;
+    /// The number of readers at `position`. `None`: they are evicted.
+    fn readers(&mut self, position: u64) -> Option<&mut usize> {
+        let index = self.index(position)?;
         let entry = self.entries.get_mut(index);
         Some(entry.map_or(&mut self.at_end, |entry| &mut entry.readers))
     }
 
-    fn index(&self, place: u64) -> Option<usize> {
-        place.checked_sub(self.front()).map(|index| index as usize)
+    fn index(&self, position: u64) -> Option<usize> {
+        position.checked_sub(self.front()).map(|index| index as usize)
     }
 }

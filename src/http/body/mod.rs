@@ -1,13 +1,15 @@
 //! A response body that many readers share.
 
+mod broadcast;
 mod budget;
 mod error;
 mod frame;
 mod log;
 mod pause;
 mod reader;
-mod shared;
+mod slow;
 mod source;
+mod state;
 mod upstream;
 
 #[cfg(test)]
@@ -25,13 +27,13 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::Instant;
 
-pub(crate) use self::{budget::Budget, upstream::longer};
 use self::{
+    broadcast::Broadcast,
     reader::Reader,
-    shared::Shared,
-    source::{Source, Step},
+    source::{FrameSource, SourceItem},
     upstream::Adapter,
 };
+pub(crate) use self::{budget::Budget, upstream::longer};
 use crate::error::{BoxError, SharedError};
 
 /// What happens when a reader is so far behind the others that its window is full, and they ask
@@ -40,7 +42,7 @@ use crate::error::{BoxError, SharedError};
 /// The window is [`body_limit`](crate::HttpPolicy::body_limit). While
 /// [`body_budget`](crate::HttpPolicy::body_budget) is spent, a reader more than one frame behind is
 /// treated as if its window were full. It is also evicted for the budget when the others ask for
-/// nothing, once its bytes keep anybody out.
+/// nothing, once its bytes keep a newcomer out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SlowReader {
@@ -49,20 +51,20 @@ pub enum SlowReader {
     /// A reader that takes nothing for this long during a pause, and is more than half a window
     /// behind, has stopped reading: it ends with an error, and the others go on. A reader that
     /// moves holds the others back. When slow readers have done so for
-    /// [`hold_back_at_most`](crate::HttpPolicy::hold_back_at_most) in all, those that are more than
-    /// half a window behind end with an error.
+    /// [`hold_back_at_most`](crate::HttpPolicy::hold_back_at_most) in all, the readers that are more
+    /// than half a window behind end with an error.
     ///
     /// A pause for the budget ends when the budget is no longer spent. Readers that move are not
     /// evicted for it.
     ///
-    /// This needs tokio's clock. A reader that is polled outside of a tokio runtime does not wait:
-    /// it does as with [`Evict`](Self::Evict).
+    /// This needs tokio's clock. A reader that is polled outside of a tokio runtime does not wait: it
+    /// evicts the slower readers at once, as with [`Evict`](Self::Evict).
     PauseThenEvict(Duration),
     /// It ends with an error at once.
     Evict,
     /// The others wait for as long as it takes, until it has caught up by half of its window.
     BackPressure,
-    /// Nobody waits: all that it has yet to read is held, however much that is, and whatever the budget.
+    /// The others never wait. All frames that it has yet to read are held, without a bound and beyond the budget.
     Unbounded,
 }
 
@@ -73,11 +75,10 @@ impl Default for SlowReader {
     }
 }
 
-/// How the readers of a body get along.
+/// How a body treats its readers.
 #[derive(Clone, Debug)]
 pub(crate) struct BodyConfig {
-    /// The window: how many bytes a reader may be behind the first. The frame that fills it may
-    /// exceed it.
+    /// The window: how many bytes a reader may be behind the first. The frame that fills it may exceed it.
     pub(crate) limit: usize,
     pub(crate) slow: SlowReader,
     /// How long slow readers may hold the others back, in all.
@@ -87,10 +88,10 @@ pub(crate) struct BodyConfig {
 
 /// A response body that many readers share: each clone is a reader of its own.
 ///
-/// It streams: a reader gets every frame, data and trailers, as soon as upstream gives it to
-/// whichever of the readers asks first. Data is never copied. What every reader has passed is
-/// freed, so a body with one reader holds nothing. A clone goes on from where its origin stands.
-/// When the last reader is dropped, so is upstream.
+/// It streams: a reader gets every frame, data and trailers, as soon as upstream gives it to the
+/// reader that asks first. Data is never copied. A frame is freed when every reader has passed it, so
+/// a body with one reader holds nothing. A clone goes on from the position of its origin. When the
+/// last reader is dropped, so is upstream.
 ///
 /// A reader that is slow, or stops reading, does not hold back the others for long: see [`SlowReader`].
 ///
@@ -111,32 +112,33 @@ pub(crate) struct BodyConfig {
 ///
 /// # Errors
 ///
-/// When upstream fails, every reader gets the same error after the same frames. So it is when
-/// upstream ends before the length that its size hint announced, and when it panics. A reader that
-/// was evicted gets an error of its own. After the error a reader is at its end; a clone of it gets
+/// When upstream fails, every reader gets the same error after the same frames. The same happens
+/// when upstream ends before the length that its size hint announced, and when it panics. A reader
+/// that was evicted gets its own error. After the error a reader is at its end; a clone of it gets
 /// the error again.
 ///
 /// # Panics
 ///
-/// A panic of upstream reaches the reader that polled it, which ends with an error after it. So does one of its drop at
-/// its end, of which the others notice nothing. A reader that has to wait for a slower
-/// one panics in a tokio runtime whose time driver is disabled.
+/// A panic of upstream reaches the reader that polled it. That reader then ends with an error. If
+/// upstream panics as it is dropped at its end, the same holds for the reader that polled it, and
+/// the others see the normal end. A reader that has to wait for a slower one panics in a tokio
+/// runtime whose time driver is disabled.
 ///
 /// # Cancel safety
 ///
-/// A reader may be dropped, cloned, moved to another task or left alone at any time: it loses no
-/// frame by it, and neither do the others.
-pub struct SharedBody(Kind);
+/// A reader may be dropped, cloned, moved to another task or left unpolled at any time. No reader
+/// loses a frame by that.
+pub struct SharedBody(Content);
 
 #[derive(Clone)]
-enum Kind {
-    /// The rest of a body that needs no upstream; empty at its end.
+enum Content {
+    /// The rest of a body without upstream; empty at its end.
     Whole(Bytes),
-    Streamed(Source),
+    Streamed(FrameSource),
 }
 
 impl SharedBody {
-    /// Makes a body shareable. One that is at its end already costs nothing.
+    /// Makes a body shareable. A body that is at its end allocates nothing.
     pub(crate) fn new<B>(body: B, config: BodyConfig) -> Self
     where
         B: Body + Send + 'static,
@@ -145,33 +147,33 @@ impl SharedBody {
         if body.is_end_stream() {
             return Self::default();
         }
-        Self(Kind::Streamed(Source::new(Box::pin(Adapter::new(body)), config)))
+        Self(Content::Streamed(FrameSource::new(Box::pin(Adapter::new(body)), config)))
     }
 
-    /// Keeps the start of the body for newcomers, until `until` at most, as long as there are several readers and it
-    /// fits into the window. `None`: there is nothing to wait for.
+    /// Keeps the start of the body for newcomers, until this time at most, while there are several readers and the
+    /// start fits the window. `None`: the body is complete.
     pub(crate) fn newcomers(&self, until: Option<Instant>) -> Option<Newcomers> {
         match &self.0 {
-            Kind::Whole(_) => None,
-            Kind::Streamed(source) => Some(Newcomers(source.newcomers(until))),
+            Content::Whole(_) => None,
+            Content::Streamed(source) => Some(Newcomers(source.newcomers(until))),
         }
     }
 }
 
-/// Lets newcomers read a body from its first byte, for as long as that is held.
-pub(crate) struct Newcomers(Weak<Shared>);
+/// Lets newcomers read a body from its first byte, as long as that is held.
+pub(crate) struct Newcomers(Weak<Broadcast>);
 
 impl Newcomers {
-    /// `None`: the first byte is held no more.
+    /// Makes a reader at the first byte. `None`: it is no longer held.
     pub(crate) fn join(&self) -> Option<SharedBody> {
         let reader = Reader::at_start(self.0.upgrade()?)?;
-        Some(SharedBody(Kind::Streamed(reader.into())))
+        Some(SharedBody(Content::Streamed(reader.into())))
     }
 
-    /// Nobody comes any more: what was kept for newcomers is freed.
+    /// Lets no more newcomers in, and frees the start of the body.
     pub(crate) fn close(&self) {
-        if let Some(shared) = self.0.upgrade() {
-            shared.close_door();
+        if let Some(broadcast) = self.0.upgrade() {
+            broadcast.release_start();
         }
     }
 }
@@ -182,11 +184,11 @@ impl Body for SharedBody {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, SharedError>>> {
         let item = match &mut self.0 {
-            Kind::Whole(data) if data.is_empty() => None,
-            Kind::Whole(data) => return Poll::Ready(Some(Ok(Frame::data(mem::take(data))))),
-            Kind::Streamed(source) => match ready!(source.poll(cx)) {
-                Step::Item(item) => item,
-                Step::Last(item) => {
+            Content::Whole(data) if data.is_empty() => None,
+            Content::Whole(data) => return Poll::Ready(Some(Ok(Frame::data(mem::take(data))))),
+            Content::Streamed(source) => match ready!(source.poll(cx)) {
+                SourceItem::Next(item) => item,
+                SourceItem::Last(item) => {
                     *self = Self::default();
                     item
                 }
@@ -197,21 +199,21 @@ impl Body for SharedBody {
 
     fn size_hint(&self) -> SizeHint {
         match &self.0 {
-            Kind::Whole(data) => SizeHint::with_exact(data.len() as u64),
-            Kind::Streamed(source) => source.size_hint(),
+            Content::Whole(data) => SizeHint::with_exact(data.len() as u64),
+            Content::Streamed(source) => source.size_hint(),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match &self.0 {
-            Kind::Whole(data) => data.is_empty(),
-            Kind::Streamed(source) => source.is_end_stream(),
+            Content::Whole(data) => data.is_empty(),
+            Content::Streamed(source) => source.is_end_stream(),
         }
     }
 }
 
 impl Clone for SharedBody {
-    /// A reader more, that goes on from where this one stands.
+    /// Makes another reader, which goes on from the position of this one.
     fn clone(&self) -> Self {
         Self(self.0.clone())
     }
@@ -226,7 +228,7 @@ impl Default for SharedBody {
 
 impl From<Bytes> for SharedBody {
     fn from(data: Bytes) -> Self {
-        Self(Kind::Whole(data))
+        Self(Content::Whole(data))
     }
 }
 

@@ -1,4 +1,4 @@
-//! The pauses of upstream: why they begin, and when they have lasted long enough.
+//! The pauses of upstream: why they begin, and when they end.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::sync::now;
 pub(super) struct Pause {
     cause: Cause,
     began: Instant,
-    /// A reader that took nothing since then may have stopped reading.
+    /// A reader that took nothing since this time may have stopped reading.
     watched: Instant,
 }
 
@@ -34,7 +34,8 @@ impl Pause {
         self.cause
     }
 
-    /// How long slow readers have held the others back by now. Waiting for the budget is not their fault.
+    /// How long slow readers have held the others back so far. A pause for the budget does not count: they did not cause
+    /// it.
     pub(super) fn held_back(&self) -> Duration {
         match self.cause {
             Cause::Window => now().duration_since(self.began),
@@ -42,11 +43,12 @@ impl Pause {
         }
     }
 
-    pub(super) fn watched_anew(self) -> Self {
+    pub(super) fn watched_from_now(self) -> Self {
         Self { watched: now(), ..self }
     }
 
-    /// When it is time to evict somebody, after slow readers `held_back` the others in earlier pauses. `None`: never.
+    /// The time to evict readers. `held_back` is how long slow readers held the others back in earlier pauses. `None`:
+    /// never.
     pub(super) fn deadline(&self, config: &BodyConfig, held_back: Duration) -> Option<Instant> {
         let SlowReader::PauseThenEvict(pause) = config.slow else { return None };
         // A time beyond the clock never comes.
@@ -54,7 +56,7 @@ impl Pause {
         look.into_iter().chain(self.end(config, held_back)).min()
     }
 
-    /// Whether slow readers have held the others back for as long as they may.
+    /// True if slow readers have held the others back for as long as they may.
     pub(super) fn is_too_long(&self, config: &BodyConfig, held_back: Duration) -> bool {
         self.end(config, held_back).is_some_and(|end| end <= now())
     }

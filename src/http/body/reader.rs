@@ -14,8 +14,9 @@ use tokio::{
 
 use super::{
     BodyConfig,
+    broadcast::{Broadcast, Turn},
     error::BodyError,
-    shared::{Place, Shared, Turn},
+    state::Position,
     upstream::{BoxUpstream, Item},
 };
 use crate::{error::SharedError, sync::now};
@@ -23,43 +24,43 @@ use crate::{error::SharedError, sync::now};
 type Timer = Pin<Box<Sleep>>;
 
 pub(super) struct Reader {
-    shared: Arc<Shared>,
-    place: Place,
-    /// Set while this reader waits for a slower one. Each has a timer of its own, so that none
-    /// depends on another's task, or on another's runtime.
+    broadcast: Arc<Broadcast>,
+    position: Position,
+    /// Set while this reader waits for a slower one. Each reader has its own timer, so that it does not depend on the
+    /// task or the runtime of another.
     timer: Option<Timer>,
     failed: bool,
-    /// It polled upstream, and that, or its drop at the end, panicked: what came of it is lost.
+    /// Set if upstream panicked while this reader polled it, or dropped it at its end. The result of that poll is lost.
     panicked: bool,
 }
 
 impl Reader {
-    /// Of a body that goes on, or failed.
+    /// Makes the first reader of a body that streams, or that has failed.
     pub(super) fn new(upstream: Result<BoxUpstream, SharedError>, hint: SizeHint, config: BodyConfig) -> Self {
-        let (shared, place) = Shared::new(upstream, hint, config);
-        Self::at(place, shared)
+        let (broadcast, position) = Broadcast::new(upstream, hint, config);
+        Self::at(position, broadcast)
     }
 
-    /// Of a body that failed, as this reader knows already.
+    /// Makes the reader of a body that has failed, after this reader got the error.
     pub(super) fn failed(error: SharedError, hint: SizeHint, config: BodyConfig) -> Self {
         let mut reader = Self::new(Err(error), hint, config);
         reader.failed = true;
         reader
     }
 
-    fn at(place: Place, shared: Arc<Shared>) -> Self {
-        Self { shared, place, timer: None, failed: false, panicked: false }
+    fn at(position: Position, broadcast: Arc<Broadcast>) -> Self {
+        Self { broadcast, position, timer: None, failed: false, panicked: false }
     }
 
-    /// A newcomer, if the first frame is held.
-    pub(super) fn at_start(shared: Arc<Shared>) -> Option<Self> {
-        let place = shared.enter_at_start()?;
-        Some(Self::at(place, shared))
+    /// Makes a reader at the first frame, if that is held.
+    pub(super) fn at_start(broadcast: Arc<Broadcast>) -> Option<Self> {
+        let position = broadcast.enter_at_start()?;
+        Some(Self::at(position, broadcast))
     }
 
-    pub(super) fn newcomers(&self, until: Option<Instant>) -> Weak<Shared> {
-        self.shared.open_door(until);
-        Arc::downgrade(&self.shared)
+    pub(super) fn newcomers(&self, until: Option<Instant>) -> Weak<Broadcast> {
+        self.broadcast.keep_start(until);
+        Arc::downgrade(&self.broadcast)
     }
 
     pub(super) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Item> {
@@ -78,31 +79,31 @@ impl Reader {
         if self.failed {
             return SizeHint::with_exact(0);
         }
-        if self.panicked && self.shared.is_end_stream(&self.place) {
+        if self.panicked && self.broadcast.is_end_stream(&self.position) {
             // Nothing comes but an error, which is not nothing.
             return SizeHint::default();
         }
-        self.shared.size_hint(&self.place)
+        self.broadcast.size_hint(&self.position)
     }
 
     pub(super) fn is_end_stream(&self) -> bool {
-        self.failed || (!self.panicked && self.shared.is_end_stream(&self.place))
+        self.failed || (!self.panicked && self.broadcast.is_end_stream(&self.position))
     }
 
     fn poll_item(&mut self, cx: &mut Context<'_>) -> Poll<Item> {
         self.timer = None;
         loop {
-            if let Poll::Ready(item) = self.shared.read(&mut self.place) {
+            if let Poll::Ready(item) = self.broadcast.read(&mut self.position) {
                 return Poll::Ready(item);
             }
-            match self.shared.turn(&self.place, cx.waker().clone()) {
+            match self.broadcast.turn(&self.position, cx.waker().clone()) {
                 Turn::Again => {}
                 Turn::Wait => return Poll::Pending,
                 Turn::Pause(deadline) => ready!(self.poll_pause(deadline, cx)),
-                Turn::Evict => self.shared.evict_full(&self.place),
-                Turn::Poll(upstream, out) => {
+                Turn::Evict => self.broadcast.evict_full(&self.position),
+                Turn::Poll(upstream, lease) => {
                     self.panicked = true;
-                    let polled = out.poll(upstream, &mut self.place);
+                    let polled = lease.poll(upstream, &mut self.position);
                     self.panicked = false;
                     return polled;
                 }
@@ -110,27 +111,27 @@ impl Reader {
         }
     }
 
-    /// Waits for slower readers until `deadline`, when some of them are evicted. There is no waiting without a clock.
+    /// Waits for slower readers until `deadline`, then evicts some of them. Without tokio's clock it does not wait.
     fn poll_pause(&mut self, deadline: Instant, cx: &mut Context<'_>) -> Poll<()> {
         if Handle::try_current().is_err() {
-            self.shared.evict_full(&self.place);
+            self.broadcast.evict_full(&self.position);
             return Poll::Ready(());
         }
         if deadline > now() {
-            // A new one at each poll: the last may be of another runtime.
+            // A new timer for each poll, because the last one may belong to another runtime.
             let timer = self.timer.insert(Box::pin(time::sleep_until(deadline)));
             ready!(timer.as_mut().poll(cx));
         }
-        self.shared.evict_stopped(&self.place);
+        self.broadcast.evict_stopped(&self.position);
         Poll::Ready(())
     }
 }
 
-/// Goes on from where its origin stands. One that failed is not done: who has the clone has not
-/// seen the error.
+/// The clone goes on from the same position. After an error it gets the error again, because its owner has not seen
+/// it.
 impl Clone for Reader {
     fn clone(&self) -> Self {
-        let mut clone = Self::at(self.shared.enter(&self.place), Arc::clone(&self.shared));
+        let mut clone = Self::at(self.broadcast.enter(&self.position), Arc::clone(&self.broadcast));
         clone.panicked = self.panicked;
         clone
     }
@@ -138,6 +139,6 @@ impl Clone for Reader {
 
 impl Drop for Reader {
     fn drop(&mut self) {
-        self.shared.leave(&self.place);
+        self.broadcast.leave(&self.position);
     }
 }

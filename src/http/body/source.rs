@@ -1,4 +1,4 @@
-//! Where a reader gets its frames from: straight from upstream while it is the only one, else from what all share.
+//! The source of a reader's frames: upstream itself while there is one reader, else the [`Broadcast`] that all share.
 
 use std::{
     sync::Weak,
@@ -10,25 +10,25 @@ use tokio::time::Instant;
 
 use super::{
     BodyConfig,
+    broadcast::Broadcast,
     error::BodyError,
     reader::Reader,
-    shared::Shared,
     upstream::{BoxUpstream, Item},
 };
 use crate::{error::SharedError, panics::wake_all, sync::Mutex};
 
-/// Under a lock only because a clone, which has no more than a reference, makes a sole reader one of several. Whoever
-/// reads has the source to itself, and locks nothing.
-pub(super) struct Source(Mutex<State>);
+/// The lock is for clones: a clone has only a shared reference, and turns a sole reader into one of several. A reader
+/// has `&mut`, and takes no lock.
+pub(super) struct FrameSource(Mutex<Access>);
 
-enum State {
+enum Access {
     Sole(Sole),
     Shared(Reader),
 }
 
-/// Nothing is kept, and upstream wakes the reader's own task.
+/// The only reader. It keeps nothing, and upstream wakes its task directly.
 struct Sole {
-    /// Not there while it is polled: so it is missing for good when that panicked.
+    /// Taken out while it is polled, and therefore missing after a panic.
     upstream: Option<BoxUpstream>,
     hint: SizeHint,
     /// The waker that upstream has.
@@ -36,88 +36,88 @@ struct Sole {
     config: BodyConfig,
 }
 
-/// What a poll gave.
-pub(super) enum Step {
-    Item(Item),
-    /// The last item: upstream is dropped already.
+/// The result of a poll.
+pub(super) enum SourceItem {
+    Next(Item),
+    /// The last item. Upstream has been dropped.
     Last(Item),
 }
 
-impl Source {
+impl FrameSource {
     pub(super) fn new(upstream: BoxUpstream, config: BodyConfig) -> Self {
         let hint = upstream.size_hint();
-        Self(Mutex::new(State::Sole(Sole { upstream: Some(upstream), hint, parked: None, config })))
+        Self(Mutex::new(Access::Sole(Sole { upstream: Some(upstream), hint, parked: None, config })))
     }
 
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Step> {
-        let state = self.0.get_mut();
-        let sole = match state {
-            State::Shared(reader) => return reader.poll_frame(cx).map(Step::Item),
-            State::Sole(sole) => sole,
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<SourceItem> {
+        let access = self.0.get_mut();
+        let sole = match access {
+            Access::Shared(reader) => return reader.poll_frame(cx).map(SourceItem::Next),
+            Access::Sole(sole) => sole,
         };
         let item = ready!(sole.poll(cx));
         Poll::Ready(match item {
             // A clone of this reader gets the error as well.
             Some(Err(error)) => {
-                *state = State::Shared(Reader::failed(error.clone(), sole.hint, sole.config.clone()));
-                Step::Item(Some(Err(error)))
+                *access = Access::Shared(Reader::failed(error.clone(), sole.hint, sole.config.clone()));
+                SourceItem::Next(Some(Err(error)))
             }
-            item if sole.upstream.is_none() => Step::Last(item),
-            item => Step::Item(item),
+            item if sole.upstream.is_none() => SourceItem::Last(item),
+            item => SourceItem::Next(item),
         })
     }
 
     pub(super) fn size_hint(&self) -> SizeHint {
         match &*self.0.lock() {
-            State::Sole(sole) => sole.hint,
-            State::Shared(reader) => reader.size_hint(),
+            Access::Sole(sole) => sole.hint,
+            Access::Shared(reader) => reader.size_hint(),
         }
     }
 
     pub(super) fn is_end_stream(&self) -> bool {
         match &*self.0.lock() {
-            State::Sole(_) => false,
-            State::Shared(reader) => reader.is_end_stream(),
+            Access::Sole(_) => false,
+            Access::Shared(reader) => reader.is_end_stream(),
         }
     }
 
-    pub(super) fn newcomers(&self, until: Option<Instant>) -> Weak<Shared> {
+    pub(super) fn newcomers(&self, until: Option<Instant>) -> Weak<Broadcast> {
         self.share(|reader| reader.newcomers(until))
     }
 
-    /// Makes the reader one of several, if it is not.
+    /// Turns a sole reader into one of several.
     fn share<R>(&self, then: impl FnOnce(&Reader) -> R) -> R {
-        let mut state = self.0.lock();
+        let mut access = self.0.lock();
         let mut parked = None;
-        if let State::Sole(sole) = &mut *state {
+        if let Access::Sole(sole) = &mut *access {
             parked = sole.parked.take();
             let upstream = sole.upstream.take().ok_or_else(|| SharedError::new(BodyError::Panicked));
             let reader = Reader::new(upstream, sole.hint, sole.config.clone());
-            *state = State::Shared(reader);
+            *access = Access::Shared(reader);
         }
-        let State::Shared(reader) = &*state else { unreachable!("it was made one") };
+        let Access::Shared(reader) = &*access else { unreachable!("it was made one") };
         let result = then(reader);
-        drop(state);
-        // Whoever polls next gives upstream another waker.
+        drop(access);
+        // The next poll gives upstream another waker.
         wake_all(parked);
         result
     }
 }
 
-impl From<Reader> for Source {
+impl From<Reader> for FrameSource {
     fn from(reader: Reader) -> Self {
-        Self(Mutex::new(State::Shared(reader)))
+        Self(Mutex::new(Access::Shared(reader)))
     }
 }
 
-impl Clone for Source {
+impl Clone for FrameSource {
     fn clone(&self) -> Self {
         self.share(Reader::clone).into()
     }
 }
 
 impl Sole {
-    /// When it is over, upstream is dropped before anybody learns that it is.
+    /// Polls upstream. At the end, upstream is dropped before the reader sees the end.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Item> {
         let Some(mut upstream) = self.upstream.take() else {
             return Poll::Ready(Some(Err(SharedError::new(BodyError::Panicked))));
@@ -133,7 +133,7 @@ impl Sole {
             self.upstream = Some(upstream);
         } else {
             drop(upstream);
-            // Here, so that a panic of that is not taken for the end.
+            // Dropped here, so that a panic of the waker's drop is not taken for the end.
             drop(self.parked.take());
         }
         if polled.is_pending() && !self.parked.as_ref().is_some_and(|parked| parked.will_wake(cx.waker())) {

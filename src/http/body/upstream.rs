@@ -1,4 +1,4 @@
-//! The body that is shared, whatever its type.
+//! The body that is shared, of any type.
 
 use std::{
     pin::Pin,
@@ -13,7 +13,7 @@ use pin_project_lite::pin_project;
 use super::{error::BodyError, frame::SharedFrame};
 use crate::error::{BoxError, SharedError};
 
-/// What a poll for the next frame gives; `None` is the clean end.
+/// The result of a poll for the next frame. `None` is the clean end.
 pub(super) type Item = Option<Result<SharedFrame, SharedError>>;
 
 pub(super) type BoxUpstream = Pin<Box<dyn Upstream + Send>>;
@@ -26,12 +26,11 @@ pub(super) trait Upstream {
 }
 
 pin_project! {
-    /// Makes any body an [`Upstream`], and its end an error if it comes before the length it
-    /// announced.
+    /// Makes any body an [`Upstream`]. If the body ends before the length that it announced, the end is an error.
     pub(super) struct Adapter<B> {
         #[pin]
         body: B,
-        // What is left of a buffer that came in several chunks, the last of them first.
+        // The remaining chunks of a buffer that had several, the last one first.
         rest: Vec<Bytes>,
         promised: Option<u64>,
         came: u64,
@@ -43,7 +42,7 @@ impl<B: Body> Adapter<B> {
         Self { promised: body.size_hint().exact(), body, rest: Vec::new(), came: 0 }
     }
 
-    /// Takes a frame in; `None` if it is of a kind that nobody knows yet.
+    /// Takes a frame in. `None`: it is neither data nor trailers.
     fn accept(self: Pin<&mut Self>, frame: Frame<B::Data>) -> Option<SharedFrame> {
         let data = match frame.into_data() {
             Ok(data) => data,
@@ -51,7 +50,7 @@ impl<B: Body> Adapter<B> {
         };
         let this = self.project();
         *this.came += data.remaining() as u64;
-        // The first exact hint counts: there are bodies that never count theirs down.
+        // The first exact hint counts, because some bodies never count theirs down.
         let left = || this.body.size_hint().exact();
         *this.promised = this.promised.or_else(|| Some(*this.came + left()?));
         Some(SharedFrame::Data(split(data, this.rest)))
@@ -96,7 +95,7 @@ where
     }
 }
 
-/// The hint of a body that has `bytes` more than `hint` says.
+/// Adds `bytes` to a hint.
 pub(crate) fn longer(hint: &SizeHint, bytes: u64) -> SizeHint {
     let mut longer = SizeHint::new();
     longer.set_lower(hint.lower().saturating_add(bytes));
@@ -111,8 +110,7 @@ fn trailers<D>(frame: Frame<D>) -> Option<SharedFrame> {
     Some(SharedFrame::Trailers(Arc::new(trailers)))
 }
 
-/// The first chunk of `data`; the others are left in `rest`. Chunk by chunk, because a buffer of
-/// several could only be had in one piece by copying it.
+/// Gives the first chunk of `data` and leaves the others in `rest`. Joining the chunks would copy them.
 fn split(mut data: impl Buf, rest: &mut Vec<Bytes>) -> Bytes {
     let first = chunk(&mut data);
     while data.has_remaining() {

@@ -7,8 +7,8 @@
 //!
 //! | | Covered | By |
 //! |---|---|---|
-//! | `Source` | a sole reader becomes one of several, parked or not, cloned by one or by two | `source` |
-//! | `Shared` | readers that poll, park, clone, leave and come; upstream taken out, woken from elsewhere, ended, failed; the window | `shared` |
+//! | `FrameSource` | a sole reader becomes one of several, parked or not, cloned by one or by two | `source` |
+//! | `Broadcast` | readers that poll, park, clone, leave and come; upstream taken out, woken from elsewhere, ended, failed; the window | `broadcast` |
 //! | `Budget` | bodies that wait for it are woken; stalled readers give way while they move, leave or are asked twice | `budget` |
 //! | `LateTable`, `UnshareableKeys` | a stream is never joined after its seal; nothing stays listed; the counts are right | `tables` |
 //!
@@ -17,8 +17,8 @@
 //! listing, which is `std`'s and so a single step, and more than four threads. The core has its own model, in
 //! `tests/loom.rs`. No model goes through both.
 
+mod broadcast;
 mod budget;
-mod shared;
 mod source;
 mod tables;
 

@@ -1,7 +1,8 @@
 //! Readers stepped by hand: a body that is fed, and readers that are polled, one step at a time.
 
-mod evict;
+mod budget;
 mod fail;
+mod hint;
 mod model;
 mod newcomers;
 mod reentry;
@@ -9,6 +10,7 @@ mod sole;
 mod speeds;
 mod stream;
 mod stress;
+mod window;
 
 use std::{
     collections::VecDeque,
@@ -37,6 +39,7 @@ type Reader = task::Spawn<SharedBody>;
 type Item = Option<Result<Frame<Bytes>, SharedError>>;
 
 const KIB: usize = 1024;
+const PAUSE: SlowReader = SlowReader::PauseThenEvict(Duration::from_secs(1));
 
 enum Event {
     Data(Bytes),
@@ -237,4 +240,32 @@ fn pending(reader: &mut Reader) {
 
 async fn advance(millis: u64) {
     tokio::time::advance(Duration::from_millis(millis)).await;
+}
+
+/// One reader ahead of the others by `data`.
+fn ahead<const N: usize>(
+    config: BodyConfig,
+    data: impl IntoIterator<Item = &'static str>,
+) -> (Feed, Reader, [Reader; N]) {
+    let (feed, [mut first]) = readers(config);
+    let others = std::array::from_fn(|_| task::spawn(first.clone()));
+    for data in data {
+        feed.data(data);
+        assert_eq!(next(&mut first), data);
+    }
+    (feed, first, others)
+}
+
+#[track_caller]
+fn evicted(reader: &mut Reader) {
+    assert!(!reader.is_end_stream());
+    let error = error(reader).to_string();
+    assert!(error.starts_with("tower-singleflight: this reader fell more than"), "{error}");
+    assert!(reader.is_end_stream());
+    end(reader);
+}
+
+/// Those of `config`, where slow readers may hold the others back for three seconds.
+fn patient(config: BodyConfig) -> BodyConfig {
+    BodyConfig { hold_back: Duration::from_secs(3), ..config }
 }

@@ -1,0 +1,237 @@
+//! The handle that the readers of one body share: its lock, and its wakers.
+
+use std::{
+    sync::Arc,
+    task::{Context, Poll, Wake, Waker},
+};
+
+use http_body::SizeHint;
+use tokio::time::Instant;
+
+use super::{
+    BodyConfig,
+    budget::{Budget, Holder},
+    frame::SharedFrame,
+    state::{BodyState, Position},
+    upstream::{BoxUpstream, Item},
+};
+use crate::{
+    error::SharedError,
+    panics::{CaughtPanic, wake_all},
+    sync::Mutex,
+};
+
+/// One upstream body with many readers. It is also the waker that upstream is polled with.
+///
+/// Invariants:
+///
+/// 1. No foreign code runs under the lock. Upstream is taken out to be polled, and [`Deferred`] holds the wakers to
+///    wake and the values to drop, because any of these may poll or drop a reader of the same body.
+/// 2. Upstream is in the state, or out with the [`UpstreamLease`] of a reader at the end of the log, or dropped: after
+///    its end, and when all readers have left.
+/// 3. A waker is in a reader's slot exactly while that reader is parked. A parked reader is at the end of the log:
+///    every frame, and the end of upstream, unpark all readers.
+/// 4. `ready` is cleared when upstream goes out. Its wake-up or its frame sets it. So while `ready` is false, upstream
+///    has promised a wake-up, and that wake-up unparks all readers.
+/// 5. While `ready` is true and a reader is parked, upstream is out or has ended, or `pause` is set. Upstream does not
+///    go out during a pause. Each event that can end a pause calls `relax`, which unparks all readers: a reader that
+///    moves or leaves, an eviction, and another body that gives back to the budget. If upstream is woken while it is
+///    out, the lease passes the wake-up on when it returns.
+/// 6. A wake-up always reaches all parked readers, because the task of a single one may never poll it again. For the
+///    same reason each reader has its own timer for the deadline of a pause. The deadline never moves to an earlier
+///    time.
+///
+/// The models in `http::models` check this with threads, and `tests::model` with any sequence of events. The other
+/// tests cover panics and real time.
+pub(super) struct Broadcast {
+    state: Mutex<BodyState>,
+}
+
+/// Work for after the lock is released: first the wake-ups, then the drops.
+#[derive(Default)]
+pub(super) struct Deferred {
+    pub(super) wake: Vec<Waker>,
+    pub(super) frames: Vec<SharedFrame>,
+    pub(super) waker: Option<Waker>,
+    pub(super) upstream: Option<BoxUpstream>,
+    /// A budget that is no longer spent.
+    pub(super) relieved: Option<Budget>,
+    /// A budget that is spent, and that a reader waits for.
+    pub(super) spent: Option<Budget>,
+}
+
+impl Drop for Deferred {
+    fn drop(&mut self) {
+        if !self.wake.is_empty() {
+            wake_all(self.wake.drain(..));
+        }
+        if let Some(budget) = self.relieved.take() {
+            budget.relieve();
+        }
+        if let Some(budget) = self.spent.take() {
+            budget.ask();
+        }
+    }
+}
+
+/// Tells a reader at the end of the log how to go on. It is parked, except after `Again`.
+pub(super) enum Turn {
+    Again,
+    Wait,
+    /// Wait for slower readers until this time.
+    Pause(Instant),
+    /// Evict slower readers at once.
+    Evict,
+    Poll(BoxUpstream, UpstreamLease),
+}
+
+/// Stands for upstream while it is out to be polled. If this is dropped before upstream is back, after a panic, the
+/// body ends with an error.
+pub(super) struct UpstreamLease {
+    broadcast: Arc<Broadcast>,
+    is_back: bool,
+}
+
+impl UpstreamLease {
+    pub(super) fn new(broadcast: &Arc<Broadcast>) -> Self {
+        Self { broadcast: Arc::clone(broadcast), is_back: false }
+    }
+
+    /// Polls upstream, brings it back, and moves the reader past the frame.
+    pub(super) fn poll(mut self, mut upstream: BoxUpstream, position: &mut Position) -> Poll<Item> {
+        let waker = Waker::from(Arc::clone(&self.broadcast));
+        let polled = upstream.as_mut().poll_frame(&mut Context::from_waker(&waker));
+        let hint = upstream.size_hint();
+        // Upstream is dropped before any reader sees the end.
+        let goes_on = match &polled {
+            Poll::Pending => true,
+            Poll::Ready(Some(Ok(_))) => !upstream.is_end_stream(),
+            Poll::Ready(_) => false,
+        };
+        let (mut upstream, mut caught) = (Some(upstream), CaughtPanic::default());
+        if !goes_on {
+            // If this panics, the other readers still see the end.
+            caught.drop_caught(upstream.take());
+        }
+        self.is_back = true;
+        self.broadcast.with(|state, deferred| {
+            state.upstream_returned(upstream, hint);
+            match &polled {
+                Poll::Ready(item) => {
+                    state.publish(position, item, deferred);
+                    state.register(&self.broadcast);
+                }
+                Poll::Pending => state.pass_wake_up_on(deferred),
+            }
+        });
+        caught.or_resume(polled)
+    }
+}
+
+impl Drop for UpstreamLease {
+    fn drop(&mut self) {
+        if !self.is_back {
+            self.broadcast.with(BodyState::fail);
+        }
+    }
+}
+
+impl Broadcast {
+    /// Makes the first reader of a body that streams, or that has failed.
+    pub(super) fn new(
+        upstream: Result<BoxUpstream, SharedError>,
+        hint: SizeHint,
+        config: BodyConfig,
+    ) -> (Arc<Self>, Position) {
+        let (state, position) = BodyState::new(upstream, hint, config);
+        (Arc::new(Self { state: Mutex::new(state) }), position)
+    }
+
+    /// Adds a reader at the position of another.
+    pub(super) fn enter(&self, origin: &Position) -> Position {
+        self.with(|state, _| state.enter(origin))
+    }
+
+    /// Keeps the start of the body for newcomers.
+    pub(super) fn keep_start(&self, until: Option<Instant>) {
+        self.with(|state, _| state.keep_start(until));
+    }
+
+    /// Lets no more newcomers in, and frees the start of the body.
+    pub(super) fn release_start(&self) {
+        self.with(BodyState::release_start);
+    }
+
+    /// Adds a reader at the first frame, if that is held and upstream is not paused.
+    pub(super) fn enter_at_start(&self) -> Option<Position> {
+        self.with(|state, _| state.enter_at_start())
+    }
+
+    /// Removes a reader.
+    pub(super) fn leave(&self, position: &Position) {
+        self.with(|state, deferred| state.leave(position, deferred));
+    }
+
+    /// Takes the next frame, or the end, from the log.
+    pub(super) fn read(&self, position: &mut Position) -> Poll<Item> {
+        self.with(|state, deferred| state.read(position, deferred))
+    }
+
+    /// Parks a reader that found nothing in the log, and tells it how to go on.
+    pub(super) fn turn(self: &Arc<Self>, position: &Position, waker: Waker) -> Turn {
+        self.with(|state, deferred| {
+            deferred.waker = Some(waker);
+            state.turn(self, position, deferred)
+        })
+    }
+
+    /// Evicts the readers that made this one wait until the deadline of the pause.
+    pub(super) fn evict_stopped(&self, position: &Position) {
+        self.with(|state, deferred| state.evict_stopped(position, deferred));
+    }
+
+    /// Evicts the readers with a full window, because this reader cannot wait.
+    pub(super) fn evict_full(&self, position: &Position) {
+        self.with(|state, deferred| {
+            state.take_waker(position, deferred);
+            state.evict_full(deferred);
+        });
+    }
+
+    pub(super) fn size_hint(&self, position: &Position) -> SizeHint {
+        self.with(|state, _| state.size_hint(position))
+    }
+
+    pub(super) fn is_end_stream(&self, position: &Position) -> bool {
+        self.with(|state, _| state.is_end(position))
+    }
+
+    fn with<R>(&self, change: impl FnOnce(&mut BodyState, &mut Deferred) -> R) -> R {
+        // Created before the lock is taken, so that it is dropped after the lock is released.
+        let mut deferred = Deferred::default();
+        let mut state = self.state.lock();
+        let result = change(&mut state, &mut deferred);
+        deferred.relieved = state.take_relief();
+        result
+    }
+}
+
+impl Holder for Broadcast {
+    fn go_on(&self) {
+        self.with(BodyState::relax);
+    }
+
+    fn give_way(&self) {
+        self.with(BodyState::give_way);
+    }
+}
+
+impl Wake for Broadcast {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.with(BodyState::upstream_woke);
+    }
+}
