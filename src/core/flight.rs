@@ -94,7 +94,7 @@ enum Driver {
     Task,
 }
 
-/// What is left to do after a transition, once nothing is locked.
+/// The work that a transition leaves for the time after the lock.
 pub(crate) enum After<T> {
     Nothing,
     Tell(Ending),
@@ -129,7 +129,7 @@ pub(crate) struct Joined<T> {
 }
 
 /// What a waiter can do when it is polled.
-pub(crate) enum Turn<T> {
+pub(crate) enum NextStep<T> {
     /// Poll the work: the waiter drives it.
     Poll(Work<T>, Ancestors),
     /// Bring its own work: the flight was lost.
@@ -254,11 +254,17 @@ impl<T> Flight<T> {
     /// What the waiter in `seat` can do now. `parks` is the waker to leave in its seat; it holds the earlier one
     /// afterwards.
     #[inline]
-    pub(crate) fn look(&mut self, seat: Seat, has_own_work: bool, waker: &Waker, parks: &mut Option<Waker>) -> Turn<T> {
+    pub(crate) fn look(
+        &mut self,
+        seat: Seat,
+        has_own_work: bool,
+        waker: &Waker,
+        parks: &mut Option<Waker>,
+    ) -> NextStep<T> {
         match mem::replace(&mut self.stage, Stage::Polling) {
             Stage::Parked(work) if self.may_drive(seat) => {
                 self.driver = Driver::Waiter(seat);
-                return Turn::Poll(work, self.ancestors.clone());
+                return NextStep::Poll(work, self.ancestors.clone());
             }
             unchanged => self.stage = unchanged,
         }
@@ -272,17 +278,17 @@ impl<T> Flight<T> {
         has_own_work: bool,
         waker: &Waker,
         parks: &mut Option<Waker>,
-    ) -> Turn<T> {
+    ) -> NextStep<T> {
         if self.has_set_aside(seat) {
-            return Turn::SetAside;
+            return NextStep::SetAside;
         }
         if self.has_ended() {
-            return Turn::Ended(self.end.clone().expect("it is made before a flight is out of its opener's hands"));
+            return NextStep::Ended(self.end.clone().expect("it is made before a flight is out of its opener's hands"));
         }
         if matches!(self.stage, Stage::Lost) && has_own_work {
             self.own_works -= 1;
             self.lead_again(seat);
-            return Turn::LeadAgain;
+            return NextStep::LeadAgain;
         }
         let is_driven_here = matches!(self.stage, Stage::Polling) && self.driver == Driver::Waiter(seat);
         assert!(
@@ -290,10 +296,10 @@ impl<T> Flight<T> {
             "tower-singleflight: polled after its waker had panicked, which took the work with it"
         );
         if !self.seats.has_parked(seat, waker) {
-            let Some(waker) = parks.take() else { return Turn::BringWaker };
+            let Some(waker) = parks.take() else { return NextStep::BringWaker };
             *parks = self.seats.park(seat, waker);
         }
-        Turn::Wait(self.claim_task())
+        NextStep::Wait(self.claim_task())
     }
 
     fn may_drive(&self, seat: Seat) -> bool {
@@ -352,7 +358,7 @@ impl<T> Flight<T> {
         None
     }
 
-    /// The span of the flight is open. Gives back what it knew of its span before, or the new one if the flight has ended.
+    /// The span of the flight is open. Gives back the earlier value, or the new one if the flight has ended.
     pub(crate) fn set_span(&mut self, span: FlightSpan) -> Result<FlightSpan, FlightSpan> {
         if self.has_ended() { Err(span) } else { Ok(mem::replace(&mut self.span, span)) }
     }

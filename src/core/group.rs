@@ -250,7 +250,7 @@ where
         self.run_by(&with_retries(retries), None, key, work)
     }
 
-    /// The patience of `left` ends, unless it leads by now.
+    /// Ends the patience of `left`, unless it leads.
     pub fn run_newer<F, Fut>(&self, mut left: Run<T>, retries: u32, key: K, work: F) -> Run<T>
     where
         F: FnOnce() -> Fut + Send + 'static,

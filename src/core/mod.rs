@@ -2,8 +2,8 @@
 //!
 //! A call enters the table ([`shard`]). It opens a flight there, or joins one. Either way it gets a [`waiter`], which reaches
 //! the flight through its [`slot`]. The flight itself is plain data ([`flight`]). Each action of a waiter is a transition of
-//! that data, which runs under the lock of the shard and returns what is left to do once the lock is gone. While a flight
-//! has one waiter, that waiter polls the work in place ([`drive`]). When a second one joins, a [`task`] does.
+//! that data. It runs under the lock of the shard, and returns the work that is left for the time after the lock. While a
+//! flight has one waiter, that waiter polls the work in place ([`drive`]). When a second one joins, a [`task`] does.
 //!
 //! # Panics of user code
 //!

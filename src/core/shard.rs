@@ -116,8 +116,8 @@ where
     }
 
     /// Joins the flight of `key`, or leads one with `job`: here and now, in one critical section. `newer_than`: a flight
-    /// that neither this call nor a later one joins. `start` makes the work: it runs under the lock, and only moves what it
-    /// is given.
+    /// that neither this call nor a later one joins. `start` makes the work. It runs under the lock, so it only moves its
+    /// arguments.
     #[inline]
     pub(crate) fn enter<J>(
         &self,
@@ -194,7 +194,7 @@ where
         }
     }
 
-    /// Takes the flight with this key off the table. It goes on for those who wait for it.
+    /// Takes the flight with this key off the table. Its waiters still get its result.
     pub(crate) fn forget(&self, hash: u64, is_key: impl Fn(&K) -> bool) {
         let Some(shard) = self.existing_shard(hash) else { return };
         let mut flights = shard.flights.lock();
@@ -352,7 +352,8 @@ impl<K, T> ShardState<K, T> {
         key
     }
 
-    /// A flight whose key means the same to the user, and in what it differs. It looks at some of many flights.
+    /// Finds a flight with the same user key and another partition, and the part that differs. Of many flights it looks at
+    /// some.
     #[cold]
     fn other_partition(&self, address: Address, difference: impl Fn(&K) -> Option<Difference>) -> Option<Missed> {
         let looked_at = (0..LOOKED_AT).filter_map(|index| self.entries.get(index));

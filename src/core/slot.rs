@@ -1,4 +1,4 @@
-//! A flight's slot in its shard, seen by those who do not know the type of its key.
+//! A flight's slot in its shard, for waiters and tasks: they do not know the type of the key.
 
 use crate::{
     core::{

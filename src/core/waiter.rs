@@ -3,7 +3,7 @@
 use crate::{
     core::{
         drive::Polled,
-        flight::{After, End, Joined, Landed, Left, SharedEnd, Turn},
+        flight::{After, End, Joined, Landed, Left, NextStep, SharedEnd},
         reentry::{self, Ancestors, FlightNumber},
         seats::Seat,
         slot::{ErasedShard, Slot},
@@ -128,31 +128,31 @@ impl<T: Send + Sync + 'static> Waiter<T> {
         let mut parks = self.has_own_work.then(|| cx.waker().clone());
         loop {
             match self.look(cx.waker(), &mut parks) {
-                Turn::Poll(work, ancestors) => {
+                NextStep::Poll(work, ancestors) => {
                     if let Some(polled) = self.drive(work, &ancestors, cx) {
                         return polled;
                     }
                 }
-                Turn::LeadAgain => {
+                NextStep::LeadAgain => {
                     let work = own_work(Some(Instant::now()));
                     self.lead_again(work);
                 }
-                Turn::SetAside => {
+                NextStep::SetAside => {
                     drop(parks.take());
                     let value = self.slot().update(|flight| (flight.take_aside(self.seat), After::Nothing)).flatten();
                     let value = value.expect("only this waiter takes it");
                     let shard = self.leave_slot();
                     return Poll::Ready(Arrival { value: Value::Own(value), was_joined: true, leads: true, shard });
                 }
-                Turn::Ended(end) => {
+                NextStep::Ended(end) => {
                     drop(parks.take());
                     return Poll::Ready(self.arrive(end));
                 }
-                Turn::Wait(runtime) => {
+                NextStep::Wait(runtime) => {
                     self.spawn_task(runtime);
                     return Poll::Pending;
                 }
-                Turn::BringWaker => parks = Some(cx.waker().clone()),
+                NextStep::BringWaker => parks = Some(cx.waker().clone()),
             }
         }
     }
@@ -164,9 +164,9 @@ impl<T: Send + Sync + 'static> Waiter<T> {
     }
 
     #[inline]
-    fn look(&mut self, waker: &Waker, parks: &mut Option<Waker>) -> Turn<T> {
+    fn look(&mut self, waker: &Waker, parks: &mut Option<Waker>) -> NextStep<T> {
         let turn = self.slot().with(|flight| flight.look(self.seat, self.has_own_work, waker, parks));
-        turn.unwrap_or_else(|| Turn::Ended(self.end.take().expect("a joiner's flight has left its slot")))
+        turn.unwrap_or_else(|| NextStep::Ended(self.end.take().expect("a joiner's flight has left its slot")))
     }
 
     /// Polls the work in place. `None`: the flight goes on without the result, and this waiter with it.
@@ -266,7 +266,7 @@ impl<T: Send + Sync + 'static> Waiter<T> {
 const DRIVEN: &str = "a flight does not end while a waiter drives it";
 
 impl<T: Send + Sync + 'static> Drop for Waiter<T> {
-    /// The flight first, what is to be dropped last: that may panic.
+    /// Leaves the flight first, and drops the values of the user last: their drop may panic.
     fn drop(&mut self) {
         let Some(slot) = self.slot.take() else { return };
         let left = slot.update(|flight| {
@@ -351,7 +351,7 @@ fn take<T: Clone>(end: SharedEnd<T>) -> T {
         },
         Err(end) => {
             let value = end.value().expect(LANDED).clone();
-            // It may be the last by now. Its drop must not come after the return, which would leak the clone if it panics.
+            // This may be the last reference. It is dropped before the return: a panic after it would leak the clone.
             drop(end);
             value
         }

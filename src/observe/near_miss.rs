@@ -1,4 +1,4 @@
-//! What a call that leads has just missed: flights that go on, and take nobody.
+//! Notes of flights in progress that take no joiners, for the calls that miss them.
 //!
 //! A note is a hash in a table of fixed size that the whole process has, so that taking one costs a store, and looking
 //! for one a load. A later note may replace an earlier one: near misses are counted too seldom, never too often.
@@ -11,7 +11,7 @@ use std::{
 
 static NOTES: [AtomicU64; 4096] = [const { AtomicU64::new(0) }; 4096];
 
-/// Why a flight, or what is left of it, takes nobody.
+/// Why a flight, or its response, takes no joiners.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Unjoinable {
     /// It was forgotten, or a write sealed it.
@@ -21,7 +21,7 @@ pub(crate) enum Unjoinable {
     HeadKnown = 2,
 }
 
-/// In the place of the lowest bits of the hash.
+/// The bits of a note that hold the reason, instead of the lowest bits of the hash.
 const WHY: u64 = 3;
 
 pub(crate) fn note(hash: u64, why: Unjoinable) -> Note {
@@ -52,7 +52,7 @@ fn place(hash: u64) -> &'static AtomicU64 {
     &NOTES[(hash >> 32) as usize % NOTES.len()]
 }
 
-/// What is written: never nothing.
+/// The number that is written for a flight. It is never 0.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Note(NonZeroU64);
 

@@ -166,7 +166,7 @@ impl<T> Flight<T> {
         (work, After::Wake(Some(ending), self.seats.take_wakers()))
     }
 
-    /// The waiter in `seat` goes. Gives back its waker, and what it has to deal with.
+    /// The waiter in `seat` goes. Gives back its waker, to be dropped, and the rest that it has to do.
     pub(crate) fn leave(&mut self, seat: Seat, has_own_work: bool) -> (Option<Waker>, Left<T>, After<T>) {
         if let Some(value) = self.take_aside(seat) {
             return (None, Left::Value(value), After::Nothing);

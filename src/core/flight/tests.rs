@@ -1,6 +1,6 @@
 //! Transitions, one after the other, without threads or futures.
 
-use super::{After, Flight, Joining, Landed, Left, Turn};
+use super::{After, Flight, Joining, Landed, Left, NextStep};
 use crate::{
     core::{
         reentry::{Ancestors, FlightNumber},
@@ -37,14 +37,14 @@ fn join(flight: &mut Flight<Value>) -> Seat {
     }
 }
 
-fn look(flight: &mut Flight<Value>, seat: Seat, has_own_work: bool) -> Turn<Value> {
+fn look(flight: &mut Flight<Value>, seat: Seat, has_own_work: bool) -> NextStep<Value> {
     flight.look(seat, has_own_work, Waker::noop(), &mut Some(Waker::noop().clone()))
 }
 
 /// The waiter in this seat takes the work to poll it.
 fn drive(flight: &mut Flight<Value>, seat: Seat) -> Work<Value> {
     match look(flight, seat, false) {
-        Turn::Poll(work, _) => work,
+        NextStep::Poll(work, _) => work,
         _ => panic!("it may drive"),
     }
 }
@@ -87,7 +87,7 @@ fn a_flight_keeps_its_slot_until_its_opener_has_heard_how_it_ended() {
     assert!(matches!(landed, Landed::ForOthers));
     assert_eq!(told(&after), Some((FlightEnd::Landed, 2)));
     assert!(flight.has_ended() && !flight.frees_slot());
-    assert!(matches!(look(&mut flight, Seat::OPENER, false), Turn::Ended(_)));
+    assert!(matches!(look(&mut flight, Seat::OPENER, false), NextStep::Ended(_)));
     flight.vacate(Seat::OPENER);
     assert!(flight.frees_slot());
 }
@@ -97,7 +97,7 @@ fn without_a_runtime_the_work_goes_from_a_waiter_that_leaves_to_the_next_that_lo
     let mut flight = flight();
     let follower = join(&mut flight);
     let work = drive(&mut flight, Seat::OPENER);
-    assert!(matches!(look(&mut flight, follower, true), Turn::Wait(None)));
+    assert!(matches!(look(&mut flight, follower, true), NextStep::Wait(None)));
     let (_, runtime) = flight.park(Seat::OPENER, work, Waker::noop().clone());
     assert!(runtime.is_none());
     let (_, left, after) = flight.leave(Seat::OPENER, false);
@@ -113,9 +113,9 @@ fn a_lost_flight_is_led_again_by_the_first_with_work_of_its_own() {
     let (work, after) = flight.lose();
     assert!(work.is_some());
     assert_eq!(told(&after), Some((FlightEnd::Lost, 0)));
-    assert!(matches!(look(&mut flight, Seat::OPENER, false), Turn::Wait(None)));
-    assert!(matches!(look(&mut flight, two, true), Turn::LeadAgain));
-    assert!(matches!(look(&mut flight, one, true), Turn::Wait(None)));
+    assert!(matches!(look(&mut flight, Seat::OPENER, false), NextStep::Wait(None)));
+    assert!(matches!(look(&mut flight, two, true), NextStep::LeadAgain));
+    assert!(matches!(look(&mut flight, one, true), NextStep::Wait(None)));
     assert!(flight.bring_work(self::work(), &Ancestors::default()).is_none());
     drop(drive(&mut flight, two));
     let (landed, _) = flight.land(Ok("again"), Some(two), None);
@@ -152,7 +152,7 @@ fn an_error_stays_with_its_leader_while_its_followers_go_on_once() {
     assert!(matches!(landed, Landed::SetAside));
     assert_eq!(told(&after), Some((FlightEnd::Landed, 1)));
     assert_eq!(flight.waiters(), 1);
-    assert!(matches!(look(&mut flight, follower, true), Turn::LeadAgain));
+    assert!(matches!(look(&mut flight, follower, true), NextStep::LeadAgain));
     drop(flight.bring_work(work(), &Ancestors::default()));
     drop(drive(&mut flight, follower));
     // No round is left, so this error is for all who wait.
@@ -160,7 +160,7 @@ fn an_error_stays_with_its_leader_while_its_followers_go_on_once() {
     assert!(matches!(landed, Landed::Own { value: Err(()), .. }));
     assert_eq!(told(&after), Some((FlightEnd::Landed, 1)));
     assert!(!flight.frees_slot(), "the first leader has yet to take its error");
-    assert!(matches!(look(&mut flight, Seat::OPENER, false), Turn::SetAside));
+    assert!(matches!(look(&mut flight, Seat::OPENER, false), NextStep::SetAside));
     assert_eq!(flight.take_aside(Seat::OPENER), Some(Err(())));
     assert!(flight.frees_slot());
 }
