@@ -1,6 +1,6 @@
 //! What happens while the inner call is being polled, held there by the test.
 
-use crate::support::{Ask, by_key, call, panic_of, result};
+use crate::support::{Ask, by_key, call, panic_text, result};
 use std::{
     convert::Infallible,
     future::poll_fn,
@@ -259,7 +259,7 @@ async fn a_caller_that_panics_with_a_call_in_hand_ends_nothing_but_itself() {
     }));
     let mut lone = call(&mut service, (1, "lone"));
     assert_pending!(lone.poll());
-    let text = panic_of(|| {
+    let text = panic_text(|| {
         let _in_hand = lone;
         panic!("the caller's own");
     });
