@@ -19,6 +19,8 @@ mod pass;
 mod property;
 mod readers;
 mod refusals;
+#[path = "../support/mod.rs"]
+mod shared;
 mod stacks;
 mod storm;
 mod support;

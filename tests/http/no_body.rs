@@ -2,7 +2,7 @@
 
 use crate::{
     net::Gate,
-    support::{self, Body, Failure, Flow, by_uri, flow, ok, settle, within},
+    support::{self, Body, Failure, Flow, by_uri, flow, ok, panics, settle, within},
 };
 use bytes::Bytes;
 use futures_util::{future::BoxFuture, stream};
@@ -11,7 +11,6 @@ use http_body::Frame;
 use http_body_util::{BodyExt, Full, StreamBody};
 use std::{
     convert::Infallible,
-    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering::SeqCst},
@@ -207,7 +206,7 @@ async fn a_body_that_panics_reaches_its_own_caller() {
     assert!(other.poll().is_pending());
     let bomb = StreamBody::new(stream::poll_fn(|_| panic!("the body")));
     let mut call = gateway.call(get(bomb.boxed_unsync()));
-    assert!(catch_unwind(AssertUnwindSafe(|| call.poll().is_pending())).is_err());
+    assert!(panics(|| call.poll().is_pending()));
     drop(call);
     gateway.open();
     assert_eq!(text(&mut other), "");
