@@ -7,7 +7,10 @@ pub(crate) use std::thread_local;
 
 pub(crate) use runtime::{Runtime, current_runtime};
 
-use std::sync::PoisonError;
+use std::{
+    sync::{OnceLock, PoisonError},
+    thread,
+};
 
 #[cfg(tower_singleflight_loom)]
 use loom::sync as imp;
@@ -90,6 +93,12 @@ impl<T> Default for Once<T> {
             is_set: imp::atomic::AtomicBool::new(false),
         }
     }
+}
+
+/// Returns how many threads can run at once.
+pub(crate) fn cores() -> usize {
+    static CORES: OnceLock<usize> = OnceLock::new();
+    *CORES.get_or_init(|| thread::available_parallelism().map_or(1, usize::from))
 }
 
 #[cfg(not(tower_singleflight_loom))]

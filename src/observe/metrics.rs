@@ -1,7 +1,8 @@
-//! What the recorder of metrics is told.
+//! Reports to the recorder of the `metrics` facade.
 //!
-//! The recorder is asked anew each time, and no handle is kept: one that is installed late, is set for a thread only, or
-//! forgets what was idle, misses nothing. While there is none, this is a few function calls; the clock is not read.
+//! Each event looks up the recorder again, and no handle is kept. So a recorder that is installed late, that is set for one
+//! thread only, or that forgets idle metrics gets every later event. Without a recorder, an event costs a few function
+//! calls, and the clock is not read.
 
 use super::{CallEnd, Event, FlightEnd, Name};
 use crate::{
@@ -39,7 +40,7 @@ pub(super) struct Metrics {
 }
 
 impl Metrics {
-    /// Makes the keys, whose name stays from then on.
+    /// Returns the keys. The first call makes them, with the current name.
     pub(super) fn keys(&self, name: &Name) -> &MetricKeys {
         self.keys.get_or_init(|| Box::new(MetricKeys::new(name.get())))
     }
@@ -85,7 +86,7 @@ fn describe(to: &dyn Recorder) {
     histogram(FLIGHT_WAITERS, Unit::Count, "How many calls a flight landed for, its leader too.");
 }
 
-/// Every series there can be, so that telling allocates nothing.
+/// The keys of all possible series. They are made once, so that an event allocates nothing.
 pub(super) struct MetricKeys {
     calls: [[Key; CallEnd::ALL.len()]; Part::ALL.len()],
     passes: [Key; PassReason::ALL.len()],
@@ -100,7 +101,7 @@ pub(super) struct MetricKeys {
     flight_waiters: Key,
 }
 
-/// What a call was in its flight.
+/// The role of a call in its flight.
 #[derive(Clone, Copy)]
 enum Part {
     Leader,
@@ -203,7 +204,7 @@ impl CallEnd {
     }
 }
 
-/// Seconds since then. The clock is read only for a recorder that wants to know.
+/// The seconds since a time. The clock is read only if the recorder asks for the value.
 struct Since(Instant);
 
 impl IntoF64 for Since {

@@ -1,7 +1,8 @@
-//! Who is told what happens: the counters of `Stats`, and with the features also the recorder of metrics and the
-//! subscriber of traces.
+//! Events of flights and calls, and who is told: the counters of `Stats`, the recorder of metrics, and the subscriber of
+//! traces.
 #![cfg_attr(not(all(feature = "metrics", feature = "tracing")), allow(dead_code, reason = "the counters need less"))]
 
+mod counters;
 #[cfg(feature = "metrics")]
 mod metrics;
 pub(crate) mod near_miss;
@@ -10,7 +11,8 @@ mod trace;
 
 pub(crate) use trace::{Caller, FlightSpan, Link, Work, spans_are_wanted};
 
-use crate::stats::{Count, Counters, NearMiss, PassReason, Stats, VetoReason};
+use crate::stats::{NearMiss, PassReason, Stats, VetoReason};
+use counters::{Count, Counters};
 use std::{
     ptr,
     sync::{
@@ -20,7 +22,7 @@ use std::{
 };
 use tokio::time::Instant;
 
-/// What is counted and told together: that of one group, or of a layer and its clones.
+/// Counts and reports the events of one group, or of a layer and its clones.
 #[derive(Debug, Default)]
 pub(crate) struct Observer {
     counters: Counters,
@@ -30,11 +32,11 @@ pub(crate) struct Observer {
     metrics: metrics::Metrics,
 }
 
-/// What the user calls it.
+/// The user's name for the layer or group.
 #[derive(Debug, Default)]
 pub(crate) struct Name(OnceLock<Option<Arc<str>>>);
 
-/// Something that happened.
+/// An event of a flight or a call.
 pub(crate) enum Event<'a> {
     /// A call opened a flight.
     Led,
@@ -43,32 +45,32 @@ pub(crate) enum Event<'a> {
     /// A call joined a flight after its head, and has the response already.
     #[cfg(feature = "http")]
     JoinedLate,
-    /// A waiter left its flight before the end.
+    /// A waiter left its flight before the flight was over.
     Left,
-    /// A flight is off the table.
+    /// A flight was removed from the table.
     Closed,
-    /// A flight has ended, or was lost and may be led anew.
+    /// A flight has ended, or was lost and may be led again.
     FlightOver(Ending),
-    /// A call that waited is over. `leads`: it brought the work.
+    /// A call that waited is over. `leads`: the flight did this call's work.
     CallOver { leads: bool, how: CallEnd },
-    /// A follower waited for as long as it may, and goes on in a newer flight.
+    /// A follower's patience has ended, and it goes on in a newer flight.
     TimedOut,
-    /// A call led although there was a flight for its key. `part`: the name of what they differ in.
+    /// A call led although there was a flight for its key. `part`: the name of the part in which the two keys differ.
     NearMiss { why: NearMiss, part: Option<&'a str> },
     /// A call goes straight to the inner service. `waited`: it was a follower before.
     Passed { reason: PassReason, waited: bool },
-    /// A response is not for a follower. `passes`: it sends its own request alone, and not with others.
+    /// A response is not for a follower. `passes`: the follower sends its own request alone, and not with others.
     Vetoed { reason: VetoReason, passes: bool },
 }
 
-/// How a flight ended, noted under its lock and told after.
+/// How a flight ended. Noted under its lock, and reported after it.
 pub(crate) struct Ending {
-    /// None if it was lost before, and that was told.
+    /// `None` if the flight was lost before, and that was reported.
     pub(crate) outcome: Option<FlightEnd>,
-    /// The result was for the leader alone, and the followers go on together.
+    /// The result went to the leader only, and the followers go on together.
     pub(crate) went_on: bool,
     pub(crate) opened: Option<Instant>,
-    /// Waiters that wait no more.
+    /// How many waiters no longer wait.
     pub(crate) released: usize,
     pub(crate) span: FlightSpan,
 }
@@ -87,37 +89,37 @@ pub(crate) enum CallEnd {
     Landed,
     /// It went to the inner service alone.
     Passed,
-    /// It was dropped before.
+    /// It was dropped before that.
     Left,
-    /// It panicked: the work did, or the flight was lost and nobody could lead it anew.
+    /// It panicked, because the work did, or because the flight was lost and no waiter could lead it again.
     Panicked,
 }
 
 impl Observer {
-    /// With the counters made now, so that the first call need not.
+    /// Makes the counters now, so that the first call does not have to.
     pub(crate) fn ready() -> Self {
         Self { counters: Counters::ready(), ..Self::default() }
     }
 
-    /// Says that somebody wants to know how old the flights are that open from now on.
+    /// Asks for the opening times of the flights that open from now on.
     pub(crate) fn want_ages(&self) {
         self.wants_ages.store(true, Relaxed);
     }
 
-    /// Else nobody reads the clock.
+    /// If this is `false`, flights do not read the clock.
     pub(crate) fn wants_ages(&self) -> bool {
         cfg!(feature = "metrics") || self.wants_ages.load(Relaxed)
     }
 
-    /// The first to say so decides.
+    /// Sets the name. Only the first call has an effect.
     pub(crate) fn set_name(&self, name: Option<&Arc<str>>) {
         self.name.0.get_or_init(|| name.cloned());
-        // Made now, so that the first call need not.
+        // Makes the keys now, so that the first call does not have to.
         #[cfg(feature = "metrics")]
         self.metrics.keys(&self.name);
     }
 
-    /// A hash as no other group has it, also if two hash their keys alike.
+    /// Makes the hash of a key unique to this observer, even if another group hashes its keys alike.
     pub(crate) fn own_hash(&self, hash: u64) -> u64 {
         hash ^ (ptr::from_ref(self) as u64).rotate_left(32)
     }
@@ -126,8 +128,8 @@ impl Observer {
         &self.name
     }
 
-    /// Counts waiters that wait no more, and whether the flight is over. Call it under the lock of the flight, so that
-    /// everybody who sees the end sees it counted.
+    /// Counts waiters that no longer wait, and whether the flight is over. Call it under the lock of the flight: then the
+    /// counters are up to date when the end of the flight is visible.
     #[inline(always)]
     pub(crate) fn count_out(&self, waiters: usize, is_over: bool) {
         self.counters.count_all([(Count::Released, waiters), (Count::Closed, usize::from(is_over))]);
@@ -137,7 +139,7 @@ impl Observer {
         self.counters.read()
     }
 
-    /// Call it under no lock: recorders and subscribers are user code. What they panic with ends here.
+    /// Counts and reports an event. Call it under no lock: recorders and subscribers are user code. It catches their panics.
     ///
     /// Inlined, because each caller knows its event.
     #[inline(always)]
@@ -182,7 +184,7 @@ impl Observer {
 }
 
 impl Event<'_> {
-    /// Else whoever is told need not even be found.
+    /// Returns `false` if the event concerns only metrics, and they are off. Then the caller can skip it.
     #[inline(always)]
     pub(crate) fn concerns_anybody(&self) -> bool {
         cfg!(feature = "metrics") || !matches!(self, Self::Left | Self::Closed | Self::CallOver { .. })

@@ -1,4 +1,4 @@
-//! Nobody is told: the feature `tracing` is off.
+//! Stands in for `trace` if the feature `tracing` is off. It reports nothing.
 
 use super::{FlightEnd, Name};
 use std::{
