@@ -142,7 +142,6 @@ impl MetricKeys {
                 gauge(&self.waiters).increment(1.0);
             }
             Event::Joined => gauge(&self.waiters).increment(1.0),
-            #[cfg(feature = "http")]
             Event::JoinedLate => call(Part::Follower, CallEnd::Landed),
             Event::Left => gauge(&self.waiters).decrement(1.0),
             Event::Closed => gauge(&self.in_progress).decrement(1.0),

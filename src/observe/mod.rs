@@ -43,7 +43,7 @@ pub(crate) enum Event<'a> {
     /// A call joined a flight.
     Joined,
     /// A call joined a flight after its head, and has the response already.
-    #[cfg(feature = "http")]
+    #[allow(dead_code, reason = "only HTTP has heads")]
     JoinedLate,
     /// A waiter left its flight before the flight was over.
     Left,
@@ -164,7 +164,6 @@ impl Observer {
         match event {
             Event::Led => count(Count::Led),
             Event::Joined => count(Count::Seated),
-            #[cfg(feature = "http")]
             Event::JoinedLate => count(Count::Late),
             Event::FlightOver(ending) => match ending.outcome {
                 Some(FlightEnd::Cancelled) => count(Count::Cancelled),

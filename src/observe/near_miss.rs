@@ -64,18 +64,17 @@ impl Note {
 }
 
 /// Notes that the body of a flight streams, until this is dropped.
-#[cfg(feature = "http")]
 #[derive(Debug)]
+#[allow(dead_code, reason = "only HTTP has bodies")]
 pub(crate) struct Streams(Note);
 
-#[cfg(feature = "http")]
+#[allow(dead_code, reason = "only HTTP has bodies")]
 impl Streams {
     pub(crate) fn note(hash: u64) -> Self {
         Self(note(hash, Unjoinable::HeadKnown))
     }
 }
 
-#[cfg(feature = "http")]
 impl Drop for Streams {
     fn drop(&mut self) {
         erase(self.0);
