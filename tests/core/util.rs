@@ -16,8 +16,8 @@ use std::{
     time::{Duration, Instant},
 };
 use tokio::runtime::Runtime;
-use tokio_test::task::Spawn;
-use tower_singleflight::{Outcome, Role};
+use tokio_test::task::{self, Spawn};
+use tower_singleflight::{Group, Outcome, Role};
 
 /// Runs a test on a current-thread and on a multi-thread runtime.
 macro_rules! on_both_runtimes {
