@@ -1,5 +1,5 @@
-//! Tower middleware that answers identical concurrent requests with one call of the inner service. The first request makes
-//! the call. The others wait for it, and all of them get its response.
+//! [Tower](https://docs.rs/tower) middleware that answers identical concurrent requests with one call of the inner service.
+//! The first request makes the call. The others wait for it, and all of them get its response.
 //!
 //! ```
 //! # #[cfg(feature = "http")] {

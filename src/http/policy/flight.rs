@@ -73,10 +73,10 @@ impl HttpPolicy {
     /// of its path, when it is sent and again when it is answered. Default: yes
     /// (RFC 9111 §4.4).
     ///
-    /// A sealed flight lets no more requests join. All methods are unsafe except
-    /// those that IANA registers as safe (RFC 9110 §9.2.1), which are `GET`,
-    /// `HEAD`, `OPTIONS`, `TRACE`, `PROPFIND`, `REPORT`, `SEARCH`, `QUERY` and
-    /// `PRI`, and the ones named in [`methods`](Self::methods).
+    /// No more requests join a sealed flight. All methods are unsafe except
+    /// `GET`, `HEAD`, `OPTIONS`, `TRACE`, `PROPFIND`, `REPORT`, `SEARCH`,
+    /// `QUERY` and `PRI`, which IANA registers as safe (RFC 9110 §9.2.1), and
+    /// the methods that you name in [`methods`](Self::methods).
     ///
     /// The layer sees only writes that go through it. A write seals only its own
     /// path, and the key that the closure returns for it.

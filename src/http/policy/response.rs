@@ -22,7 +22,7 @@ pub(crate) struct ResponseRules {
     pub(crate) ignore_vary: bool,
     pub(crate) veto_content_types: Vec<String>,
     pub(crate) share_large_bodies: bool,
-    /// Headers of which each follower gets its own request's values.
+    /// The headers of `own_response_header`.
     pub(crate) own_headers: Vec<HeaderName>,
 }
 
