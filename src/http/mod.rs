@@ -15,6 +15,7 @@ mod response;
 mod route;
 mod seal;
 mod service;
+mod settings;
 mod unshareable;
 
 #[cfg(all(test, tower_singleflight_loom))]

@@ -45,15 +45,15 @@ impl<K: Hash + Eq + Send + Sync + 'static> Settings<Http<K>> {
     /// While the layer is disabled no flight can be joined, and the key closure is not called. All flights are sealed at
     /// the end, because the layer may have been enabled before the write is answered.
     pub(super) fn seal(&self, head: &Request<()>) -> Option<Box<dyn Send>> {
-        if !self.mode.policy.is_write(head.method()) {
+        if !self.http().policy.is_write(head.method()) {
             return None;
         }
         if !self.is_enabled() {
-            return Some(Box::new(SealAll(self.mode.keys.group.clone())));
+            return Some(Box::new(SealAll(self.http().keys.group.clone())));
         }
-        let key = self.mode.keys.key(head);
-        let hash = self.mode.keys.layer.address(&key).hash;
-        Some(Box::new(Seal::new(self.mode.keys.group.clone(), hash, key, path_hash(head))))
+        let key = self.mode.key(head);
+        let hash = self.http().keys.layer.address(&key).hash;
+        Some(Box::new(Seal::new(self.http().keys.group.clone(), hash, key, path_hash(head))))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::{
     error::{BoxError, SharedError},
-    layer::keys::Keys,
+    layer::keys::{Extract, Keys},
 };
 use std::{convert::Infallible, fmt, hash::Hash};
 
@@ -22,12 +22,13 @@ pub trait Mode: Clone + sealed::Mode<<Self as Mode>::Head, <Self as Mode>::Key> 
 /// Any request, and responses that are `Clone`: the mode of
 /// [`SingleflightLayer::by_key`](crate::SingleflightLayer::by_key).
 pub struct ByKey<Req, K> {
+    pub(crate) extract: Extract<Req, K>,
     pub(crate) keys: Keys<Req, K>,
 }
 
 impl<Req, K> Clone for ByKey<Req, K> {
     fn clone(&self) -> Self {
-        Self { keys: self.keys.clone() }
+        Self { extract: self.extract.clone(), keys: self.keys.clone() }
     }
 }
 
@@ -52,7 +53,7 @@ impl<Req: 'static, K: Hash + Eq + Send + Sync + 'static> sealed::Mode<Req, K> fo
     }
 
     fn in_separate_group(&self) -> Self {
-        Self { keys: self.keys.in_separate_group() }
+        Self { extract: self.extract.clone(), keys: self.keys.in_separate_group() }
     }
 }
 
