@@ -216,7 +216,7 @@ pub(super) fn split<B>(request: Request<B>) -> (Request<()>, B) {
 }
 
 /// Undoes `split`.
-fn unsplit<B>(head: Request<()>, body: B) -> Request<B> {
+pub(super) fn unsplit<B>(head: Request<()>, body: B) -> Request<B> {
     let (head, ()) = head.into_parts();
     Request::from_parts(head, body)
 }

@@ -17,6 +17,7 @@ mod seal;
 mod service;
 mod settings;
 mod unshareable;
+mod with_body;
 
 #[cfg(all(test, tower_singleflight_loom))]
 mod models;
@@ -24,3 +25,4 @@ mod models;
 pub use body::{SharedBody, SlowReader};
 pub use layer::Http;
 pub use policy::{HttpPolicy, LateJoin, StatusRange};
+pub use with_body::{HttpBody, ReadBody, RequestBody};

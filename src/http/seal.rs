@@ -1,6 +1,6 @@
 //! Seals flights when a write happens, so that no later read gets an answer from before the write.
 
-use crate::http::{layer::Http, path::path_hash};
+use crate::http::{layer::Http, path::path_hash, settings::HttpMode};
 use crate::{layer::settings::Settings, layer::tables::GroupTables, panics::Debris};
 use http::Request;
 use std::{hash::Hash, sync::Arc};
@@ -14,6 +14,12 @@ pub(super) struct Seal<K: Eq> {
     hash: u64,
     /// `None` once nothing is left to seal.
     key: Option<K>,
+    path: u64,
+}
+
+/// Seals the flights of a path, whatever their key, when it is dropped.
+struct SealPath<K> {
+    group: Arc<GroupTables<K>>,
     path: u64,
 }
 
@@ -36,6 +42,18 @@ impl<K: Eq> Seal<K> {
         if let Some(key) = &self.key {
             debris.run(|| self.group.for_each(|table| table.seal(self.hash, &|other| other == key, self.path)));
         }
+    }
+}
+
+impl<M: HttpMode> Settings<M> {
+    /// Seals the flights of the path of a write that has no key, now and when the returned value is dropped. `None`: not a write.
+    pub(super) fn seal_path(&self, head: &Request<()>) -> Option<Box<dyn Send>> {
+        if !self.http().policy.is_write_without_key(head.method()) {
+            return None;
+        }
+        let (group, path) = (self.http().keys.group.clone(), path_hash(head));
+        drop(SealPath { group: group.clone(), path });
+        Some(Box::new(SealPath { group, path }))
     }
 }
 
@@ -63,6 +81,12 @@ impl<K: Eq> Drop for Seal<K> {
         self.seal_flights(&mut debris);
         debris.sweep(self.key.take());
         debris.rethrow();
+    }
+}
+
+impl<K> Drop for SealPath<K> {
+    fn drop(&mut self) {
+        self.group.for_each(|table| table.seal(0, &|_| false, self.path));
     }
 }
 

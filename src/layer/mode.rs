@@ -6,10 +6,12 @@ use crate::{
 };
 use std::{convert::Infallible, fmt, hash::Hash};
 
-/// How a layer finds the key of a request. Sealed: it is implemented by [`ByKey`] and, for HTTP, by `Http`.
+/// How a layer finds the key of a request. Sealed: it is implemented by [`ByKey`] and, for HTTP, by `Http` and
+/// `HttpBody`.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` does not say how a `SingleflightLayer` finds its keys",
-    note = "the type of a layer is `SingleflightLayer<mode::Http<Key>>` after `new`, and \
+    note = "the type of a layer is `SingleflightLayer<mode::Http<Key>>` after `new`, \
+            `SingleflightLayer<mode::HttpBody<Key>>` after `with_body`, and \
             `SingleflightLayer<mode::ByKey<Request, Key>>` after `by_key`"
 )]
 pub trait Mode: Clone + sealed::Mode<<Self as Mode>::Head, <Self as Mode>::Key> + 'static {
