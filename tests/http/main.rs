@@ -26,4 +26,5 @@ mod switches;
 mod vary;
 mod versions;
 mod veto;
+mod with_body;
 mod write;
