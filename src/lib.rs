@@ -110,7 +110,7 @@ mod sync;
 
 pub use self::core::group::{Group, Outcome, Role, Run, Ticket};
 #[cfg(feature = "http")]
-pub use self::http::{HttpPolicy, LateJoin, SharedBody, SlowReader, StatusRange};
+pub use self::http::{HttpPolicy, LateJoin, ReadBody, RequestBody, SharedBody, SlowReader, StatusRange};
 pub use error::{BoxError, SharedError};
 pub use layer::{future::ResponseFuture, handle::Handle, service::Singleflight, singleflight_layer::SingleflightLayer};
 pub use stats::{NearMiss, PassReason, Stats, VetoReason};

@@ -10,5 +10,5 @@
 //! ```
 
 #[cfg(feature = "http")]
-pub use crate::http::Http;
+pub use crate::http::{Http, HttpBody};
 pub use crate::layer::mode::{ByKey, CallMode, ErrorMode, FanOut, Mode, OwnErrors, SharedErrors};

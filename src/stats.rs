@@ -48,6 +48,8 @@ reasons! {
         Method = "method",
         /// HTTP: the request has a body.
         Body = "body",
+        /// HTTP, `with_body`: the closure returned `None`.
+        NoKey = "no-key",
         /// HTTP: a header of the request asks for an answer to this request only, such as `Range`.
         Header = "header",
         /// HTTP: the request says `no-store`.

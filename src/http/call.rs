@@ -10,6 +10,7 @@ use crate::http::{
         cache_status::{Forwarded, append_cache_status},
         flight_response::FlightResponse,
     },
+    settings::HttpMode,
 };
 use crate::{
     core::{group::Role, reentry::FlightNumber},
@@ -18,11 +19,12 @@ use crate::{
     layer::job_future::JobFuture,
     layer::mode::{ErrorMode, sealed::CallMode},
     layer::settings::Settings,
-    observe::{Caller, Work},
+    observe::{Caller, Event, Work},
+    stats::PassReason,
 };
 use http::{HeaderMap, HeaderName, Method, Request, Response};
 use http_body::Body;
-use std::{fmt, hash::Hash, marker::PhantomData, pin::Pin, sync::Arc};
+use std::{fmt, future, hash::Hash, marker::PhantomData, pin::Pin, sync::Arc};
 use tokio::time::Instant;
 use tower::ServiceExt;
 use tower_service::Service;
@@ -32,12 +34,12 @@ use tower_service::Service;
 const MAX_VARY_RETRIES: usize = 4;
 
 /// A request, and the service that it is for. `X` is the error that callers get.
-pub struct HttpCall<S, B, K, E, X> {
+pub struct HttpCall<S, B, M: HttpMode, E, X> {
     service: S,
     head: Request<()>,
     body: B,
-    settings: Arc<Settings<Http<K>>>,
-    flight: FlightRef<K>,
+    settings: Arc<Settings<M>>,
+    flight: FlightRef<M::Key>,
     /// The headers that its partition compares beyond the policy's, because a response varied by them.
     vary: Vec<HeaderName>,
     vary_retries: usize,
@@ -48,16 +50,13 @@ pub struct HttpCall<S, B, K, E, X> {
     errors: PhantomData<fn() -> (E, X)>,
 }
 
-impl<S, B, K, E, X> HttpCall<S, B, K, E, X>
-where
-    K: Hash + Eq + Send + Sync + 'static,
-{
+impl<S, B, M: HttpMode, E, X> HttpCall<S, B, M, E, X> {
     pub(super) fn new(
         service: S,
         head: Request<()>,
         body: B,
-        settings: Arc<Settings<Http<K>>>,
-        flight: FlightRef<K>,
+        settings: Arc<Settings<M>>,
+        flight: FlightRef<M::Key>,
     ) -> Self {
         let (vary, vary_retries, has_followed, seal) = (Vec::new(), 0, false, None);
         Self { service, head, body, settings, flight, vary, vary_retries, has_followed, seal, errors: PhantomData }
@@ -77,19 +76,19 @@ where
     }
 }
 
-impl<S, B, RB, K, E> HttpCall<S, B, K, E, E::Error>
+impl<S, B, RB, M, E> HttpCall<S, B, M, E, E::Error>
 where
     S: Service<Request<B>, Response = Response<RB>> + Send + 'static,
     S::Future: Send + 'static,
     B: Send + 'static,
     RB: Body + Send + 'static,
     RB::Error: Into<BoxError>,
-    K: Hash + Eq + Send + Sync + 'static,
+    M: HttpMode,
     E: ErrorMode<S::Error>,
 {
     /// Sends the request for this caller alone.
     async fn send(self) -> Result<Response<SharedBody>, E::Error> {
-        let bodies = self.settings.mode.bodies.clone();
+        let bodies = self.settings.http().bodies.clone();
         let response = self.service.oneshot(unsplit(self.head, self.body)).await;
         drop(self.seal);
         response.map(|response| response.map(|body| SharedBody::new(body, bodies))).map_err(E::convert)
@@ -104,11 +103,37 @@ where
         Fetch::<_, _, E>::new(service.oneshot(unsplit(head, body)), context)
     }
 
+    /// Joins a flight whose body streams or whose head is awaited, or leads a new one.
+    #[inline]
+    pub(super) fn share(
+        settings: &Arc<Settings<M>>,
+        service: &S,
+        head: Request<()>,
+        body: B,
+        key: HashedKey<M::Key>,
+    ) -> JobFuture<Self>
+    where
+        S: Clone,
+    {
+        let flights = settings.table(Flights::<M::Key, E::Error>::new);
+        if flights.late.is_inside(&key) {
+            let flight = FlightRef::Hash(key.address.hash);
+            let call = Self::new(service.clone(), head, body, settings.clone(), flight);
+            return JobFuture::pass(call, PassReason::Reentrant, settings.observer());
+        }
+        if let Some(response) = settings.join_late(&flights.late, &key, &head) {
+            settings.observer().tell(Event::JoinedLate);
+            return JobFuture::boxed(future::ready(Ok(response)));
+        }
+        let call = Self::new(service.clone(), head, body, settings.clone(), FlightRef::Flight(key));
+        call.enter(settings, flights, None)
+    }
+
     /// Joins or leads the flight of its key. A call that `left` a flight looks for a newer one.
     pub(super) fn enter(
         self,
-        settings: &Settings<Http<K>>,
-        flights: &Flights<K, E::Error>,
+        settings: &Settings<M>,
+        flights: &Flights<M::Key, E::Error>,
         left: Option<FlightNumber>,
     ) -> JobFuture<Self> {
         let HashedKey { address, key } = self.flight.key().expect("only a call with a flight enters").clone();
@@ -116,14 +141,14 @@ where
     }
 }
 
-impl<S, B, RB, K, E> Job for HttpCall<S, B, K, E, E::Error>
+impl<S, B, RB, M, E> Job for HttpCall<S, B, M, E, E::Error>
 where
     S: Service<Request<B>, Response = Response<RB>> + Send + 'static,
     S::Future: Send + 'static,
     B: Send + 'static,
     RB: Body + Send + 'static,
     RB::Error: Into<BoxError>,
-    K: Hash + Eq + Send + Sync + 'static,
+    M: HttpMode,
     E: ErrorMode<S::Error>,
 {
     type Landing = HttpLanding<E::Error>;
@@ -146,7 +171,7 @@ where
                 _ => self.fetch(None).await?.into_response(Role::Leader),
             };
             response.extensions_mut().remove::<Role>();
-            append_cache_status(&settings.mode.policy, how, &mut response);
+            append_cache_status(&settings.http().policy, how, &mut response);
             Ok(response)
         })
     }
@@ -163,8 +188,9 @@ where
         let names = landing.as_ref().map_or(&[][..], FlightResponse::vary_names);
         self.vary.extend_from_slice(names);
         self.vary_retries += 1;
-        let partition = self.settings.mode.policy.partition(&self.head).with_vary(&self.vary);
-        self.flight = FlightRef::Flight(self.settings.hashed_key(&self.head, partition));
+        let partition = self.settings.http().policy.partition(&self.head).with_vary(&self.vary);
+        let key = &self.flight.key().expect("only a call with a flight looks for another").key;
+        self.flight = FlightRef::Flight(self.settings.rehashed_key(key, &self.head, partition));
         let settings = self.settings.clone();
         self.enter(&settings, settings.table(Flights::new), None)
     }
@@ -190,7 +216,7 @@ pub(super) fn split<B>(request: Request<B>) -> (Request<()>, B) {
 }
 
 /// Undoes `split`.
-fn unsplit<B>(head: Request<()>, body: B) -> Request<B> {
+pub(super) fn unsplit<B>(head: Request<()>, body: B) -> Request<B> {
     let (head, ()) = head.into_parts();
     Request::from_parts(head, body)
 }
@@ -205,10 +231,10 @@ where
     K: Hash + Eq + Send + Sync + 'static,
     E: ErrorMode<S::Error>,
 {
-    type Call = HttpCall<S, B, K, E, E::Error>;
+    type Call = HttpCall<S, B, Self, E, E::Error>;
 }
 
-impl<S, B, K, E, X> fmt::Debug for HttpCall<S, B, K, E, X> {
+impl<S, B, M: HttpMode, E, X> fmt::Debug for HttpCall<S, B, M, E, X> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("HttpCall").finish_non_exhaustive()
     }

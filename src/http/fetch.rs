@@ -5,19 +5,18 @@ use crate::http::{
     flights::{Flights, HttpLanding},
     key::{FlightRef, HashedKey},
     late::{LateStream, ListedBody},
-    layer::Http,
     noted_body::NotedBody,
     response::{
         class::ResponseClass, facts::ResponseFacts, flight_response::FlightResponse, recipients::Recipients,
         vary_headers::VaryHeaders,
     },
+    settings::HttpMode,
 };
 use crate::{error::BoxError, layer::mode::ErrorMode, layer::settings::Settings, panics::CaughtPanic};
 use http::{HeaderName, Response};
 use http_body::Body;
 use pin_project_lite::pin_project;
 use std::{
-    hash::Hash,
     marker::PhantomData,
     pin::Pin,
     sync::Arc,
@@ -38,9 +37,9 @@ pin_project! {
 }
 
 /// The facts about a request that are needed when its response arrives.
-pub(super) struct FetchContext<K> {
-    pub(super) settings: Arc<Settings<Http<K>>>,
-    pub(super) flight: FlightRef<K>,
+pub(super) struct FetchContext<M: HttpMode> {
+    pub(super) settings: Arc<Settings<M>>,
+    pub(super) flight: FlightRef<M::Key>,
     /// When the flight opened, if newcomers may join after its head.
     pub(super) opened: Option<Instant>,
     /// The headers that the partition compares beyond the policy's.
@@ -55,10 +54,7 @@ impl<F, C, E> Fetch<F, C, E> {
     }
 }
 
-impl<K> FetchContext<K>
-where
-    K: Hash + Eq + Send + Sync + 'static,
-{
+impl<M: HttpMode> FetchContext<M> {
     /// `X` is the error that callers get.
     fn judge<X, B>(&self, response: Response<B>) -> FlightResponse
     where
@@ -66,7 +62,7 @@ where
         B: Body + Send + 'static,
         B::Error: Into<BoxError>,
     {
-        let policy = &self.settings.mode.policy;
+        let policy = &self.settings.http().policy;
         let (parts, body) = response.into_parts();
         let head = Response::from_parts(parts, ());
         let facts = ResponseFacts::in_headers(policy, head.headers());
@@ -82,7 +78,7 @@ where
     fn record(&self, class: ResponseClass) {
         // A refusal of one client says nothing about later clients.
         if let Some(hash) = self.flight.hash().filter(|_| !class.is_refusal()) {
-            self.settings.mode.unshareable.record(hash, class == ResponseClass::Shared);
+            self.settings.http().unshareable.record(hash, class == ResponseClass::Shared);
         }
     }
 
@@ -105,7 +101,7 @@ where
         let is_joinable = class == ResponseClass::Shared && !body.is_end_stream();
         match self.late_join(facts, is_joinable) {
             Some((key, until)) => self.list_body::<X, _>(key, head, body, recipients.vary(), until),
-            None => SharedBody::new(body, self.settings.mode.bodies.clone()),
+            None => SharedBody::new(body, self.settings.http().bodies.clone()),
         }
     }
 
@@ -113,7 +109,7 @@ where
     ///
     /// A flight whose partition has the headers of a `Vary` takes no newcomer after its head: a newcomer looks for the
     /// partition of the policy alone.
-    fn late_join(&self, facts: &ResponseFacts, is_joinable: bool) -> Option<(&HashedKey<K>, Option<Instant>)> {
+    fn late_join(&self, facts: &ResponseFacts, is_joinable: bool) -> Option<(&HashedKey<M::Key>, Option<Instant>)> {
         let key = self.flight.key()?;
         let opened =
             self.opened.filter(|_| is_joinable && self.vary.is_empty() && self.settings.allows_late_joins())?;
@@ -123,7 +119,7 @@ where
     /// Makes the body shareable, and lists it for newcomers while it streams.
     fn list_body<X, B>(
         &self,
-        key: &HashedKey<K>,
+        key: &HashedKey<M::Key>,
         head: &Response<()>,
         body: B,
         vary: Option<Arc<VaryHeaders>>,
@@ -135,9 +131,9 @@ where
         B::Error: Into<BoxError>,
     {
         let (body, unlist) = ListedBody::new(body);
-        let body = SharedBody::new(body, self.settings.mode.bodies.clone());
+        let body = SharedBody::new(body, self.settings.http().bodies.clone());
         if let Some(newcomers) = body.newcomers(until) {
-            let flights = self.settings.table(Flights::<K, X>::new);
+            let flights = self.settings.table(Flights::<M::Key, X>::new);
             let stream = LateStream::new(head.clone(), newcomers, vary, until);
             flights.late.list(key, stream, &unlist, || flights.table.lists_this_flight(key.address));
         }
@@ -145,12 +141,12 @@ where
     }
 }
 
-impl<F, B, R, K, E> Future for Fetch<F, FetchContext<K>, E>
+impl<F, B, R, M, E> Future for Fetch<F, FetchContext<M>, E>
 where
     F: Future<Output = Result<Response<B>, R>>,
     B: Body + Send + 'static,
     B::Error: Into<BoxError>,
-    K: Hash + Eq + Send + Sync + 'static,
+    M: HttpMode,
     E: ErrorMode<R>,
 {
     type Output = HttpLanding<E::Error>;

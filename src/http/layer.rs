@@ -1,60 +1,34 @@
 //! The layer for HTTP: its constructor and its policy.
 
 use crate::http::{
-    body::{BodyConfig, Budget},
     policy::HttpPolicy,
-    unshareable::UnshareableKeys,
+    settings::{HttpMode, HttpSettings},
 };
 use crate::layer::{
-    keys::Keys,
+    keys::{Extract, Keys},
     mode::{Mode, sealed},
     settings::Settings,
     singleflight_layer::SingleflightLayer,
 };
 use http::Request;
-use std::{
-    fmt,
-    hash::Hash,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+use std::{fmt, hash::Hash, sync::Arc, time::Duration};
 
 /// HTTP requests and responses: the mode of [`SingleflightLayer::new`].
 pub struct Http<K> {
-    pub(super) keys: Keys<Request<()>, K>,
-    pub(super) id: PolicyId,
-    pub(super) policy: Arc<HttpPolicy>,
-    pub(super) bodies: BodyConfig,
-    pub(super) unshareable: UnshareableKeys,
-}
-
-/// Identifies a policy value. Two policies with the same rules have different numbers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct PolicyId(u64);
-
-impl PolicyId {
-    pub(super) fn new() -> Self {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        Self(NEXT.fetch_add(1, Ordering::Relaxed))
-    }
+    extract: Extract<Request<()>, K>,
+    settings: HttpSettings<K>,
 }
 
 impl<K> Http<K> {
-    fn new(keys: Keys<Request<()>, K>, policy: HttpPolicy) -> Self {
-        let (bodies, unshareable) = (Self::bodies(&policy), UnshareableKeys::new(&policy));
-        Self { keys, id: PolicyId::new(), policy: Arc::new(policy), bodies, unshareable }
+    /// Calls the user's key closure.
+    pub(super) fn key(&self, head: &Request<()>) -> K {
+        (self.extract)(head)
     }
+}
 
-    fn bodies(policy: &HttpPolicy) -> BodyConfig {
-        BodyConfig {
-            limit: usize::try_from(policy.flight.body_limit).unwrap_or(usize::MAX),
-            slow: policy.flight.slow_reader,
-            hold_back: policy.flight.hold_back_at_most,
-            budget: Budget::new(policy.flight.body_budget),
-        }
+impl<K: Hash + Eq + Send + Sync + 'static> HttpMode for Http<K> {
+    fn http(&self) -> &HttpSettings<K> {
+        &self.settings
     }
 }
 
@@ -65,45 +39,45 @@ impl<K: Hash + Eq + Send + Sync + 'static> Mode for Http<K> {
 
 impl<K: Hash + Eq + Send + Sync + 'static> sealed::Mode<Request<()>, K> for Http<K> {
     fn keys(&self) -> &Keys<Request<()>, K> {
-        &self.keys
+        &self.settings.keys
     }
 
     fn keys_mut(&mut self) -> &mut Keys<Request<()>, K> {
-        &mut self.keys
+        &mut self.settings.keys
     }
 
-    /// Gives each separate group its own body budget and its own unshareable keys. The policy and its number stay.
     fn in_separate_group(&self) -> Self {
-        let (bodies, unshareable) = (Self::bodies(&self.policy), UnshareableKeys::new(&self.policy));
-        let keys = self.keys.in_separate_group();
-        Self { keys, id: self.id, policy: self.policy.clone(), bodies, unshareable }
+        Self { extract: self.extract.clone(), settings: self.settings.in_separate_group() }
     }
 
     fn part_name(&self, part: usize) -> Option<&str> {
-        Some(self.policy.name_of(part))
+        Some(self.settings.policy.name_of(part))
     }
 }
 
 impl<K> Clone for Http<K> {
     fn clone(&self) -> Self {
-        Self {
-            keys: self.keys.clone(),
-            id: self.id,
-            policy: self.policy.clone(),
-            bodies: self.bodies.clone(),
-            unshareable: self.unshareable.clone(),
-        }
+        Self { extract: self.extract.clone(), settings: self.settings.clone() }
     }
 }
 
 impl<K> fmt::Debug for Http<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Http").field("policy", &self.policy).finish_non_exhaustive()
+        f.debug_struct("Http").field("policy", &self.settings.policy).finish_non_exhaustive()
     }
 }
 
 /// The default of `join_within`. An upstream that hangs must not own its key for ever.
 const JOIN_WITHIN: Duration = Duration::from_secs(30);
+
+impl<M: HttpMode> SingleflightLayer<M> {
+    /// Makes a layer with the defaults for HTTP.
+    pub(super) fn of_mode(mode: M) -> Self {
+        let rounds = mode.http().policy.rounds();
+        let layer = Self::with_settings(Settings::new(mode)).join_within(JOIN_WITHIN);
+        layer.set(|settings| settings.rules.rounds.after_refusals = rounds)
+    }
+}
 
 impl<K: Hash + Eq + Send + Sync + 'static> SingleflightLayer<Http<K>> {
     /// Coalesces identical concurrent HTTP requests. `key` sees the head of a request (method, URI, version, headers,
@@ -147,10 +121,8 @@ impl<K: Hash + Eq + Send + Sync + 'static> SingleflightLayer<Http<K>> {
     ///
     /// A panic in `key` reaches the caller of that request alone.
     pub fn new(key: impl Fn(&Request<()>) -> K + Send + Sync + 'static) -> Self {
-        let policy = HttpPolicy::default();
-        let rounds = policy.rounds();
-        let layer = Self::with_settings(Settings::new(Http::new(Keys::new(key), policy))).join_within(JOIN_WITHIN);
-        layer.set(|settings| settings.rules.rounds.after_refusals = rounds)
+        let settings = HttpSettings::new(Keys::new(), HttpPolicy::default());
+        Self::of_mode(Http { extract: Arc::new(key), settings })
     }
 }
 
@@ -163,7 +135,8 @@ impl<K: Hash + Eq + Send + Sync + 'static, E> SingleflightLayer<Http<K>, E> {
     pub fn policy(self, policy: HttpPolicy) -> Self {
         self.set(|settings| {
             settings.rules.rounds.after_refusals = policy.rounds();
-            settings.mode = Http::new(settings.mode.keys.clone(), policy);
+            let http = &mut settings.mode.settings;
+            *http = HttpSettings::new(http.keys.clone(), policy);
         })
     }
 }

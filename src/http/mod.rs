@@ -15,7 +15,9 @@ mod response;
 mod route;
 mod seal;
 mod service;
+mod settings;
 mod unshareable;
+mod with_body;
 
 #[cfg(all(test, tower_singleflight_loom))]
 mod models;
@@ -23,3 +25,4 @@ mod models;
 pub use body::{SharedBody, SlowReader};
 pub use layer::Http;
 pub use policy::{HttpPolicy, LateJoin, StatusRange};
+pub use with_body::{HttpBody, ReadBody, RequestBody};

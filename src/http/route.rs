@@ -3,6 +3,7 @@
 use crate::http::{
     key::{FlightRef, HashedKey},
     layer::Http,
+    settings::HttpSettings,
 };
 use crate::{layer::settings::Settings, stats::PassReason};
 use http::Request;
@@ -19,7 +20,7 @@ pub(super) enum Route<K> {
 impl<K: Hash + Eq + Send + Sync + 'static> Settings<Http<K>> {
     /// Calls the user's filter and key closure. Looks at no flight.
     pub(super) fn route(&self, head: &Request<()>, has_body: bool) -> Route<K> {
-        let Http { policy, bodies, unshareable, .. } = &self.mode;
+        let HttpSettings { policy, bodies, unshareable, .. } = self.http();
         if let Some(reason) = self.reason_to_pass(head) {
             return Route::Pass(reason, FlightRef::Untracked);
         }
@@ -30,7 +31,7 @@ impl<K: Hash + Eq + Send + Sync + 'static> Settings<Http<K>> {
         if !bodies.budget.admits() {
             return Route::Pass(PassReason::BodyBudget, FlightRef::Untracked);
         }
-        let key = self.hashed_key(head, partition);
+        let key = self.hashed_key(self.mode.key(head), head, partition);
         if unshareable.contains(key.address.hash) {
             return Route::Pass(PassReason::Unshareable, FlightRef::Hash(key.address.hash));
         }
@@ -39,7 +40,7 @@ impl<K: Hash + Eq + Send + Sync + 'static> Settings<Http<K>> {
 
     /// True if this request shares without a body, and passes with one.
     pub(super) fn shares_without_body(&self, head: &Request<()>) -> bool {
-        let policy = &self.mode.policy;
+        let policy = &self.http().policy;
         self.reason_to_pass(head).is_none() && !policy.request.ignore_body && policy.admit(head, false).is_ok()
     }
 }

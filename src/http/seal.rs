@@ -1,6 +1,6 @@
 //! Seals flights when a write happens, so that no later read gets an answer from before the write.
 
-use crate::http::{layer::Http, path::path_hash};
+use crate::http::{layer::Http, path::path_hash, settings::HttpMode};
 use crate::{layer::settings::Settings, layer::tables::GroupTables, panics::CaughtPanic};
 use http::Request;
 use std::{hash::Hash, sync::Arc};
@@ -14,6 +14,12 @@ pub(super) struct Seal<K: Eq> {
     hash: u64,
     /// `None` once nothing is left to seal.
     key: Option<K>,
+    path: u64,
+}
+
+/// Seals the flights of a path, whatever their key, when it is dropped.
+struct SealPath<K> {
+    group: Arc<GroupTables<K>>,
     path: u64,
 }
 
@@ -39,21 +45,33 @@ impl<K: Eq> Seal<K> {
     }
 }
 
+impl<M: HttpMode> Settings<M> {
+    /// Seals the flights of the path of a write that has no key, now and when the returned value is dropped. `None`: not a write.
+    pub(super) fn seal_path(&self, head: &Request<()>) -> Option<Box<dyn Send>> {
+        if !self.http().policy.is_write_without_key(head.method()) {
+            return None;
+        }
+        let (group, path) = (self.http().keys.group.clone(), path_hash(head));
+        drop(SealPath { group: group.clone(), path });
+        Some(Box::new(SealPath { group, path }))
+    }
+}
+
 impl<K: Hash + Eq + Send + Sync + 'static> Settings<Http<K>> {
     /// Seals the flights of a write's key and path, now and when the returned value is dropped. `None`: not a write.
     ///
     /// While the layer is disabled no flight can be joined, and the key closure is not called. All flights are sealed at
     /// the end, because the layer may have been enabled before the write is answered.
     pub(super) fn seal(&self, head: &Request<()>) -> Option<Box<dyn Send>> {
-        if !self.mode.policy.is_write(head.method()) {
+        if !self.http().policy.is_write(head.method()) {
             return None;
         }
         if !self.is_enabled() {
-            return Some(Box::new(SealAll(self.mode.keys.group.clone())));
+            return Some(Box::new(SealAll(self.http().keys.group.clone())));
         }
-        let key = self.mode.keys.key(head);
-        let hash = self.mode.keys.layer.address(&key).hash;
-        Some(Box::new(Seal::new(self.mode.keys.group.clone(), hash, key, path_hash(head))))
+        let key = self.mode.key(head);
+        let hash = self.http().keys.layer.address(&key).hash;
+        Some(Box::new(Seal::new(self.http().keys.group.clone(), hash, key, path_hash(head))))
     }
 }
 
@@ -63,6 +81,12 @@ impl<K: Eq> Drop for Seal<K> {
         self.seal_flights(&mut caught);
         caught.drop_caught(self.key.take());
         caught.resume();
+    }
+}
+
+impl<K> Drop for SealPath<K> {
+    fn drop(&mut self) {
+        self.group.for_each(|table| table.seal(0, &|_| false, self.path));
     }
 }
 

@@ -3,20 +3,17 @@
 use crate::http::{
     body::SharedBody,
     call::{HttpCall, split},
-    flights::Flights,
-    key::{FlightRef, HashedKey},
     layer::Http,
     request::body::{has_data, peek},
     route::Route,
 };
 use crate::{
     error::BoxError, layer::future::ResponseFuture, layer::job_future::JobFuture, layer::mode::ErrorMode,
-    layer::service::Singleflight, layer::settings::Settings, observe::Event, stats::PassReason,
+    layer::service::Singleflight, layer::settings::Settings,
 };
 use http::{Request, Response};
 use http_body::Body;
 use std::{
-    future,
     hash::Hash,
     sync::Arc,
     task::{Context, Poll},
@@ -50,7 +47,7 @@ where
     }
 }
 
-impl<S, B, RB, K, E> HttpCall<S, B, K, E, E::Error>
+impl<S, B, RB, K, E> HttpCall<S, B, Http<K>, E, E::Error>
 where
     S: Service<Request<B>, Response = Response<RB>> + Clone + Send + 'static,
     S::Future: Send + 'static,
@@ -95,28 +92,5 @@ where
                 JobFuture::pass(call, reason, settings.observer())
             }
         }
-    }
-
-    /// Joins a flight whose body streams or whose head is awaited, or leads a new one.
-    #[inline]
-    fn share(
-        settings: &Arc<Settings<Http<K>>>,
-        service: &S,
-        head: Request<()>,
-        body: B,
-        key: HashedKey<K>,
-    ) -> JobFuture<Self> {
-        let flights = settings.table(Flights::<K, E::Error>::new);
-        if flights.late.is_inside(&key) {
-            let flight = FlightRef::Hash(key.address.hash);
-            let call = Self::new(service.clone(), head, body, settings.clone(), flight);
-            return JobFuture::pass(call, PassReason::Reentrant, settings.observer());
-        }
-        if let Some(response) = settings.join_late(&flights.late, &key, &head) {
-            settings.observer().tell(Event::JoinedLate);
-            return JobFuture::boxed(future::ready(Ok(response)));
-        }
-        let call = Self::new(service.clone(), head, body, settings.clone(), FlightRef::Flight(key));
-        call.enter(settings, flights, None)
     }
 }

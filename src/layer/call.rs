@@ -54,8 +54,8 @@ where
     /// Joins or leads a flight that is not `left`.
     #[inline(always)]
     fn enter(self, settings: &Settings<ByKey<Req, K>>, left: Option<FlightNumber>) -> JobFuture<Self> {
-        let keys = &settings.mode.keys;
-        let key = keys.key(&self.request);
+        let ByKey { extract, keys } = &settings.mode;
+        let key = extract(&self.request);
         let address = keys.layer.address(&key);
         JobFuture::enter(settings, settings.table(new_table), address, key, self, left)
     }

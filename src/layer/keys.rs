@@ -1,29 +1,31 @@
-//! How a service finds the key of a request, and the flights of that key.
+//! Which requests a service coalesces, and the tables of their flights.
 
 use crate::layer::{shared::LayerShared, tables::GroupTables};
 use std::{fmt, sync::Arc};
 
+/// A closure that returns the key of a request.
+pub(crate) type Extract<Head, K> = Arc<dyn Fn(&Head) -> K + Send + Sync>;
+
 type Filter<Head> = Arc<dyn Fn(&Head) -> bool + Send + Sync>;
 
-/// The closures of a layer, and the flights that they lead to.
+/// The filter of a layer, and the tables of its flights.
 ///
 /// This is inside of the mode, because a mode has `Head` and `K` as plain type parameters. So a layer and a service need
 /// no `Mode` bound on their types.
 pub struct Keys<Head, K> {
-    extract: Arc<dyn Fn(&Head) -> K + Send + Sync>,
     filter: Option<Filter<Head>>,
     pub(crate) layer: Arc<LayerShared<K>>,
     pub(crate) group: Arc<GroupTables<K>>,
 }
 
 impl<Head: 'static, K: 'static> Keys<Head, K> {
-    pub(crate) fn new(extract: impl Fn(&Head) -> K + Send + Sync + 'static) -> Self {
+    pub(crate) fn new() -> Self {
         let layer = LayerShared::new();
         let group = layer.common_group();
-        Self { extract: Arc::new(extract), filter: None, layer: Arc::new(layer), group }
+        Self { filter: None, layer: Arc::new(layer), group }
     }
 
-    /// Returns the same closures with a group of their own.
+    /// Returns the same filter with a group of their own.
     pub(crate) fn in_separate_group(&self) -> Self {
         Self { group: self.layer.separate_group(), ..self.clone() }
     }
@@ -36,10 +38,6 @@ impl<Head: 'static, K: 'static> Keys<Head, K> {
         });
     }
 
-    pub(crate) fn key(&self, head: &Head) -> K {
-        (self.extract)(head)
-    }
-
     /// Returns `false` if a filter turns the request away.
     pub(crate) fn accepts(&self, head: &Head) -> bool {
         self.filter.as_ref().is_none_or(|filter| filter(head))
@@ -48,12 +46,7 @@ impl<Head: 'static, K: 'static> Keys<Head, K> {
 
 impl<Head, K> Clone for Keys<Head, K> {
     fn clone(&self) -> Self {
-        Self {
-            extract: self.extract.clone(),
-            filter: self.filter.clone(),
-            layer: self.layer.clone(),
-            group: self.group.clone(),
-        }
+        Self { filter: self.filter.clone(), layer: self.layer.clone(), group: self.group.clone() }
     }
 }
 

@@ -2,14 +2,16 @@
 
 use crate::{
     error::{BoxError, SharedError},
-    layer::keys::Keys,
+    layer::keys::{Extract, Keys},
 };
 use std::{convert::Infallible, fmt, hash::Hash};
 
-/// How a layer finds the key of a request. Sealed: it is implemented by [`ByKey`] and, for HTTP, by `Http`.
+/// How a layer finds the key of a request. Sealed: it is implemented by [`ByKey`] and, for HTTP, by `Http` and
+/// `HttpBody`.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` does not say how a `SingleflightLayer` finds its keys",
-    note = "the type of a layer is `SingleflightLayer<mode::Http<Key>>` after `new`, and \
+    note = "the type of a layer is `SingleflightLayer<mode::Http<Key>>` after `new`, \
+            `SingleflightLayer<mode::HttpBody<Key>>` after `with_body`, and \
             `SingleflightLayer<mode::ByKey<Request, Key>>` after `by_key`"
 )]
 pub trait Mode: Clone + sealed::Mode<<Self as Mode>::Head, <Self as Mode>::Key> + 'static {
@@ -22,12 +24,13 @@ pub trait Mode: Clone + sealed::Mode<<Self as Mode>::Head, <Self as Mode>::Key> 
 /// Any request, and responses that are `Clone`: the mode of
 /// [`SingleflightLayer::by_key`](crate::SingleflightLayer::by_key).
 pub struct ByKey<Req, K> {
+    pub(crate) extract: Extract<Req, K>,
     pub(crate) keys: Keys<Req, K>,
 }
 
 impl<Req, K> Clone for ByKey<Req, K> {
     fn clone(&self) -> Self {
-        Self { keys: self.keys.clone() }
+        Self { extract: self.extract.clone(), keys: self.keys.clone() }
     }
 }
 
@@ -52,7 +55,7 @@ impl<Req: 'static, K: Hash + Eq + Send + Sync + 'static> sealed::Mode<Req, K> fo
     }
 
     fn in_separate_group(&self) -> Self {
-        Self { keys: self.keys.in_separate_group() }
+        Self { extract: self.extract.clone(), keys: self.keys.in_separate_group() }
     }
 }
 

@@ -7,7 +7,7 @@ use crate::layer::{
     service::Singleflight,
     settings::Settings,
 };
-use std::{fmt, hash::Hash, marker::PhantomData};
+use std::{fmt, hash::Hash, marker::PhantomData, sync::Arc};
 use tower_layer::Layer;
 
 /// Makes services that coalesce identical concurrent requests: see the [crate docs](crate).
@@ -151,7 +151,7 @@ impl<Req: 'static, K: Hash + Eq + Send + Sync + 'static> SingleflightLayer<ByKey
     /// A panic in `key`, in the key's `Hash`, `Eq` or `Drop`, or in the response's `Clone` or `Drop` reaches only the caller
     /// that ran it. For panics of the inner service, see [`ResponseFuture`](crate::ResponseFuture).
     pub fn by_key(key: impl Fn(&Req) -> K + Send + Sync + 'static) -> Self {
-        Self::with_settings(Settings::new(ByKey { keys: Keys::new(key) })).separate_groups()
+        Self::with_settings(Settings::new(ByKey { extract: Arc::new(key), keys: Keys::new() })).separate_groups()
     }
 }
 

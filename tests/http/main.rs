@@ -28,4 +28,5 @@ mod switches;
 mod vary;
 mod versions;
 mod veto;
+mod with_body;
 mod write;

@@ -4,24 +4,23 @@ use crate::http::{
     body::SharedBody,
     key::HashedKey,
     late::LateTable,
-    layer::Http,
     policy::{HttpPolicy, LateJoin},
     response::{cache_status::Forwarded, facts::ResponseFacts, mark::mark_response},
+    settings::HttpMode,
 };
 use crate::{core::group::Role, layer::settings::Settings, sync::now};
 use http::{Request, Response};
-use std::hash::Hash;
 use tokio::time::Instant;
 
-impl<K: Hash + Eq + Send + Sync + 'static> Settings<Http<K>> {
+impl<M: HttpMode> Settings<M> {
     /// Returns the response of a flight whose body still streams, if this request may have it.
     pub(in crate::http) fn join_late(
         &self,
-        late: &LateTable<K>,
-        key: &HashedKey<K>,
+        late: &LateTable<M::Key>,
+        key: &HashedKey<M::Key>,
         head: &Request<()>,
     ) -> Option<Response<SharedBody>> {
-        let policy = &self.mode.policy;
+        let policy = &self.http().policy;
         if late.is_empty() || !self.allows_late_joins() || policy.wants_fresh(head) {
             return None;
         }
@@ -33,13 +32,13 @@ impl<K: Hash + Eq + Send + Sync + 'static> Settings<Http<K>> {
     /// True if newcomers may join a flight after its head. They are not counted as waiters, so `max_waiters` rules them
     /// out.
     pub(in crate::http) fn allows_late_joins(&self) -> bool {
-        self.mode.policy.flight.late_joins != LateJoin::Never && self.rules.max_waiters == usize::MAX
+        self.http().policy.flight.late_joins != LateJoin::Never && self.rules.max_waiters == usize::MAX
     }
 
     /// Returns until when newcomers may join the flight of this response. `Some(None)`: for as long as its body streams.
     /// `None`: not at all.
     pub(in crate::http) fn late_join_until(&self, facts: &ResponseFacts, opened: Instant) -> Option<Option<Instant>> {
-        let fresh = self.mode.policy.fresh_until(facts)?;
+        let fresh = self.http().policy.fresh_until(facts)?;
         let young = self.rules.join_within.and_then(|age| opened.checked_add(age));
         Some(fresh.into_iter().chain(young).min())
     }

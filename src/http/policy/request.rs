@@ -3,8 +3,9 @@
 use http::{
     HeaderName, Method,
     header::{
-        ACCEPT, ACCEPT_ENCODING, ACCEPT_LANGUAGE, AUTHORIZATION, COOKIE, EXPECT, HOST, IF_MATCH, IF_MODIFIED_SINCE,
-        IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, ORIGIN, PROXY_AUTHORIZATION, RANGE, UPGRADE,
+        ACCEPT, ACCEPT_ENCODING, ACCEPT_LANGUAGE, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, COOKIE, EXPECT, HOST,
+        IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, ORIGIN, PROXY_AUTHORIZATION, RANGE,
+        UPGRADE,
     },
 };
 
@@ -14,6 +15,10 @@ use super::{HttpPolicy, cookies, headers::HeaderRules};
 #[derive(Clone, Debug)]
 pub(crate) struct RequestRules {
     pub(crate) methods: Vec<Method>,
+    /// True until the user names the methods.
+    has_default_methods: bool,
+    /// The headers of a body. `with_body` compares them.
+    body_headers: Vec<HeaderName>,
     pub(crate) ignore_body: bool,
     pub(crate) headers: HeaderRules,
     pub(crate) ignore_authority: bool,
@@ -27,6 +32,8 @@ impl Default for RequestRules {
     fn default() -> Self {
         Self {
             methods: vec![Method::GET, Method::HEAD],
+            has_default_methods: true,
+            body_headers: vec![CONTENT_TYPE, CONTENT_ENCODING],
             ignore_body: false,
             headers: HeaderRules::new(&PASSING, &PARTING),
             ignore_authority: false,
@@ -41,10 +48,22 @@ impl Default for RequestRules {
 impl RequestRules {
     pub(super) fn trust_key(&mut self) {
         self.headers = HeaderRules::new(&[UPGRADE], &[]);
+        self.body_headers.clear();
         self.ignore_authority = true;
         self.ignore_path = true;
         self.ignore_query = true;
         self.ignore_no_store = true;
+    }
+
+    /// Adds the defaults of `with_body`, where the user did not say otherwise.
+    fn read_bodies(&mut self) {
+        if self.has_default_methods {
+            self.methods.extend([Method::POST, Method::from_bytes(b"QUERY").expect("a method")]);
+            self.has_default_methods = false;
+        }
+        for name in self.body_headers.drain(..) {
+            self.headers.part(&name);
+        }
     }
 
     /// Whether requests with different values of this header never share.
@@ -67,31 +86,46 @@ const PARTING: [HeaderName; 9] = [
     IF_MODIFIED_SINCE,
 ];
 
+impl HttpPolicy {
+    /// Returns the policy of a layer that was made with `with_body`.
+    pub(in crate::http) fn for_bodies(mut self) -> Self {
+        self.request.read_bodies();
+        self
+    }
+}
+
 /// Which requests share a flight.
 impl HttpPolicy {
-    /// Sets the methods that share, instead of `GET` and `HEAD`.
+    /// Sets the methods that share, instead of `GET` and `HEAD`, or of `GET`,
+    /// `HEAD`, `POST` and `QUERY` with [`with_body`].
     ///
     /// Requests with another method pass. Requests with different methods never
     /// share, so a `HEAD` never answers a `GET`. `CONNECT` always passes
     /// (RFC 9110 §9.3.6). A method that is named here counts as a read:
-    /// [`seal_on_write`](Self::seal_on_write) ignores it.
+    /// [`seal_on_write`](Self::seal_on_write) ignores it. With [`with_body`], only a
+    /// request with a key counts as a read.
     ///
     /// *Risk:* if several requests with an unsafe method such as `POST` share
     /// (RFC 9110 §9.2.1), only one of them is sent, and the effect of the others
     /// is lost.
+    ///
+    /// [`with_body`]: crate::SingleflightLayer::with_body
     #[must_use]
     pub fn methods(mut self, methods: impl IntoIterator<Item = Method>) -> Self {
         self.request.methods = methods.into_iter().collect();
+        self.request.has_default_methods = false;
         self
     }
 
     /// Whether requests with a body share as well. Default: no, they pass.
     ///
     /// RFC 9110 §9.3.1 gives the body of a `GET` no meaning, and the layer does
-    /// not read bodies to compare them.
+    /// not read bodies to compare them. [`with_body`] does, and ignores this switch.
     ///
     /// *Risk:* followers get the answer to the leader's body, and their own body
     /// is dropped unread. Everything in it that matters must be in the key.
+    ///
+    /// [`with_body`]: crate::SingleflightLayer::with_body
     #[must_use]
     pub fn ignore_request_body(mut self, ignore: bool) -> Self {
         self.request.ignore_body = ignore;
@@ -128,6 +162,7 @@ impl HttpPolicy {
     #[must_use]
     pub fn without_partition_header(mut self, name: HeaderName) -> Self {
         self.request.headers.unpart(&name);
+        self.request.body_headers.retain(|header| *header != name);
         self
     }
 

@@ -59,7 +59,12 @@ impl HttpPolicy {
     ///
     /// A method that the user lets share is a read, whatever its name.
     pub(crate) fn is_write(&self, method: &Method) -> bool {
-        self.flight.seal_on_write && !is_safe(method) && !self.request.methods.contains(method)
+        self.is_write_without_key(method) && !self.request.methods.contains(method)
+    }
+
+    /// The same for a request that has no key. So the user did not say that it is a read.
+    pub(crate) fn is_write_without_key(&self, method: &Method) -> bool {
+        self.flight.seal_on_write && !is_safe(method)
     }
 
     /// True if the request refuses an answer that is older than itself. It joins a flight only before the head is known.

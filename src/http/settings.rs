@@ -1,0 +1,91 @@
+//! The settings that all HTTP modes have: the policy, and what follows from it.
+
+use crate::http::{
+    body::{BodyConfig, Budget},
+    policy::HttpPolicy,
+    unshareable::UnshareableKeys,
+};
+use crate::layer::{keys::Keys, mode::Mode, settings::Settings};
+use http::Request;
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+/// A mode for HTTP requests.
+pub trait HttpMode: Mode<Head = Request<()>> + Send + Sync {
+    fn http(&self) -> &HttpSettings<Self::Key>;
+}
+
+/// The filter, the groups and the policy of a mode.
+pub struct HttpSettings<K> {
+    pub(super) keys: Keys<Request<()>, K>,
+    pub(super) id: PolicyId,
+    pub(super) policy: Arc<HttpPolicy>,
+    pub(super) bodies: BodyConfig,
+    pub(super) unshareable: UnshareableKeys,
+}
+
+/// Identifies a policy value. Two policies with the same rules have different numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct PolicyId(u64);
+
+impl PolicyId {
+    pub(super) fn new() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        Self(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+impl<K: 'static> HttpSettings<K> {
+    pub(super) fn new(keys: Keys<Request<()>, K>, policy: HttpPolicy) -> Self {
+        let (bodies, unshareable) = (BodyConfig::of(&policy), UnshareableKeys::new(&policy));
+        Self { keys, id: PolicyId::new(), policy: Arc::new(policy), bodies, unshareable }
+    }
+
+    /// Gives each separate group its own body budget and its own unshareable keys. The policy and its number stay.
+    pub(super) fn in_separate_group(&self) -> Self {
+        let (bodies, unshareable) = (BodyConfig::of(&self.policy), UnshareableKeys::new(&self.policy));
+        let keys = self.keys.in_separate_group();
+        Self { keys, id: self.id, policy: self.policy.clone(), bodies, unshareable }
+    }
+}
+
+impl BodyConfig {
+    pub(super) fn of(policy: &HttpPolicy) -> Self {
+        Self {
+            limit: usize::try_from(policy.flight.body_limit).unwrap_or(usize::MAX),
+            slow: policy.flight.slow_reader,
+            hold_back: policy.flight.hold_back_at_most,
+            budget: Budget::new(policy.flight.body_budget),
+        }
+    }
+}
+
+impl<M: HttpMode> Settings<M> {
+    #[inline]
+    pub(super) fn http(&self) -> &HttpSettings<M::Key> {
+        self.mode.http()
+    }
+}
+
+impl<K> Clone for HttpSettings<K> {
+    fn clone(&self) -> Self {
+        Self {
+            keys: self.keys.clone(),
+            id: self.id,
+            policy: self.policy.clone(),
+            bodies: self.bodies.clone(),
+            unshareable: self.unshareable.clone(),
+        }
+    }
+}
+
+impl<K> fmt::Debug for HttpSettings<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpSettings").field("policy", &self.policy).finish_non_exhaustive()
+    }
+}
