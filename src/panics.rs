@@ -6,6 +6,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     sync::Arc,
     task::Waker,
+    thread,
 };
 
 pub(crate) type Payload = Box<dyn Any + Send>;
@@ -72,10 +73,12 @@ impl CaughtPanic {
         self.0.is_some()
     }
 
-    /// Resumes the panic, if there was one.
+    /// Resumes the panic, if there was one. While another one unwinds, it is dropped: two would abort the process.
     pub(crate) fn resume(self) {
-        if let Some(payload) = self.0 {
-            resume_unwind(payload);
+        match self.0 {
+            Some(payload) if !thread::panicking() => resume_unwind(payload),
+            Some(payload) => forget_payload(payload),
+            None => {}
         }
     }
 

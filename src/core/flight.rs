@@ -102,10 +102,12 @@ pub(crate) enum After<T> {
     /// The flight ended with company.
     End {
         ending: Ending,
-        /// Set if the leader has gone, while others have yet to look at the result.
-        leaderless: Option<SharedEnd<T>>,
         /// Dropped before any waiter is woken, so that the last one finds itself alone with the result.
-        released: Option<SharedEnd<T>>,
+        end: SharedEnd<T>,
+        /// Set before the lock is gone, and after all is counted: a joiner reads it without the lock.
+        result: Option<End<T>>,
+        /// Whether the leader has gone, while others have yet to look at the result.
+        is_leaderless: bool,
         wakers: Wakers,
     },
 }
@@ -136,8 +138,8 @@ pub(crate) enum NextStep<T> {
     LeadAgain,
     /// Take its result, which is set aside: its followers went on without it.
     SetAside,
-    /// Read there how the flight ended.
-    Ended(SharedEnd<T>),
+    /// Read how the flight ended: there, if it is the opener.
+    Ended(Option<SharedEnd<T>>),
     /// Wait: its waker is parked. The work moves to a task of this runtime, if there is one.
     Wait(Option<Runtime>),
     /// Look again, with a waker to park.
@@ -241,14 +243,14 @@ impl<T> Flight<T> {
         self.opened = Some(Instant::now());
     }
 
-    /// The new leader brings its work. `here` are the flights around it, which now wait for this one as well. The work
-    /// moves to a task of the runtime that is returned.
+    /// The new leader brings its work. `here` are the flights around it, which now wait for this one as well. Gives the
+    /// earlier runtime back, to be dropped, and the runtime to whose task the work moves.
     #[must_use]
-    pub(crate) fn bring_work(&mut self, work: Work<T>, here: &Ancestors) -> Option<Runtime> {
+    pub(crate) fn bring_work(&mut self, work: Work<T>, here: &Ancestors) -> (Option<Runtime>, Option<Runtime>) {
         self.ancestors = mem::take(&mut self.ancestors).and(here);
-        self.runtime = current_runtime();
+        let earlier = mem::replace(&mut self.runtime, current_runtime());
         self.stage = Stage::Parked(work);
-        self.claim_task_if_joined()
+        (earlier, self.claim_task_if_joined())
     }
 
     /// What the waiter in `seat` can do now. `parks` is the waker to leave in its seat; it holds the earlier one
@@ -261,6 +263,9 @@ impl<T> Flight<T> {
         waker: &Waker,
         parks: &mut Option<Waker>,
     ) -> NextStep<T> {
+        if self.has_set_aside(seat) {
+            return NextStep::SetAside;
+        }
         match mem::replace(&mut self.stage, Stage::Polling) {
             Stage::Parked(work) if self.may_drive(seat) => {
                 self.driver = Driver::Waiter(seat);
@@ -279,11 +284,8 @@ impl<T> Flight<T> {
         waker: &Waker,
         parks: &mut Option<Waker>,
     ) -> NextStep<T> {
-        if self.has_set_aside(seat) {
-            return NextStep::SetAside;
-        }
         if self.has_ended() {
-            return NextStep::Ended(self.end.clone().expect("it is made before a flight is out of its opener's hands"));
+            return NextStep::Ended(self.end.clone());
         }
         if matches!(self.stage, Stage::Lost) && has_own_work {
             self.own_works -= 1;
@@ -316,18 +318,23 @@ impl<T> Flight<T> {
         (self.seats.park(seat, waker), self.claim_task_if_joined())
     }
 
+    /// Also if the joiner has left meanwhile: it may have asked for the flight to be finished.
     #[inline]
     fn claim_task_if_joined(&mut self) -> Option<Runtime> {
-        if self.waiters > 1 { self.claim_task() } else { None }
+        if self.was_joined { self.claim_task() } else { None }
     }
 
-    /// Makes a task the driver: a task of the runtime that is returned. Not while the work is polled: its driver claims a
-    /// task when it parks. The first poll of any waiter inside a runtime claims one, if there was none before.
+    /// Makes a task the driver: a task of the runtime that is returned. While the work is polled, this only notes the
+    /// runtime of the caller, if there was none: the driver claims a task when it parks.
     pub(crate) fn claim_task(&mut self) -> Option<Runtime> {
-        if !matches!(self.stage, Stage::Parked(_)) || self.driver == Driver::Task {
+        if self.driver == Driver::Task || matches!(self.stage, Stage::Lost | Stage::Ended) {
             return None;
         }
-        let runtime = self.runtime.take().or_else(current_runtime)?;
+        self.runtime = self.runtime.take().or_else(current_runtime);
+        if matches!(self.stage, Stage::Polling) {
+            return None;
+        }
+        let runtime = self.runtime.take()?;
         self.driver = Driver::Task;
         self.end.get_or_insert_default();
         Some(runtime)

@@ -446,7 +446,7 @@ where
         let mut flights = self.flights.lock();
         let Some(FlightEntry { address, is_listed, flight, .. }) = flights.entry(index, number) else { return false };
         let (had_ended, waiters) = (flight.has_ended(), flight.waiters());
-        let after = transition(flight);
+        let mut after = transition(flight);
         let ended_now = flight.has_ended() && !had_ended;
         let (left, frees_slot) = (waiters - flight.waiters(), flight.frees_slot());
         let mut key = None;
@@ -457,9 +457,12 @@ where
         }
         self.observer.count_out(left, ended_now);
         let gone = if frees_slot { flights.entries.remove(index) } else { None };
+        after.publish();
         drop(flights);
-        if ended_now {
+        if ended_now || frees_slot {
             reentry::ended(number);
+        }
+        if ended_now {
             self.observer.tell(Event::Closed);
         }
         after.run(self);

@@ -93,6 +93,14 @@ impl<T> Clone for Slot<T> {
 }
 
 impl<T> After<T> {
+    /// Lets the waiters see how the flight ended. Call it under the lock, when all else is counted.
+    #[inline]
+    pub(crate) fn publish(&mut self) {
+        if let Self::End { end, result, .. } = self {
+            end.set(result.take().expect("it is published once"));
+        }
+    }
+
     /// The state is right before this runs. What follows is user code. Each waiter is woken, whatever that does.
     #[inline]
     pub(crate) fn run(self, shard: &dyn ErasedShard<T>) {
@@ -104,14 +112,13 @@ impl<T> After<T> {
                 ending.into_iter().for_each(tell);
                 wakers.wake_all();
             }
-            Self::End { ending, leaderless, released, wakers } => {
+            Self::End { ending, end, is_leaderless, wakers, result: _ } => {
                 tell(ending);
                 let mut caught = CaughtPanic::default();
-                if let Some(end) = leaderless {
-                    caught.run(|| end.value().into_iter().for_each(|value| shard.on_leader_gone(value)));
-                    caught.drop_caught(end);
+                if let Some(value) = end.value().filter(|_| is_leaderless) {
+                    caught.run(|| shard.on_leader_gone(value));
                 }
-                caught.drop_caught(released);
+                caught.drop_caught(end);
                 wakers.wake_all();
                 caught.resume();
             }

@@ -1,7 +1,7 @@
 //! The task that drives a flight, so that a waiter that goes quiet cannot hold up the others.
 
 use crate::{
-    core::{drive::Polled, flight::Landed, reentry, slot::Slot},
+    core::{drive::Polled, reentry, slot::Slot},
     observe::Work,
     panics::{CaughtPanic, Message, Payload, forget_payload},
     sync::Runtime,
@@ -62,7 +62,7 @@ impl<T: Send + Sync + 'static> FlightTask<T> {
             Some(deserted) => deserted,
             None => work,
         };
-        self.leave();
+        self.leave(|_| None::<()>);
         drop(deserted);
         Poll::Ready(())
     }
@@ -70,26 +70,28 @@ impl<T: Send + Sync + 'static> FlightTask<T> {
     /// A panic of the work's drop has reached the panic hook, and has no caller to go on to.
     fn land(&mut self, value: T, late: CaughtPanic) {
         late.forget();
-        let Some(slot) = self.leave() else { return };
-        let setback = slot.shard().setback(&value);
-        let landed = slot.update(|flight| flight.land(value, None, setback));
-        if let Some(Landed::Own { value, .. } | Landed::Unwanted(value)) = landed {
-            drop(value);
-        }
+        let landed = self.leave(|slot| {
+            let setback = slot.shard().setback(&value);
+            slot.update(|flight| flight.land(value, None, setback))
+        });
+        drop(landed);
     }
 
     fn fail(&mut self, payload: Payload) {
-        let Some(slot) = self.leave() else { return };
         let message = Message::of(&payload);
-        slot.update(|flight| ((), flight.panicked(message, None)));
+        self.leave(|slot| slot.update(|flight| ((), flight.panicked(message, None))));
         forget_payload(payload);
     }
 
-    /// The flight is over, or ends now. The work was polled until here, so the flight may have ended before.
-    fn leave(&mut self) -> Option<Slot<T>> {
+    /// Leaves the flight with a transition. `None`: all waiters left while the work was polled, and ended the flight. Code
+    /// that ran inside it since then may have noted it as a parent.
+    fn leave<R>(&mut self, transition: impl FnOnce(&Slot<T>) -> Option<R>) -> Option<R> {
         let slot = self.slot.take()?;
-        reentry::ended(slot.number());
-        Some(slot)
+        let result = transition(&slot);
+        if result.is_none() {
+            reentry::ended(slot.number());
+        }
+        result
     }
 }
 

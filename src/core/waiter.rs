@@ -71,8 +71,9 @@ impl<T: Send + Sync + 'static> Waiter<T> {
     pub(crate) fn lead_again(&mut self, work: Work<T>) {
         (self.has_own_work, self.leads) = (false, true);
         let here = Ancestors::here();
-        let runtime = self.slot().with(|flight| flight.bring_work(work, &here));
-        self.spawn_task(runtime.expect(DRIVEN));
+        let (earlier, runtime) = self.slot().with(|flight| flight.bring_work(work, &here)).expect(DRIVEN);
+        self.spawn_task(runtime);
+        drop(earlier);
     }
 
     /// Moves the work to a task, whether or not another waiter has joined.
@@ -146,6 +147,7 @@ impl<T: Send + Sync + 'static> Waiter<T> {
                 }
                 NextStep::Ended(end) => {
                     drop(parks.take());
+                    let end = self.end.take().or(end).expect("joiners have one, and the opener finds one");
                     return Poll::Ready(self.arrive(end));
                 }
                 NextStep::Wait(runtime) => {
@@ -166,7 +168,7 @@ impl<T: Send + Sync + 'static> Waiter<T> {
     #[inline]
     fn look(&mut self, waker: &Waker, parks: &mut Option<Waker>) -> NextStep<T> {
         let turn = self.slot().with(|flight| flight.look(self.seat, self.has_own_work, waker, parks));
-        turn.unwrap_or_else(|| NextStep::Ended(self.end.take().expect("a joiner's flight has left its slot")))
+        turn.unwrap_or(NextStep::Ended(None))
     }
 
     /// Polls the work in place. `None`: the flight goes on without the result, and this waiter with it.
@@ -197,10 +199,10 @@ impl<T: Send + Sync + 'static> Waiter<T> {
         let setback = slot.shard().setback(&value);
         let landed = slot.update(|flight| flight.land(value, Some(self.seat), setback)).expect(DRIVEN);
         let arrival = match landed {
-            Landed::Own { value, was_joined, waker } => {
-                drop(waker);
+            Landed::Own { value, was_joined, leads, waker } => {
                 let shard = self.leave_slot();
-                Some(Arrival { value: Value::Own(value), was_joined, leads: self.leads, shard })
+                drop(waker);
+                Some(Arrival { value: Value::Own(value), was_joined, leads, shard })
             }
             Landed::Shared(end) => Some(self.arrive(end)),
             Landed::ForOthers | Landed::SetAside | Landed::Unwanted(_) => None,
@@ -269,9 +271,13 @@ impl<T: Send + Sync + 'static> Drop for Waiter<T> {
     /// Leaves the flight first, and drops the values of the user last: their drop may panic.
     fn drop(&mut self) {
         let Some(slot) = self.slot.take() else { return };
-        let left = slot.update(|flight| {
-            let (waker, left, after) = flight.leave(self.seat, self.has_own_work);
-            ((waker, left), after)
+        let (mut left, mut caught) = (None, CaughtPanic::default());
+        caught.run(|| {
+            slot.update(|flight| {
+                let (waker, told, after) = flight.leave(self.seat, self.has_own_work);
+                left = Some((waker, told));
+                ((), after)
+            });
         });
         // Else its own poll ended the flight, and panicked after that.
         let how = if left.is_some() || self.end.is_some() { CallEnd::Left } else { CallEnd::Panicked };
@@ -293,6 +299,7 @@ impl<T: Send + Sync + 'static> Drop for Waiter<T> {
             }
             Left::Nothing | Left::Work(_) | Left::Value(_) | Left::Ended(None) => {}
         }
+        caught.resume();
     }
 }
 

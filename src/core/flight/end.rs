@@ -18,6 +18,8 @@ pub(crate) enum Landed<T> {
     Own {
         value: T,
         was_joined: bool,
+        /// Whether the driver leads: it may have driven the work of another waiter.
+        leads: bool,
         /// Its waker, to be dropped and not woken.
         waker: Option<Waker>,
     },
@@ -57,12 +59,14 @@ impl<T> Flight<T> {
         }
         let (was_joined, leader) = (self.was_joined, self.leader);
         if self.waiters == u32::from(driver.is_some()) {
-            return (Landed::Own { value, was_joined, waker: None }, self.end_as(Some(FlightEnd::Landed), driver));
+            let ending = self.end_as(Some(FlightEnd::Landed), driver);
+            return (Landed::Own { value, was_joined, leads: leader == driver, waker: None }, After::Tell(ending));
         }
-        let end = self.end.clone().expect("a flight with other waiters, or a task, has one");
-        end.set(End::Landed { value, was_joined, leader });
-        let after = self.end_as(Some(FlightEnd::Landed), driver);
-        (if driver.is_some() { Landed::Shared(end) } else { Landed::ForOthers }, after)
+        let landed = match &self.end {
+            Some(end) if driver.is_some() => Landed::Shared(end.clone()),
+            _ => Landed::ForOthers,
+        };
+        (landed, self.end_with(End::Landed { value, was_joined, leader }, Some(FlightEnd::Landed), driver))
     }
 
     /// Takes a round, if one is left and followers with work of their own can go on.
@@ -86,7 +90,7 @@ impl<T> Flight<T> {
         (self.stage, self.driver) = (Stage::Lost, Driver::Nobody);
         let landed = match leader {
             None => Landed::Unwanted(value),
-            Some(seat) if driver == Some(seat) => Landed::Own { value, was_joined, waker: self.seats.leave(seat) },
+            Some(seat) if driver == Some(seat) => Landed::Own { value, was_joined, leads: true, waker: self.seats.leave(seat) },
             Some(seat) => {
                 self.set_aside.push((seat, value));
                 Landed::SetAside
@@ -121,31 +125,34 @@ impl<T> Flight<T> {
         if self.has_ended() {
             return After::Nothing;
         }
-        self.end_without_result(End::Panicked(message), Some(FlightEnd::Panicked), driver)
+        self.end_with(End::Panicked(message), Some(FlightEnd::Panicked), driver)
     }
 
-    fn end_without_result(&mut self, end: End<T>, outcome: Option<FlightEnd>, driver: Option<Seat>) -> After<T> {
-        if let Some(shared) = &self.end {
-            shared.set(end);
+    /// Ends the flight with `result`, for all waiters but the driver.
+    fn end_with(&mut self, result: End<T>, outcome: Option<FlightEnd>, driver: Option<Seat>) -> After<T> {
+        let has_others = self.waiters > u32::from(driver.is_some());
+        let (is_leaderless, ending) = (self.leader.is_none(), self.end_as(outcome, driver));
+        // The opener reads it there, if it is still to hear of the end.
+        let opener_reads = self.seats.has_opener() && !self.has_set_aside(Seat::OPENER);
+        let end = if opener_reads { self.end.clone() } else { self.end.take() };
+        match end.filter(|_| has_others) {
+            None => After::Tell(ending),
+            Some(end) => {
+                let wakers = self.seats.empty(driver);
+                After::End { ending, end, result: Some(result), is_leaderless, wakers }
+            }
         }
-        self.end_as(outcome, driver)
     }
 
-    /// Ends the flight: counts all waiters out, and takes the wakers of all but the driver.
+    /// Ends the flight, and counts all waiters out.
     #[inline]
-    fn end_as(&mut self, outcome: Option<FlightEnd>, driver: Option<Seat>) -> After<T> {
+    fn end_as(&mut self, outcome: Option<FlightEnd>, driver: Option<Seat>) -> Ending {
         let waiters = mem::take(&mut self.waiters);
-        let ending = self.ending(outcome, waiters);
         self.stage = Stage::Ended;
         if let Some(seat) = driver {
             self.seats.vacate_opener(seat);
         }
-        if waiters == u32::from(driver.is_some()) {
-            return After::Tell(ending);
-        }
-        let leaderless = if self.leader.is_none() { self.end.clone() } else { None };
-        let released = if self.frees_slot() { self.end.take() } else { None };
-        After::End { ending, leaderless, released, wakers: self.seats.empty(driver) }
+        self.ending(outcome, waiters)
     }
 
     /// The work is gone without a result: its task was dropped, or its leader panicked before it brought any.
@@ -160,7 +167,7 @@ impl<T> Flight<T> {
         };
         self.driver = Driver::Nobody;
         if self.own_works == 0 {
-            return (work, self.end_without_result(End::Lost, Some(FlightEnd::Lost), None));
+            return (work, self.end_with(End::Lost, Some(FlightEnd::Lost), None));
         }
         let ending = self.ending(Some(FlightEnd::Lost), 0);
         (work, After::Wake(Some(ending), self.seats.take_wakers()))
@@ -212,7 +219,7 @@ impl<T> Flight<T> {
     /// Others wait. They have to drive the work, if the waiter in `seat` did.
     fn left_by(&mut self, seat: Seat) -> (Left<T>, After<T>) {
         if matches!(self.stage, Stage::Lost) && self.own_works == 0 {
-            return (Left::Nothing, self.end_without_result(End::Lost, None, None));
+            return (Left::Nothing, self.end_with(End::Lost, None, None));
         }
         if self.driver != Driver::Waiter(seat) {
             return (Left::Nothing, After::Nothing);

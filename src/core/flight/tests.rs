@@ -116,10 +116,12 @@ fn a_lost_flight_is_led_again_by_the_first_with_work_of_its_own() {
     assert!(matches!(look(&mut flight, Seat::OPENER, false), NextStep::Wait(None)));
     assert!(matches!(look(&mut flight, two, true), NextStep::LeadAgain));
     assert!(matches!(look(&mut flight, one, true), NextStep::Wait(None)));
-    assert!(flight.bring_work(self::work(), &Ancestors::default()).is_none());
+    assert!(flight.bring_work(self::work(), &Ancestors::default()).1.is_none());
     drop(drive(&mut flight, two));
-    let (landed, _) = flight.land(Ok("again"), Some(two), None);
+    let (landed, mut after) = flight.land(Ok("again"), Some(two), None);
     let Landed::Shared(end) = landed else { panic!("others wait") };
+    assert_eq!(end.value(), None, "nothing is published before all is counted");
+    after.publish();
     assert_eq!(end.value(), Some(&Ok("again")));
 }
 
