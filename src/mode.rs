@@ -1,4 +1,6 @@
-//! The types that spell the type of a layer or a service: where its keys come from, and which errors its callers get.
+//! Type parameters of layers, services and response futures: where the keys come from, and which errors callers get.
+//!
+//! You need these names to write the type of a layer or a service, for example in a struct:
 //!
 //! ```
 //! use tower_singleflight::{Singleflight, SingleflightLayer, mode};

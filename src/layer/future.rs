@@ -13,6 +13,37 @@ use std::{
 
 /// The response future of [`Singleflight<S, M, E>`](crate::Singleflight) for a request `Req`.
 ///
+/// Name it if you write a service around a `Singleflight`:
+///
+/// ```
+/// use std::{convert::Infallible, task::{Context, Poll}};
+/// use tower::Service;
+/// use tower_singleflight::{ResponseFuture, Singleflight, mode};
+///
+/// /// Looks up the name of a user.
+/// struct Users<S> {
+///     lookup: Singleflight<S, mode::ByKey<u32, u32>>,
+/// }
+///
+/// impl<S> Service<u32> for Users<S>
+/// where
+///     S: Service<u32, Response = String, Error = Infallible> + Clone + Send + 'static,
+///     S::Future: Send + 'static,
+/// {
+///     type Response = String;
+///     type Error = Infallible;
+///     type Future = ResponseFuture<S, u32, mode::ByKey<u32, u32>>;
+///
+///     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+///         self.lookup.poll_ready(cx)
+///     }
+///
+///     fn call(&mut self, id: u32) -> Self::Future {
+///         self.lookup.call(id)
+///     }
+/// }
+/// ```
+///
 /// # Cancel safety
 ///
 /// Dropping it never disturbs the other waiters of its flight. When the last waiter is dropped, the inner call is dropped
