@@ -110,6 +110,7 @@ impl<B: Body> ReadBody<B> {
     /// Returns the data of a body that was read to its end. `Err`: it has more, or trailers, or an error.
     ///
     /// This helps for types that are made of bytes and not of another body.
+    #[allow(clippy::result_large_err, reason = "it moves the body, as the caller would")]
     pub fn into_data(self) -> Result<Bytes, Self> {
         if self.rest.is_none() { Ok(self.start) } else { Err(self) }
     }
