@@ -18,6 +18,7 @@
 //! | You have | Use |
 //! |---|---|
 //! | an HTTP server, gateway or client | `SingleflightLayer::new`. It is safe by default: see `HttpPolicy` |
+//! | HTTP requests that share by their bodies: GraphQL, JSON-RPC, prompts | `SingleflightLayer::with_body` |
 //! | any other [`Service`](tower_service::Service) whose response is `Clone` | [`SingleflightLayer::by_key`] |
 //! | an `async fn` | [`Group`]. Go's `Do` is [`run`](Group::run), and `DoChan` is [`spawn`](Group::spawn) |
 //!

@@ -62,11 +62,7 @@ impl<T> Slot<T> {
         match known {
             Some(Ok(early)) => early.link_early(&span),
             // All waiters have left meanwhile. The end was told without this span.
-            Some(Err(same)) => {
-                drop(same);
-                span.end(Some(FlightEnd::Cancelled), 0);
-            }
-            None => span.end(Some(FlightEnd::Cancelled), 0),
+            Some(Err(_)) | None => span.end(Some(FlightEnd::Cancelled), 0),
         }
     }
 }

@@ -27,10 +27,12 @@ use tokio::time::Instant;
 
 /// Sharded by key, so that calls with different keys seldom meet on a lock.
 pub(crate) struct Table<K, T> {
-    shards: OnceLock<Box<[Arc<Shard<K, T>>]>>,
+    shards: OnceLock<Shards<K, T>>,
     observer: Arc<Observer>,
     hooks: Hooks<K, T>,
 }
+
+type Shards<K, T> = Box<[Arc<Shard<K, T>>]>;
 
 /// What the owner of a table knows of its keys and values.
 pub(crate) struct Hooks<K, T> {

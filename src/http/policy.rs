@@ -48,6 +48,9 @@ pub(super) use status::StatusRule;
 /// | `Cache-Control: no-store` | passes | RFC 9111 §5.2.1.5 | [`ignore_request_no_store`](HttpPolicy::ignore_request_no_store) |
 /// | `no-cache`, `max-age=0` | joins only before the head of the response is known | the client wants an answer that is not older than its request, RFC 9111 §5.2.1.4 | [`ignore_request_no_cache`](HttpPolicy::ignore_request_no_cache) |
 ///
+/// With [`with_body`](crate::SingleflightLayer::with_body), a `GET`, `HEAD`, `POST` or `QUERY` shares by its body, if your
+/// closure returns a key for it.
+///
 /// # The partition: which requests share with each other
 ///
 /// Two requests share only if all of the following are equal, compared byte by byte:
@@ -58,7 +61,8 @@ pub(super) use status::StatusRule;
 /// - the path and the query;
 /// - `Accept`, `Accept-Encoding`, `Accept-Language` and `Origin`;
 /// - `Authorization`, `Proxy-Authorization` and `Cookie`, so that each user shares only with itself (RFC 9111 §3.5);
-/// - `If-None-Match` and `If-Modified-Since`, because a 304 answers only the requests with that condition.
+/// - `If-None-Match` and `If-Modified-Since`, because a 304 answers only the requests with that condition;
+/// - with `with_body`, `Content-Type` and `Content-Encoding`.
 ///
 /// The switches are [`partition_header`](HttpPolicy::partition_header),
 /// [`without_partition_header`](HttpPolicy::without_partition_header),
@@ -117,6 +121,9 @@ pub(super) use status::StatusRule;
 ///   `QUERY`, `PRI`.
 /// - Your closure is called for writes too. If a write to one path changes the answers of another path, the closure must
 ///   return the key of that other path for the write.
+///
+/// With [`with_body`](crate::SingleflightLayer::with_body), a request with an unsafe method is a write if it has no key. It
+/// seals the flights of its path.
 ///
 /// The path alone makes a good key: `|req| req.uri().path().to_owned()`. The layer compares host and query as well, and
 /// `forget("/x")` reaches all reads of the path, whatever their query. The whole URI is a worse key: in HTTP/2 it has a

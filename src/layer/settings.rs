@@ -63,7 +63,7 @@ impl<M: Mode, E> SingleflightLayer<M, E> {
     /// If this is called several times, a request must be accepted by every filter. A panic in `filter` reaches the
     /// caller of that one request.
     ///
-    /// With HTTP, the `key` closure is also called for writes that `filter` rejects, because a write seals the flights of
+    /// With `new`, the `key` closure is also called for writes that `filter` rejects, because a write seals the flights of
     /// its key.
     #[must_use]
     pub fn filter(self, filter: impl Fn(&M::Head) -> bool + Send + Sync + 'static) -> Self {

@@ -12,7 +12,8 @@ use tower_layer::Layer;
 
 /// Makes services that coalesce identical concurrent requests: see the [crate docs](crate).
 ///
-/// `SingleflightLayer::new` is for HTTP, [`by_key`](SingleflightLayer::by_key) for everything else.
+/// `SingleflightLayer::new` is for HTTP, `SingleflightLayer::with_body` for HTTP requests that share by their bodies,
+/// [`by_key`](SingleflightLayer::by_key) for everything else.
 ///
 /// ```
 /// use tower::{ServiceBuilder, ServiceExt};
@@ -52,8 +53,9 @@ use tower_layer::Layer;
 /// | Made by | Type |
 /// |---|---|
 /// | `new`, whose closure returns a `String` | `SingleflightLayer<mode::Http<String>>` |
+/// | `with_body`, whose closure returns an `Option<String>` | `SingleflightLayer<mode::HttpBody<String>>` |
 /// | `by_key`, whose closure takes a `&u32` and returns a `u32` | `SingleflightLayer<mode::ByKey<u32, u32>>` |
-/// | either, then [`shared_errors`](Self::shared_errors) | `SingleflightLayer<.., mode::SharedErrors>` |
+/// | any of them, then [`shared_errors`](Self::shared_errors) | `SingleflightLayer<.., mode::SharedErrors>` |
 ///
 /// A struct can hold layers, services and handles:
 ///
@@ -89,6 +91,7 @@ use tower_layer::Layer;
 /// | lifetime may not live long enough, in the closure | the key borrows from the request: return an owned one |
 /// | no `Hash`, `Eq`, `Send` or `Sync` for the key | a key must implement all four |
 /// | no `Clone` for the inner service | box it with `BoxCloneService` or put a `Buffer` around it, because each flight calls a clone |
+/// | the request body cannot be read and handed on, or `RequestBody` is not implemented | `with_body` needs a body that it can make again: box the body in front of the layer, or implement `RequestBody` |
 /// | cannot be sent, or shared, between threads | a flight may move to another thread: the service, its future and the request must be `Send`, the response and the error `Send + Sync` |
 ///
 /// For example, the compiler says only that there is no method `oneshot` for this:

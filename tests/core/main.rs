@@ -11,6 +11,7 @@ mod order;
 mod panics;
 mod quiet;
 mod reentry;
+mod review;
 mod runtime;
 #[path = "../support/mod.rs"]
 mod shared;

@@ -762,12 +762,11 @@ async fn every_type_of_body_is_handed_on_as_its_own_type() {
 async fn a_shared_body_of_a_request_is_handed_on_with_what_comes_after_the_limit() {
     // The response of one upstream is the request of another.
     let (flow, source) = flow();
+    let source = Arc::new(Mutex::new(Some(source)));
     let inner = tower::service_fn(move |_: Request<Full<Bytes>>| {
-        let source = std::mem::replace(&mut *SOURCE.lock().unwrap(), None);
+        let source = source.lock().unwrap().take();
         async { Ok::<_, Infallible>(Response::new(source.expect("it is called once"))) }
     });
-    static SOURCE: Mutex<Option<Body>> = Mutex::new(None);
-    *SOURCE.lock().unwrap() = Some(source);
     let response = support::by_uri().layer(inner).oneshot(support::get("/", &[])).await.unwrap();
     let echo = Echo::new();
     echo.gate.open();

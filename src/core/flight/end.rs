@@ -90,7 +90,9 @@ impl<T> Flight<T> {
         (self.stage, self.driver) = (Stage::Lost, Driver::Nobody);
         let landed = match leader {
             None => Landed::Unwanted(value),
-            Some(seat) if driver == Some(seat) => Landed::Own { value, was_joined, leads: true, waker: self.seats.leave(seat) },
+            Some(seat) if driver == Some(seat) => {
+                Landed::Own { value, was_joined, leads: true, waker: self.seats.leave(seat) }
+            }
             Some(seat) => {
                 self.set_aside.push((seat, value));
                 Landed::SetAside

@@ -81,17 +81,15 @@ impl<K: Hash + Eq + Send + Sync + 'static> SingleflightLayer<HttpBody<K>> {
     /// Coalesces identical concurrent HTTP requests by their bodies, for reads that come by `POST`: GraphQL, JSON-RPC,
     /// searches, prompts to a language model.
     ///
-    /// `key` sees a request with its whole body and returns its key. `None` means that the request passes. Name the
-    /// request's type in the closure:
+    /// `key` sees a request with its whole body and returns its key. `None` means that the request passes. The closure
+    /// needs no annotation: it gets a `&http::Request<Bytes>`.
     ///
     /// ```
     /// use axum::{Router, routing::post};
-    /// use bytes::Bytes;
-    /// use http::Request;
     /// use tower_singleflight::SingleflightLayer;
     ///
     /// // Equal queries share. Mutations pass.
-    /// let layer = SingleflightLayer::with_body(64 * 1024, |request: &Request<Bytes>| {
+    /// let layer = SingleflightLayer::with_body(64 * 1024, |request| {
     ///     let query = request.body();
     ///     query.starts_with(b"query").then(|| query.clone())
     /// });
@@ -126,7 +124,8 @@ impl<K: Hash + Eq + Send + Sync + 'static> SingleflightLayer<HttpBody<K>> {
     /// | fails, or has trailers | up to there |
     /// | has another length than `Content-Length` | all |
     ///
-    /// A request that the filter or the policy rejects by its head passes unread. So does one with `Expect: 100-continue`.
+    /// A request that the filter or the policy rejects by its head passes unread, for example because of
+    /// `Expect: 100-continue`.
     ///
     /// # Writes
     ///

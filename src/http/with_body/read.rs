@@ -29,7 +29,7 @@ impl AnnouncedLength {
         Ok(Self { at_least: at_least.max(length.unwrap_or(0)), at_most: at_most.min(length.unwrap_or(u64::MAX)) })
     }
 
-    /// True if a body of `bytes` keeps what was announced. Else it was cut short, say.
+    /// True if `bytes` is the announced length. Otherwise the body was cut short, or the client lied.
     pub(super) fn admits(self, bytes: usize) -> bool {
         (self.at_least..=self.at_most).contains(&(bytes as u64))
     }
@@ -40,13 +40,13 @@ impl AnnouncedLength {
 /// It holds at most `limit` bytes, and the frame that exceeds them.
 pub(super) struct ReadFuture<B> {
     body: Option<B>,
-    data: Joined,
+    data: JoinedData,
     limit: usize,
 }
 
 impl<B> ReadFuture<B> {
     pub(super) fn new(body: B, limit: usize) -> Self {
-        Self { body: Some(body), data: Joined::default(), limit }
+        Self { body: Some(body), data: JoinedData::default(), limit }
     }
 }
 
@@ -87,12 +87,12 @@ const FRAMES_AT_ONCE: usize = 32;
 /// Data in one piece. The only frame of a body is not copied. Several are copied together as they come, because a small
 /// frame may keep a large buffer alive.
 #[derive(Default)]
-struct Joined {
+struct JoinedData {
     only: Bytes,
     joined: Vec<u8>,
 }
 
-impl Joined {
+impl JoinedData {
     fn len(&self) -> usize {
         self.only.len() + self.joined.len()
     }
@@ -129,7 +129,7 @@ mod tests {
 
     #[test]
     fn one_frame_is_not_copied() {
-        let (mut joined, data) = (Joined::default(), Bytes::from(vec![7; 9]));
+        let (mut joined, data) = (JoinedData::default(), Bytes::from(vec![7; 9]));
         joined.push(Bytes::new(), 9);
         joined.push(data.clone(), 9);
         joined.push(Bytes::new(), 9);
@@ -138,7 +138,7 @@ mod tests {
 
     #[test]
     fn many_frames_are_joined_in_room_that_doubles_up_to_the_limit() {
-        let (mut joined, mut rooms) = (Joined::default(), Vec::new());
+        let (mut joined, mut rooms) = (JoinedData::default(), Vec::new());
         for byte in 0..1000 {
             joined.push(Bytes::from(vec![byte as u8]), 1000);
             rooms.push(joined.joined.capacity());

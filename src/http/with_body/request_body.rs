@@ -73,13 +73,13 @@ use std::{
     note = "or implement `tower_singleflight::RequestBody` for a body of your own"
 )]
 pub trait RequestBody: Body<Data = Bytes, Error: Send> + Unpin + Send + Sized + 'static {
-    /// Makes a body of a body of this type from which some was read. The result must give the same frames.
+    /// Makes a body of this type from one that was read. The result must give the same data, trailers and error.
     ///
     /// A panic in it reaches the caller of that request alone.
     fn from_read(read: ReadBody<Self>) -> Self;
 }
 
-/// A body of which the start was read. It gives that again, and then the rest.
+/// A body whose start was read. It gives what was read again, and then the rest.
 ///
 /// See [`RequestBody`].
 pub struct ReadBody<B: Body> {
@@ -97,7 +97,7 @@ impl<B: Body> ReadBody<B> {
         Self { start: data, next: None, rest: None }
     }
 
-    /// A body of which more than `start` was read, or only a part.
+    /// A body that was read up to `next`.
     pub(super) fn part(start: Bytes, next: Result<Frame<Bytes>, B::Error>, rest: B) -> Self {
         Self { start, next: Some(next), rest: Some(rest) }
     }
@@ -110,6 +110,7 @@ impl<B: Body> ReadBody<B> {
     /// Returns the data of a body that was read to its end. `Err`: it has more, or trailers, or an error.
     ///
     /// This helps for types that are made of bytes and not of another body.
+    #[allow(clippy::result_large_err, reason = "it moves the body, as the caller would")]
     pub fn into_data(self) -> Result<Bytes, Self> {
         if self.rest.is_none() { Ok(self.start) } else { Err(self) }
     }
@@ -150,7 +151,6 @@ impl<B: Body> fmt::Debug for ReadBody<B> {
 }
 
 #[cfg(feature = "axum")]
-#[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
 impl RequestBody for axum::body::Body {
     fn from_read(read: ReadBody<Self>) -> Self {
         Self::new(read)
@@ -170,7 +170,7 @@ impl<E: Send + Sync + 'static> RequestBody for BoxBody<Bytes, E> {
 }
 
 impl RequestBody for Full<Bytes> {
-    /// A `Full` has one frame, and says how long it is. So it is read whole or not at all.
+    /// A `Full` has one frame of a known length, so the layer reads all of it or nothing.
     fn from_read(read: ReadBody<Self>) -> Self {
         Self::new(read.into_data().expect("a `Full` is read whole"))
     }

@@ -113,7 +113,7 @@ where
         let key = settings.hashed_key(key, &head, partition);
         match settings.reason_not_to_share(key.address.hash) {
             None => Self::share(settings, service, head, body, key),
-            // It has a key, so it is a read and seals nothing.
+            // A request with a key is a read, and seals nothing.
             Some((reason, flight)) => {
                 let call = Self::new(service.clone(), head, body, settings.clone(), flight);
                 JobFuture::pass(call, reason, settings.observer())

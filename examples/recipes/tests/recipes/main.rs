@@ -4,8 +4,10 @@
 mod cache;
 mod client;
 mod forget;
+mod graphql;
 mod hold;
 mod hyper_server;
+mod json_rpc;
 mod program;
 mod sqlite;
 mod stack;
