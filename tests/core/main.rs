@@ -10,8 +10,8 @@ mod lost;
 mod order;
 mod panics;
 mod quiet;
+mod rare;
 mod reentry;
-mod review;
 mod runtime;
 #[path = "../support/mod.rs"]
 mod shared;

@@ -134,9 +134,8 @@ impl<T> Flight<T> {
     fn end_with(&mut self, result: End<T>, outcome: Option<FlightEnd>, driver: Option<Seat>) -> After<T> {
         let has_others = self.waiters > u32::from(driver.is_some());
         let (is_leaderless, ending) = (self.leader.is_none(), self.end_as(outcome, driver));
-        // The opener reads it there, if it is still to hear of the end.
-        let opener_reads = self.seats.has_opener() && !self.has_set_aside(Seat::OPENER);
-        let end = if opener_reads { self.end.clone() } else { self.end.take() };
+        // The opener reads it there, if it has yet to hear of the end.
+        let end = if self.frees_slot() { self.end.take() } else { self.end.clone() };
         match end.filter(|_| has_others) {
             None => After::Tell(ending),
             Some(end) => {

@@ -1,9 +1,6 @@
-//! What a review found: each test fails on the code that was reviewed.
+//! Rare orders of events: steps of a flight that meet in the middle of another.
 
-use crate::{
-    shared::without_deadlock,
-    util::*,
-};
+use crate::{shared::without_deadlock, util::*};
 use std::{
     future::{pending, poll_fn},
     sync::{
@@ -40,7 +37,9 @@ macro_rules! service {
 }
 
 /// The leader's error is set aside, and its followers go on without a runtime. The one that leads them leaves.
-fn a_leader_with_a_result_set_aside(check: impl FnOnce(task::Spawn<BoxFuture>, task::Spawn<BoxFuture>, Remote<Answer>)) {
+fn a_leader_with_a_result_set_aside(
+    check: impl FnOnce(task::Spawn<BoxFuture>, task::Spawn<BoxFuture>, Remote<Answer>),
+) {
     let rt = runtime();
     let (one, first) = work::<Answer>();
     let (two, second) = work::<Answer>();
@@ -82,38 +81,6 @@ fn no_follower_sleeps_on_after_a_leader_with_a_result_set_aside_was_polled() {
         assert!(follower.is_woken());
         assert_ready_eq!(follower.poll(), Ok("yes"));
     });
-}
-
-#[derive(Debug)]
-struct Counted(Arc<AtomicUsize>);
-
-impl Clone for Counted {
-    fn clone(&self) -> Self {
-        self.0.fetch_add(1, SeqCst);
-        Self(self.0.clone())
-    }
-}
-
-#[test]
-fn the_last_taker_gets_the_original_while_an_earlier_leader_has_yet_to_take_its_error() {
-    let (rt, clones) = (runtime(), Arc::new(AtomicUsize::new(0)));
-    let (one, first) = work::<Result<Counted, &'static str>>();
-    let (two, second) = work::<Result<Counted, &'static str>>();
-    let mut service = service!([first, second]);
-    let _inside = rt.enter();
-    let mut call = |key| task::spawn(Box::pin(service.call(key)));
-    let (mut leader, mut heir, mut follower) = (call(1), call(1), call(1));
-    rt.block_on(until("a task polls it", || one.polls() > 0));
-    one.land(Err("no"));
-    rt.block_on(settle());
-    assert!(heir.poll().is_pending() && follower.poll().is_pending());
-    rt.block_on(until("a task polls it", || two.polls() > 0));
-    two.land(Ok(Counted(clones.clone())));
-    rt.block_on(settle());
-    let values = (ready_now(heir), ready_now(follower));
-    assert!(values.0.is_ok() && values.1.is_ok());
-    assert_eq!(clones.load(SeqCst), 1, "two took it, the last of them the original");
-    assert!(leader.poll().is_ready());
 }
 
 #[test]
@@ -311,10 +278,11 @@ fn the_gauge_of_waiters_returns_to_zero_though_the_key_panics_in_its_drop() {
         assert_eq!(panic_text(|| drop(run)), "key");
         assert_eq!((group.in_flight(), group.stats().waiting), (0, 0));
     });
-    let gauges = recorder.snapshotter().snapshot().into_vec().into_iter().filter_map(|(key, _, _, value)| match value {
-        DebugValue::Gauge(value) => Some((key.key().name().to_owned(), value.into_inner())),
-        _ => None,
-    });
+    let gauges =
+        recorder.snapshotter().snapshot().into_vec().into_iter().filter_map(|(key, _, _, value)| match value {
+            DebugValue::Gauge(value) => Some((key.key().name().to_owned(), value.into_inner())),
+            _ => None,
+        });
     for (name, value) in gauges {
         assert_eq!(value, 0.0, "{name}");
     }
