@@ -68,7 +68,7 @@ impl<K: Eq + Send + Sync + 'static> Late<K> {
         (place, key): (Place, FlightKey<K>),
         is_open: impl Fn() -> bool,
         body: B,
-        config: BodyConfig,
+        config: impl Into<Arc<BodyConfig>>,
         until: Option<Instant>,
         stream: impl FnOnce(Newcomers) -> Stream,
     ) -> SharedBody

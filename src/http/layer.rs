@@ -25,7 +25,7 @@ use std::{
 pub struct Http<K> {
     pub(super) id: PolicyId,
     pub(super) policy: Arc<HttpPolicy>,
-    pub(super) bodies: BodyConfig,
+    pub(super) bodies: Arc<BodyConfig>,
     pub(super) memory: Memory,
     key: PhantomData<fn() -> K>,
 }
@@ -47,13 +47,13 @@ impl<K> Http<K> {
         Self { id: PolicyId::new(), policy: Arc::new(policy), bodies, memory, key: PhantomData }
     }
 
-    fn bodies(policy: &HttpPolicy) -> BodyConfig {
-        BodyConfig {
+    fn bodies(policy: &HttpPolicy) -> Arc<BodyConfig> {
+        Arc::new(BodyConfig {
             limit: usize::try_from(policy.flight.body_limit).unwrap_or(usize::MAX),
             slow: policy.flight.slow_reader,
             hold_back: policy.flight.hold_back_at_most,
             budget: Budget::new(policy.flight.body_budget),
-        }
+        })
     }
 }
 

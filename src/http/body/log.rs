@@ -2,9 +2,14 @@
 
 use std::{collections::VecDeque, mem};
 
+use bytes::Bytes;
+use http_body::Frame;
 use tokio::time::Instant;
 
-use super::{budget::Budget, frame::SharedFrame};
+use super::{
+    budget::Budget,
+    frame::{SharedFrame, len_of},
+};
 use crate::sync::now;
 
 /// How many frames a reader may fall behind. A window of bytes does not bound the bookkeeping of tiny frames.
@@ -146,31 +151,28 @@ impl Log {
         let Some(index) = self.index(position) else {
             return Next::Evicted;
         };
-        if index == self.entries.len() {
+        let Some(entry) = self.entries.get_mut(index) else {
             return Next::End;
-        }
-        self.enter(position + 1);
-        let entry = &mut self.entries[index];
+        };
         entry.readers -= 1;
-        let frame = entry.frame.clone();
-        if index == 0 && entry.readers == 0 && self.start == Start::Released {
-            // The reader's clone keeps the frame from being freed here, under the lock.
-            self.pop();
-        }
-        Next::Frame(frame)
+        let is_last = index == 0 && entry.readers == 0 && self.start == Start::Released;
+        let shared = (!is_last).then(|| entry.frame.clone());
+        let next = self.entries.get_mut(index + 1);
+        *next.map_or(&mut self.at_end, |entry| &mut entry.readers) += 1;
+        shared.or_else(|| self.pop()).map_or(Next::End, Next::Frame)
     }
 
     /// Appends a frame that one of the readers at the end already has. It is held only if there are other readers.
-    pub(super) fn push(&mut self, frame: &SharedFrame, passed: &mut Vec<SharedFrame>) {
+    pub(super) fn push(&mut self, frame: &Frame<Bytes>, passed: &mut Vec<SharedFrame>) {
         let readers = self.at_end - 1;
         let is_alone = readers == 0 && self.entries.is_empty();
         if is_alone || matches!(self.start, Start::KeptUntil(until) if until <= now()) {
             self.release_start(passed);
         }
         self.end += 1;
-        self.bytes += frame.len();
+        self.bytes += len_of(frame);
         if readers > 0 || !self.entries.is_empty() {
-            self.hold(frame.clone(), readers);
+            self.hold(SharedFrame::of(frame), readers);
         }
     }
 
@@ -178,6 +180,11 @@ impl Log {
     pub(super) fn evict_slowest(&mut self, passed: &mut Vec<SharedFrame>) {
         passed.extend(self.pop());
         self.trim(passed);
+    }
+
+    /// True if the budget became sufficient again since `take_relief`.
+    pub(super) fn has_relief(&self) -> bool {
+        self.relief
     }
 
     /// True, once, after the budget became sufficient again.

@@ -18,8 +18,8 @@ mod tests;
 use std::{
     fmt, mem,
     pin::Pin,
-    sync::Weak,
-    task::{Context, Poll, ready},
+    sync::{Arc, Weak},
+    task::{Context, Poll},
     time::Duration,
 };
 
@@ -27,12 +27,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::Instant;
 
-use self::{
-    broadcast::Broadcast,
-    reader::Reader,
-    source::{FrameSource, SourceItem},
-    upstream::Adapter,
-};
+use self::{broadcast::Broadcast, reader::Reader, source::FrameSource, upstream::Adapter};
 pub(crate) use self::{budget::Budget, upstream::longer};
 use crate::error::{BoxError, SharedError};
 
@@ -139,7 +134,7 @@ enum Content {
 
 impl SharedBody {
     /// Makes a body shareable. A body that is at its end allocates nothing.
-    pub(crate) fn new<B>(body: B, config: BodyConfig) -> Self
+    pub(crate) fn new<B>(body: B, config: impl Into<Arc<BodyConfig>>) -> Self
     where
         B: Body + Send + 'static,
         B::Error: Into<BoxError>,
@@ -147,7 +142,8 @@ impl SharedBody {
         if body.is_end_stream() {
             return Self::default();
         }
-        Self(Content::Streamed(FrameSource::new(Box::pin(Adapter::new(body)), config)))
+        let (hint, body) = (body.size_hint(), Adapter::new(body));
+        Self(Content::Streamed(FrameSource::new(Box::pin(body), hint, config.into())))
     }
 
     /// Keeps the start of the body for newcomers, until this time at most, while there are several readers and the
@@ -182,19 +178,13 @@ impl Body for SharedBody {
     type Data = Bytes;
     type Error = SharedError;
 
+    #[inline]
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, SharedError>>> {
-        let item = match &mut self.0 {
-            Content::Whole(data) if data.is_empty() => None,
-            Content::Whole(data) => return Poll::Ready(Some(Ok(Frame::data(mem::take(data))))),
-            Content::Streamed(source) => match ready!(source.poll(cx)) {
-                SourceItem::Next(item) => item,
-                SourceItem::Last(item) => {
-                    *self = Self::default();
-                    item
-                }
-            },
-        };
-        Poll::Ready(item.map(|frame| frame.map(Frame::from)))
+        match &mut self.0 {
+            Content::Streamed(source) => source.poll(cx),
+            Content::Whole(data) if data.is_empty() => Poll::Ready(None),
+            Content::Whole(data) => Poll::Ready(Some(Ok(Frame::data(mem::take(data))))),
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
