@@ -2,14 +2,14 @@
 
 use std::{error::Error, fmt, sync::Arc};
 
-/// A boxed error, as tower has it.
+/// A boxed error: the same type as `tower::BoxError`.
 pub type BoxError = Box<dyn Error + Send + Sync>;
 
-/// One error, held by every waiter of the flight that ended with it.
+/// The error of a flight, shared by all its waiters.
 ///
-/// Its `Display` and `Debug` are those of the error it wraps, and its [`source`](Error::source) is that error itself, as
-/// with `axum::Error`. So whatever walks the chain finds the error: `anyhow`'s `downcast_ref` and `chain`, tonic's
-/// `Status::from_error`. A printer of whole chains prints its text twice.
+/// It displays like the error that it wraps, and its [`source`](Error::source) is that error itself, as with
+/// `axum::Error`. So code that walks the chain of sources finds the error: `anyhow`'s `downcast_ref` and `chain`, and
+/// tonic's `Status::from_error`. A program that prints a whole chain prints the text twice.
 ///
 /// ```
 /// use tower_singleflight::SharedError;
@@ -22,8 +22,8 @@ pub type BoxError = Box<dyn Error + Send + Sync>;
 ///
 /// # Behind a `BoxError`
 ///
-/// `BoxError::is` looks at the outermost error alone, which is the `SharedError`. A handler that walks the chain works with
-/// the layer and without it:
+/// `BoxError::is` looks only at the outermost error, which is the `SharedError`. A handler that walks the chain works both
+/// with the layer and without it:
 ///
 /// ```
 /// use axum::http::StatusCode;
@@ -50,7 +50,7 @@ pub type BoxError = Box<dyn Error + Send + Sync>;
 pub struct SharedError(Arc<dyn Error + Send + Sync>);
 
 impl SharedError {
-    /// Wraps an error. A `SharedError` that comes in a box is taken out of it, not wrapped twice.
+    /// Wraps an error. If the error is a boxed `SharedError`, this unboxes it instead of wrapping it again.
     pub fn new(error: impl Into<BoxError>) -> Self {
         match error.into().downcast::<Self>() {
             Ok(shared) => *shared,
@@ -58,17 +58,17 @@ impl SharedError {
         }
     }
 
-    /// Whether the wrapped error is an `E`.
+    /// Returns whether the wrapped error is an `E`.
     pub fn is<E: Error + 'static>(&self) -> bool {
         self.0.is::<E>()
     }
 
-    /// The wrapped error, if it is an `E`.
+    /// Returns the wrapped error, if it is an `E`.
     pub fn downcast_ref<E: Error + 'static>(&self) -> Option<&E> {
         self.0.downcast_ref()
     }
 
-    /// The wrapped error.
+    /// Returns the wrapped error.
     pub fn get_ref(&self) -> &(dyn Error + Send + Sync + 'static) {
         &*self.0
     }

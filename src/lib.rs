@@ -1,5 +1,5 @@
-//! Tower middleware that coalesces identical concurrent requests onto one inner call, whose response fans out to every
-//! waiter.
+//! Tower middleware that answers identical concurrent requests with one call of the inner service. The first request makes
+//! the call. The others wait for it, and all of them get its response.
 //!
 //! ```
 //! # #[cfg(feature = "http")] {
@@ -12,68 +12,87 @@
 //! # }
 //! ```
 //!
+//! The closure returns the *key* of a request. Only requests with equal keys can share a call. Over HTTP, the layer compares
+//! the query, the host, credentials and more as well.
+//!
 //! | You have | Use |
 //! |---|---|
-//! | an HTTP server, gateway or client | `SingleflightLayer::new`, safe by default: see `HttpPolicy` |
+//! | an HTTP server, gateway or client | `SingleflightLayer::new`. It is safe by default: see `HttpPolicy` |
 //! | any other [`Service`](tower_service::Service) whose response is `Clone` | [`SingleflightLayer::by_key`] |
-//! | an `async fn` | [`Group`]: Go's `Do` is [`run`](Group::run), `DoChan` is [`spawn`](Group::spawn) |
+//! | an `async fn` | [`Group`]. Go's `Do` is [`run`](Group::run), and `DoChan` is [`spawn`](Group::spawn) |
 //!
 //! Guides:
 //!
-//! - [Why did my requests not coalesce?](guide::faq) And other questions.
+//! - [Why did my requests not share a call?](guide::faq) And other questions.
 //! - [Where the layer belongs in a stack](guide::order): sessions, timeouts, limits, compression.
-//! - [The lines for axum, hyper, reqwest, tonic](guide::frameworks), and how to name the types.
+//! - [Examples for axum, hyper, reqwest and tonic](guide::frameworks), and how to name the types.
 //! - [Counters, metrics and traces](guide::watch).
-//! - [Every promise, and a test for it](guide::promises).
-//! - [Coming from Go or another crate](guide::migrating), and [other crates compared](guide::peers).
+//! - [Every promise of this crate, with its test](guide::promises).
+//! - [Coming from Go or from another crate](guide::migrating), and [a comparison with other crates](guide::peers).
 //!
 //! # Terms
 //!
-//! A **flight** is one execution of the inner work for one key; a **group** is the table of flights in progress. The
-//! **leader** opened the flight, a **follower** joined it; both are **waiters**. A flight **lands** when its result is
-//! known; over HTTP, that is the head of the response. To **pass** is to go straight to the inner service, touching no
-//! flight. To **forget** a key is to let later calls lead a new flight. A **near miss** is a call that led although a flight
-//! for its key was in progress.
+//! - A **flight** is one call of the inner service for one key, from its start to its result. For a [`Group`], it is one run
+//!   of the work for one key.
+//! - A **group** is the table of the flights in progress. Requests can share a flight only within one group.
+//! - The **leader** of a flight started it. **Followers** joined it later. Both are its **waiters**.
+//! - A flight **lands** when its result is known. Over HTTP the result is the head of the response. The body streams after
+//!   that.
+//! - A request **passes** if it goes straight to the inner service and does not use a flight.
+//! - To **forget** a key means that later requests start a new flight for it, even if one is in progress.
+//! - A **near miss** is a request that started a flight although a flight for its key was in progress.
 //!
 //! # The work belongs to the flight
 //!
-//! The work does not belong to the caller that arrived first. While one caller waits, that caller polls the work in place,
-//! so ordinary traffic pays for no task. When a second caller joins, the work moves to a task of its own, on the tokio runtime
-//! of its leader, or else of the joiner. From then on a caller that goes away, is slow, or is never polled holds up no
-//! other. When all callers have gone, the work is dropped at once.
+//! The work does not belong to the caller that arrived first:
 //!
-//! This has consequences:
+//! - While only one caller waits, that caller polls the work itself. So a request without duplicates costs no task.
+//! - When a second caller joins, the work moves to a task of its own. The task runs on the tokio runtime of the leader, or on
+//!   the joiner's if the leader has none. From then on, a caller that goes away, is slow, or is never polled does not delay
+//!   the others.
+//! - When all callers have gone, the work is dropped at once. With
+//!   [`run_to_completion`](SingleflightLayer::run_to_completion) it is finished instead.
 //!
-//! - **Task-locals** that a layer outside sets, and a `LocalSet`, are there until the work moves, and gone after that: set them
-//!   in a layer inside. The **tracing span** does move with the work, with the feature `tracing`.
-//! - **Outside a tokio runtime** the work stays with one of the waiters. The others wait when it is not polled.
-//! - **A current-thread runtime that is no longer driven** holds up the flights on it, until it is driven or dropped.
-//!   [`wait_at_most`](SingleflightLayer::wait_at_most) bounds that.
+//! The move to a task has consequences:
+//!
+//! - **Task-locals and `LocalSet`.** The work sees a task-local from a layer outside, or a `LocalSet`, only until it moves.
+//!   Set task-locals in a layer inside.
+//! - **Tracing.** With the feature `tracing`, the work stays in the span of the leader.
+//! - **No tokio runtime.** If neither the leader nor the joiner has one, the work stays with one of the waiters. The others
+//!   have to wait while that one is not polled.
+//! - **A current-thread runtime that no thread runs any longer.** It holds up the flights on it until it runs again or is
+//!   dropped. [`wait_at_most`](SingleflightLayer::wait_at_most) limits the wait.
 //!
 //! # Calls inside a flight
 //!
-//! An inner call that asks for its own key, directly or through flights of other keys that it leads, would wait for
-//! itself. It passes instead. So does a call for that key that the response's body makes, for as long as newcomers may
-//! join the body. Two cases cannot be seen: a call in a task that the inner call spawned and waits for; and two flights that
-//! each join the other, although neither was led inside the other.
+//! An inner call may ask for its own key, directly or through flights of other keys that it starts. If it joined its own
+//! flight, it would wait for itself, so it passes instead. The same holds for the body of an HTTP response that asks for its
+//! own key while requests may still join the body.
 //!
-//! # Panics, and what else can go wrong
+//! The crate cannot detect two cases: a call in a task that the inner call spawned and waits for; and two flights that each
+//! join the other, although neither was started inside the other.
 //!
-//! A panic of the inner call reaches every waiter with the same message, and frees the key. A panic in the layer's
-//! `key` or `filter` closure, or in the `Hash`, `Eq`, `Clone` or `Drop` of your types, reaches only the caller concerned. All
-//! of these may call the service again, except `Hash`, `Eq` and `Borrow` of a key: `Eq` and `Borrow` run under a lock, so
-//! keep them short. When a runtime is shut down under a flight, the next waiter that is polled and still has its own
-//! request leads the flight again. If no waiter has its request left, all of them panic.
+//! # Panics and shutdown
+//!
+//! - If the inner call panics, every waiter panics with the same message, and the key is free again.
+//! - If your code panics, only the caller that ran it panics. This is true for the layer's `key` and `filter` closures, and for
+//!   the `Hash`, `Eq`, `Clone` and `Drop` of your types.
+//! - If a runtime shuts down, it takes its flights with it. The next waiter that is polled and still has its own request
+//!   starts the flight again. If no waiter has its request left, all of them panic.
+//!
+//! The `Eq` and `Borrow` of a key run under a lock. Keep them short. They and `Hash` must not call the service. All your other
+//! code may.
 //!
 //! # Features
 //!
 //! - `http` (default): the layer for HTTP.
-//! - `axum`: keeps the nested routers of axum 0.8 apart by their `OriginalUri`, and looks into axum's request bodies.
-//! - `metrics`: counters, gauges and histograms [of the `metrics` facade](guide::watch#metrics).
-//! - `tracing`: [a span for each flight](guide::watch#traces), inside its leader's, and events that tell why calls did not
-//!   share.
+//! - `axum`: compares the `OriginalUri` of axum 0.8, so that nested routers do not share responses. It also lets the layer
+//!   look into axum's request bodies.
+//! - `metrics`: counters, gauges and histograms for [the `metrics` facade](guide::watch#metrics).
+//! - `tracing`: [a span for each flight](guide::watch#traces) inside its leader's span, and events that tell why requests did
+//!   not share a flight.
 #![cfg_attr(docsrs, feature(doc_cfg))]
-// The guides are about HTTP too.
+// Without the feature `http` there are no guides to link to.
 #![cfg_attr(not(feature = "http"), allow(rustdoc::broken_intra_doc_links))]
 
 mod core;
@@ -83,6 +102,7 @@ pub mod guide;
 #[cfg(feature = "http")]
 mod http;
 mod layer;
+pub mod mode;
 mod observe;
 mod panics;
 mod stats;
@@ -90,15 +110,9 @@ mod sync;
 
 pub use self::core::group::{Group, Outcome, Role, Run, Ticket};
 #[cfg(feature = "http")]
-pub use self::http::{Http, HttpPolicy, LateJoin, SharedBody, SlowReader, StatusRange};
+pub use self::http::{HttpPolicy, LateJoin, SharedBody, SlowReader, StatusRange};
 pub use error::{BoxError, SharedError};
-pub use layer::{
-    future::ResponseFuture,
-    handle::Handle,
-    mode::{self, ByKey, ErrorMode, FanOut, Mode, OwnErrors, SharedErrors},
-    service::Singleflight,
-    settings::SingleflightLayer,
-};
+pub use layer::{future::ResponseFuture, handle::Handle, service::Singleflight, singleflight_layer::SingleflightLayer};
 pub use stats::{NearMiss, PassReason, Stats, VetoReason};
 
 #[cfg(all(doctest, feature = "http"))]

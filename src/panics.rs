@@ -1,16 +1,16 @@
-//! What becomes of a panic: told to every waiter, or kept until the bookkeeping is done.
+//! Panics of user code: passed on to every waiter, or held back until the crate's own state is right.
 
 use std::{
     any::Any,
     mem,
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     sync::Arc,
-    thread,
+    task::Waker,
 };
 
 pub(crate) type Payload = Box<dyn Any + Send>;
 
-/// What a waiter says when the work of its flight panicked: the same as the work itself.
+/// The message of a panic in the work of a flight. Every waiter panics with it.
 #[derive(Clone, Debug)]
 pub(crate) enum Message {
     Literal(&'static str),
@@ -29,7 +29,7 @@ impl Message {
         }
     }
 
-    /// Panics without calling the panic hook: it has printed the origin once already.
+    /// Panics without calling the panic hook, which has printed the first panic already.
     pub(crate) fn rethrow(self) -> ! {
         resume_unwind(match self {
             Self::Literal(text) => Box::new(text),
@@ -41,78 +41,60 @@ impl Message {
     }
 }
 
-/// Drops values of user types one by one. A panic in one of them is kept, so that what is left to do
-/// gets done, and goes on in [`rethrow`](Debris::rethrow).
+/// Runs user code, and holds its panic back until [`resume`](CaughtPanic::resume), so that the rest of the work is done
+/// first. Of several panics it keeps the first.
 #[derive(Default)]
-pub(crate) struct Debris(Option<Payload>);
+pub(crate) struct CaughtPanic(Option<Payload>);
 
-impl Debris {
-    pub(crate) fn sweep<V>(&mut self, value: V) {
+impl CaughtPanic {
+    /// Holds back a panic that was caught already.
+    pub(crate) fn of(payload: Payload) -> Self {
+        Self(Some(payload))
+    }
+
+    /// Drops a value of a user's type.
+    pub(crate) fn drop_caught<V>(&mut self, value: V) {
         if mem::needs_drop::<V>() {
             self.run(|| drop(value));
         }
     }
 
-    /// As `sweep`, of what as a rule is not there.
-    #[inline]
-    pub(crate) fn sweep_some<V>(&mut self, value: Option<V>) {
-        if value.is_some() {
-            self.sweep(value);
-        }
-    }
-
-    /// As `sweep`, of what may panic besides.
+    /// Runs code that may panic.
     pub(crate) fn run(&mut self, what: impl FnOnce()) {
-        if let Err(payload) = catch_unwind(AssertUnwindSafe(what)) {
-            self.keep(payload);
+        match (catch_unwind(AssertUnwindSafe(what)), &self.0) {
+            (Ok(()), _) => {}
+            (Err(payload), None) => self.0 = Some(payload),
+            (Err(payload), Some(_)) => forget_payload(payload),
         }
     }
 
-    pub(crate) fn holds_panic(&self) -> bool {
+    pub(crate) fn is_some(&self) -> bool {
         self.0.is_some()
     }
 
-    pub(crate) fn keep(&mut self, payload: Payload) {
-        match self.0 {
-            None => self.0 = Some(payload),
-            Some(_) => forget_payload(payload),
+    /// Resumes the panic, if there was one.
+    pub(crate) fn resume(self) {
+        if let Some(payload) = self.0 {
+            resume_unwind(payload);
         }
     }
 
-    /// Goes on with the panic, if there was one, unless another is under way: two would abort the process.
-    pub(crate) fn rethrow(mut self) {
-        match self.0.take() {
-            Some(payload) if !thread::panicking() => resume_unwind(payload),
-            Some(payload) => forget_payload(payload),
-            None => {}
-        }
+    /// Resumes the panic, or returns `value`.
+    #[allow(dead_code, reason = "only HTTP has to")]
+    pub(crate) fn or_resume<V>(self, value: V) -> V {
+        self.resume();
+        value
     }
 
-    /// `value`, unless a panic goes on: `value` is swept then, for its drop may panic as well.
-    #[inline]
-    pub(crate) fn rethrow_or<V>(self, value: V) -> V {
-        if self.0.is_none() { value } else { self.rethrow_over(value) }
-    }
-
-    #[cold]
-    fn rethrow_over<V>(mut self, value: V) -> V {
-        if thread::panicking() {
-            self.rethrow();
-            return value;
-        }
-        self.sweep(value);
-        resume_unwind(self.0.take().expect("it is kept"))
-    }
-
-    /// For a task, which has no caller: the panic hook has printed it.
-    pub(crate) fn swallow(mut self) {
-        if let Some(payload) = self.0.take() {
+    /// Drops the panic. A task has no caller to pass it on to, and the panic hook has printed it.
+    pub(crate) fn forget(self) {
+        if let Some(payload) = self.0 {
             forget_payload(payload);
         }
     }
 }
 
-/// What `run` gives, unless it panics: then that ends here. The panic hook has printed it.
+/// Returns the value of `run`, or `None` if it panics. The panic hook has printed the panic.
 #[cfg(any(feature = "metrics", feature = "tracing"))]
 pub(crate) fn contain<R>(run: impl FnOnce() -> R) -> Option<R> {
     match catch_unwind(AssertUnwindSafe(run)) {
@@ -124,7 +106,17 @@ pub(crate) fn contain<R>(run: impl FnOnce() -> R) -> Option<R> {
     }
 }
 
-/// A payload may panic in its own `Drop`, and so may what that panics with: the second is leaked.
+/// Wakes all wakers. A waker that panics does not keep the others from being woken. Call it under no lock.
+pub(crate) fn wake_all(wakers: impl IntoIterator<Item = Waker>) {
+    let mut wakers = wakers.into_iter();
+    // One `catch_unwind` for all of them, and one more for each that panics.
+    while let Err(payload) = catch_unwind(AssertUnwindSafe(|| wakers.by_ref().for_each(Waker::wake))) {
+        forget_payload(payload);
+    }
+}
+
+/// Drops a panic's payload. If its `Drop` panics, the payload of that second panic is leaked, because its `Drop` may panic
+/// as well.
 pub(crate) fn forget_payload(payload: Payload) {
     if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
         mem::forget(again);

@@ -7,7 +7,10 @@ pub(crate) use std::thread_local;
 
 pub(crate) use runtime::{Runtime, current_runtime};
 
-use std::sync::PoisonError;
+use std::{
+    sync::{OnceLock, PoisonError},
+    thread,
+};
 
 #[cfg(tower_singleflight_loom)]
 use loom::sync as imp;
@@ -26,7 +29,7 @@ pub(crate) fn now() -> tokio::time::Instant {
     tokio::time::Instant::now()
 }
 
-/// A mutex that ignores poison: what it guards is never left half-changed, because no
+/// A mutex that ignores poison. Its value is never left half-changed, because no
 /// user code but `Eq` and `Borrow` of a key runs under any lock of this crate.
 #[derive(Debug)]
 pub(crate) struct Mutex<T>(imp::Mutex<T>);
@@ -40,7 +43,7 @@ impl<T> Mutex<T> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whoever has it to itself need not lock it.
+    /// Reaches the value without the lock: the caller has the mutex to itself.
     #[cfg(feature = "http")]
     pub(crate) fn get_mut(&mut self) -> &mut T {
         self.0.get_mut().unwrap_or_else(PoisonError::into_inner)
@@ -90,6 +93,12 @@ impl<T> Default for Once<T> {
             is_set: imp::atomic::AtomicBool::new(false),
         }
     }
+}
+
+/// Returns how many threads can run at once.
+pub(crate) fn cores() -> usize {
+    static CORES: OnceLock<usize> = OnceLock::new();
+    *CORES.get_or_init(|| thread::available_parallelism().map_or(1, usize::from))
 }
 
 #[cfg(not(tower_singleflight_loom))]

@@ -13,7 +13,10 @@ use std::{
 };
 use tokio::runtime::{Builder, Handle};
 use tower::{Layer, Service, service_fn};
-use tower_singleflight::{ByKey, OwnErrors, Singleflight, SingleflightLayer};
+use tower_singleflight::{
+    Singleflight, SingleflightLayer,
+    mode::{ByKey, OwnErrors},
+};
 
 type Layered<S> = Singleflight<S, ByKey<u64, u64>, OwnErrors>;
 

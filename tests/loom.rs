@@ -246,7 +246,7 @@ fn impatient(world: &World, run: Run<Value>, number: u32) -> u32 {
 
 /// Who gave the value, whether it was shared, and this caller's role.
 fn outcome(run: Run<Value>) -> (u32, bool, Role) {
-    let Outcome { value, shared, role } = block_on(run);
+    let Outcome { value, shared, role, .. } = block_on(run);
     (value.0, shared, role)
 }
 

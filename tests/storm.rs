@@ -321,7 +321,7 @@ impl Future for Held {
         }));
         let saw = match polled {
             Ok(Poll::Pending) => return Poll::Pending,
-            Ok(Poll::Ready(Outcome { value, shared, role })) => {
+            Ok(Poll::Ready(Outcome { value, shared, role, .. })) => {
                 assert_eq!(value.key, self.world.calls.lock().unwrap()[self.id].key);
                 Saw::Value { from: value.from, shared, role }
             }

@@ -1,779 +1,224 @@
-//! One execution of the work for one key, and those who wait for it.
+//! A flight as plain data, and its transitions: no lock, no user code.
+
+mod end;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use end::{Landed, Left};
 
 use crate::{
-    core::lone::{Home, Lone},
-    core::reentry::{self, Lineage, Polled, Underway},
-    core::seats::{Seat, Seats, wake_all},
-    observe::{Caller, Ending, Event, FlightSpan, Link, Outcome, Work},
-    panics::{Debris, Message, Payload},
-    stats::NearMiss,
-    sync::{Mutex, MutexGuard, Once, Runtime, current_runtime},
-};
-use std::{
-    fmt, mem,
-    panic::{AssertUnwindSafe, catch_unwind},
-    pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
+    core::{
+        reentry::{Ancestors, FlightNumber},
+        rules::{Rounds, Rules},
+        seats::{Seat, Seats, Wakers},
     },
-    task::{Context, Poll, Waker},
-    time::Duration,
+    observe::{Caller, Ending, FlightSpan, Link, Work},
+    panics::Message,
+    stats::NearMiss,
+    sync::{Once, Runtime, current_runtime},
 };
+use std::{mem, sync::Arc, task::Waker, time::Duration};
 use tokio::time::Instant;
 
-/// Which newcomers a flight takes, and whether it goes on when all have left.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Rules {
-    pub(crate) join_within: Option<Duration>,
-    pub(crate) max_waiters: usize,
-    pub(crate) run_to_completion: bool,
-    pub(crate) rounds: Rounds,
+/// Invariants:
+///
+/// 1. The work is in `Stage::Parked`, or in the hands of the driver (`Stage::Polling`). It is polled and dropped under no
+///    lock.
+/// 2. Only the driver takes the work out. A waiter drives it, until `claim_task` makes a task the driver.
+/// 3. A waiter that drives and parks leaves its waker in its seat, so that it is woken when a task ends the flight.
+/// 4. `waiters` counts who waits for a result. It is 0 when the flight has ended.
+/// 5. The flight keeps its slot in the shard until it has ended, its opener has gone, and `set_aside` is empty. So the
+///    opener needs nothing but the slot: it does not hear of joiners before it is polled.
+/// 6. Joiners also hold `end`, which the first of them makes, and read it without a lock.
+/// 7. After a setback the flight is lost to its followers, who lead it again, and its leader counts no more. The leader's
+///    result is in `set_aside` until it takes it, and its seat stays taken for as long.
+pub(crate) struct Flight<T> {
+    number: FlightNumber,
+    stage: Stage<T>,
+    driver: Driver,
+    /// The waiter whose own work this is.
+    leader: Option<Seat>,
+    seats: Seats,
+    waiters: u32,
+    /// How many waiters still have work of their own.
+    own_works: u32,
+    run_to_completion: bool,
+    /// Whether anybody has joined the leader.
+    was_joined: bool,
+    rounds: Rounds,
+    opened: Option<Instant>,
+    runtime: Option<Runtime>,
+    ancestors: Ancestors,
+    end: Option<SharedEnd<T>>,
+    set_aside: Vec<(Seat, T)>,
+    task: Option<Waker>,
+    span: FlightSpan,
 }
 
-/// How often the followers of a flight still go on together, in one next flight, when its result is not for them.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Rounds {
-    pub(crate) after_errors: u16,
-    pub(crate) after_refusals: u16,
+/// How a flight ended, if it has. Shared by the flight and its waiters, who read it without a lock.
+pub(crate) type SharedEnd<T> = Arc<Once<End<T>>>;
+
+pub(crate) enum End<T> {
+    Landed {
+        value: T,
+        was_joined: bool,
+        leader: Option<Seat>,
+    },
+    Panicked(Message),
+    /// The flight was lost, and no waiter had work left.
+    Lost,
 }
 
-/// Why a result is its leader's alone, so that the followers go on together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Setback {
-    Error,
-    /// It judges the leader's request, and says nothing about those of others.
-    #[cfg_attr(not(feature = "http"), allow(dead_code, reason = "only HTTP refuses"))]
-    Refusal,
-}
-
-impl Rounds {
-    fn left(&mut self, after: Setback) -> &mut u16 {
-        match after {
-            Setback::Error => &mut self.after_errors,
-            Setback::Refusal => &mut self.after_refusals,
+impl<T> Once<End<T>> {
+    /// The result, if the flight landed.
+    pub(crate) fn value(&self) -> Option<&T> {
+        match self.get()? {
+            End::Landed { value, .. } => Some(value),
+            End::Panicked(_) | End::Lost => None,
         }
     }
 }
 
-impl Default for Rules {
-    fn default() -> Self {
-        Self { join_within: None, max_waiters: usize::MAX, run_to_completion: false, rounds: Rounds::default() }
-    }
-}
-
-/// Where the table keeps a flight.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Place {
-    /// Picks the shard.
-    pub(crate) shard: u64,
-    /// Finds the flight in its shard.
-    pub(crate) hash: u64,
-    /// Finds the flights that a write to a path seals; 0 where nothing is written.
-    #[cfg_attr(not(feature = "http"), allow(dead_code, reason = "only HTTP has paths"))]
-    pub(crate) path: u64,
-}
-
-impl Place {
-    /// Of a flight that is found by its key alone.
-    pub(crate) fn of(hash: u64) -> Self {
-        Self { shard: hash, hash, path: 0 }
-    }
-}
-
-/// Invariants:
-///
-/// 1. The work is in `Stage::Parked`, or with the one who polls it, or with the leader that has yet to put it in
-///    (`Stage::Aloft`). It is polled and dropped under no lock.
-/// 2. Only the pilot takes the work out: a waiter polls it in place, until `claim_for_task` makes a task the pilot.
-/// 3. `waiters` counts the seats taken. After landing nobody is counted: each waiter takes its share without a lock, and
-///    the value goes with the last of those who hold the flight.
-/// 4. Whoever parks as pilot leaves its waker in its seat as well, so that it is woken when a task
-///    lands the flight in its place.
-/// 5. `closed` turns true once, before anybody can see how the flight ended: the table and the gauges no
-///    longer know it by then.
-/// 6. Locks are taken in the order shard, flight; never two flights.
-/// 7. After a setback the flight is lost to its followers, who lead it anew, and its leader counts no more. What is
-///    for the leader is in `set_aside` until it takes it, and its seat stays taken for as long.
-pub struct Flight<T> {
-    home: Arc<dyn Home<T>>,
-    place: Place,
-    closed: AtomicBool,
-    /// For all waiters but a pilot that had no company.
-    landing: Once<Landing<T>>,
-    state: Mutex<State<T>>,
-}
-
-struct Landing<T> {
-    value: T,
-    shared: bool,
-    leader: Option<Seat>,
-}
-
-struct State<T> {
-    stage: Stage<T>,
-    pilot: Pilot,
-    /// The waiter whose own work this is.
-    leader: Option<Seat>,
-    waiters: usize,
-    /// Until it is about to land with a result that is not for newcomers.
-    takes_newcomers: bool,
-    /// Waiters that still have work of their own.
-    spares: usize,
-    shared: bool,
-    run_to_completion: bool,
-    opened: Option<Instant>,
-    runtime: Option<Runtime>,
-    reserve: Option<Reserve<T>>,
-    rounds: Rounds,
-    /// Results of leaders whose followers went on without them.
-    set_aside: Vec<(Seat, T)>,
-    lineage: Lineage,
-    span: FlightSpan,
-    seats: Seats,
-    /// Wakes the task that carries the flight.
-    carrier: Option<Waker>,
-}
-
-/// Work that a task does should the flight be lost, though nobody polls the waiter that brought it.
-struct Reserve<T> {
-    /// Its waiter, as long as that waits.
-    seat: Option<Seat>,
-    work: Work<T>,
-    runtime: Runtime,
-    here: Lineage,
-}
-
 enum Stage<T> {
-    Aloft,
     Parked(Work<T>),
-    /// The work is gone without a result, and a waiter may put in its own.
+    Polling,
+    /// The work is gone without a result, and a waiter may bring its own.
     Lost,
-    /// The value is in `Flight::landing`.
-    Landed,
-    Crashed(Message),
-    /// Lost, and no waiter has work left.
-    Stranded,
-    /// Nobody waits any more.
-    Over,
+    Ended,
 }
 
 #[derive(Clone, Copy, PartialEq)]
-enum Pilot {
+enum Driver {
     Nobody,
     Waiter(Seat),
     Task,
 }
 
-/// What a newcomer finds.
-pub(crate) enum Boarding {
-    Seat {
-        seat: Seat,
-        /// The flight was lost before: the newcomer is its leader, and has to `board`.
-        leads_anew: bool,
-        /// A waiter flies it, and may go quiet: it needs a task.
-        needs_task: bool,
-        link: Link,
+/// The work that a transition leaves for the time after the lock.
+pub(crate) enum After<T> {
+    Nothing,
+    Tell(Ending),
+    Wake(Option<Ending>, Wakers),
+    /// The flight ended with company.
+    End {
+        ending: Ending,
+        /// Set if the leader has gone, while others have yet to look at the result.
+        leaderless: Option<SharedEnd<T>>,
+        /// Dropped before any waiter is woken, so that the last one finds itself alone with the result.
+        released: Option<SharedEnd<T>>,
+        wakers: Wakers,
     },
-    /// It is called from inside this flight.
+}
+
+/// What a joiner finds.
+pub(crate) enum Joining<T> {
+    Joined(Joined<T>, Link, Option<Runtime>),
+    LeadAgain(Joined<T>),
+    /// The call comes from inside this flight.
     Inside,
-    /// The flight takes nobody more: why, if it goes on.
+    /// The flight takes no more joiners: why, if it is known.
     Closed(Option<NearMiss>),
 }
 
-/// Whether a task may fly.
-pub(crate) enum Claim {
-    Granted(Runtime),
-    NotNeeded,
-    NoRuntime,
-}
-
-/// What a waiter finds when it is polled.
-pub(crate) enum View<T> {
-    /// It is the pilot: here is the work.
-    Fly(Work<T>),
-    /// The flight was lost, and it is to board its own work.
-    LeadAnew,
-    Landed(Share),
-    /// Its followers went on without it, and this is its result.
-    SetAside(T),
-    Crashed(Message),
-    Stranded,
-    /// Its waker is parked.
-    Wait {
-        /// Another waiter flies it, and may go quiet. There was no runtime when the two met.
-        needs_task: bool,
-    },
-    /// It is to look again with a waker to park.
-    BringWaker,
-}
-
-/// How the work's result is dealt with.
-enum TouchDown<T> {
-    /// `own`: the value, if the pilot had no company.
-    Landed { own: Option<T>, share: Share, seats: Seats, leftovers: Leftovers<T> },
-    /// The followers go on without it. `own`: the value, if it is the pilot's.
-    WentOn { own: Option<T> },
-}
-
-/// What a pilot gets that lands a flight as a waiter: the value too, if it is nobody else's.
-pub(crate) struct Landed<T> {
-    pub(crate) own: Option<T>,
-    pub(crate) share: Share,
-}
-
-/// What a landed flight needs no more, to be dropped once the waiters are awake.
-struct Leftovers<T>(
-    #[allow(dead_code, reason = "only dropped")] Option<Waker>,
-    #[allow(dead_code, reason = "only dropped")] Option<Reserve<T>>,
-);
-
-const LANDED: &str = "it has landed";
-
-/// What a waiter is to its flight, once that has landed.
-#[derive(Clone, Copy)]
-pub(crate) struct Share {
-    pub(crate) shared: bool,
+/// What a joiner gets: its seat, and where it reads how the flight ended.
+pub(crate) struct Joined<T> {
+    pub(crate) seat: Seat,
+    pub(crate) end: SharedEnd<T>,
+    /// Whether it leads a flight that was lost, and has to bring its work.
     pub(crate) leads: bool,
 }
 
-impl Share {
-    /// Of a leader whose followers went on without it.
-    pub(crate) const SET_ASIDE: Self = Self { shared: true, leads: true };
+/// What a waiter can do when it is polled.
+pub(crate) enum NextStep<T> {
+    /// Poll the work: the waiter drives it.
+    Poll(Work<T>, Ancestors),
+    /// Bring its own work: the flight was lost.
+    LeadAgain,
+    /// Take its result, which is set aside: its followers went on without it.
+    SetAside,
+    /// Read there how the flight ended.
+    Ended(SharedEnd<T>),
+    /// Wait: its waker is parked. The work moves to a task of this runtime, if there is one.
+    Wait(Option<Runtime>),
+    /// Look again, with a waker to park.
+    BringWaker,
 }
 
-/// How one poll of the work ended.
-pub(crate) enum Step<T> {
-    Pending,
-    /// With what its drop panicked with, if it did.
-    Ready(T, Debris),
-    Panicked(Payload),
-}
-
-/// One poll of the work. After its end the work has been dropped.
-pub(crate) fn step<T>(work: &mut Option<Work<T>>, cx: &mut Context<'_>) -> Step<T> {
-    let mut value = None;
-    let polled = catch_unwind(AssertUnwindSafe(|| {
-        let future = work.as_mut().expect("the pilot has the work");
-        if let Poll::Ready(result) = Pin::new(future).poll(cx) {
-            value = Some(result);
-            drop(work.take());
-        }
-    }));
-    let mut debris = Debris::default();
-    match (polled, value) {
-        (Ok(()), None) => Step::Pending,
-        (Ok(()), Some(value)) => Step::Ready(value, debris),
-        (Err(payload), Some(value)) => {
-            debris.keep(payload);
-            Step::Ready(value, debris)
-        }
-        (Err(payload), None) => {
-            debris.sweep(work.take());
-            debris.swallow();
-            Step::Panicked(payload)
-        }
-    }
-}
-
-impl<T: Send + Sync + 'static> Flight<T> {
-    /// Of a leader that sits in the first seat.
-    pub(crate) fn new(home: Arc<dyn Home<T>>, lone: Lone<T>) -> Arc<Self> {
-        let leader = Seat::FIRST;
-        // If somebody wanted to see it, it would not be polled alone.
-        let span = lone.work.as_ref().map_or(FlightSpan::UNSEEN, Work::span);
-        let state = State {
-            stage: lone.work.map_or(Stage::Aloft, Stage::Parked),
-            pilot: Pilot::Waiter(leader),
-            leader: Some(leader),
+impl<T> Flight<T> {
+    /// A flight that its leader opens.
+    #[inline]
+    pub(crate) fn new(
+        number: FlightNumber,
+        work: Work<T>,
+        rules: &Rules,
+        ancestors: Ancestors,
+        opened: Option<Instant>,
+    ) -> Self {
+        Self {
+            number,
+            stage: Stage::Parked(work),
+            driver: Driver::Waiter(Seat::OPENER),
+            leader: Some(Seat::OPENER),
+            seats: Seats::with_opener(),
             waiters: 1,
-            takes_newcomers: true,
-            spares: 0,
-            shared: false,
-            run_to_completion: lone.run_to_completion,
-            opened: lone.opened,
-            runtime: lone.runtime,
-            reserve: None,
-            rounds: lone.rounds,
+            own_works: 0,
+            run_to_completion: rules.run_to_completion,
+            was_joined: false,
+            rounds: rules.rounds,
+            opened,
+            runtime: current_runtime(),
+            ancestors,
+            end: None,
             set_aside: Vec::new(),
-            lineage: lone.lineage,
-            span,
-            seats: Seats::with_one(lone.waker),
-            carrier: None,
+            task: None,
+            span: FlightSpan::default(),
+        }
+    }
+
+    pub(crate) fn number(&self) -> FlightNumber {
+        self.number
+    }
+
+    pub(crate) fn waiters(&self) -> usize {
+        self.waiters as usize
+    }
+
+    pub(crate) fn has_ended(&self) -> bool {
+        matches!(self.stage, Stage::Ended)
+    }
+
+    /// Whether its slot is free for another flight.
+    pub(crate) fn frees_slot(&self) -> bool {
+        self.has_ended() && !self.seats.has_opener() && self.set_aside.is_empty()
+    }
+
+    /// Takes the joiner, if the rules let it in. `here` are the flights around the code that joins.
+    pub(crate) fn join(&mut self, rules: &Rules, here: &Ancestors, caller: &mut Caller) -> Joining<T> {
+        if here.contains(self.number) {
+            return Joining::Inside;
+        }
+        if let Some(why) = self.refuses_joiner(rules) {
+            return Joining::Closed(Some(why));
+        }
+        let leads = matches!(self.stage, Stage::Lost);
+        let joined = Joined { seat: self.seats.sit(), end: self.end.get_or_insert_default().clone(), leads };
+        self.waiters += 1;
+        self.was_joined = true;
+        self.run_to_completion |= rules.run_to_completion;
+        if leads {
+            self.lead_again(joined.seat);
+            return Joining::LeadAgain(joined);
+        }
+        self.own_works += 1;
+        let is_polled = match &self.stage {
+            Stage::Parked(work) => work.was_polled(),
+            Stage::Polling | Stage::Lost | Stage::Ended => true,
         };
-        let closed = AtomicBool::new(false);
-        Arc::new(Self { home, place: lone.place, closed, landing: Once::default(), state: Mutex::new(state) })
+        Joining::Joined(joined, self.span.join(caller, is_polled), self.claim_task())
     }
 
-    pub(crate) fn place(&self) -> Place {
-        self.place
-    }
-
-    /// Call it under no lock.
-    #[inline(always)]
-    pub(crate) fn tell(&self, event: Event) {
-        self.home.tell(event);
-    }
-
-    /// Nobody must see them still counted who sees how the flight ended, so this is done under the lock. The rest of
-    /// the event is told after.
-    fn count_out(&self, waiters: usize) {
-        self.home.observer().count_out(waiters);
-    }
-
-    /// All its waiters wait no more.
-    fn release(&self, state: &mut State<T>, outcome: Option<Outcome>) -> Ending {
-        self.count_out(state.waiters);
-        // All may have left while the work was polled, which was told already.
-        let outcome = outcome.filter(|_| state.is_open());
-        state.ending(outcome, state.waiters)
-    }
-
-    /// Joins it, if it takes the newcomer. `here` is the lineage of the code that joins.
-    pub(crate) fn join(self: &Arc<Self>, rules: &Rules, here: &Lineage, caller: &mut Caller) -> Boarding {
-        let mut state = self.state.lock();
-        if !state.is_open() || !state.takes_newcomers {
-            return Boarding::Closed(None);
-        }
-        if here.contains(self) {
-            return Boarding::Inside;
-        }
-        match state.refuses_newcomer(rules) {
-            None => state.seat_newcomer(rules, caller),
-            why => Boarding::Closed(why),
-        }
-    }
-
-    /// The leader puts its work in. True: it has company, and the work needs a task.
-    #[must_use]
-    pub(crate) fn board(&self, work: Work<T>) -> bool {
-        let runtime = current_runtime();
-        let mut state = self.state.lock();
-        let had = mem::replace(&mut state.runtime, runtime);
-        let crowded = state.put_back(work);
-        drop(state);
-        drop(had);
-        crowded
-    }
-
-    /// The flights in `here` now wait for this one as well.
-    pub(crate) fn adopt(&self, here: Lineage) {
-        if !here.is_empty() {
-            let mut state = self.state.lock();
-            state.lineage = mem::take(&mut state.lineage).and(here);
-        }
-    }
-
-    /// The pilot's poll found the work pending. True: somebody joined, and the work needs a task.
-    #[must_use]
-    pub(crate) fn park(&self, seat: Seat, work: Work<T>, waker: Waker) -> bool {
-        let mut state = self.state.lock();
-        let parked = state.seats.park(seat, waker);
-        let crowded = state.put_back(work);
-        drop(state);
-        drop(parked);
-        crowded
-    }
-
-    /// Makes a task the pilot. No claim is given while the work is being polled: whoever polls it puts it back and
-    /// asks again.
-    pub(crate) fn claim_for_task(&self) -> Claim {
-        let here = current_runtime();
-        let mut state = self.state.lock();
-        if !matches!(state.stage, Stage::Parked(_)) || state.pilot == Pilot::Task {
-            return Claim::NotNeeded;
-        }
-        let Some(runtime) = state.runtime.take().or(here) else { return Claim::NoRuntime };
-        state.pilot = Pilot::Task;
-        Claim::Granted(runtime)
-    }
-
-    /// What the waiter in `seat` can do now. `spare`: it has work of its own. `parks`: the waker to leave in its
-    /// seat, which takes the one that was there before.
-    pub(crate) fn look(&self, seat: Seat, spare: bool, waker: &Waker, parks: &mut Option<Waker>) -> View<T> {
-        let mut state = self.state.lock();
-        let state = &mut *state;
-        if let Some(value) = state.take_aside(seat) {
-            return View::SetAside(value);
-        }
-        match mem::replace(&mut state.stage, Stage::Aloft) {
-            Stage::Parked(work) if state.may_fly(seat) => {
-                state.pilot = Pilot::Waiter(seat);
-                return View::Fly(work);
-            }
-            Stage::Lost if spare => {
-                state.spares -= 1;
-                state.lead_anew(Some(seat));
-                return View::LeadAnew;
-            }
-            unchanged => state.stage = unchanged,
-        }
-        let needs_task = matches!(state.stage, Stage::Parked(_)) && state.pilot != Pilot::Task;
-        match &state.stage {
-            Stage::Landed => View::Landed(self.share(seat).expect(LANDED)),
-            Stage::Crashed(message) => View::Crashed(message.clone()),
-            Stage::Stranded | Stage::Over => View::Stranded,
-            _ if state.seats.has_parked(seat, waker) => View::Wait { needs_task },
-            _ => match parks.take() {
-                Some(waker) => {
-                    *parks = state.seats.park(seat, waker);
-                    View::Wait { needs_task }
-                }
-                None => View::BringWaker,
-            },
-        }
-    }
-
-    /// Takes the work of the waiter in `seat`, to be done in a task of this runtime should the flight be lost; at once,
-    /// if it is lost already. Gives it back if there is such work.
-    pub(crate) fn entrust(&self, seat: Seat, work: Work<T>) -> Option<Work<T>> {
-        let (runtime, here) = (current_runtime(), Lineage::here());
-        let mut state = self.state.lock();
-        let is_underway = matches!(state.stage, Stage::Aloft | Stage::Parked(_) | Stage::Lost);
-        let Some(runtime) = runtime.filter(|_| is_underway && state.reserve.is_none()) else { return Some(work) };
-        state.spares -= 1;
-        state.reserve = Some(Reserve { seat: Some(seat), work, runtime, here });
-        if matches!(state.stage, Stage::Lost) {
-            state.launch_reserve();
-        }
-        None
-    }
-
-    /// Gives back what the waiter in `seat` entrusted, if it was not needed so far.
-    pub(crate) fn reclaim(&self, seat: Seat) -> Option<Work<T>> {
-        let mut state = self.state.lock();
-        let Reserve { work, runtime, here, .. } = state.reserve.take_if(|reserve| reserve.seat == Some(seat))?;
-        state.spares += 1;
-        drop(state);
-        drop((runtime, here));
-        Some(work)
-    }
-
-    /// One poll of the work, whoever is the pilot.
-    pub(crate) fn step(self: &Arc<Self>, work: &mut Option<Work<T>>, cx: &mut Context<'_>) -> Step<T> {
-        let _entered = reentry::enter(Polled::Flight(self.clone()));
-        self.take_off(work.as_mut().expect("the pilot has the work"));
-        step(work, cx)
-    }
-
-    /// The first poll of some work opens the span of the flight.
-    fn take_off(&self, work: &mut Work<T>) {
-        let Some(span) = work.take_off(self.home.observer().name()) else { return };
-        let mut state = self.state.lock();
-        if !state.is_open() {
-            // All have left meanwhile, and how it ended was told without this span.
-            drop(state);
-            return span.end(Some(Outcome::Cancelled), 0);
-        }
-        let early = mem::replace(&mut state.span, span.clone());
-        drop(state);
-        early.link_early(&span);
-    }
-
-    /// The work gave a result, and the waiter in `seat` was its pilot, who gets its share at once. `None`: the result
-    /// was not for it, and it goes on with the other followers.
-    pub(crate) fn land(&self, value: T, seat: Seat, debris: &mut Debris) -> Option<Landed<T>> {
-        match self.touch_down(value, Some(seat), debris) {
-            TouchDown::Landed { own, share, mut seats, leftovers } => {
-                let own_waker = seats.leave(seat);
-                seats.wake_all();
-                debris.sweep(own_waker);
-                debris.sweep(leftovers);
-                Some(Landed { own, share })
-            }
-            TouchDown::WentOn { own } => own.map(|value| Landed { own: Some(value), share: Share::SET_ASIDE }),
-        }
-    }
-
-    /// The work gave a result, and a task was its pilot.
-    pub(crate) fn land_for_others(self: Arc<Self>, value: T, debris: &mut Debris) {
-        match self.touch_down(value, None, debris) {
-            TouchDown::Landed { own, seats, leftovers, .. } => {
-                // Before anybody is woken: the last waiter gets the original, however early it comes.
-                debris.sweep((own, self));
-                seats.wake_all();
-                debris.sweep(leftovers);
-            }
-            TouchDown::WentOn { own } => debris.sweep(own),
-        }
-    }
-
-    fn touch_down(&self, value: T, pilot: Option<Seat>, debris: &mut Debris) -> TouchDown<T> {
-        if let Some(setback) = self.home.setback(&value) {
-            let mut state = self.state.lock();
-            if state.take_round(setback) {
-                return TouchDown::WentOn { own: self.go_on(state, value, pilot, debris) };
-            }
-            state.takes_newcomers = false;
-        }
-        self.close(debris);
-        let mut state = self.state.lock();
-        let ending = self.release(&mut state, Some(Outcome::Landed));
-        let share = Share { shared: state.shared, leads: pilot.is_some() && state.leader == pilot };
-        let has_others = state.waiters > usize::from(pilot.is_some());
-        let own = if has_others {
-            state.stage = Stage::Landed;
-            self.landing.set(Landing { value, shared: share.shared, leader: state.leader });
-            None
-        } else {
-            state.stage = Stage::Over;
-            Some(value)
-        };
-        let (seats, leftovers) = (state.seats.clear(), Leftovers(state.carrier.take(), state.reserve.take()));
-        let is_leaderless = has_others && state.leader.is_none();
-        drop(state);
-        if is_leaderless {
-            debris.run(|| self.home.leaderless(self.value()));
-        }
-        self.tell(Event::FlightOver(ending));
-        TouchDown::Landed { own, share, seats, leftovers }
-    }
-
-    /// Leaves the value to the leader, and the flight to its followers, the first of which to be polled leads it anew.
-    /// It stays in the table, so newcomers join them. Gives the value back to a leader that is the pilot.
-    fn go_on(
-        &self,
-        mut state: MutexGuard<'_, State<T>>,
-        value: T,
-        pilot: Option<Seat>,
-        debris: &mut Debris,
-    ) -> Option<T> {
-        let leader = state.leader.take();
-        let waiters = usize::from(leader.is_some());
-        self.count_out(waiters);
-        state.waiters -= waiters;
-        let ending = state.ending(Some(Outcome::Landed), waiters);
-        (state.stage, state.pilot) = (Stage::Lost, Pilot::Nobody);
-        let held = (state.carrier.take(), state.runtime.take());
-        let (mut own, mut own_waker, mut nobodys) = (None, None, None);
-        match leader {
-            Some(seat) if pilot == Some(seat) => {
-                own_waker = state.seats.leave(seat);
-                own = Some(value);
-            }
-            Some(seat) => state.set_aside.push((seat, value)),
-            None => nobodys = Some(value),
-        }
-        let wakers = state.seats.take_wakers();
-        drop(state);
-        self.tell(Event::FlightOver(ending));
-        self.tell(Event::WentOn);
-        wake_all(wakers);
-        debris.sweep((own_waker, held));
-        debris.sweep(nobodys);
-        own
-    }
-
-    /// What the waiter in `seat` is to the flight, if that has landed.
-    pub(crate) fn share(&self, seat: Seat) -> Option<Share> {
-        self.landing.get().map(|landing| Share { shared: landing.shared, leads: landing.leader == Some(seat) })
-    }
-
-    /// What it landed with.
-    pub(crate) fn value(&self) -> &T {
-        &self.landing.get().expect(LANDED).value
-    }
-
-    /// What it landed with, for one who has its share: a clone, but the original for the last.
-    pub(crate) fn into_value(self: Arc<Self>) -> T
-    where
-        T: Clone,
-    {
-        let flight = match Arc::strong_count(&self) {
-            1 => Arc::try_unwrap(self),
-            _ => Err(self),
-        };
-        let flight = match flight {
-            Ok(flight) => return flight.landing.into_inner().expect(LANDED).value,
-            Err(flight) => flight,
-        };
-        let (value, mut debris) = (flight.value().clone(), Debris::default());
-        // It may have become the last: were that to panic at the end of this function, the clone would be leaked.
-        debris.sweep(flight);
-        debris.rethrow_or(value)
-    }
-
-    /// The work panicked.
-    pub(crate) fn crash(&self, payload: &Payload) {
-        let mut debris = Debris::default();
-        self.close(&mut debris);
-        self.end(self.state.lock(), Stage::Crashed(Message::of(payload)), Some(Outcome::Panicked), &mut debris);
-        debris.swallow();
-    }
-
-    /// Ends the flight without a value, and tells the waiters.
-    fn end(&self, mut state: MutexGuard<'_, State<T>>, stage: Stage<T>, outcome: Option<Outcome>, debris: &mut Debris) {
-        let ending = self.release(&mut state, outcome);
-        let was = mem::replace(&mut state.stage, stage);
-        let (seats, carrier) = (state.seats.clear(), state.carrier.take());
-        let reserve = state.reserve.take();
-        drop(state);
-        self.close(debris);
-        self.tell(Event::FlightOver(ending));
-        seats.wake_all();
-        debris.sweep((was, carrier));
-        debris.sweep(reserve);
-    }
-
-    /// The work is gone without a result: its task was dropped, or it never boarded. True: there is other work, and it
-    /// needs a task.
-    #[must_use]
-    pub(crate) fn lose(&self) -> bool {
-        let mut debris = Debris::default();
-        let needs_task = self.lost(self.state.lock(), &mut debris);
-        debris.swallow();
-        needs_task
-    }
-
-    fn lost(&self, mut state: MutexGuard<'_, State<T>>, debris: &mut Debris) -> bool {
-        if !matches!(state.stage, Stage::Aloft | Stage::Parked(_)) {
-            return false;
-        }
-        if state.spares == 0 && state.reserve.is_none() {
-            self.end(state, Stage::Stranded, Some(Outcome::Lost), debris);
-            return false;
-        }
-        let ending = state.ending(Some(Outcome::Lost), 0);
-        let work = mem::replace(&mut state.stage, Stage::Lost);
-        state.pilot = Pilot::Nobody;
-        let held = (state.carrier.take(), state.runtime.take());
-        let needs_task = state.launch_reserve();
-        let wakers = if needs_task { Vec::new() } else { state.seats.take_wakers() };
-        drop(state);
-        self.tell(Event::FlightOver(ending));
-        wake_all(wakers);
-        debris.sweep((work, held));
-        needs_task
-    }
-
-    /// The waiter in `seat` goes. If it was the last, the work is dropped before this returns, unless
-    /// the flight runs to completion: then `true` says that it needs a task.
-    #[must_use]
-    pub(crate) fn leave(&self, seat: Seat, spare: bool, debris: &mut Debris) -> bool {
-        let mut state = self.state.lock();
-        if let Some(value) = state.take_aside(seat) {
-            drop(state);
-            debris.sweep(value);
-            return false;
-        }
-        match state.stage {
-            Stage::Landed if state.leader == Some(seat) => {
-                drop(state);
-                debris.run(|| self.home.leaderless(self.value()));
-                false
-            }
-            Stage::Landed | Stage::Crashed(_) | Stage::Stranded | Stage::Over => false,
-            Stage::Aloft | Stage::Parked(_) | Stage::Lost => {
-                self.count_out(1);
-                let waker = state.vacate(seat, spare);
-                let needs_task = self.left(state, seat, debris);
-                self.tell(Event::Left);
-                debris.sweep(waker);
-                needs_task
-            }
-        }
-    }
-
-    /// What a departure means for those who stay, or for the work if nobody does.
-    fn left(&self, mut state: MutexGuard<'_, State<T>>, seat: Seat, debris: &mut Debris) -> bool {
-        let pilotless = state.pilot == Pilot::Waiter(seat);
-        if pilotless {
-            state.pilot = Pilot::Nobody;
-        }
-        let empty = state.waiters == 0;
-        match state.stage {
-            _ if empty && !state.run_to_completion => self.cancel(state, debris),
-            Stage::Lost if empty => self.cancel(state, debris),
-            Stage::Lost if state.spares == 0 => self.end(state, Stage::Stranded, None, debris),
-            // It went while it had the work: it panicked, and the work with it.
-            Stage::Aloft if pilotless => return self.lost(state, debris),
-            Stage::Parked(_) if empty => return true,
-            // There is no runtime, so that another waiter must fly.
-            _ if pilotless => {
-                let wakers = state.seats.take_wakers();
-                drop(state);
-                wake_all(wakers);
-            }
-            _ => {}
-        }
-        false
-    }
-
-    /// Nobody waits, and nobody can carry the work on.
-    pub(crate) fn cancel_if_deserted(&self, debris: &mut Debris) {
-        let state = self.state.lock();
-        if state.waiters == 0 && matches!(state.stage, Stage::Parked(_)) {
-            self.cancel(state, debris);
-        }
-    }
-
-    /// Nobody waits: drops the work. Ending it here, under the lock, is what keeps newcomers out.
-    fn cancel(&self, mut state: MutexGuard<'_, State<T>>, debris: &mut Debris) {
-        let work = mem::replace(&mut state.stage, Stage::Over);
-        let (carrier, reserve) = (state.carrier.take(), state.reserve.take());
-        // That it was lost was told already.
-        let outcome = (!matches!(work, Stage::Lost)).then_some(Outcome::Cancelled);
-        let ending = state.ending(outcome, 0);
-        drop(state);
-        self.close(debris);
-        wake_all(carrier);
-        debris.sweep(work);
-        debris.sweep(reserve);
-        self.tell(Event::FlightOver(ending));
-    }
-
-    /// Takes the flight off the table and the gauge, once.
-    fn close(&self, debris: &mut Debris) {
-        if self.closed.swap(true, Ordering::AcqRel) {
-            return;
-        }
-        if let Err(payload) = self.home.unlink(self.place, self) {
-            debris.keep(payload);
-        }
-        self.tell(Event::Closed);
-    }
-
-    /// For the task that carries the flight: the work, or `None` if there is nothing left to do.
-    /// `parks`: the waker that ends the task early.
-    pub(crate) fn take_aboard(&self, parks: Option<Waker>) -> Option<Work<T>> {
-        let mut state = self.state.lock();
-        let had = parks.and_then(|waker| state.carrier.replace(waker));
-        let work = match mem::replace(&mut state.stage, Stage::Aloft) {
-            Stage::Parked(work) => Some(work),
-            other => {
-                state.stage = other;
-                None
-            }
-        };
-        drop(state);
-        drop(had);
-        work
-    }
-
-    /// The task's poll found the work pending. Gives it back if everybody left meanwhile.
-    pub(crate) fn put_down(&self, work: Work<T>) -> Option<Work<T>> {
-        let mut state = self.state.lock();
-        if !matches!(state.stage, Stage::Aloft) {
-            return Some(work);
-        }
-        state.stage = Stage::Parked(work);
-        None
-    }
-}
-
-impl<T> fmt::Debug for Flight<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Flight").finish_non_exhaustive()
-    }
-}
-
-impl<T> State<T> {
-    fn is_open(&self) -> bool {
-        matches!(self.stage, Stage::Aloft | Stage::Parked(_) | Stage::Lost)
-    }
-
-    fn refuses_newcomer(&self, rules: &Rules) -> Option<NearMiss> {
-        if self.waiters >= rules.max_waiters {
+    fn refuses_joiner(&self, rules: &Rules) -> Option<NearMiss> {
+        if self.waiters() >= rules.max_waiters {
             Some(NearMiss::Full)
         } else if !self.is_young(rules.join_within) {
             Some(NearMiss::TooOld)
@@ -783,97 +228,138 @@ impl<T> State<T> {
     }
 
     fn is_young(&self, join_within: Option<Duration>) -> bool {
-        // Of one whose time is not known it is said that it is too old.
+        // A flight of unknown age counts as too old.
         join_within.is_none_or(|limit| self.opened.is_some_and(|opened| opened.elapsed() < limit))
     }
 
-    fn seat_newcomer(&mut self, rules: &Rules, caller: &mut Caller) -> Boarding {
-        let seat = self.seats.sit();
-        let leads_anew = matches!(self.stage, Stage::Lost);
-        self.waiters += 1;
-        self.shared = true;
-        self.run_to_completion |= rules.run_to_completion;
-        let link = if leads_anew {
-            self.stage = Stage::Aloft;
-            self.lead_anew(Some(seat));
-            Link::default()
-        } else {
-            self.spares += 1;
-            self.span.join(caller)
-        };
-        Boarding::Seat { seat, leads_anew, needs_task: self.pilot != Pilot::Task, link }
-    }
-
-    /// What is to be told of the end, once nothing is locked. `released`: waiters that wait no more.
-    fn ending(&mut self, outcome: Option<Outcome>, released: usize) -> Ending {
-        Ending { outcome, opened: self.opened, released, span: mem::take(&mut self.span) }
-    }
-
-    /// True: the pilot is a waiter that has company.
-    fn put_back(&mut self, work: Work<T>) -> bool {
-        debug_assert!(matches!(self.stage, Stage::Aloft), "only the pilot has the work");
-        self.stage = Stage::Parked(work);
-        self.waiters > 1
-    }
-
-    /// Takes a round, if one is left and there are followers with requests of their own to go on.
-    fn take_round(&mut self, after: Setback) -> bool {
-        let rounds = self.rounds.left(after);
-        if *rounds == 0 || self.spares == 0 || !matches!(self.stage, Stage::Aloft) {
-            return false;
-        }
-        *rounds -= 1;
-        true
-    }
-
-    /// The result of the leader in `seat`, whose followers went on. It waits no more.
-    fn take_aside(&mut self, seat: Seat) -> Option<T> {
-        let at = self.set_aside.iter().position(|(leader, _)| *leader == seat)?;
-        if self.is_open() {
-            // It was woken when the value was set aside, and has parked no waker since.
-            drop(self.seats.leave(seat));
-        }
-        Some(self.set_aside.swap_remove(at).1)
-    }
-
-    fn may_fly(&self, seat: Seat) -> bool {
-        self.pilot == Pilot::Waiter(seat) || self.pilot == Pilot::Nobody
-    }
-
-    fn lead_anew(&mut self, seat: Option<Seat>) {
-        self.pilot = seat.map_or(Pilot::Nobody, Pilot::Waiter);
-        self.leader = seat;
-        self.shared = self.waiters > usize::from(seat.is_some());
+    /// The waiter in `seat` leads, and has to bring its work.
+    fn lead_again(&mut self, seat: Seat) {
+        self.stage = Stage::Polling;
+        self.driver = Driver::Waiter(seat);
+        self.leader = Some(seat);
+        self.was_joined = self.waiters > 1;
         self.opened = Some(Instant::now());
     }
 
-    /// True: there was a reserve, and it needs a task.
-    fn launch_reserve(&mut self) -> bool {
-        let Some(Reserve { seat, work, runtime, here }) = self.reserve.take() else { return false };
-        self.lead_anew(seat);
-        self.lineage = mem::take(&mut self.lineage).and(here);
+    /// The new leader brings its work. `here` are the flights around it, which now wait for this one as well. The work
+    /// moves to a task of the runtime that is returned.
+    #[must_use]
+    pub(crate) fn bring_work(&mut self, work: Work<T>, here: &Ancestors) -> Option<Runtime> {
+        self.ancestors = mem::take(&mut self.ancestors).and(here);
+        self.runtime = current_runtime();
         self.stage = Stage::Parked(work);
-        self.runtime = Some(runtime);
-        true
+        self.claim_task_if_joined()
     }
 
-    fn vacate(&mut self, seat: Seat, spare: bool) -> Option<Waker> {
-        self.waiters -= 1;
-        self.spares -= usize::from(spare);
-        self.leader = self.leader.filter(|leader| *leader != seat);
-        if let Some(reserve) = &mut self.reserve {
-            reserve.seat = reserve.seat.filter(|owner| *owner != seat);
+    /// What the waiter in `seat` can do now. `parks` is the waker to leave in its seat; it holds the earlier one
+    /// afterwards.
+    #[inline]
+    pub(crate) fn look(
+        &mut self,
+        seat: Seat,
+        has_own_work: bool,
+        waker: &Waker,
+        parks: &mut Option<Waker>,
+    ) -> NextStep<T> {
+        match mem::replace(&mut self.stage, Stage::Polling) {
+            Stage::Parked(work) if self.may_drive(seat) => {
+                self.driver = Driver::Waiter(seat);
+                return NextStep::Poll(work, self.ancestors.clone());
+            }
+            unchanged => self.stage = unchanged,
         }
-        self.seats.leave(seat)
-    }
-}
-
-impl<T: Send + Sync + 'static> Underway for Flight<T> {
-    fn is_underway(&self) -> bool {
-        !self.closed.load(Ordering::Acquire)
+        self.look_as_passenger(seat, has_own_work, waker, parks)
     }
 
-    fn lineage(&self) -> Lineage {
-        self.state.lock().lineage.clone()
+    #[inline(never)]
+    fn look_as_passenger(
+        &mut self,
+        seat: Seat,
+        has_own_work: bool,
+        waker: &Waker,
+        parks: &mut Option<Waker>,
+    ) -> NextStep<T> {
+        if self.has_set_aside(seat) {
+            return NextStep::SetAside;
+        }
+        if self.has_ended() {
+            return NextStep::Ended(self.end.clone().expect("it is made before a flight is out of its opener's hands"));
+        }
+        if matches!(self.stage, Stage::Lost) && has_own_work {
+            self.own_works -= 1;
+            self.lead_again(seat);
+            return NextStep::LeadAgain;
+        }
+        let is_driven_here = matches!(self.stage, Stage::Polling) && self.driver == Driver::Waiter(seat);
+        assert!(
+            !is_driven_here,
+            "tower-singleflight: polled after its waker had panicked, which took the work with it"
+        );
+        if !self.seats.has_parked(seat, waker) {
+            let Some(waker) = parks.take() else { return NextStep::BringWaker };
+            *parks = self.seats.park(seat, waker);
+        }
+        NextStep::Wait(self.claim_task())
+    }
+
+    fn may_drive(&self, seat: Seat) -> bool {
+        self.driver == Driver::Waiter(seat) || self.driver == Driver::Nobody
+    }
+
+    /// The driver in `seat` polled the work, which is pending. Gives the earlier waker back, and the runtime to whose task
+    /// the work moves.
+    #[inline]
+    #[must_use]
+    pub(crate) fn park(&mut self, seat: Seat, work: Work<T>, waker: Waker) -> (Option<Waker>, Option<Runtime>) {
+        debug_assert!(matches!(self.stage, Stage::Polling), "only the driver has the work");
+        self.stage = Stage::Parked(work);
+        (self.seats.park(seat, waker), self.claim_task_if_joined())
+    }
+
+    #[inline]
+    fn claim_task_if_joined(&mut self) -> Option<Runtime> {
+        if self.waiters > 1 { self.claim_task() } else { None }
+    }
+
+    /// Makes a task the driver: a task of the runtime that is returned. Not while the work is polled: its driver claims a
+    /// task when it parks. The first poll of any waiter inside a runtime claims one, if there was none before.
+    pub(crate) fn claim_task(&mut self) -> Option<Runtime> {
+        if !matches!(self.stage, Stage::Parked(_)) || self.driver == Driver::Task {
+            return None;
+        }
+        let runtime = self.runtime.take().or_else(current_runtime)?;
+        self.driver = Driver::Task;
+        self.end.get_or_insert_default();
+        Some(runtime)
+    }
+
+    /// For the task: the work, or `None` if there is nothing left to do. `parks`: the waker that ends the task early, for
+    /// which the earlier one is given back.
+    pub(crate) fn take_work(&mut self, parks: &mut Option<Waker>) -> Option<(Work<T>, Ancestors)> {
+        if let Some(waker) = parks.take() {
+            *parks = self.task.replace(waker);
+        }
+        match mem::replace(&mut self.stage, Stage::Polling) {
+            Stage::Parked(work) => Some((work, self.ancestors.clone())),
+            unchanged => {
+                self.stage = unchanged;
+                None
+            }
+        }
+    }
+
+    /// The task polled the work, which is pending. Gives it back if all waiters have left meanwhile.
+    #[must_use]
+    pub(crate) fn return_work(&mut self, work: Work<T>) -> Option<Work<T>> {
+        if !matches!(self.stage, Stage::Polling) {
+            return Some(work);
+        }
+        self.stage = Stage::Parked(work);
+        None
+    }
+
+    /// The span of the flight is open. Gives back the earlier value, or the new one if the flight has ended.
+    pub(crate) fn set_span(&mut self, span: FlightSpan) -> Result<FlightSpan, FlightSpan> {
+        if self.has_ended() { Err(span) } else { Ok(mem::replace(&mut self.span, span)) }
     }
 }

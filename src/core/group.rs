@@ -1,11 +1,14 @@
 //! The primitive, for code that is not a `Service`.
 
 use crate::{
-    core::flight::{Flight, Place, Rules},
-    core::table::{Entered, Missed, Table},
-    core::waiter::{Arrival, Waiter},
+    core::{
+        key::Address,
+        reentry::FlightNumber,
+        rules::Rules,
+        shard::{Entered, Missed, Table},
+        waiter::{Arrival, Waiter},
+    },
     observe::{Caller, Event, Observer, Work},
-    panics::Debris,
     stats::{PassReason, Stats},
     sync::current_runtime,
 };
@@ -107,13 +110,13 @@ where
     /// tokio runtime of its leader or else of the joiner. Where there is no runtime at all, it stays with one of its
     /// waiters, and then a waiter that is not polled does hold the others up.
     ///
-    /// `work` runs in the span of its leader (with the feature `tracing`). Neither task-locals nor a `LocalSet` follow
-    /// it to its task. A current-thread runtime that nobody drives any more holds up the flights that it carries.
+    /// `work` runs in the span of its leader (with the feature `tracing`). Neither task-locals nor a `LocalSet` follow it to
+    /// its task. A current-thread runtime that is no longer driven holds up the flights whose tasks it runs.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future never disturbs the other waiters, whoever led. When all have gone, the work is dropped at
-    /// once, unless [`spawn`](Group::spawn) asked for the same key meanwhile.
+    /// Dropping the future never disturbs the other waiters, even if it led. When the last waiter is dropped, the work is
+    /// dropped at once, unless [`spawn`](Group::spawn) asked for the same key meanwhile.
     ///
     /// # Panics
     ///
@@ -126,14 +129,13 @@ where
         self.run_by(&Rules::default(), None, key, work)
     }
 
-    /// Starts the work in a task, or joins the work in progress for `key`, and finishes it whoever waits: Go's
-    /// `DoChan`.
+    /// Starts the work in a task, or joins the work in progress for `key`. The work is finished even if no caller waits:
+    /// Go's `DoChan`.
     ///
-    /// The ticket gives the result, and may be dropped. Should the work in progress that it joined be lost with its
-    /// runtime, the work of the first such ticket runs in its place, on the runtime of that call. A ticket that is
-    /// awaited inside the work that it joined, which would wait for itself, does its own work, as
-    /// [`run`](Group::run) does: that goes on only as long as the ticket is polled. A panic in the work reaches those
-    /// who wait on their tickets; unlike Go's, it does not end the process when there is nobody.
+    /// The ticket gives the result, and may be dropped. If the work in progress that it joined is lost with its runtime,
+    /// the ticket runs its own work when it is next polled. A ticket that is awaited inside the work that it joined would
+    /// wait for itself, so it runs its own work as well. In both cases the work goes on only while the ticket is polled. A
+    /// panic in the work reaches the callers that await their tickets. If there is none, the process goes on, unlike Go's.
     ///
     /// # Panics
     ///
@@ -145,20 +147,17 @@ where
     {
         assert!(current_runtime().is_some(), "tower-singleflight: `Group::spawn` was called outside a tokio runtime");
         let rules = Rules { run_to_completion: true, ..Rules::default() };
-        let place = self.place(&key);
-        let (mut waiter, spare) = match self.enter(place, key, &rules, None, work) {
+        let address = self.address(&key);
+        let (waiter, own_work) = match self.enter(address, key, &rules, None, work) {
             Entered::Led(waiter, _) => (waiter, None),
-            Entered::Joined(mut waiter, work) => {
-                let spare = waiter.entrust(lazily(work, Caller::here()));
-                (waiter, spare)
-            }
-            Entered::Inside(work) => (self.table.lead_unlisted(place, &rules, lazily(work, Caller::here())), None),
+            Entered::Joined(waiter, work) => (waiter, Some(lazily(work, Caller::here()))),
+            Entered::Inside(work) => (self.table.lead_unlisted(address, &rules, lazily(work, Caller::here())), None),
         };
-        waiter.carry();
-        Ticket(Run(Hold::Flight { spare, waiter }))
+        waiter.move_to_task();
+        Ticket(Run(RunState::Waiting { own_work, waiter }))
     }
 
-    /// Later calls for `key` do not join the work in progress: Go's `Forget`. Those who wait for it get its result.
+    /// Lets later calls for `key` start new work: Go's `Forget`. The waiters of the work in progress get its result.
     pub fn forget<Q>(&self, key: &Q)
     where
         K: Borrow<Q>,
@@ -167,13 +166,13 @@ where
         self.table.forget(self.hasher.hash_one(key), |known| known.borrow() == key);
     }
 
-    /// Later calls for the keys for which `forget` says `true` do not join the work in progress. `forget` is called
-    /// once for each flight that calls may join; it may use the group. A panic in it goes on when all keys were asked.
+    /// Forgets every key for which `forget` returns `true`. `forget` is called once for each flight that calls may join. It
+    /// may use the group. If it panics, the other keys are asked first, and the panic goes on after that.
     pub fn forget_if(&self, mut forget: impl FnMut(&K) -> bool) {
         self.table.forget_if(&mut forget);
     }
 
-    /// Later calls do not join any work in progress. Those who wait for it get its result.
+    /// Forgets all keys. The waiters of the work in progress get its result.
     pub fn forget_all(&self) {
         self.forget_if(|_| true);
     }
@@ -188,42 +187,42 @@ where
         self.table.observer().stats()
     }
 
-    fn run_by<F, Fut>(&self, rules: &Rules, newer_than: Option<&Arc<Flight<T>>>, key: K, work: F) -> Run<T>
+    fn run_by<F, Fut>(&self, rules: &Rules, newer_than: Option<FlightNumber>, key: K, work: F) -> Run<T>
     where
         F: FnOnce() -> Fut + Send + 'static,
         Fut: Future<Output = T> + Send + 'static,
     {
-        Run(match self.enter(self.place(&key), key, rules, newer_than, work) {
-            Entered::Led(waiter, _) => Hold::Flight { spare: None, waiter },
-            Entered::Joined(waiter, work) => Hold::Flight { spare: Some(lazily(work, Caller::here())), waiter },
+        Run(match self.enter(self.address(&key), key, rules, newer_than, work) {
+            Entered::Led(waiter, _) => RunState::Waiting { own_work: None, waiter },
+            Entered::Joined(waiter, work) => RunState::Waiting { own_work: Some(lazily(work, Caller::here())), waiter },
             Entered::Inside(work) => {
                 self.table.observer().tell(Event::Passed { reason: PassReason::Reentrant, waited: false });
-                Hold::Pass(lazily(work, Caller::here()))
+                RunState::Passing(lazily(work, Caller::here()))
             }
         })
     }
 
     fn enter<F, Fut>(
         &self,
-        place: Place,
+        address: Address,
         key: K,
         rules: &Rules,
-        newer_than: Option<&Arc<Flight<T>>>,
+        newer_than: Option<FlightNumber>,
         work: F,
     ) -> Entered<T, F>
     where
         F: FnOnce() -> Fut + Send + 'static,
         Fut: Future<Output = T> + Send + 'static,
     {
-        let entered = self.table.enter(place, key, rules, newer_than, work, |work, _, caller| lazily(work, caller));
+        let entered = self.table.enter(address, key, rules, newer_than, work, |work, _, caller| lazily(work, caller));
         if let Entered::Led(_, Some(Missed { why, .. })) = entered {
             self.table.observer().tell(Event::NearMiss { why, part: None });
         }
         entered
     }
 
-    fn place(&self, key: &K) -> Place {
-        Place::of(self.hasher.hash_one(key))
+    fn address(&self, key: &K) -> Address {
+        Address::of(self.hasher.hash_one(key))
     }
 }
 
@@ -238,8 +237,8 @@ where
     H: BuildHasher,
 {
     pub fn retrying(hasher: H) -> Self {
-        let setback = |value: &T| value.failed().then_some(crate::core::flight::Setback::Error);
-        let hooks = crate::core::table::Hooks { setback, ..crate::core::table::Hooks::NONE };
+        let setback = |value: &T| value.failed().then_some(crate::core::rules::Setback::Error);
+        let hooks = crate::core::shard::Hooks { setback, ..crate::core::shard::Hooks::NONE };
         Self { table: Table::with_hooks(Arc::new(Observer::default()), hooks), hasher: Arc::new(hasher) }
     }
 
@@ -251,15 +250,15 @@ where
         self.run_by(&with_retries(retries), None, key, work)
     }
 
-    /// The patience of `left` ends, unless it leads by now.
+    /// Ends the patience of `left`, unless it leads.
     pub fn run_newer<F, Fut>(&self, mut left: Run<T>, retries: u32, key: K, work: F) -> Run<T>
     where
         F: FnOnce() -> Fut + Send + 'static,
         Fut: Future<Output = T> + Send + 'static,
     {
         match &mut left.0 {
-            Hold::Flight { waiter, spare: Some(_) } => {
-                let run = self.run_by(&with_retries(retries), Some(waiter.flight()), key, work);
+            RunState::Waiting { waiter, own_work: Some(_) } => {
+                let run = self.run_by(&with_retries(retries), Some(waiter.number()), key, work);
                 waiter.time_out();
                 run
             }
@@ -271,7 +270,7 @@ where
 #[cfg(tower_singleflight_loom)]
 fn with_retries(retries: u32) -> Rules {
     let after_errors = retries.try_into().unwrap_or(u16::MAX);
-    Rules { rounds: crate::core::flight::Rounds { after_errors, after_refusals: 0 }, ..Rules::default() }
+    Rules { rounds: crate::core::rules::Rounds { after_errors, after_refusals: 0 }, ..Rules::default() }
 }
 
 /// Calls the closure when first polled, so that its panic is one of the work.
@@ -307,6 +306,7 @@ impl<K, T, H> fmt::Debug for Group<K, T, H> {
 
 /// What a flight gave to one of its waiters: Go's `Result`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Outcome<T> {
     /// What the work returned. The last waiter to take it gets the original, the others clones; two that take it at the
     /// same moment, on two threads, may both get clones.
@@ -319,6 +319,7 @@ pub struct Outcome<T> {
 
 /// A waiter's part in its flight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Role {
     /// Its own work was done.
     Leader,
@@ -335,42 +336,36 @@ impl<T: Clone + Send + Sync + 'static> From<Arrival<T>> for Outcome<T> {
 
 /// The future of [`Group::run`].
 #[must_use = "a flight stops working when nobody waits for it"]
-pub struct Run<T: Send + Sync + 'static>(Hold<T>);
+pub struct Run<T: Send + Sync + 'static>(RunState<T>);
 
-enum Hold<T: Send + Sync + 'static> {
-    Flight {
+enum RunState<T: Send + Sync + 'static> {
+    Waiting {
+        own_work: Option<Work<T>>,
         waiter: Waiter<T>,
-        spare: Option<Work<T>>,
     },
     /// Called inside the flight that it would have joined.
-    Pass(Work<T>),
+    Passing(Work<T>),
 }
 
 impl<T: Clone + Send + Sync + 'static> Future for Run<T> {
     type Output = Outcome<T>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        if let Hold::Flight { spare, waiter } = &mut self.0 {
-            let landed = waiter.poll(cx, |_| spare.take().expect("a follower has work of its own"));
-            let work = match landed {
-                Poll::Ready(_) => spare.take(),
-                Poll::Pending if waiter.is_inside() => spare.take().or_else(|| waiter.reclaim()),
-                Poll::Pending => None,
-            };
-            match (landed, work) {
-                (Poll::Ready(arrival), work) => {
-                    let mut debris = Debris::default();
-                    debris.sweep(work);
-                    return Poll::Ready(debris.rethrow_or(arrival.into()));
+        if let RunState::Waiting { own_work, waiter } = &mut self.0 {
+            match waiter.poll(cx, |_| own_work.take().expect("a follower has work of its own")) {
+                Poll::Ready(arrival) => {
+                    drop(own_work.take());
+                    return Poll::Ready(arrival.into());
                 }
-                (Poll::Pending, None) => return Poll::Pending,
-                (Poll::Pending, Some(work)) => {
+                Poll::Pending if own_work.is_none() || !waiter.is_inside() => return Poll::Pending,
+                Poll::Pending => {
                     waiter.pass(PassReason::Reentrant);
-                    self.0 = Hold::Pass(work);
+                    let work = own_work.take().expect("it is some");
+                    self.0 = RunState::Passing(work);
                 }
             }
         }
-        let Hold::Pass(work) = &mut self.0 else { unreachable!("a flight was left or has returned") };
+        let RunState::Passing(work) = &mut self.0 else { unreachable!("a flight was left or has returned") };
         Pin::new(work).poll(cx).map(|value| Outcome { value, shared: false, role: Role::Leader })
     }
 }
@@ -381,7 +376,7 @@ impl<T: Send + Sync + 'static> fmt::Debug for Run<T> {
     }
 }
 
-/// The future of [`Group::spawn`]. The work goes on without it, except where that says otherwise.
+/// The future of [`Group::spawn`]. The work goes on without it, but for the cases named there.
 pub struct Ticket<T: Send + Sync + 'static>(Run<T>);
 
 impl<T: Clone + Send + Sync + 'static> Future for Ticket<T> {

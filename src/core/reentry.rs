@@ -1,179 +1,198 @@
-//! Which flights are being polled around the running code: how a flight is kept from waiting on itself.
+//! Which flights are being polled around the running code, by number. So a flight never waits for itself.
 
-use crate::{core::slots::Slot, sync::thread_local};
+use crate::sync::thread_local;
 use std::{
-    any::Any,
-    cell::RefCell,
-    fmt,
-    sync::{Arc, Weak},
+    cell::{Cell, RefCell},
+    collections::BTreeSet,
+    num::NonZeroU64,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+    },
 };
 
 thread_local! {
-    /// What this thread is polling, outermost first.
+    /// The flight that this thread is polling; the innermost of them, if one polls another.
     #[allow(clippy::missing_const_for_thread_local, reason = "loom's macro knows no `const`")]
-    static POLLING: RefCell<Vec<Polled>> = RefCell::new(Vec::new());
+    static INNERMOST: Cell<Option<FlightNumber>> = Cell::new(None);
+    /// The flights around the innermost one: its ancestors, and the flights that poll it.
+    #[allow(clippy::missing_const_for_thread_local, reason = "loom's macro knows no `const`")]
+    static AROUND: RefCell<Ancestors> = RefCell::new(Ancestors::default());
 }
 
-/// A flight that is being polled.
-#[derive(Clone)]
-pub(crate) enum Polled {
-    Flight(Arc<dyn Underway>),
-    /// One that is alone, and at which gate it stands. Only a call inside it makes more of it.
-    Lone(Arc<dyn Gates>, Slot),
+/// Identifies a flight, or a body that streams, in this process. No number is used twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct FlightNumber(NonZeroU64);
+
+static NEXT: AtomicU64 = AtomicU64::new(1);
+
+impl FlightNumber {
+    /// A number for a body that streams.
+    #[allow(dead_code, reason = "only HTTP has bodies")]
+    pub(crate) fn new() -> Self {
+        Numbers::with(1).take()
+    }
 }
 
-/// A flight, as seen by those led inside it.
-pub(crate) trait Underway: Send + Sync {
-    /// Whether its work goes on.
-    fn is_underway(&self) -> bool;
-    /// The flights inside which it was led.
-    fn lineage(&self) -> Lineage;
+/// Numbers in stock, so that few of them are taken from the counter that all threads share.
+#[derive(Debug, Default)]
+pub(crate) struct Numbers {
+    next: u64,
+    end: u64,
 }
 
-/// Where lone flights stand, as seen by those led inside them.
-pub(crate) trait Gates: Send + Sync {
-    /// The flight at this gate, as one that others can know of. Call it under no lock.
-    fn flight(self: Arc<Self>, gate: Slot) -> Arc<dyn Underway>;
-    /// The flights inside which the one at this gate was led. Call it under no lock.
-    #[cfg(feature = "http")]
-    fn lineage(&self, gate: Slot) -> Lineage;
-    /// Puts itself into `to`, an `Option` of what it was before it was seen as `Gates`.
-    fn give_back(self: Arc<Self>, to: &mut dyn Any);
+impl Numbers {
+    const STOCK: u64 = 1 << 12;
+
+    fn with(stock: u64) -> Self {
+        let next = NEXT.fetch_add(stock, Relaxed);
+        Self { next, end: next + stock }
+    }
+
+    #[inline]
+    pub(crate) fn take(&mut self) -> FlightNumber {
+        if self.next == self.end {
+            *self = Self::with(Self::STOCK);
+        }
+        self.next += 1;
+        FlightNumber(NonZeroU64::new(self.next - 1).expect("the counter starts at 1"))
+    }
 }
 
-/// The flights inside which some code runs, wherever they are polled by now: those that would wait on
-/// it, directly or through others. A `Weak` keeps an address from being used again, so an address
-/// identifies a flight as a unique number would.
-#[derive(Clone, Default)]
-pub(crate) struct Lineage(Option<Arc<[Weak<dyn Underway>]>>);
+/// The flights inside which some code runs, or a flight was led: they would wait for it, directly or through others.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Ancestors(Option<Arc<[FlightNumber]>>);
 
-impl Lineage {
-    /// Of the code that runs now. Call it under no lock.
+impl Ancestors {
+    /// Of the code that runs now.
     #[inline]
     pub(crate) fn here() -> Self {
-        let is_alone = POLLING.try_with(|stack| stack.borrow().is_empty()).unwrap_or(true);
-        if is_alone { Self(None) } else { Self::inside() }
+        match innermost() {
+            None => Self(None),
+            Some(number) => Self::inside(number),
+        }
     }
 
     #[cold]
-    fn inside() -> Self {
-        Self::of(polling(), Self::default())
+    fn inside(number: FlightNumber) -> Self {
+        let mut parents = parents();
+        parents.insert(number);
+        PARENT_COUNT.store(parents.len(), Relaxed);
+        Self::around_all().of_which_live(&parents).with(number)
     }
 
-    /// Of what the innermost flight leaves behind when it lands: all around that flight, which is over by then. Call it
-    /// under no lock.
-    #[cfg(feature = "http")]
+    /// The flights around the innermost one, without itself.
+    #[allow(dead_code, reason = "only HTTP has bodies")]
     pub(crate) fn around() -> Self {
-        let mut around = polling();
-        let own = match around.pop() {
-            Some(Polled::Flight(flight)) => flight.lineage(),
-            Some(Polled::Lone(gates, gate)) => gates.lineage(gate),
-            None => Self::default(),
-        };
-        Self::of(around, own)
+        Self::around_all().of_which_live(&parents())
     }
 
-    /// Of code that is polled inside all these, and of `more`.
-    fn of(polling: Vec<Polled>, more: Self) -> Self {
-        let mut all: Vec<Weak<dyn Underway>> = more.living().collect();
-        for polled in polling {
-            let flight = match polled {
-                Polled::Flight(flight) => flight,
-                Polled::Lone(gates, gate) => gates.flight(gate),
-            };
-            insert(&mut all, Arc::downgrade(&flight));
-            flight.lineage().living().for_each(|ancestor| insert(&mut all, ancestor));
+    fn around_all() -> Self {
+        AROUND.try_with(|around| around.borrow().clone()).unwrap_or_default()
+    }
+
+    /// Flights that ended wait for nothing. Without this, a chain of flights that each lead the next would grow without
+    /// end.
+    fn of_which_live(self, parents: &BTreeSet<FlightNumber>) -> Self {
+        if self.iter().all(|number| parents.contains(number)) {
+            return self;
         }
-        Self((!all.is_empty()).then(|| all.into()))
+        let live: Vec<_> = self.iter().copied().filter(|number| parents.contains(number)).collect();
+        Self((!live.is_empty()).then(|| live.into()))
     }
 
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_none()
     }
 
-    pub(crate) fn contains<F>(&self, flight: &Arc<F>) -> bool {
-        self.iter().any(|ancestor| ancestor.as_ptr().cast::<()>() == Arc::as_ptr(flight).cast())
+    pub(crate) fn contains(&self, number: FlightNumber) -> bool {
+        self.iter().any(|ancestor| *ancestor == number)
     }
 
-    /// Both lineages in one.
-    pub(crate) fn and(self, other: Self) -> Self {
-        match (&self.0, &other.0) {
-            (_, None) => self,
-            (None, _) => other,
-            (Some(one), Some(two)) => {
-                let mut all = one.to_vec();
-                two.iter().cloned().for_each(|ancestor| insert(&mut all, ancestor));
-                Self(Some(all.into()))
-            }
+    /// Both in one.
+    pub(crate) fn and(self, others: &Self) -> Self {
+        if self.is_empty() {
+            return others.clone();
         }
+        others.iter().fold(self, |all, number| all.with(*number))
     }
 
-    /// Flights that ended wait on nobody. Without this, a chain of flights, each led by the one before,
-    /// would grow for ever.
-    fn living(&self) -> impl Iterator<Item = Weak<dyn Underway>> {
-        let lives = |flight: &&Weak<dyn Underway>| flight.upgrade().is_some_and(|flight| flight.is_underway());
-        self.iter().filter(lives).cloned()
+    fn with(self, number: FlightNumber) -> Self {
+        if self.contains(number) {
+            return self;
+        }
+        Self(Some(self.iter().copied().chain([number]).collect()))
     }
 
-    fn iter(&self) -> impl Iterator<Item = &Weak<dyn Underway>> {
+    fn iter(&self) -> impl Iterator<Item = &FlightNumber> {
         self.0.iter().flat_map(|all| all.iter())
     }
 }
 
-impl fmt::Debug for Lineage {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Lineage({})", self.iter().count())
-    }
+/// The flights inside which others were led, and which have not ended.
+static PARENTS: Mutex<BTreeSet<FlightNumber>> = Mutex::new(BTreeSet::new());
+
+/// How many there are, so that a flight that ends takes the lock only if there is one.
+static PARENT_COUNT: AtomicUsize = AtomicUsize::new(0);
+
+fn parents() -> std::sync::MutexGuard<'static, BTreeSet<FlightNumber>> {
+    PARENTS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The innermost flight that is being polled here.
-#[cfg(feature = "http")]
-pub(crate) fn innermost() -> Option<Polled> {
-    POLLING.try_with(|stack| stack.borrow().last().cloned()).ok().flatten()
-}
-
-/// A copy: what is done with it may poll.
-fn polling() -> Vec<Polled> {
-    POLLING.try_with(|stack| stack.borrow().clone()).unwrap_or_default()
-}
-
-fn insert(all: &mut Vec<Weak<dyn Underway>>, one: Weak<dyn Underway>) {
-    if !all.iter().any(|known| known.as_ptr().cast::<()>() == one.as_ptr().cast()) {
-        all.push(one);
-    }
-}
-
-/// Until it is left or dropped, this thread is polling `flight`.
-#[must_use]
+/// The flight has ended, and is not being polled: no code runs inside it any more.
 #[inline]
-pub(crate) fn enter(polled: Polled) -> Entered {
-    let mut polled = Some(polled);
-    // A thread that is ending has no stack left, and nothing else to poll on it either.
-    let _ = POLLING.try_with(|stack| polled.take().map(|polled| stack.borrow_mut().push(polled)));
-    Entered(polled)
-}
-
-/// Holds what found no stack.
-pub(crate) struct Entered(Option<Polled>);
-
-impl Entered {
-    /// Gives back what was entered.
-    #[inline]
-    pub(crate) fn leave(mut self) -> Option<Polled> {
-        let left = self.take();
-        std::mem::forget(self);
-        left
-    }
-
-    #[inline]
-    fn take(&mut self) -> Option<Polled> {
-        self.0.take().or_else(|| POLLING.try_with(|stack| stack.borrow_mut().pop()).ok().flatten())
+pub(crate) fn ended(number: FlightNumber) {
+    if PARENT_COUNT.load(Relaxed) > 0 {
+        remove_parent(number);
     }
 }
 
-impl Drop for Entered {
+#[cold]
+fn remove_parent(number: FlightNumber) {
+    let mut parents = parents();
+    parents.remove(&number);
+    PARENT_COUNT.store(parents.len(), Relaxed);
+}
+
+/// The innermost flight that this thread is polling.
+#[inline]
+pub(crate) fn innermost() -> Option<FlightNumber> {
+    INNERMOST.try_with(Cell::get).ok().flatten()
+}
+
+/// Whether the running code is inside this flight, directly or through others.
+pub(crate) fn is_inside(number: FlightNumber) -> bool {
+    innermost().is_some_and(|innermost| innermost == number || Ancestors::around_all().contains(number))
+}
+
+/// Until the guard is dropped, this thread is polling the flight.
+#[inline]
+pub(crate) fn enter(number: FlightNumber, ancestors: &Ancestors) -> Entering {
+    let outer = innermost();
+    let outer_around = if outer.is_some() || !ancestors.is_empty() { set_around(ancestors) } else { None };
+    let _ = INNERMOST.try_with(|innermost| innermost.set(Some(number)));
+    Entering { outer, outer_around }
+}
+
+#[cold]
+fn set_around(ancestors: &Ancestors) -> Option<Ancestors> {
+    let around = Ancestors::here().and(ancestors);
+    AROUND.try_with(|known| known.replace(around)).ok()
+}
+
+/// Ends the poll of a flight when dropped.
+#[must_use]
+pub(crate) struct Entering {
+    outer: Option<FlightNumber>,
+    outer_around: Option<Ancestors>,
+}
+
+impl Drop for Entering {
+    #[inline]
     fn drop(&mut self) {
-        // Dropped after the borrow: this may be the last hold on the flight.
-        let _left = self.take();
+        let _ = INNERMOST.try_with(|innermost| innermost.set(self.outer));
+        if let Some(around) = self.outer_around.take() {
+            let _ = AROUND.try_with(|known| known.replace(around));
+        }
     }
 }

@@ -1,96 +1,94 @@
-//! Values in numbered slots, the first of which costs no allocation.
+//! Values in numbered slots. The first slot costs no allocation, and a storm leaves no large table behind.
 
 use slab::Slab;
-use std::mem;
 
-/// The number of a slot. Unique among those that are taken, free again when its value is removed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Slot(u32);
-
-impl Slot {
-    /// The first of all slots, which the first value gets.
-    pub(crate) const FIRST: Self = Self(0);
-}
-
-/// All is O(1) but to go through all.
 #[derive(Debug)]
 pub(crate) struct Slots<V> {
     first: Option<V>,
     rest: Slab<V>,
 }
 
+/// How many slots may stay allocated when none is taken.
+const KEPT: usize = 64;
+
 impl<V> Slots<V> {
-    pub(crate) fn insert(&mut self, value: V) -> Slot {
+    pub(crate) const fn new() -> Self {
+        Self { first: None, rest: Slab::new() }
+    }
+
+    /// Gives the number of the slot: unique among those taken, and free again when its value is removed.
+    #[inline]
+    pub(crate) fn insert(&mut self, value: V) -> u32 {
         if self.first.is_none() {
             self.first = Some(value);
-            return Slot::FIRST;
+            return 0;
         }
-        Slot(u32::try_from(1 + self.rest.insert(value)).expect("fewer than 2^32 values"))
+        u32::try_from(1 + self.rest.insert(value)).expect("fewer than 2^32 values")
     }
 
-    pub(crate) fn remove(&mut self, slot: Slot) -> V {
-        match slot.in_rest() {
-            None => self.first.take().expect(TAKEN),
-            Some(n) => self.rest.remove(n),
+    #[inline]
+    pub(crate) fn remove(&mut self, slot: u32) -> Option<V> {
+        match in_rest(slot) {
+            None => self.first.take(),
+            Some(n) => self.remove_in_rest(n),
         }
     }
 
-    /// As `remove`, but a storm leaves no large table behind.
-    pub(crate) fn remove_and_shrink(&mut self, slot: Slot) -> V {
-        let value = self.remove(slot);
-        if slot != Slot::FIRST && self.rest.is_empty() && self.rest.capacity() > 64 {
+    #[inline(never)]
+    fn remove_in_rest(&mut self, n: usize) -> Option<V> {
+        let value = self.rest.try_remove(n);
+        if self.rest.is_empty() && self.rest.capacity() > KEPT {
             self.rest = Slab::new();
         }
         value
     }
 
-    pub(crate) fn get_mut(&mut self, slot: Slot) -> &mut V {
-        match slot.in_rest() {
-            None => self.first.as_mut().expect(TAKEN),
-            Some(n) => &mut self.rest[n],
+    #[inline]
+    pub(crate) fn get(&self, slot: u32) -> Option<&V> {
+        in_rest(slot).map_or(self.first.as_ref(), |n| self.rest.get(n))
+    }
+
+    #[inline]
+    pub(crate) fn get_mut(&mut self, slot: u32) -> Option<&mut V> {
+        match in_rest(slot) {
+            None => self.first.as_mut(),
+            Some(n) => self.rest.get_mut(n),
         }
     }
 
-    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut V> {
-        self.first.iter_mut().chain(self.rest.iter_mut().map(|(_, value)| value))
+    pub(crate) fn is_empty(&self) -> bool {
+        self.first.is_none() && self.rest.is_empty()
     }
 
-    /// Empties all slots.
-    pub(crate) fn clear(&mut self) -> Self {
-        mem::take(self)
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &V)> {
+        let rest = self.rest.iter().map(|(n, value)| (n as u32 + 1, value));
+        self.first.iter().map(|value| (0, value)).chain(rest)
+    }
+
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (u32, &mut V)> {
+        let rest = self.rest.iter_mut().map(|(n, value)| (n as u32 + 1, value));
+        self.first.iter_mut().map(|value| (0, value)).chain(rest)
     }
 }
 
 const TAKEN: &str = "the slot is taken";
 
-impl Slot {
-    fn in_rest(self) -> Option<usize> {
-        (self.0 as usize).checked_sub(1)
+fn in_rest(slot: u32) -> Option<usize> {
+    (slot as usize).checked_sub(1)
+}
+
+impl<V> std::ops::Index<u32> for Slots<V> {
+    type Output = V;
+
+    #[inline]
+    fn index(&self, slot: u32) -> &V {
+        self.get(slot).expect(TAKEN)
     }
 }
 
-impl<V> Default for Slots<V> {
-    fn default() -> Self {
-        Self { first: None, rest: Slab::new() }
-    }
-}
-
-/// In the order of the slots.
-impl<V> IntoIterator for Slots<V> {
-    type Item = V;
-    type IntoIter = std::iter::Chain<std::option::IntoIter<V>, Rest<V>>;
-
-    fn into_iter(self) -> Self::IntoIter {
-        self.first.into_iter().chain(Rest(self.rest.into_iter()))
-    }
-}
-
-pub(crate) struct Rest<V>(slab::IntoIter<V>);
-
-impl<V> Iterator for Rest<V> {
-    type Item = V;
-
-    fn next(&mut self) -> Option<V> {
-        self.0.next().map(|(_, value)| value)
+impl<V> std::ops::IndexMut<u32> for Slots<V> {
+    #[inline]
+    fn index_mut(&mut self, slot: u32) -> &mut V {
+        self.get_mut(slot).expect(TAKEN)
     }
 }

@@ -1,58 +1,51 @@
-//! The task that carries a flight with more than one waiter.
+//! The task that drives a flight, so that a waiter that goes quiet cannot hold up the others.
 
 use crate::{
-    core::flight::{Claim, Flight, Step},
+    core::{drive::Polled, flight::Landed, reentry, slot::Slot},
     observe::Work,
-    panics::{Debris, forget_payload},
+    panics::{CaughtPanic, Message, Payload, forget_payload},
+    sync::Runtime,
 };
 use std::{
     pin::Pin,
-    sync::Arc,
     task::{Context, Poll, Waker},
 };
 
-/// Moves the work of a flight to a task of its own, so that no waiter that goes quiet can hold it up.
-/// Call it under no lock. `false`: there is no runtime.
-pub(crate) fn carry<T: Send + Sync + 'static>(flight: &Arc<Flight<T>>) -> bool {
-    match flight.claim_for_task() {
-        Claim::Granted(runtime) => runtime.spawn(Carrier { flight: Some(flight.clone()), waker: None }),
-        Claim::NotNeeded => {}
-        Claim::NoRuntime => return false,
-    }
-    true
+/// Spawns the task that drives this flight, whose transition has claimed it. Call it under no lock: a runtime that is shut
+/// down drops the task at once.
+pub(crate) fn spawn<T: Send + Sync + 'static>(runtime: &Runtime, slot: Slot<T>) {
+    runtime.spawn(FlightTask { slot: Some(slot), waker: None });
 }
 
-struct Carrier<T: Send + Sync + 'static> {
-    /// Until it is over: the last waiter is to find itself alone with the value.
-    flight: Option<Arc<Flight<T>>>,
-    /// The waker that the flight has, to end this task when everybody left.
+struct FlightTask<T: Send + Sync + 'static> {
+    /// Until the flight is over.
+    slot: Option<Slot<T>>,
+    /// The waker that the flight has, to end this task when all waiters have left.
     waker: Option<Waker>,
 }
 
-impl<T: Send + Sync + 'static> Carrier<T> {
-    fn fly(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let parks = self.new_waker(cx);
-        let Some(flight) = &self.flight else { return Poll::Ready(()) };
-        let mut work = flight.take_aboard(parks);
-        if work.is_none() {
-            return Poll::Ready(());
-        }
-        match flight.step(&mut work, cx) {
-            Step::Pending => return put_down(flight, work.expect("it is pending")),
-            Step::Ready(value, mut debris) => {
-                if let Some(flight) = self.flight.take() {
-                    flight.land_for_others(value, &mut debris);
-                }
-                debris.swallow();
-            }
-            Step::Panicked(payload) => {
-                flight.crash(&payload);
-                forget_payload(payload);
-            }
+impl<T: Send + Sync + 'static> Future for FlightTask<T> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(slot) = self.slot.take() else { return Poll::Ready(()) };
+        let mut parks = self.new_waker(cx);
+        let taken = slot.with(|flight| flight.take_work(&mut parks));
+        drop(parks);
+        let Some((work, ancestors)) = taken.flatten() else { return Poll::Ready(()) };
+        // Should anything panic from here on, the flight is lost.
+        self.slot = Some(slot);
+        let Some(slot) = &self.slot else { unreachable!("it was set above") };
+        match slot.poll_work(work, &ancestors, cx) {
+            Polled::Pending(work) => return self.park(work),
+            Polled::Ready(value, late) => self.land(value, late),
+            Polled::Panicked(payload) => self.fail(payload),
         }
         Poll::Ready(())
     }
+}
 
+impl<T: Send + Sync + 'static> FlightTask<T> {
     fn new_waker(&mut self, cx: &Context<'_>) -> Option<Waker> {
         if self.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
             return None;
@@ -60,35 +53,52 @@ impl<T: Send + Sync + 'static> Carrier<T> {
         self.waker = Some(cx.waker().clone());
         self.waker.clone()
     }
-}
 
-fn put_down<T: Send + Sync + 'static>(flight: &Flight<T>, work: Work<T>) -> Poll<()> {
-    let Some(deserted) = flight.put_down(work) else { return Poll::Pending };
-    let mut debris = Debris::default();
-    debris.sweep(deserted);
-    debris.swallow();
-    Poll::Ready(())
-}
+    fn park(&mut self, work: Work<T>) -> Poll<()> {
+        let Some(slot) = &self.slot else { return Poll::Ready(()) };
+        let mut work = Some(work);
+        let deserted = match slot.with(|flight| flight.return_work(work.take().expect("it is returned once"))) {
+            Some(None) => return Poll::Pending,
+            Some(deserted) => deserted,
+            None => work,
+        };
+        self.leave();
+        drop(deserted);
+        Poll::Ready(())
+    }
 
-impl<T: Send + Sync + 'static> Future for Carrier<T> {
-    type Output = ();
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let flown = self.fly(cx);
-        if flown.is_ready() {
-            self.flight = None;
+    /// A panic of the work's drop has reached the panic hook, and has no caller to go on to.
+    fn land(&mut self, value: T, late: CaughtPanic) {
+        late.forget();
+        let Some(slot) = self.leave() else { return };
+        let setback = slot.shard().setback(&value);
+        let landed = slot.update(|flight| flight.land(value, None, setback));
+        if let Some(Landed::Own { value, .. } | Landed::Unwanted(value)) = landed {
+            drop(value);
         }
-        flown
+    }
+
+    fn fail(&mut self, payload: Payload) {
+        let Some(slot) = self.leave() else { return };
+        let message = Message::of(&payload);
+        slot.update(|flight| ((), flight.panicked(message, None)));
+        forget_payload(payload);
+    }
+
+    /// The flight is over, or ends now. The work was polled until here, so the flight may have ended before.
+    fn leave(&mut self) -> Option<Slot<T>> {
+        let slot = self.slot.take()?;
+        reentry::ended(slot.number());
+        Some(slot)
     }
 }
 
 /// A task that is dropped before its end, by a runtime that shuts down, loses its flight.
-impl<T: Send + Sync + 'static> Drop for Carrier<T> {
+impl<T: Send + Sync + 'static> Drop for FlightTask<T> {
     fn drop(&mut self) {
-        if let Some(flight) = self.flight.take() {
-            if flight.lose() {
-                carry(&flight);
-            }
+        if let Some(slot) = self.slot.take() {
+            let work = slot.update(|flight| flight.lose());
+            drop(work);
         }
     }
 }

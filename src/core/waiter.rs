@@ -1,441 +1,359 @@
 //! One caller's hold on a flight.
 
 use crate::{
-    core::flight::{Flight, Share, Step, View, step},
-    core::lone::Home,
-    core::reentry::{self, Lineage, Polled},
-    core::seats::Seat,
-    core::slots::Slot,
-    core::task::carry,
-    observe::{CallEnd, Event, Outcome, Work, spans_are_wanted},
-    panics::{Debris, Payload},
+    core::{
+        drive::Polled,
+        flight::{After, End, Joined, Landed, Left, NextStep, SharedEnd},
+        reentry::{self, Ancestors, FlightNumber},
+        seats::Seat,
+        slot::{ErasedShard, Slot},
+        task,
+    },
+    observe::{CallEnd, Event, Work},
+    panics::{CaughtPanic, Message, Payload},
     stats::{PassReason, VetoReason},
+    sync::Runtime,
 };
 use std::{
-    fmt, mem,
     panic::resume_unwind,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, Waker},
 };
 use tokio::time::Instant;
 
-const STRANDED: &str = "tower-singleflight: the flight was lost before it landed (its runtime shut down, \
+const LOST: &str = "tower-singleflight: the flight was lost before it landed (its runtime shut down, \
     or its task was aborted), and no waiter has a request left to lead it anew";
+const POLLED_AGAIN: &str = "tower-singleflight: polled after it was ready";
 
 /// Leaves the flight when dropped.
 pub(crate) struct Waiter<T: Send + Sync + 'static> {
-    hold: Hold<T>,
+    /// Until the waiter has its result.
+    slot: Option<Slot<T>>,
+    seat: Seat,
+    /// Where a joiner reads how the flight ended.
+    end: Option<SharedEnd<T>>,
     /// Whether the flight counts on this waiter's own work.
-    spare: bool,
+    has_own_work: bool,
     /// Whether it brought the work of the flight.
     leads: bool,
-    /// Whether it was told how this call ended.
+    /// Whether the end of this call was told.
     told: bool,
-    /// As long as it is alone: whether the flight goes on without it.
-    run_to_completion: bool,
-    /// Whether it was polled.
-    took_off: bool,
-}
-
-enum Hold<T> {
-    /// It leads, and has not heard that anybody joined.
-    Gate(Arc<dyn Home<T>>, Slot),
-    Seat(Arc<Flight<T>>, Seat),
-    /// It has its result.
-    Nothing,
 }
 
 /// What a waiter gets when its flight has landed.
 pub(crate) struct Arrival<T> {
-    /// The value, if it is nobody else's. Else the flight has it.
-    own: Option<T>,
-    share: Share,
-    source: Source<T>,
+    value: Value<T>,
+    was_joined: bool,
+    leads: bool,
+    shard: Arc<dyn ErasedShard<T>>,
 }
 
-enum Source<T> {
-    Alone(Arc<dyn Home<T>>),
-    Flight(Arc<Flight<T>>),
+enum Value<T> {
+    Own(T),
+    /// Other waiters may want it as well.
+    Shared(SharedEnd<T>),
+}
+
+impl<T: Send + Sync + 'static> Waiter<T> {
+    /// Waits for a flight that it opened.
+    pub(crate) fn lead(slot: Slot<T>) -> Self {
+        slot.shard().tell(Event::Led);
+        Self { slot: Some(slot), seat: Seat::OPENER, end: None, has_own_work: false, leads: true, told: false }
+    }
+
+    /// Waits for a flight that another waiter opened.
+    pub(crate) fn join(slot: Slot<T>, Joined { seat, end, leads }: Joined<T>) -> Self {
+        slot.shard().tell(Event::Joined);
+        Self { slot: Some(slot), seat, end: Some(end), has_own_work: !leads, leads, told: false }
+    }
+
+    /// Brings the work of a flight that was lost, and that this waiter leads now.
+    pub(crate) fn lead_again(&mut self, work: Work<T>) {
+        (self.has_own_work, self.leads) = (false, true);
+        let here = Ancestors::here();
+        let runtime = self.slot().with(|flight| flight.bring_work(work, &here));
+        self.spawn_task(runtime.expect(DRIVEN));
+    }
+
+    /// Moves the work to a task, whether or not another waiter has joined.
+    pub(crate) fn move_to_task(&self) {
+        let runtime = self.slot().with(|flight| flight.claim_task());
+        self.spawn_task(runtime.flatten());
+    }
+
+    /// Spawns the task that a transition has claimed.
+    pub(crate) fn spawn_task(&self, runtime: Option<Runtime>) {
+        if let Some(runtime) = runtime {
+            task::spawn(&runtime, self.slot().clone());
+        }
+    }
+
+    /// Goes, to do its own work alone.
+    pub(crate) fn pass(&mut self, reason: PassReason) {
+        self.told = true;
+        self.slot().shard().tell(Event::Passed { reason, waited: true });
+    }
+
+    /// Goes, to a newer flight than this.
+    pub(crate) fn time_out(&mut self) {
+        self.told = true;
+        self.slot().shard().tell(Event::TimedOut);
+    }
+
+    /// Whether it is a follower that is polled inside the flight for which it waits.
+    pub(crate) fn is_inside(&self) -> bool {
+        !self.leads && self.slot.as_ref().is_some_and(|slot| reentry::is_inside(slot.number()))
+    }
+
+    /// The number of the flight for which it waits.
+    pub(crate) fn number(&self) -> FlightNumber {
+        self.slot().number()
+    }
+
+    /// The result, once the flight has landed. `own_work` is taken if the flight was lost and this waiter leads it again.
+    ///
+    /// # Panics
+    ///
+    /// With the panic of the work, or when the flight is lost and no waiter can lead it again.
+    #[inline]
+    pub(crate) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut own_work: impl FnMut(Option<Instant>) -> Work<T>,
+    ) -> Poll<Arrival<T>> {
+        if let Some(end) = self.readable_end() {
+            return Poll::Ready(self.arrive(end));
+        }
+        // A leader drives, as a rule, and needs no waker in its seat before it parks.
+        let mut parks = self.has_own_work.then(|| cx.waker().clone());
+        loop {
+            match self.look(cx.waker(), &mut parks) {
+                NextStep::Poll(work, ancestors) => {
+                    if let Some(polled) = self.drive(work, &ancestors, cx) {
+                        return polled;
+                    }
+                }
+                NextStep::LeadAgain => {
+                    let work = own_work(Some(Instant::now()));
+                    self.lead_again(work);
+                }
+                NextStep::SetAside => {
+                    drop(parks.take());
+                    let value = self.slot().update(|flight| (flight.take_aside(self.seat), After::Nothing)).flatten();
+                    let value = value.expect("only this waiter takes it");
+                    let shard = self.leave_slot();
+                    return Poll::Ready(Arrival { value: Value::Own(value), was_joined: true, leads: true, shard });
+                }
+                NextStep::Ended(end) => {
+                    drop(parks.take());
+                    return Poll::Ready(self.arrive(end));
+                }
+                NextStep::Wait(runtime) => {
+                    self.spawn_task(runtime);
+                    return Poll::Pending;
+                }
+                NextStep::BringWaker => parks = Some(cx.waker().clone()),
+            }
+        }
+    }
+
+    /// How the flight ended, if that can be read without the lock. A leader's result may be set aside, which only the lock
+    /// tells.
+    fn readable_end(&mut self) -> Option<SharedEnd<T>> {
+        self.end.take_if(|end| !self.leads && end.get().is_some())
+    }
+
+    #[inline]
+    fn look(&mut self, waker: &Waker, parks: &mut Option<Waker>) -> NextStep<T> {
+        let turn = self.slot().with(|flight| flight.look(self.seat, self.has_own_work, waker, parks));
+        turn.unwrap_or_else(|| NextStep::Ended(self.end.take().expect("a joiner's flight has left its slot")))
+    }
+
+    /// Polls the work in place. `None`: the flight goes on without the result, and this waiter with it.
+    #[inline]
+    fn drive(&mut self, work: Work<T>, ancestors: &Ancestors, cx: &mut Context<'_>) -> Option<Poll<Arrival<T>>> {
+        match self.slot().poll_work(work, ancestors, cx) {
+            Polled::Pending(work) => {
+                self.park(work, cx);
+                Some(Poll::Pending)
+            }
+            Polled::Ready(value, late) => self.land(value, late).map(Poll::Ready),
+            Polled::Panicked(payload) => self.fail(payload),
+        }
+    }
+
+    fn park(&mut self, work: Work<T>, cx: &Context<'_>) {
+        let waker = cx.waker().clone();
+        let parked = self.slot().with(|flight| flight.park(self.seat, work, waker));
+        let (earlier, runtime) = parked.expect(DRIVEN);
+        self.spawn_task(runtime);
+        drop(earlier);
+    }
+
+    /// `late`: the panic of the work's drop, if it had one.
+    #[inline]
+    fn land(&mut self, value: T, late: CaughtPanic) -> Option<Arrival<T>> {
+        let slot = self.slot();
+        let setback = slot.shard().setback(&value);
+        let landed = slot.update(|flight| flight.land(value, Some(self.seat), setback)).expect(DRIVEN);
+        let arrival = match landed {
+            Landed::Own { value, was_joined, waker } => {
+                drop(waker);
+                let shard = self.leave_slot();
+                Some(Arrival { value: Value::Own(value), was_joined, leads: self.leads, shard })
+            }
+            Landed::Shared(end) => Some(self.arrive(end)),
+            Landed::ForOthers | Landed::SetAside | Landed::Unwanted(_) => None,
+        };
+        if late.is_some() { self.land_and_panic(arrival, late) } else { arrival }
+    }
+
+    #[cold]
+    fn land_and_panic(&self, arrival: Option<Arrival<T>>, late: CaughtPanic) -> ! {
+        if let Some(Arrival { shard, .. }) = &arrival {
+            shard.tell(Event::CallOver { leads: self.leads, how: CallEnd::Panicked });
+        }
+        drop(arrival);
+        late.resume();
+        unreachable!("it holds a panic")
+    }
+
+    #[cold]
+    fn fail(&mut self, payload: Payload) -> ! {
+        let (message, mut caught) = (Message::of(&payload), CaughtPanic::default());
+        caught.run(|| {
+            self.slot().update(|flight| ((), flight.panicked(message, Some(self.seat))));
+        });
+        caught.forget();
+        self.leave_slot().tell(Event::CallOver { leads: self.leads, how: CallEnd::Panicked });
+        resume_unwind(payload)
+    }
+
+    /// Reads how the flight ended.
+    fn arrive(&mut self, end: SharedEnd<T>) -> Arrival<T> {
+        if self.seat == Seat::OPENER {
+            self.slot().update(|flight| (flight.vacate(self.seat), After::Nothing));
+        }
+        let shard = self.leave_slot();
+        let over = Event::CallOver { leads: self.leads, how: CallEnd::Panicked };
+        match end.get().expect("it has ended") {
+            End::Landed { was_joined, leader, .. } => {
+                let (was_joined, leads) = (*was_joined, *leader == Some(self.seat));
+                Arrival { value: Value::Shared(end), was_joined, leads, shard }
+            }
+            End::Panicked(message) => {
+                shard.tell(over);
+                message.clone().rethrow()
+            }
+            End::Lost => {
+                shard.tell(over);
+                panic!("{LOST}")
+            }
+        }
+    }
+
+    fn slot(&self) -> &Slot<T> {
+        self.slot.as_ref().expect(POLLED_AGAIN)
+    }
+
+    /// Waits no more.
+    fn leave_slot(&mut self) -> Arc<dyn ErasedShard<T>> {
+        self.end = None;
+        self.slot.take().expect(POLLED_AGAIN).into_shard()
+    }
+}
+
+const DRIVEN: &str = "a flight does not end while a waiter drives it";
+
+impl<T: Send + Sync + 'static> Drop for Waiter<T> {
+    /// Leaves the flight first, and drops the values of the user last: their drop may panic.
+    fn drop(&mut self) {
+        let Some(slot) = self.slot.take() else { return };
+        let left = slot.update(|flight| {
+            let (waker, left, after) = flight.leave(self.seat, self.has_own_work);
+            ((waker, left), after)
+        });
+        // Else its own poll ended the flight, and panicked after that.
+        let how = if left.is_some() || self.end.is_some() { CallEnd::Left } else { CallEnd::Panicked };
+        let (_waker, left) = left.unwrap_or_else(|| (None, Left::Ended(self.end.take())));
+        if matches!(left, Left::Nothing | Left::Work(_) | Left::Spawn(_)) {
+            slot.shard().tell(Event::Left);
+        }
+        if !self.told {
+            slot.shard().tell(Event::CallOver { leads: self.leads, how });
+        }
+        match left {
+            Left::Spawn(runtime) => task::spawn(&runtime, slot),
+            Left::Ended(Some(end)) => {
+                if let Some(End::Landed { value, leader, .. }) = end.get() {
+                    if *leader == Some(self.seat) {
+                        slot.shard().on_leader_gone(value);
+                    }
+                }
+            }
+            Left::Nothing | Left::Work(_) | Left::Value(_) | Left::Ended(None) => {}
+        }
+    }
 }
 
 impl<T: Send + Sync + 'static> Arrival<T> {
     pub(crate) fn leads(&self) -> bool {
-        self.share.leads
+        self.leads
     }
 
-    /// Whether somebody joined the flight.
+    /// Whether another waiter joined the flight.
     pub(crate) fn is_shared(&self) -> bool {
-        self.share.shared
+        self.was_joined
     }
 
     pub(crate) fn get_ref(&self) -> &T {
-        match (&self.own, &self.source) {
-            (Some(value), _) => value,
-            (None, Source::Flight(flight)) => flight.value(),
-            (None, Source::Alone(_)) => unreachable!("who was alone has the value"),
+        match &self.value {
+            Value::Own(value) => value,
+            Value::Shared(end) => end.value().expect(LANDED),
         }
     }
 
-    /// It is not for this follower, who `passes` now, or joins others who want the same.
+    /// The result is not for this follower, who `passes` now, or joins others who want the same.
     pub(crate) fn veto(&self, reason: VetoReason, passes: bool) {
-        self.tell(Event::Vetoed { reason, passes });
+        self.shard.tell(Event::Vetoed { reason, passes });
     }
 
-    /// It is not for this follower, who has no request left, and panics.
+    /// The result is not for this follower, who has no request left, and panics.
     pub(crate) fn waste(&self) {
-        self.tell(Event::CallOver { leads: self.leads(), how: CallEnd::Panicked });
+        self.shard.tell(Event::CallOver { leads: self.leads, how: CallEnd::Panicked });
     }
 
     /// Clones the value, but for the last taker, who gets the original.
+    #[inline]
     pub(crate) fn take(self) -> T
     where
         T: Clone,
     {
-        self.tell(Event::CallOver { leads: self.leads(), how: CallEnd::Landed });
-        match (self.own, self.source) {
-            (Some(value), Source::Alone(_)) => value,
-            (Some(value), Source::Flight(flight)) => {
-                // It may have the value of those who went on, and be the last to let go of it.
-                let mut debris = Debris::default();
-                debris.sweep(flight);
-                debris.rethrow_or(value)
-            }
-            (None, Source::Flight(flight)) => flight.into_value(),
-            (None, Source::Alone(_)) => unreachable!("who was alone has the value"),
-        }
-    }
-
-    fn tell(&self, event: Event) {
-        match &self.source {
-            Source::Alone(home) => home.tell(event),
-            Source::Flight(flight) => flight.tell(event),
+        self.shard.tell(Event::CallOver { leads: self.leads, how: CallEnd::Landed });
+        match self.value {
+            Value::Own(value) => value,
+            Value::Shared(end) => take(end),
         }
     }
 }
 
-impl<T: Send + Sync + 'static> Waiter<T> {
-    /// Of a flight that it opened at `gate`.
-    pub(crate) fn lead(home: Arc<dyn Home<T>>, gate: Slot, run_to_completion: bool) -> Self {
-        home.tell(Event::Led);
-        Self {
-            hold: Hold::Gate(home, gate),
-            spare: false,
-            leads: true,
-            told: false,
-            run_to_completion,
-            took_off: false,
+const LANDED: &str = "it has landed";
+
+fn take<T: Clone>(end: SharedEnd<T>) -> T {
+    let end = match Arc::strong_count(&end) {
+        1 => Arc::try_unwrap(end),
+        _ => Err(end),
+    };
+    match end {
+        Ok(end) => match end.into_inner() {
+            Some(End::Landed { value, .. }) => value,
+            _ => unreachable!("{LANDED}"),
+        },
+        Err(end) => {
+            let value = end.value().expect(LANDED).clone();
+            // This may be the last reference. It is dropped before the return: a panic after it would leak the clone.
+            drop(end);
+            value
         }
-    }
-
-    /// Of a flight that another opened. `leads_anew`: it has to `board_anew`.
-    pub(crate) fn join(flight: Arc<Flight<T>>, seat: Seat, leads_anew: bool) -> Self {
-        flight.tell(Event::Joined);
-        let hold = Hold::Seat(flight, seat);
-        Self { hold, spare: !leads_anew, leads: leads_anew, told: false, run_to_completion: false, took_off: true }
-    }
-
-    /// Boards the work of a flight that was lost.
-    pub(crate) fn board_anew(&self, work: Work<T>) {
-        let flight = self.flight();
-        flight.adopt(Lineage::here());
-        if flight.board(work) {
-            carry(flight);
-        }
-    }
-
-    /// Moves the work to a task, whether or not somebody has joined.
-    pub(crate) fn carry(&mut self) -> bool {
-        self.open();
-        carry(self.flight())
-    }
-
-    /// Makes a flight of one that is alone.
-    fn open(&mut self) {
-        if let Hold::Gate(home, gate) = &self.hold {
-            home.clone().open(*gate);
-            let left = home.at(*gate, &mut |_| {});
-            self.hear(left);
-        }
-    }
-
-    /// That others joined, if they did: it is the flight that it led.
-    fn hear(&mut self, left: Option<Arc<Flight<T>>>) {
-        if let Some(flight) = left {
-            self.hold = Hold::Seat(flight, Seat::FIRST);
-        }
-    }
-
-    /// Gives this waiter's own work to the flight, which does it in a task of this runtime should it be lost, though
-    /// nobody polls this waiter. Given back if the flight has such work already.
-    pub(crate) fn entrust(&mut self, work: Work<T>) -> Option<Work<T>> {
-        let (flight, seat) = self.seated();
-        let refused = flight.entrust(seat, work);
-        self.spare = refused.is_some();
-        refused
-    }
-
-    /// Takes back what it entrusted, if the flight did not need it so far.
-    pub(crate) fn reclaim(&mut self) -> Option<Work<T>> {
-        let (flight, seat) = self.seated();
-        let work = flight.reclaim(seat)?;
-        self.spare = true;
-        Some(work)
-    }
-
-    /// It goes, to do its own work alone.
-    pub(crate) fn pass(&mut self, reason: PassReason) {
-        self.told = true;
-        self.flight().tell(Event::Passed { reason, waited: true });
-    }
-
-    /// It goes, to a newer flight than this.
-    pub(crate) fn time_out(&mut self) {
-        self.told = true;
-        self.flight().tell(Event::TimedOut);
-    }
-
-    /// It is a follower, polled inside the flight that it waits for.
-    pub(crate) fn is_inside(&self) -> bool {
-        !self.leads && matches!(&self.hold, Hold::Seat(flight, _) if Lineage::here().contains(flight))
-    }
-
-    /// The result, once the flight has landed. `spare` is this waiter's own work, which is taken if the
-    /// flight was lost and this waiter leads it anew.
-    ///
-    /// # Panics
-    ///
-    /// With what the work panicked with, or when the flight is lost and nobody can lead it anew.
-    pub(crate) fn poll(
-        &mut self,
-        cx: &mut Context<'_>,
-        mut spare: impl FnMut(Option<Instant>) -> Work<T>,
-    ) -> Poll<Arrival<T>> {
-        if let Some(polled) = self.poll_alone(cx) {
-            return polled;
-        }
-        let (flight, seat) = self.seated();
-        // A leader may have a result set aside, which only the flight's lock tells.
-        if let Some(share) = flight.share(seat).filter(|_| !self.leads) {
-            return Poll::Ready(self.arrive(None, share));
-        }
-        // A leader flies, as a rule, and needs no waker in its seat before it parks.
-        let mut parks = self.spare.then(|| cx.waker().clone());
-        loop {
-            let (flight, seat) = self.seated();
-            match flight.look(seat, self.spare, cx.waker(), &mut parks) {
-                View::Fly(work) => {
-                    if let Some(polled) = self.fly(work, cx) {
-                        return polled;
-                    }
-                }
-                View::LeadAnew => {
-                    (self.spare, self.leads) = (false, true);
-                    self.board_anew(spare(Some(Instant::now())));
-                }
-                View::Landed(share) => {
-                    // Were it to panic as it is dropped at the end of this function, the arrival would be leaked.
-                    drop(parks.take());
-                    return Poll::Ready(self.arrive(None, share));
-                }
-                View::SetAside(value) => {
-                    let (mut debris, arrival) = (Debris::default(), self.arrive(Some(value), Share::SET_ASIDE));
-                    debris.sweep(parks.take());
-                    return Poll::Ready(debris.rethrow_or(arrival));
-                }
-                View::Wait { needs_task } => {
-                    if needs_task {
-                        self.carry();
-                    }
-                    return Poll::Pending;
-                }
-                View::BringWaker => parks = Some(cx.waker().clone()),
-                View::Crashed(message) => {
-                    let flight = self.end();
-                    self.tell(&flight, CallEnd::Panicked);
-                    message.rethrow()
-                }
-                View::Stranded => {
-                    let flight = self.end();
-                    self.tell(&flight, CallEnd::Panicked);
-                    panic!("{STRANDED}")
-                }
-            }
-        }
-    }
-
-    /// Polls the work in place, if nobody has joined.
-    fn poll_alone(&mut self, cx: &mut Context<'_>) -> Option<Poll<Arrival<T>>> {
-        if !mem::replace(&mut self.took_off, true) && spans_are_wanted() {
-            self.open();
-        }
-        let Hold::Gate(home, gate) = &self.hold else { return None };
-        let mut work = None;
-        let left = home.at(*gate, &mut |lone| work = lone.work.take());
-        if left.is_some() {
-            self.hear(left);
-            return None;
-        }
-        work.as_mut().expect(WORK_IS_GONE).take_off_unseen();
-        Some(match self.step_alone(&mut work, cx) {
-            Step::Pending => self.park(work.expect("it is pending"), cx),
-            Step::Ready(value, debris) => Poll::Ready(self.land(value, debris)?),
-            Step::Panicked(payload) => self.crash(payload),
-        })
-    }
-
-    fn step_alone(&mut self, work: &mut Option<Work<T>>, cx: &mut Context<'_>) -> Step<T> {
-        let Hold::Gate(home, gate) = mem::replace(&mut self.hold, Hold::Nothing) else { unreachable!("it is alone") };
-        // Lent, for a clone would cost every call two locked operations.
-        let entered = reentry::enter(Polled::Lone(home.as_gates(), gate));
-        let stepped = step(work, cx);
-        let mut home: Option<Arc<dyn Home<T>>> = None;
-        if let Some(Polled::Lone(gates, _)) = entered.leave() {
-            gates.give_back(&mut home);
-        }
-        self.hold = Hold::Gate(home.expect("it is what was lent"), gate);
-        stepped
-    }
-
-    /// Polls the work in place. `None`: the flight goes on without the result.
-    fn fly(&mut self, work: Work<T>, cx: &mut Context<'_>) -> Option<Poll<Arrival<T>>> {
-        let mut work = Some(work);
-        Some(match self.flight().step(&mut work, cx) {
-            Step::Pending => self.park(work.expect("it is pending"), cx),
-            Step::Ready(value, debris) => Poll::Ready(self.land(value, debris)?),
-            Step::Panicked(payload) => self.crash(payload),
-        })
-    }
-
-    fn park(&mut self, work: Work<T>, cx: &Context<'_>) -> Poll<Arrival<T>> {
-        let mut parks = Some((work, cx.waker().clone()));
-        if let Hold::Gate(home, gate) = &self.hold {
-            let mut had = None;
-            let left = home.at(*gate, &mut |lone| {
-                if let Some((work, waker)) = parks.take() {
-                    lone.work = Some(work);
-                    had = lone.waker.replace(waker);
-                }
-            });
-            self.hear(left);
-        }
-        if let Some((work, waker)) = parks {
-            let (flight, seat) = self.seated();
-            if flight.park(seat, work, waker) {
-                carry(flight);
-            }
-        }
-        Poll::Pending
-    }
-
-    /// `None`: the result was not for this waiter, which goes on with the other followers.
-    fn land(&mut self, value: T, mut debris: Debris) -> Option<Arrival<T>> {
-        let arrival = match self.end_alone(Outcome::Landed, &mut debris) {
-            Some(home) => {
-                let share = Share { shared: false, leads: true };
-                Some(Arrival { own: Some(value), share, source: Source::Alone(home) })
-            }
-            None => {
-                let (flight, seat) = self.seated();
-                let landed = flight.land(value, seat, &mut debris);
-                landed.map(|landed| self.arrive(landed.own, landed.share))
-            }
-        };
-        if let Some(arrival) = arrival.as_ref().filter(|_| debris.holds_panic()) {
-            arrival.tell(Event::CallOver { leads: self.leads, how: CallEnd::Panicked });
-        }
-        debris.rethrow_or(arrival)
-    }
-
-    fn crash(&mut self, payload: Payload) -> ! {
-        let (mut debris, over) = (Debris::default(), Event::CallOver { leads: self.leads, how: CallEnd::Panicked });
-        if let Some(home) = self.end_alone(Outcome::Panicked, &mut debris) {
-            home.tell(over);
-        } else {
-            let flight = self.end();
-            flight.crash(&payload);
-            flight.tell(over);
-        }
-        debris.swallow();
-        resume_unwind(payload)
-    }
-
-    /// Ends a flight that is alone still, and waits no more.
-    fn end_alone(&mut self, outcome: Outcome, debris: &mut Debris) -> Option<Arc<dyn Home<T>>> {
-        match mem::replace(&mut self.hold, Hold::Nothing) {
-            Hold::Gate(home, gate) => match home.end(gate, outcome, debris) {
-                None => return Some(home),
-                left => self.hear(left),
-            },
-            other => self.hold = other,
-        }
-        None
-    }
-
-    /// `own`: the value, if it is nobody else's.
-    fn arrive(&mut self, own: Option<T>, share: Share) -> Arrival<T> {
-        Arrival { own, share, source: Source::Flight(self.end()) }
-    }
-
-    /// Waits no more.
-    fn end(&mut self) -> Arc<Flight<T>> {
-        match mem::replace(&mut self.hold, Hold::Nothing) {
-            Hold::Seat(flight, _) => flight,
-            _ => panic!("{POLLED_AGAIN}"),
-        }
-    }
-
-    fn tell(&self, flight: &Flight<T>, how: CallEnd) {
-        flight.tell(Event::CallOver { leads: self.leads, how });
-    }
-
-    fn seated(&self) -> (&Arc<Flight<T>>, Seat) {
-        match &self.hold {
-            Hold::Seat(flight, seat) => (flight, *seat),
-            _ => panic!("{POLLED_AGAIN}"),
-        }
-    }
-
-    /// Call it as long as it waits in a flight that others joined.
-    pub(crate) fn flight(&self) -> &Arc<Flight<T>> {
-        self.seated().0
-    }
-}
-
-const WORK_IS_GONE: &str = "tower-singleflight: polled after its waker had panicked, which took the work with it";
-const POLLED_AGAIN: &str = "tower-singleflight: polled after it was ready";
-
-impl<T: Send + Sync + 'static> Drop for Waiter<T> {
-    fn drop(&mut self) {
-        if let Hold::Nothing = self.hold {
-            return;
-        }
-        if self.run_to_completion && matches!(self.hold, Hold::Gate(..)) {
-            self.open();
-        }
-        let mut debris = Debris::default();
-        if let Some(home) = self.end_alone(Outcome::Cancelled, &mut debris) {
-            home.tell(Event::Left);
-            home.tell(Event::CallOver { leads: true, how: CallEnd::Left });
-        } else {
-            let (_, seat) = self.seated();
-            let flight = self.end();
-            if flight.leave(seat, self.spare, &mut debris) && !carry(&flight) {
-                flight.cancel_if_deserted(&mut debris);
-            }
-            if !self.told {
-                self.tell(&flight, CallEnd::Left);
-            }
-            debris.sweep(flight);
-        }
-        debris.rethrow();
-    }
-}
-
-impl<T: Send + Sync + 'static> fmt::Debug for Waiter<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Waiter")
-            .field("waits", &!matches!(self.hold, Hold::Nothing))
-            .field("spare", &self.spare)
-            .finish()
     }
 }

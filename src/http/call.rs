@@ -1,69 +1,49 @@
-//! A call of an HTTP service, alone or for a flight.
+//! One call of an HTTP service: alone, or as the leader or a follower of a flight.
 
 use crate::http::{
     body::SharedBody,
-    flights::{FlightKey, Flights},
-    late::Stream,
+    fetch::{Fetch, FetchContext},
+    flights::{Flights, HttpLanding},
+    key::{FlightRef, HashedKey},
     layer::Http,
-    noted::Noted,
-    policy::HttpPolicy,
-    request::partition::Others,
-    response::answer::{Answer, Judgement},
-    response::cache_status::{Forwarded, say},
-    response::veto::{Ruling, Said},
+    response::{
+        cache_status::{Forwarded, append_cache_status},
+        flight_response::FlightResponse,
+    },
 };
 use crate::{
-    core::flight::{Flight, Place},
-    core::group::Role,
+    core::{group::Role, reentry::FlightNumber},
     error::BoxError,
-    layer::future::{Job, ResponseFuture, Verdict},
-    layer::mode::ErrorMode,
-    layer::site::Site,
+    layer::job::{Job, Verdict},
+    layer::job_future::JobFuture,
+    layer::mode::{ErrorMode, sealed::CallMode},
+    layer::settings::Settings,
     observe::{Caller, Work},
-    panics::Debris,
 };
-use http::{HeaderName, Method, Request, Response};
+use http::{HeaderMap, HeaderName, Method, Request, Response};
 use http_body::Body;
-use pin_project_lite::pin_project;
-use std::{
-    fmt,
-    hash::Hash,
-    marker::PhantomData,
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll, ready},
-};
+use std::{fmt, hash::Hash, marker::PhantomData, pin::Pin, sync::Arc};
 use tokio::time::Instant;
 use tower::ServiceExt;
 use tower_service::Service;
 
-/// How often a follower is sent on by `Vary`: an origin that never comes to an end with it must not keep anybody
-/// waiting.
-const VARY_AT_MOST: usize = 4;
+/// How many further flights a follower joins because of `Vary`. An origin whose `Vary` changes with every response must
+/// not keep it waiting.
+const MAX_VARY_RETRIES: usize = 4;
 
-/// What the flight of a call goes by.
-pub(super) enum Known<K> {
-    /// It has none, and nobody is to learn from its response.
-    Nothing,
-    /// It has none. `Memory` knows by this whether later ones may fly.
-    Hash(u64),
-    Flight(Place, FlightKey<K>),
-}
-
-/// `X` is the error that callers get.
-pub struct HttpCall<S, B, K: Hash + Eq + Send + Sync + 'static, E, X> {
+/// A request, and the service that it is for. `X` is the error that callers get.
+pub struct HttpCall<S, B, K, E, X> {
     service: S,
     head: Request<()>,
     body: B,
-    site: Arc<Site<Http<K>>>,
-    known: Known<K>,
-    /// What its partition has beyond the policy's, because of a `Vary` that it met.
+    settings: Arc<Settings<Http<K>>>,
+    flight: FlightRef<K>,
+    /// The headers that its partition compares beyond the policy's, because a response varied by them.
     vary: Vec<HeaderName>,
-    /// How often `Vary` sent it on.
-    detours: usize,
-    /// Whether it followed another request before.
-    refetches: bool,
-    /// What a write does when it is answered.
+    vary_retries: usize,
+    /// Whether it was a follower before.
+    has_followed: bool,
+    /// Seals flights when a write is answered.
     seal: Option<Box<dyn Send>>,
     errors: PhantomData<fn() -> (E, X)>,
 }
@@ -72,18 +52,28 @@ impl<S, B, K, E, X> HttpCall<S, B, K, E, X>
 where
     K: Hash + Eq + Send + Sync + 'static,
 {
-    pub(super) fn new(service: S, (head, body): (Request<()>, B), site: Arc<Site<Http<K>>>, known: Known<K>) -> Self {
-        let (vary, detours, refetches, seal) = (Vec::new(), 0, false, None);
-        Self { service, head, body, site, known, vary, detours, refetches, seal, errors: PhantomData }
-    }
-
-    /// Where `Vary` would send it on.
-    fn goes_no_further(&self) -> bool {
-        self.detours == VARY_AT_MOST || !self.site.registry.is_enabled()
+    pub(super) fn new(
+        service: S,
+        head: Request<()>,
+        body: B,
+        settings: Arc<Settings<Http<K>>>,
+        flight: FlightRef<K>,
+    ) -> Self {
+        let (vary, vary_retries, has_followed, seal) = (Vec::new(), 0, false, None);
+        Self { service, head, body, settings, flight, vary, vary_retries, has_followed, seal, errors: PhantomData }
     }
 
     pub(super) fn with_seal(self, seal: Option<Box<dyn Send>>) -> Self {
         Self { seal, ..self }
+    }
+
+    /// True if it may join another flight after a response that varies by a header of its own.
+    fn may_retry_vary(&self) -> bool {
+        self.vary_retries < MAX_VARY_RETRIES && self.settings.is_enabled()
+    }
+
+    fn headers(&self) -> &HeaderMap {
+        self.head.headers()
     }
 }
 
@@ -99,132 +89,30 @@ where
 {
     /// Sends the request for this caller alone.
     async fn send(self) -> Result<Response<SharedBody>, E::Error> {
-        let bodies = self.site.settings.mode.bodies.clone();
-        let response = self.service.oneshot(join(self.head, self.body)).await;
+        let bodies = self.settings.mode.bodies.clone();
+        let response = self.service.oneshot(unsplit(self.head, self.body)).await;
         drop(self.seal);
         response.map(|response| response.map(|body| SharedBody::new(body, bodies))).map_err(E::convert)
     }
 
-    /// Sends the request, and judges who may have the answer. `opened`: when its flight did, if newcomers may join that
-    /// after its head.
-    fn ask(self, opened: Option<Instant>) -> impl Future<Output = Result<Answer, E::Error>> + Send + 'static {
-        let Self { service, head, body, site, known, vary, refetches, .. } = self;
+    /// Sends the request, and decides who may have the response. `opened`: when its flight opened, if newcomers may
+    /// join after its head.
+    fn fetch(self, opened: Option<Instant>) -> impl Future<Output = HttpLanding<E::Error>> + Send + 'static {
+        let Self { service, head, body, settings, flight, vary, has_followed, .. } = self;
         let is_head = head.method() == Method::HEAD;
-        let question = Question { site, known, opened, vary: vary.into(), refetches, is_head };
-        let response = service.oneshot(join(head, body));
-        Asking { response, question: Some(question), errors: PhantomData::<fn() -> E> }
-    }
-}
-
-pin_project! {
-    /// A named future, and small: the request is in it once.
-    struct Asking<F, Q, E> {
-        #[pin]
-        response: F,
-        question: Option<Q>,
-        errors: PhantomData<fn() -> E>,
-    }
-}
-
-/// What is left of a request while its answer is awaited.
-struct Question<K: Hash + Eq + Send + Sync + 'static> {
-    site: Arc<Site<Http<K>>>,
-    known: Known<K>,
-    opened: Option<Instant>,
-    vary: Box<[HeaderName]>,
-    refetches: bool,
-    is_head: bool,
-}
-
-impl<F, RB, R, K, E> Future for Asking<F, Question<K>, E>
-where
-    F: Future<Output = Result<Response<RB>, R>>,
-    RB: Body + Send + 'static,
-    RB::Error: Into<BoxError>,
-    K: Hash + Eq + Send + Sync + 'static,
-    E: ErrorMode<R>,
-{
-    type Output = Result<Answer, E::Error>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.project();
-        let response = ready!(this.response.poll(cx));
-        let question = this.question.as_ref().expect("it is polled until it is ready");
-        let answer = response.map(|response| question.judge::<E::Error, _>(response)).map_err(E::convert);
-        // This may be the last of the flight's key. A panic in its drop is no waiter's affair.
-        let mut debris = Debris::default();
-        debris.sweep(this.question.take());
-        debris.swallow();
-        Poll::Ready(answer)
-    }
-}
-
-impl<K> Question<K>
-where
-    K: Hash + Eq + Send + Sync + 'static,
-{
-    /// `X` is the error that callers get.
-    fn judge<X, RB>(&self, response: Response<RB>) -> Answer
-    where
-        X: Send + Sync + 'static,
-        RB: Body + Send + 'static,
-        RB::Error: Into<BoxError>,
-    {
-        let Http { policy, bodies, memory, .. } = &self.site.settings.mode;
-        let mut body = None;
-        let head = response.map(|streams| body = Some(streams));
-        let body = body.expect("the closure was called");
-        let said = Said::in_headers(policy, head.headers());
-        let ruling = policy.rule(&said, &head, &body.size_hint(), self.is_head);
-        // One client's refusal says nothing about those who ask later.
-        if let Some(hash) = self.known.hash().filter(|_| !ruling.is_refusal()) {
-            memory.note(hash, ruling == Ruling::Shared);
-        }
-        let judgement = Judgement::of(policy, &said, ruling, &self.vary, || self.known.others());
-        let body = Noted::new(body, self.known.flight().map(|place| self.site.observer().own_hash(place.hash)));
-        let body = match self.late(&said, ruling == Ruling::Shared && !body.is_end_stream()) {
-            Some((place, key, until)) => {
-                let stream = |body| Stream::new(head.clone(), body, judgement.varies(), until);
-                self.site.with_flights(Flights::<K, X>::new, |flights| {
-                    let (flight, is_open) = ((place, key.clone()), || flights.table.lists_this_flight(place));
-                    flights.late.share(flight, is_open, body, bodies.clone(), until, stream)
-                })
-            }
-            None => SharedBody::new(body, bodies.clone()),
-        };
-        Answer::new(policy, judgement, ruling.is_refusal(), self.refetches, head.map(|()| body))
+        let context = FetchContext { settings, flight, opened, vary: vary.into(), has_followed, is_head };
+        Fetch::<_, _, E>::new(service.oneshot(unsplit(head, body)), context)
     }
 
-    /// The flight and until when newcomers may join it, if they may. A partition that `Vary` made is not the one that
-    /// newcomers come with after the head.
-    fn late(&self, said: &Said, is_joinable: bool) -> Option<(Place, &FlightKey<K>, Option<Instant>)> {
-        let Known::Flight(place, key) = &self.known else { return None };
-        let opened = self.opened.filter(|_| is_joinable && self.vary.is_empty() && self.site.takes_late())?;
-        Some((*place, key, self.site.late_until(said, opened)?))
-    }
-}
-
-impl<K> Known<K> {
-    fn hash(&self) -> Option<u64> {
-        match self {
-            Self::Nothing => None,
-            Self::Hash(hash) | Self::Flight(Place { hash, .. }, _) => Some(*hash),
-        }
-    }
-
-    fn flight(&self) -> Option<Place> {
-        match self {
-            Self::Flight(place, _) => Some(*place),
-            Self::Nothing | Self::Hash(_) => None,
-        }
-    }
-
-    /// None where there is no flight.
-    fn others(&self) -> Others {
-        match self {
-            Self::Flight(_, key) => key.partition().others(),
-            Self::Nothing | Self::Hash(_) => Others::default(),
-        }
+    /// Joins or leads the flight of its key. A call that `left` a flight looks for a newer one.
+    pub(super) fn enter(
+        self,
+        settings: &Settings<Http<K>>,
+        flights: &Flights<K, E::Error>,
+        left: Option<FlightNumber>,
+    ) -> JobFuture<Self> {
+        let HashedKey { address, key } = self.flight.key().expect("only a call with a flight enters").clone();
+        JobFuture::enter(settings, &flights.table, address, key, self, left)
     }
 }
 
@@ -238,80 +126,89 @@ where
     K: Hash + Eq + Send + Sync + 'static,
     E: ErrorMode<S::Error>,
 {
-    type Landing = Result<Answer, E::Error>;
+    type Landing = HttpLanding<E::Error>;
     type Output = Result<Response<SharedBody>, E::Error>;
 
-    fn fly(self, opened: Option<Instant>, caller: Caller) -> Work<Self::Landing> {
-        Work::new(self.ask(opened), caller)
+    fn start(self, opened: Option<Instant>, caller: Caller) -> Work<Self::Landing> {
+        Work::new(self.fetch(opened), caller)
     }
 
     fn follows(&mut self) {
-        self.refetches = true;
+        self.has_followed = true;
     }
 
     fn pass(self, waited: bool) -> Pin<Box<dyn Future<Output = Self::Output> + Send>> {
         let how = if waited { Forwarded::Refetched } else { Forwarded::Bypassed };
         Box::pin(async move {
-            let site = self.site.clone();
-            let response = match self.known {
-                Known::Nothing => self.send().await?,
-                _ => self.ask(None).await?.into_response(Role::Leader),
+            let settings = self.settings.clone();
+            let mut response = match self.flight {
+                FlightRef::Untracked => self.send().await?,
+                _ => self.fetch(None).await?.into_response(Role::Leader),
             };
-            Ok(passed(response, &site.settings.mode.policy, how))
+            response.extensions_mut().remove::<Role>();
+            append_cache_status(&settings.mode.policy, how, &mut response);
+            Ok(response)
         })
     }
 
     fn judge(landing: &Self::Landing, request: Option<&Self>) -> Verdict {
-        let Ok(answer) = landing else { return Verdict::Take };
-        match answer.judge(request.map(|call| call.head.headers())) {
-            Verdict::Again(reason) if request.is_some_and(Self::goes_no_further) => Verdict::Pass(reason),
+        let Ok(response) = landing else { return Verdict::Take };
+        match response.judge(request.map(Self::headers)) {
+            Verdict::Again(reason) if request.is_some_and(|call| !call.may_retry_vary()) => Verdict::Pass(reason),
             verdict => verdict,
         }
     }
 
-    fn again(mut self, landing: &Self::Landing) -> ResponseFuture<Self> {
-        let names = landing.as_ref().map_or(&[][..], Answer::varies_by);
+    fn again(mut self, landing: &Self::Landing) -> JobFuture<Self> {
+        let names = landing.as_ref().map_or(&[][..], FlightResponse::vary_names);
         self.vary.extend_from_slice(names);
-        self.detours += 1;
-        let partition = self.site.settings.mode.policy.partition(&self.head).with_vary(&self.vary);
-        let (place, key) = self.site.address(&self.head, partition);
-        self.known = Known::Flight(place, key.clone());
-        let site = self.site.clone();
-        site.with_flights(Flights::new, |flights| site.enter(&flights.table, place, key, self, None))
+        self.vary_retries += 1;
+        let partition = self.settings.mode.policy.partition(&self.head).with_vary(&self.vary);
+        self.flight = FlightRef::Flight(self.settings.hashed_key(&self.head, partition));
+        let settings = self.settings.clone();
+        self.enter(&settings, settings.table(Flights::new), None)
     }
 
     fn is_disabled(&self) -> bool {
-        !self.site.registry.is_enabled()
+        !self.settings.is_enabled()
     }
 
-    fn newer(self, left: &Arc<Flight<Self::Landing>>) -> ResponseFuture<Self> {
-        let Known::Flight(place, key) = &self.known else { unreachable!("it was in a flight") };
-        let (place, key, site) = (*place, key.clone(), self.site.clone());
-        site.with_flights(Flights::new, |flights| site.enter(&flights.table, place, key, self, Some(left)))
+    fn newer(self, left: FlightNumber) -> JobFuture<Self> {
+        let settings = self.settings.clone();
+        self.enter(&settings, settings.table(Flights::new), Some(left))
     }
 
     fn unpack(landing: Self::Landing, role: Role, request: Option<&Self>) -> Self::Output {
-        landing.map(|answer| answer.give(role, request.map(|call| call.head.headers())))
+        landing.map(|response| response.for_waiter(role, request.map(Self::headers)))
     }
 }
 
-fn passed(mut response: Response<SharedBody>, policy: &HttpPolicy, how: Forwarded) -> Response<SharedBody> {
-    response.extensions_mut().remove::<Role>();
-    say(policy, how, &mut response);
-    response
-}
-
+/// Splits a request into its head and its body.
 pub(super) fn split<B>(request: Request<B>) -> (Request<()>, B) {
     let (head, body) = request.into_parts();
     (Request::from_parts(head, ()), body)
 }
 
-fn join<B>(head: Request<()>, body: B) -> Request<B> {
+/// Undoes `split`.
+fn unsplit<B>(head: Request<()>, body: B) -> Request<B> {
     let (head, ()) = head.into_parts();
     Request::from_parts(head, body)
 }
 
-impl<S, B, K: Hash + Eq + Send + Sync + 'static, E, X> fmt::Debug for HttpCall<S, B, K, E, X> {
+impl<S, B, RB, K, E> CallMode<S, Request<B>, E> for Http<K>
+where
+    S: Service<Request<B>, Response = Response<RB>> + Send + 'static,
+    S::Future: Send + 'static,
+    B: Send + 'static,
+    RB: Body + Send + 'static,
+    RB::Error: Into<BoxError>,
+    K: Hash + Eq + Send + Sync + 'static,
+    E: ErrorMode<S::Error>,
+{
+    type Call = HttpCall<S, B, K, E, E::Error>;
+}
+
+impl<S, B, K, E, X> fmt::Debug for HttpCall<S, B, K, E, X> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("HttpCall").finish_non_exhaustive()
     }

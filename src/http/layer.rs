@@ -1,19 +1,20 @@
-//! The layer for HTTP.
+//! The layer for HTTP: its constructor and its policy.
 
 use crate::http::{
     body::{BodyConfig, Budget},
-    memory::Memory,
     policy::HttpPolicy,
+    unshareable::UnshareableKeys,
 };
-use crate::{
-    layer::mode::{Mode, sealed::Sealed},
-    layer::settings::SingleflightLayer,
+use crate::layer::{
+    keys::Keys,
+    mode::{Mode, sealed},
+    settings::Settings,
+    singleflight_layer::SingleflightLayer,
 };
 use http::Request;
 use std::{
     fmt,
     hash::Hash,
-    marker::PhantomData,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -23,14 +24,14 @@ use std::{
 
 /// HTTP requests and responses: the mode of [`SingleflightLayer::new`].
 pub struct Http<K> {
+    pub(super) keys: Keys<Request<()>, K>,
     pub(super) id: PolicyId,
     pub(super) policy: Arc<HttpPolicy>,
     pub(super) bodies: Arc<BodyConfig>,
-    pub(super) memory: Memory,
-    key: PhantomData<fn() -> K>,
+    pub(super) unshareable: UnshareableKeys,
 }
 
-/// Tells policies apart, whatever they say.
+/// Identifies a policy value. Two policies with the same rules have different numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct PolicyId(u64);
 
@@ -42,9 +43,9 @@ impl PolicyId {
 }
 
 impl<K> Http<K> {
-    fn new(policy: HttpPolicy) -> Self {
-        let (bodies, memory) = (Self::bodies(&policy), Memory::new(&policy));
-        Self { id: PolicyId::new(), policy: Arc::new(policy), bodies, memory, key: PhantomData }
+    fn new(keys: Keys<Request<()>, K>, policy: HttpPolicy) -> Self {
+        let (bodies, unshareable) = (Self::bodies(&policy), UnshareableKeys::new(&policy));
+        Self { keys, id: PolicyId::new(), policy: Arc::new(policy), bodies, unshareable }
     }
 
     fn bodies(policy: &HttpPolicy) -> Arc<BodyConfig> {
@@ -60,28 +61,37 @@ impl<K> Http<K> {
 impl<K: Hash + Eq + Send + Sync + 'static> Mode for Http<K> {
     type Head = Request<()>;
     type Key = K;
-
-    fn part(&self, part: usize) -> Option<&str> {
-        Some(self.policy.name_of(part))
-    }
-
-    /// Neither what one group holds nor what it remembers concerns another. The policy is the same, and so its id.
-    fn apart(&self) -> Self {
-        let (bodies, memory) = (Self::bodies(&self.policy), Memory::new(&self.policy));
-        Self { bodies, memory, ..self.clone() }
-    }
 }
 
-impl<K> Sealed for Http<K> {}
+impl<K: Hash + Eq + Send + Sync + 'static> sealed::Mode<Request<()>, K> for Http<K> {
+    fn keys(&self) -> &Keys<Request<()>, K> {
+        &self.keys
+    }
+
+    fn keys_mut(&mut self) -> &mut Keys<Request<()>, K> {
+        &mut self.keys
+    }
+
+    /// Gives each separate group its own body budget and its own unshareable keys. The policy and its number stay.
+    fn in_separate_group(&self) -> Self {
+        let (bodies, unshareable) = (Self::bodies(&self.policy), UnshareableKeys::new(&self.policy));
+        let keys = self.keys.in_separate_group();
+        Self { keys, id: self.id, policy: self.policy.clone(), bodies, unshareable }
+    }
+
+    fn part_name(&self, part: usize) -> Option<&str> {
+        Some(self.policy.name_of(part))
+    }
+}
 
 impl<K> Clone for Http<K> {
     fn clone(&self) -> Self {
         Self {
+            keys: self.keys.clone(),
             id: self.id,
             policy: self.policy.clone(),
             bodies: self.bodies.clone(),
-            memory: self.memory.clone(),
-            key: PhantomData,
+            unshareable: self.unshareable.clone(),
         }
     }
 }
@@ -92,20 +102,20 @@ impl<K> fmt::Debug for Http<K> {
     }
 }
 
-/// A newcomer joins only a flight that is younger, so that an upstream that hangs does not own its key for ever.
+/// The default of `join_within`. An upstream that hangs must not own its key for ever.
 const JOIN_WITHIN: Duration = Duration::from_secs(30);
 
 impl<K: Hash + Eq + Send + Sync + 'static> SingleflightLayer<Http<K>> {
     /// Coalesces identical concurrent HTTP requests. `key` sees the head of a request (method, URI, version, headers,
-    /// extensions) and returns the name of the resource that it asks for. The closure needs no annotation.
+    /// extensions) and returns the name of the requested resource. The closure needs no annotation.
     ///
     /// Two requests share a flight only if their keys are equal and [`HttpPolicy`] says that one response may answer
     /// both (RFC 9111 §4): by default `GET` and `HEAD`, with the same host, path, query, credentials and negotiation
     /// headers. Followers do not get a response that is for the leader alone, such as one with `Set-Cookie` or `private`.
     ///
-    /// The response's body becomes a [`SharedBody`](crate::SharedBody), which streams to every waiter. The flight is over
-    /// when the head of the response is there. All services made by this layer and its clones use one group, and a flight
-    /// is joined for 30 s at most.
+    /// The response's body becomes a [`SharedBody`](crate::SharedBody), which streams to every waiter. A flight lands when
+    /// the head of its response arrives. All services made by this layer and its clones use one group. Requests join a
+    /// flight for 30 s at most.
     ///
     /// ```
     /// use axum::{Router, routing::get};
@@ -118,28 +128,28 @@ impl<K: Hash + Eq + Send + Sync + 'static> SingleflightLayer<Http<K>> {
     /// handle.forget("/report"); // with any query
     /// ```
     ///
-    /// The path makes a good key. Its query and host are compared besides; `forget` and writes reach all of its
-    /// queries; and it is the same in HTTP/1.1 and HTTP/2, where the whole URI is not.
+    /// The path is a good key. The layer compares query and host as well, while `forget` and writes reach all queries of
+    /// a path. And HTTP/1.1 and HTTP/2 requests have the same path, but not the same URI.
     ///
     /// # Nested routers, and several apps
     ///
     /// Inside a nested router, axum strips the prefix off the URI: under `/users/{id}`, the pages of two users have one
-    /// URI, and one user would get the other's. The feature `axum` closes that: it compares the original path too. It
-    /// knows axum 0.8. Without it, or with axum 0.7, put the layer outside of nested routers.
+    /// URI, and one user would get the other's page. The feature `axum` prevents that: it compares the original path too.
+    /// It supports axum 0.8. Without it, or with axum 0.7, put the layer outside of nested routers.
     ///
-    /// The layer does not compare the inner services. Give apps that differ a layer value each.
+    /// The layer does not compare inner services. Make a layer value for each app.
     ///
     /// # Sessions and task-locals
     ///
-    /// belong inside of the layer: [the order of a stack](crate::guide::order#sessions) says why.
+    /// Put layers that set them inside of this one: [the order of a stack](crate::guide::order#sessions) says why.
     ///
     /// # Panics
     ///
-    /// A panic in `key` reaches the caller of that one request.
+    /// A panic in `key` reaches the caller of that request alone.
     pub fn new(key: impl Fn(&Request<()>) -> K + Send + Sync + 'static) -> Self {
         let policy = HttpPolicy::default();
         let rounds = policy.rounds();
-        let layer = Self::from_parts(Http::new(policy), Arc::new(key), true).join_within(JOIN_WITHIN);
+        let layer = Self::with_settings(Settings::new(Http::new(Keys::new(key), policy))).join_within(JOIN_WITHIN);
         layer.set(|settings| settings.rules.rounds.after_refusals = rounds)
     }
 }
@@ -147,12 +157,13 @@ impl<K: Hash + Eq + Send + Sync + 'static> SingleflightLayer<Http<K>> {
 impl<K: Hash + Eq + Send + Sync + 'static, E> SingleflightLayer<Http<K>, E> {
     /// Sets what may be shared over HTTP, and how.
     ///
-    /// On a clone of a layer this parts its requests from those of the others: nobody gets what another
-    /// policy shares and theirs does not. A write seals the flights of all of them.
+    /// A layer and a clone of it with another policy share no flights, because a response that one policy shares may be
+    /// private under the other. A write through either seals the flights of both.
+    #[must_use]
     pub fn policy(self, policy: HttpPolicy) -> Self {
         self.set(|settings| {
             settings.rules.rounds.after_refusals = policy.rounds();
-            settings.mode = Http::new(policy);
+            settings.mode = Http::new(settings.mode.keys.clone(), policy);
         })
     }
 }

@@ -1,18 +1,21 @@
-//! HTTP: which requests may share a response, and how its body reaches every reader. The page about it is
-//! [`HttpPolicy`]'s.
+//! HTTP: which requests share a response, and how its body reaches every reader. [`HttpPolicy`] documents the rules.
 
 mod body;
 mod call;
+mod fetch;
 mod flights;
+mod key;
 mod late;
 mod layer;
-mod memory;
-mod noted;
+mod noted_body;
+mod path;
 mod policy;
 mod request;
 mod response;
+mod route;
 mod seal;
 mod service;
+mod unshareable;
 
 #[cfg(all(test, tower_singleflight_loom))]
 mod models;

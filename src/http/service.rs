@@ -1,30 +1,26 @@
-//! How the service takes an HTTP request.
+//! Serves an HTTP request: joins a flight, leads one, or passes.
 
 use crate::http::{
     body::SharedBody,
-    call::{HttpCall, Known, split},
-    flights::{FlightKey, Flights},
-    late::Late,
+    call::{HttpCall, split},
+    flights::Flights,
+    key::{FlightRef, HashedKey},
     layer::Http,
     request::body::{has_data, peek},
-    request::partition::Partition,
-    response::answer::give,
-    response::cache_status::Forwarded,
-    response::veto::Said,
-    seal::{Seal, SealAll, number_of_path},
+    route::Route,
 };
 use crate::{
-    core::flight::Place, core::group::Role, error::BoxError, layer::future::ResponseFuture, layer::mode::ErrorMode,
-    layer::service::Singleflight, layer::site::Site, stats::PassReason,
+    error::BoxError, layer::future::ResponseFuture, layer::job_future::JobFuture, layer::mode::ErrorMode,
+    layer::service::Singleflight, layer::settings::Settings, observe::Event, stats::PassReason,
 };
 use http::{Request, Response};
 use http_body::Body;
 use std::{
-    hash::{BuildHasher, Hash, Hasher},
+    future,
+    hash::Hash,
     sync::Arc,
     task::{Context, Poll},
 };
-use tokio::time::Instant;
 use tower_service::Service;
 
 impl<S, B, RB, K, E> Service<Request<B>> for Singleflight<S, Http<K>, E>
@@ -39,14 +35,18 @@ where
 {
     type Response = Response<SharedBody>;
     type Error = E::Error;
-    type Future = ResponseFuture<HttpCall<S, B, K, E, E::Error>>;
+    type Future = ResponseFuture<S, Request<B>, Http<K>, E>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        HttpCall::start(self.site(), self.get_ref(), request)
+        let (head, body) = split(request);
+        ResponseFuture::new(match has_data(&body) {
+            Some(has_data) => HttpCall::serve(&self.settings, self.get_ref(), head, body, has_data),
+            None => HttpCall::peek_then_serve(&self.settings, self.get_ref(), head, body),
+        })
     }
 }
 
@@ -60,158 +60,63 @@ where
     K: Hash + Eq + Send + Sync + 'static,
     E: ErrorMode<S::Error>,
 {
-    #[inline]
-    fn start(site: &Arc<Site<Http<K>>>, service: &S, request: Request<B>) -> ResponseFuture<Self> {
-        let (head, body) = split(request);
-        match has_data(&body) {
-            Some(has_data) => Self::take(site, service, head, body, has_data),
-            None => Self::look_and_take(site, service, head, body),
-        }
-    }
-
-    /// The body does not say whether it has data: it is looked into first, if the request would share without.
+    /// Peeks into a body that does not say whether it has data, if the request would share without data.
     #[cold]
-    fn look_and_take(site: &Arc<Site<Http<K>>>, service: &S, head: Request<()>, body: B) -> ResponseFuture<Self> {
-        if !site.is_up_to_body(&head) {
-            return Self::take(site, service, head, body, true);
+    fn peek_then_serve(settings: &Arc<Settings<Http<K>>>, service: &S, head: Request<()>, body: B) -> JobFuture<Self> {
+        if !settings.shares_without_body(&head) {
+            return Self::serve(settings, service, head, body, true);
         }
         match peek(body) {
-            Err(body) => Self::take(site, service, head, body, true),
+            Err(body) => Self::serve(settings, service, head, body, true),
             Ok(peek) => {
-                let (site, service) = (site.clone(), service.clone());
-                #[allow(clippy::async_yields_async, reason = "it gives the future that takes its place")]
-                ResponseFuture::deferred(async move {
+                let (settings, service) = (settings.clone(), service.clone());
+                JobFuture::boxed(async move {
                     let (has_data, body) = peek.await;
-                    Self::take(&site, &service, head, body, has_data)
+                    Self::serve(&settings, &service, head, body, has_data).await
                 })
             }
         }
     }
 
-    /// Joins or leads a flight, or passes.
+    /// Shares a flight or passes.
     #[inline]
-    fn take(
-        site: &Arc<Site<Http<K>>>,
+    fn serve(
+        settings: &Arc<Settings<Http<K>>>,
         service: &S,
         head: Request<()>,
         body: B,
         has_body: bool,
-    ) -> ResponseFuture<Self> {
-        let way = site.choose(&head, has_body);
-        let seal = site.seal(&head);
-        // Lent to the closure: it is large.
-        let mut request = Some((head, body));
-        site.with_flights(Flights::<K, E::Error>::new, |flights| {
-            let way = way.unless_inside(&flights.late);
-            let (head, body) = request.take().expect("it is taken once");
-            if let Some(response) = site.join_late(&flights.late, &way, &head) {
-                return ResponseFuture::ready(Ok(response), site.observer());
+    ) -> JobFuture<Self> {
+        match settings.route(&head, has_body) {
+            Route::Share(key) => Self::share(settings, service, head, body, key),
+            Route::Pass(reason, flight) => {
+                let seal = settings.seal(&head);
+                let call = Self::new(service.clone(), head, body, settings.clone(), flight).with_seal(seal);
+                JobFuture::pass(call, reason, settings.observer())
             }
-            let call = |known| Self::new(service.clone(), (head, body), site.clone(), known);
-            match way {
-                Way::Fly(place, key) => {
-                    site.enter(&flights.table, place, key.clone(), call(Known::Flight(place, key)), None)
-                }
-                Way::Pass(reason, hash) => {
-                    let known = hash.map_or(Known::Nothing, Known::Hash);
-                    ResponseFuture::pass(call(known).with_seal(seal), reason, site.observer())
-                }
-            }
-        })
-    }
-}
-
-/// Where a request goes.
-enum Way<K> {
-    Fly(Place, FlightKey<K>),
-    /// With the hash of its flight, if its response tells whether later ones may fly.
-    Pass(PassReason, Option<u64>),
-}
-
-impl<K: Eq + Send + Sync + 'static> Way<K> {
-    /// A body that asks for itself would wait for itself.
-    fn unless_inside(self, late: &Late<K>) -> Self {
-        match self {
-            Self::Fly(place, key) if late.is_inside(place, &key) => Self::Pass(PassReason::Reentrant, Some(place.hash)),
-            way => way,
         }
     }
-}
 
-impl<K: Hash + Eq + Send + Sync + 'static> Site<Http<K>> {
-    /// Whether this request shares if it has no body, and only then.
-    fn is_up_to_body(&self, head: &Request<()>) -> bool {
-        let policy = &self.settings.mode.policy;
-        self.passes(head).is_none() && !policy.request.ignore_body && policy.admit(head, false).is_ok()
-    }
-
-    fn choose(&self, head: &Request<()>, has_body: bool) -> Way<K> {
-        let Http { policy, bodies, memory, .. } = &self.settings.mode;
-        if let Some(reason) = self.passes(head) {
-            return Way::Pass(reason, None);
+    /// Joins a flight whose body streams or whose head is awaited, or leads a new one.
+    #[inline]
+    fn share(
+        settings: &Arc<Settings<Http<K>>>,
+        service: &S,
+        head: Request<()>,
+        body: B,
+        key: HashedKey<K>,
+    ) -> JobFuture<Self> {
+        let flights = settings.table(Flights::<K, E::Error>::new);
+        if flights.late.is_inside(&key) {
+            let flight = FlightRef::Hash(key.address.hash);
+            let call = Self::new(service.clone(), head, body, settings.clone(), flight);
+            return JobFuture::pass(call, PassReason::Reentrant, settings.observer());
         }
-        let partition = match policy.admit(head, has_body) {
-            Ok(partition) => partition,
-            Err(reason) => return Way::Pass(reason, None),
-        };
-        if !bodies.budget.admits() {
-            return Way::Pass(PassReason::BodyBudget, None);
+        if let Some(response) = settings.join_late(&flights.late, &key, &head) {
+            settings.observer().tell(Event::JoinedLate);
+            return JobFuture::boxed(future::ready(Ok(response)));
         }
-        let (place, key) = self.address(head, partition);
-        if memory.knows(place.hash) {
-            return Way::Pass(PassReason::Unshareable, Some(place.hash));
-        }
-        Way::Fly(place, key)
-    }
-
-    /// All flights of one key are in one shard, so that they can be forgotten together.
-    pub(super) fn address(&self, head: &Request<()>, partition: Partition) -> (Place, FlightKey<K>) {
-        let key = (self.settings.extract)(head);
-        // A key is hashed once, however long it is: `shard` is the hash that `Registry::place` gives it.
-        let mut hasher = self.registry.hasher().build_hasher();
-        key.hash(&mut hasher);
-        let shard = hasher.finish();
-        partition.hash(&mut hasher);
-        let hash = hasher.finish();
-        (Place { shard, hash, path: number_of_path(head) }, FlightKey::new(key, partition, self.settings.mode.id))
-    }
-
-    /// Whether flights may be joined after their head. Waiters are not counted from then on.
-    pub(super) fn takes_late(&self) -> bool {
-        self.settings.mode.policy.takes_late() && self.settings.rules.max_waiters == usize::MAX
-    }
-
-    /// Until when newcomers may join a flight after this head, if they may; `Some(None)` is for as long as its body
-    /// streams.
-    pub(super) fn late_until(&self, said: &Said, opened: Instant) -> Option<Option<Instant>> {
-        let fresh = self.settings.mode.policy.late_join_until(said)?;
-        let young = self.settings.rules.join_within.and_then(|age| opened.checked_add(age));
-        Some(fresh.into_iter().chain(young).min())
-    }
-
-    /// The response of a flight whose body still streams, if this request may have it.
-    fn join_late(&self, late: &Late<K>, way: &Way<K>, head: &Request<()>) -> Option<Response<SharedBody>> {
-        let Way::Fly(place, key) = way else { return None };
-        let policy = &self.settings.mode.policy;
-        if late.is_empty() || !self.takes_late() || policy.wants_fresh(head) {
-            return None;
-        }
-        let mut response = late.join(*place, key, head.headers())?;
-        give(Some(policy), Role::Follower, Forwarded::Collapsed, Some(head.headers()), &mut response);
-        Some(response)
-    }
-
-    /// A write seals the flights of its key and of its path, now and when what is returned is dropped. While the layer
-    /// is disabled nobody joins any flight and no key is asked for, but it may be enabled by when the write is answered.
-    fn seal(&self, head: &Request<()>) -> Option<Box<dyn Send>> {
-        if !self.settings.mode.policy.is_write(head.method()) {
-            return None;
-        }
-        if !self.registry.is_enabled() {
-            return Some(Box::new(SealAll(self.scope.clone())));
-        }
-        let key = (self.settings.extract)(head);
-        let hash = self.registry.place(&key).hash;
-        Some(Box::new(Seal::new(self.scope.clone(), hash, key, number_of_path(head))))
+        let call = Self::new(service.clone(), head, body, settings.clone(), FlightRef::Flight(key));
+        call.enter(settings, flights, None)
     }
 }

@@ -1,9 +1,9 @@
-//! The view from outside on what a layer does.
+//! The handle of a layer.
 
-use crate::{layer::scope::Registry, stats::Stats};
+use crate::{layer::shared::LayerShared, stats::Stats};
 use std::{borrow::Borrow, fmt, hash::Hash, sync::Arc};
 
-/// Watches and steers every service that a layer made or will make, made by
+/// Watches and steers every service that a layer makes. Made by
 /// [`SingleflightLayer::handle`](crate::SingleflightLayer::handle). Cheap to clone.
 ///
 /// ```
@@ -16,69 +16,73 @@ use std::{borrow::Borrow, fmt, hash::Hash, sync::Arc};
 /// assert_eq!(handle.in_flight(), 0);
 /// ```
 pub struct Handle<K> {
-    registry: Arc<Registry<K>>,
+    layer: Arc<LayerShared<K>>,
 }
 
 impl<K: Hash + Eq + Send + Sync + 'static> Handle<K> {
-    pub(crate) fn new(registry: Arc<Registry<K>>) -> Self {
-        Self { registry }
+    pub(crate) fn new(layer: Arc<LayerShared<K>>) -> Self {
+        Self { layer }
     }
 
-    /// Later calls for `key` do not join the flights in progress: Go's `Forget`. Those who wait for them get
-    /// their results.
+    /// Forgets `key`, as Go's `Forget` does: later calls for it do not join the flights in progress. The waiters of those
+    /// flights still get their results.
     ///
-    /// With HTTP, `key` is what the layer's closure returned: its flights are forgotten whatever their method
-    /// and headers.
+    /// With HTTP, `key` is the value that the layer's closure returned. All flights for it are forgotten, whatever their
+    /// method and headers.
     pub fn forget<Q>(&self, key: &Q)
     where
         K: Borrow<Q>,
         Q: Hash + Eq + ?Sized,
     {
-        self.registry.forget_key(key, &|known: &K| known.borrow() == key);
+        self.layer.forget_key(key, &|known: &K| known.borrow() == key);
     }
 
-    /// Later calls for the keys for which `forget` says `true` do not join the flights in progress. `forget` is called
-    /// once for each flight that calls may join; it may use the handle and the service. A panic in it goes on when all
-    /// keys were asked.
+    /// Forgets all keys for which `forget` returns `true`.
+    ///
+    /// `forget` is called once for each flight that calls can join. It may use the handle and the service. If it panics,
+    /// the panic is passed on after all keys were visited.
     pub fn forget_if(&self, mut forget: impl FnMut(&K) -> bool) {
-        self.registry.forget_if(&mut forget);
+        self.layer.forget_if(&mut forget);
     }
 
-    /// Later calls do not join any flight in progress. Those who wait get their results.
+    /// Forgets all keys: later calls do not join any flight in progress. The waiters of those flights still get their
+    /// results.
     pub fn forget_all(&self) {
         self.forget_if(|_| true);
     }
 
-    /// Turns coalescing off (`false`) or on again: the emergency switch. While it is off every call passes, and the
-    /// layer's closures are not called. The flights in progress land as usual, and no later call joins them.
+    /// Turns coalescing off (`false`) or on again: the emergency switch.
+    ///
+    /// While it is off, every call passes, and the layer's closures are not called. The flights in progress land as usual,
+    /// and no later call joins them.
     pub fn set_enabled(&self, enabled: bool) {
-        self.registry.set_enabled(enabled);
+        self.layer.set_enabled(enabled);
     }
 
-    /// How many flights are in progress, forgotten ones too.
+    /// Returns how many flights are in progress, including forgotten ones.
     pub fn in_flight(&self) -> usize {
         self.stats().in_flight
     }
 
-    /// How many callers wait for the flights in progress, leaders too.
+    /// Returns how many callers wait for the flights in progress, including leaders.
     pub fn waiting(&self) -> usize {
         self.stats().waiting
     }
 
-    /// What happened so far.
+    /// Returns the counters of all services of the layer.
     pub fn stats(&self) -> Stats {
-        self.registry.observer().stats()
+        self.layer.observer().stats()
     }
 }
 
 impl<K> Clone for Handle<K> {
     fn clone(&self) -> Self {
-        Self { registry: self.registry.clone() }
+        Self { layer: self.layer.clone() }
     }
 }
 
 impl<K> fmt::Debug for Handle<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Handle").field("registry", &self.registry).finish()
+        f.debug_struct("Handle").field("layer", &self.layer).finish()
     }
 }

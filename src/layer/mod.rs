@@ -1,9 +1,15 @@
 //! The layer for any [`Service`](tower_service::Service): its settings, the services that it makes, and their calls.
 
+pub(crate) mod call;
 pub(crate) mod future;
 pub(crate) mod handle;
-pub mod mode;
-pub(crate) mod scope;
+pub(crate) mod job;
+pub(crate) mod job_future;
+pub(crate) mod keys;
+pub(crate) mod mode;
+pub(crate) mod patience;
 pub(crate) mod service;
 pub(crate) mod settings;
-pub(crate) mod site;
+pub(crate) mod shared;
+pub(crate) mod singleflight_layer;
+pub(crate) mod tables;

@@ -1,57 +1,33 @@
-//! The types that spell the type of a layer or a service: where its keys come from, and what errors its callers get.
-//!
-//! ```
-//! use tower_singleflight::{Singleflight, SingleflightLayer, mode};
-//!
-//! struct Users<S> {
-//!     layer: SingleflightLayer<mode::ByKey<u32, u32>>,
-//!     service: Singleflight<S, mode::ByKey<u32, u32>, mode::SharedErrors>,
-//! }
-//! ```
+//! Where a layer's keys come from, and which errors its callers get.
 
-use crate::error::{BoxError, SharedError};
-use std::{convert::Infallible, fmt, hash::Hash, marker::PhantomData};
+use crate::{
+    error::{BoxError, SharedError},
+    layer::keys::Keys,
+};
+use std::{convert::Infallible, fmt, hash::Hash};
 
-#[cfg(feature = "http")]
-pub use crate::http::Http;
-
-/// How a layer finds the key of a request. Sealed: [`ByKey`] and, for HTTP, `Http`.
+/// How a layer finds the key of a request. Sealed: it is implemented by [`ByKey`] and, for HTTP, by `Http`.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` does not say how a `SingleflightLayer` finds its keys",
-    note = "the type of a layer is `SingleflightLayer<Http<Key>>`, or `SingleflightLayer<ByKey<Request, Key>>`"
+    note = "the type of a layer is `SingleflightLayer<mode::Http<Key>>` after `new`, and \
+            `SingleflightLayer<mode::ByKey<Request, Key>>` after `by_key`"
 )]
-pub trait Mode: Clone + sealed::Sealed + 'static {
+pub trait Mode: Clone + sealed::Mode<<Self as Mode>::Head, <Self as Mode>::Key> + 'static {
     /// What the layer's closures see of a request.
-    type Head;
+    type Head: 'static;
     /// What the closure returns.
     type Key: Hash + Eq + Send + Sync + 'static;
-
-    /// The name of a part of a flight's key.
-    #[doc(hidden)]
-    fn part(&self, _: usize) -> Option<&str> {
-        None
-    }
-
-    /// For a group of its own.
-    #[doc(hidden)]
-    fn apart(&self) -> Self {
-        self.clone()
-    }
 }
 
 /// Any request, and responses that are `Clone`: the mode of
 /// [`SingleflightLayer::by_key`](crate::SingleflightLayer::by_key).
-pub struct ByKey<Req, K>(PhantomData<fn(&Req) -> K>);
-
-impl<Req, K> ByKey<Req, K> {
-    pub(crate) fn new() -> Self {
-        Self(PhantomData)
-    }
+pub struct ByKey<Req, K> {
+    pub(crate) keys: Keys<Req, K>,
 }
 
 impl<Req, K> Clone for ByKey<Req, K> {
     fn clone(&self) -> Self {
-        Self::new()
+        Self { keys: self.keys.clone() }
     }
 }
 
@@ -66,8 +42,23 @@ impl<Req: 'static, K: Hash + Eq + Send + Sync + 'static> Mode for ByKey<Req, K> 
     type Key = K;
 }
 
-/// What every waiter of a flight can have: any type that is `Clone`. It is there for what the compiler says about
-/// those that are not.
+impl<Req: 'static, K: Hash + Eq + Send + Sync + 'static> sealed::Mode<Req, K> for ByKey<Req, K> {
+    fn keys(&self) -> &Keys<Req, K> {
+        &self.keys
+    }
+
+    fn keys_mut(&mut self) -> &mut Keys<Req, K> {
+        &mut self.keys
+    }
+
+    fn in_separate_group(&self) -> Self {
+        Self { keys: self.keys.in_separate_group() }
+    }
+}
+
+/// A response that every waiter of a flight can have: any type that is `Clone`.
+///
+/// This trait exists to give a readable compiler error for types that are not `Clone`.
 #[diagnostic::on_unimplemented(
     message = "the response `{Self}` cannot be given to every waiter of a flight",
     label = "this response is not `Clone`",
@@ -80,18 +71,15 @@ pub trait FanOut: Clone {}
 #[diagnostic::do_not_recommend]
 impl<T: Clone> FanOut for T {}
 
-/// What a layer makes of the inner service's errors. Sealed: [`OwnErrors`] and [`SharedErrors`].
+/// Which errors callers get. Sealed: it is implemented by [`OwnErrors`] and [`SharedErrors`].
 #[diagnostic::on_unimplemented(
     message = "the inner service's error `{E}` cannot be given to every waiter of a flight",
     label = "this error is not `Clone + Send + Sync + 'static`",
     note = "call `.shared_errors()` on the `SingleflightLayer`: every waiter then gets a `SharedError`"
 )]
-pub trait ErrorMode<E>: sealed::Sealed + 'static {
-    /// What the callers get.
+pub trait ErrorMode<E>: sealed::ErrorMode<E, <Self as ErrorMode<E>>::Error> + 'static {
+    /// The error that callers get.
     type Error: Clone + Send + Sync + 'static;
-
-    #[doc(hidden)]
-    fn convert(error: E) -> Self::Error;
 }
 
 /// Callers get the inner service's own error, which is `Clone`. The default.
@@ -101,7 +89,10 @@ pub struct OwnErrors(Infallible);
 #[diagnostic::do_not_recommend]
 impl<E: Clone + Send + Sync + 'static> ErrorMode<E> for OwnErrors {
     type Error = E;
+}
 
+#[diagnostic::do_not_recommend]
+impl<E: Clone + Send + Sync + 'static> sealed::ErrorMode<E, E> for OwnErrors {
     fn convert(error: E) -> E {
         error
     }
@@ -113,15 +104,47 @@ pub struct SharedErrors(Infallible);
 
 impl<E: Into<BoxError>> ErrorMode<E> for SharedErrors {
     type Error = SharedError;
+}
 
+impl<E: Into<BoxError>> sealed::ErrorMode<E, SharedError> for SharedErrors {
     fn convert(error: E) -> SharedError {
         SharedError::new(error)
     }
 }
 
+/// Where a layer with this mode makes services of `Req`. Sealed: it is implemented if
+/// [`Singleflight<S, Self, E>`](crate::Singleflight) is a `Service<Req>`.
+///
+/// This trait exists to spell the type of a [`ResponseFuture`](crate::ResponseFuture).
+pub trait CallMode<S, Req, E>: sealed::CallMode<S, Req, E> {}
+
+impl<M, S, Req, E> CallMode<S, Req, E> for M where M: sealed::CallMode<S, Req, E> {}
+
+/// What the crate itself needs of the public traits. Users cannot name these traits, so they cannot implement any mode.
 pub(crate) mod sealed {
-    pub trait Sealed {}
-    impl<Req, K> Sealed for super::ByKey<Req, K> {}
-    impl Sealed for super::OwnErrors {}
-    impl Sealed for super::SharedErrors {}
+    use super::Keys;
+    use crate::layer::job::Job;
+
+    pub trait Mode<Head, Key> {
+        fn keys(&self) -> &Keys<Head, Key>;
+
+        fn keys_mut(&mut self) -> &mut Keys<Head, Key>;
+
+        /// Returns the same mode with a group of its own.
+        fn in_separate_group(&self) -> Self;
+
+        /// Returns the name of a part of a flight's key, for traces.
+        fn part_name(&self, _part: usize) -> Option<&str> {
+            None
+        }
+    }
+
+    pub trait ErrorMode<From, To> {
+        fn convert(error: From) -> To;
+    }
+
+    pub trait CallMode<S, Req, E> {
+        /// One call of `S`.
+        type Call: Job;
+    }
 }

@@ -1,77 +1,56 @@
-//! The service, and how it calls any service by key.
+//! The service.
 
-use crate::{
-    core::flight::{Flight, Setback},
-    core::group::Role,
-    core::table::{Hooks, Table},
-    layer::future::{Job, ResponseFuture},
-    layer::mode::{ByKey, ErrorMode, FanOut, Mode, OwnErrors},
-    layer::site::Site,
-    observe::{Caller, Observer, Work},
+use crate::layer::{
+    call::Call,
+    future::ResponseFuture,
+    mode::{ByKey, ErrorMode, FanOut, OwnErrors},
+    settings::Settings,
 };
 use std::{
     fmt,
     hash::Hash,
     marker::PhantomData,
-    pin::Pin,
     sync::Arc,
     task::{Context, Poll},
 };
-use tokio::time::Instant;
-use tower::ServiceExt;
 use tower_service::Service;
 
 /// Coalesces identical concurrent calls onto one call of `S`. Made by [`SingleflightLayer`](crate::SingleflightLayer).
 ///
-/// It is always ready: the call that is made gets a clone of `S`, which is readied first. So a follower
-/// holds no permit, slot or connection of `S`, and neither does a service value that is kept for its next
-/// request. A clone uses the same flights.
+/// The service is always ready. Each flight calls a clone of `S`, and waits until that clone is ready. So followers,
+/// and service values that are kept for their next request, hold no permit, slot or connection of `S`. Clones of the service
+/// use the same flights.
 ///
-/// When the compiler finds no method of [`Service`] or `ServiceExt` on it, see
+/// If the compiler finds no method of [`Service`] or `ServiceExt` on it, see
 /// [what helps](crate::SingleflightLayer#when-it-does-not-compile).
-// The compiler shows the next line to those who call a method on what is no service, and nothing else that helps.
+// If a method is missing, the compiler shows this line of the source, and nothing else that helps.
 #[rustfmt::skip]
-pub struct Singleflight<S, M: Mode, E = OwnErrors> { // not a service? `ServiceExt::oneshot(service, request)` says why
+pub struct Singleflight<S, M, E = OwnErrors> { // not a service? `ServiceExt::oneshot(service, request)` says why
     inner: S,
-    site: Arc<Site<M>>,
+    /// Each service has an `Arc` of its own, so that services on different connections do not change one reference count.
+    pub(crate) settings: Arc<Settings<M>>,
     errors: PhantomData<fn() -> E>,
 }
 
-impl<S, M: Mode, E> Singleflight<S, M, E> {
-    pub(crate) fn new(inner: S, site: Site<M>) -> Self {
-        Self { inner, site: Arc::new(site), errors: PhantomData }
+impl<S, M, E> Singleflight<S, M, E> {
+    pub(crate) fn new(inner: S, settings: Settings<M>) -> Self {
+        Self { inner, settings: Arc::new(settings), errors: PhantomData }
     }
 
-    /// The inner service.
+    /// Returns a reference to the inner service.
     pub fn get_ref(&self) -> &S {
         &self.inner
     }
 
-    /// The inner service, as calls of this value will use it from now on; clones have their own.
+    /// Returns a mutable reference to the inner service. A change affects later calls of this value, and of clones that are
+    /// made from it later.
     pub fn get_mut(&mut self) -> &mut S {
         &mut self.inner
     }
 
-    /// The inner service.
+    /// Returns the inner service.
     pub fn into_inner(self) -> S {
         self.inner
-    }
-
-    #[cfg(feature = "http")]
-    pub(crate) fn site(&self) -> &Arc<Site<M>> {
-        &self.site
-    }
-}
-
-impl<S: Clone, M: Mode, E> Clone for Singleflight<S, M, E> {
-    fn clone(&self) -> Self {
-        Self { inner: self.inner.clone(), site: self.site.clone(), errors: PhantomData }
-    }
-}
-
-impl<S: fmt::Debug, M: Mode, E> fmt::Debug for Singleflight<S, M, E> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Singleflight").field("inner", &self.inner).field("site", &self.site).finish()
     }
 }
 
@@ -86,115 +65,25 @@ where
 {
     type Response = S::Response;
     type Error = E::Error;
-    type Future = ResponseFuture<Call<S, Req, K, E>>;
+    type Future = ResponseFuture<S, Req, ByKey<Req, K>, E>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, request: Req) -> Self::Future {
-        let site = &self.site;
-        if let Some(reason) = site.passes(&request) {
-            return ResponseFuture::pass(Call::new(&self.inner, request, None), reason, site.observer());
-        }
-        // Only a follower that may lose its patience needs to find its flights again.
-        let again = site.settings.patience.map(|_| site.clone());
-        site.enter_by_key(Call::new(&self.inner, request, again), None)
+        ResponseFuture::new(Call::begin(&self.settings, &self.inner, request))
     }
 }
 
-impl<Req: 'static, K: Hash + Eq + Send + Sync + 'static> Site<ByKey<Req, K>> {
-    /// Joins or leads a flight for the key of a call.
-    #[inline(always)]
-    fn enter_by_key<S, E>(
-        &self,
-        call: Call<S, Req, K, E>,
-        left: Option<&InFlight<S, Req, E>>,
-    ) -> ResponseFuture<Call<S, Req, K, E>>
-    where
-        S: Service<Req> + Send + 'static,
-        S::Response: Clone + Send + Sync + 'static,
-        S::Future: Send + 'static,
-        Req: Send,
-        E: ErrorMode<S::Error>,
-    {
-        let key = (self.settings.extract)(&call.request);
-        let place = self.registry.place(&key);
-        self.with_flights(table, |table| self.enter(table, place, key, call, left))
+impl<S: Clone, M, E> Clone for Singleflight<S, M, E> {
+    fn clone(&self) -> Self {
+        Self { inner: self.inner.clone(), settings: self.settings.clone(), errors: PhantomData }
     }
 }
 
-fn table<K, R, E>(observer: &Arc<Observer>) -> Arc<Table<K, Result<R, E>>>
-where
-    K: Eq + Send + Sync + 'static,
-    Result<R, E>: Send + Sync + 'static,
-{
-    let setback = |result: &Result<R, E>| result.is_err().then_some(Setback::Error);
-    Table::with_hooks(observer.clone(), Hooks { setback, ..Hooks::NONE })
-}
-
-/// A flight of calls of such a service.
-type InFlight<S, Req, E> =
-    Arc<Flight<Result<<S as Service<Req>>::Response, <E as ErrorMode<<S as Service<Req>>::Error>>::Error>>>;
-
-/// A call of any service.
-pub struct Call<S, Req, K: Hash + Eq + Send + Sync + 'static, E>
-where
-    Req: 'static,
-{
-    service: S,
-    request: Req,
-    /// Where it finds a newer flight, if it may have to.
-    again: Option<Arc<Site<ByKey<Req, K>>>>,
-    errors: PhantomData<fn() -> E>,
-}
-
-impl<S, Req: 'static, K: Hash + Eq + Send + Sync + 'static, E> Call<S, Req, K, E> {
-    fn new(service: &S, request: Req, again: Option<Arc<Site<ByKey<Req, K>>>>) -> Self
-    where
-        S: Clone,
-    {
-        Self { service: service.clone(), request, again, errors: PhantomData }
-    }
-}
-
-impl<S, Req, K, E> Job for Call<S, Req, K, E>
-where
-    S: Service<Req> + Send + 'static,
-    S::Response: Clone + Send + Sync + 'static,
-    S::Future: Send + 'static,
-    Req: Send + 'static,
-    K: Hash + Eq + Send + Sync + 'static,
-    E: ErrorMode<S::Error>,
-{
-    type Landing = Result<S::Response, E::Error>;
-    type Output = Result<S::Response, E::Error>;
-
-    #[inline]
-    fn fly(self, _: Option<Instant>, caller: Caller) -> Work<Self::Landing> {
-        Work::new(async move { self.service.oneshot(self.request).await.map_err(E::convert) }, caller)
-    }
-
-    fn pass(self, _: bool) -> Pin<Box<dyn Future<Output = Self::Output> + Send>> {
-        Box::pin(async move { self.service.oneshot(self.request).await.map_err(E::convert) })
-    }
-
-    fn is_disabled(&self) -> bool {
-        self.again.as_ref().is_some_and(|site| !site.registry.is_enabled())
-    }
-
-    fn newer(self, left: &Arc<Flight<Self::Landing>>) -> ResponseFuture<Self> {
-        let site = self.again.clone().expect("it has a patience");
-        site.enter_by_key(self, Some(left))
-    }
-
-    fn unpack(landing: Self::Landing, _: Role, _: Option<&Self>) -> Self::Output {
-        landing
-    }
-}
-
-impl<S, Req: 'static, K: Hash + Eq + Send + Sync + 'static, E> fmt::Debug for Call<S, Req, K, E> {
+impl<S: fmt::Debug, M, E> fmt::Debug for Singleflight<S, M, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Call").finish_non_exhaustive()
+        f.debug_struct("Singleflight").field("inner", &self.inner).field("settings", &self.settings).finish()
     }
 }

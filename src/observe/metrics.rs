@@ -1,9 +1,10 @@
-//! What the recorder of metrics is told.
+//! Reports to the recorder of the `metrics` facade.
 //!
-//! The recorder is asked anew each time, and no handle is kept: one that is installed late, is set for a thread only, or
-//! forgets what was idle, misses nothing. While there is none, this is a few function calls; the clock is not read.
+//! Each event looks up the recorder again, and no handle is kept. So a recorder that is installed late, that is set for one
+//! thread only, or that forgets idle metrics gets every later event. Without a recorder, an event costs a few function
+//! calls, and the clock is not read.
 
-use super::{CallEnd, Event, Name, Outcome};
+use super::{CallEnd, Event, FlightEnd, Name};
 use crate::{
     panics::contain,
     stats::{NearMiss, PassReason, VetoReason},
@@ -34,14 +35,14 @@ static METADATA: Metadata<'static> = Metadata::new("tower_singleflight", Level::
 
 #[derive(Default)]
 pub(super) struct Metrics {
-    keys: OnceLock<Box<Keys>>,
+    keys: OnceLock<Box<MetricKeys>>,
     described: AtomicBool,
 }
 
 impl Metrics {
-    /// Makes the keys, whose name stays from then on.
-    pub(super) fn keys(&self, name: &Name) -> &Keys {
-        self.keys.get_or_init(|| Box::new(Keys::new(name.get())))
+    /// Returns the keys. The first call makes them, with the current name.
+    pub(super) fn keys(&self, name: &Name) -> &MetricKeys {
+        self.keys.get_or_init(|| Box::new(MetricKeys::new(name.get())))
     }
 
     pub(super) fn tell(&self, name: &Name, event: &Event) {
@@ -85,22 +86,22 @@ fn describe(to: &dyn Recorder) {
     histogram(FLIGHT_WAITERS, Unit::Count, "How many calls a flight landed for, its leader too.");
 }
 
-/// Every series there can be, so that telling allocates nothing.
-pub(super) struct Keys {
+/// The keys of all possible series. They are made once, so that an event allocates nothing.
+pub(super) struct MetricKeys {
     calls: [[Key; CallEnd::ALL.len()]; Part::ALL.len()],
     passes: [Key; PassReason::ALL.len()],
     vetoes: [Key; VetoReason::ALL.len()],
     refusals: Key,
     timeouts: Key,
     near_misses: [Key; NearMiss::ALL.len()],
-    flights: [Key; Outcome::ALL.len()],
+    flights: [Key; FlightEnd::ALL.len()],
     in_progress: Key,
     waiters: Key,
-    flight_duration: [Key; Outcome::ALL.len()],
+    flight_duration: [Key; FlightEnd::ALL.len()],
     flight_waiters: Key,
 }
 
-/// What a call was in its flight.
+/// The role of a call in its flight.
 #[derive(Clone, Copy)]
 enum Part {
     Leader,
@@ -108,7 +109,7 @@ enum Part {
     None,
 }
 
-impl Keys {
+impl MetricKeys {
     fn new(name: Option<&Arc<str>>) -> Self {
         let name = name.map(|name| Label::new("name", SharedString::from_shared(name.clone())));
         let key = |metric: &'static str, labels: &[(&'static str, &'static str)]| {
@@ -123,10 +124,10 @@ impl Keys {
             refusals: key(REFUSALS, &[]),
             timeouts: key(TIMEOUTS, &[]),
             near_misses: array::from_fn(|reason| key(NEAR_MISSES, &[("reason", NearMiss::ALL[reason].as_str())])),
-            flights: Outcome::ALL.map(|outcome| key(FLIGHTS, &[("outcome", outcome.as_str())])),
+            flights: FlightEnd::ALL.map(|outcome| key(FLIGHTS, &[("outcome", outcome.as_str())])),
             in_progress: key(IN_PROGRESS, &[]),
             waiters: key(WAITERS, &[]),
-            flight_duration: Outcome::ALL.map(|outcome| key(FLIGHT_DURATION, &[("outcome", outcome.as_str())])),
+            flight_duration: FlightEnd::ALL.map(|outcome| key(FLIGHT_DURATION, &[("outcome", outcome.as_str())])),
             flight_waiters: key(FLIGHT_WAITERS, &[]),
         }
     }
@@ -141,7 +142,6 @@ impl Keys {
                 gauge(&self.waiters).increment(1.0);
             }
             Event::Joined => gauge(&self.waiters).increment(1.0),
-            #[cfg(feature = "http")]
             Event::JoinedLate => call(Part::Follower, CallEnd::Landed),
             Event::Left => gauge(&self.waiters).decrement(1.0),
             Event::Closed => gauge(&self.in_progress).decrement(1.0),
@@ -149,16 +149,18 @@ impl Keys {
                 if ending.released > 0 {
                     gauge(&self.waiters).decrement(ending.released as f64);
                 }
+                if ending.went_on {
+                    counter(&self.refusals);
+                }
                 if let Some(outcome) = ending.outcome {
                     counter(&self.flights[outcome as usize]);
                     let duration = to.register_histogram(&self.flight_duration[outcome as usize], &METADATA);
                     ending.opened.into_iter().for_each(|opened| duration.record(Since(opened)));
                 }
-                if ending.outcome == Some(Outcome::Landed) {
+                if ending.outcome == Some(FlightEnd::Landed) {
                     to.register_histogram(&self.flight_waiters, &METADATA).record(ending.released as f64);
                 }
             }
-            Event::WentOn => counter(&self.refusals),
             Event::TimedOut => counter(&self.timeouts),
             Event::NearMiss { why, .. } => counter(&self.near_misses[why as usize]),
             Event::CallOver { leads, how } => call(if leads { Part::Leader } else { Part::Follower }, how),
@@ -201,7 +203,7 @@ impl CallEnd {
     }
 }
 
-/// Seconds since then. The clock is read only for a recorder that wants to know.
+/// The seconds since a time. The clock is read only if the recorder asks for the value.
 struct Since(Instant);
 
 impl IntoF64 for Since {

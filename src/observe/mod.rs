@@ -1,7 +1,8 @@
-//! Who is told what happens: the counters of `Stats`, and with the features also the recorder of metrics and the
-//! subscriber of traces.
+//! Events of flights and calls, and who is told: the counters of `Stats`, the recorder of metrics, and the subscriber of
+//! traces.
 #![cfg_attr(not(all(feature = "metrics", feature = "tracing")), allow(dead_code, reason = "the counters need less"))]
 
+mod counters;
 #[cfg(feature = "metrics")]
 mod metrics;
 pub(crate) mod near_miss;
@@ -10,7 +11,8 @@ mod trace;
 
 pub(crate) use trace::{Caller, FlightSpan, Link, Work, spans_are_wanted};
 
-use crate::stats::{Count, Counters, NearMiss, PassReason, Stats, VetoReason};
+use crate::stats::{NearMiss, PassReason, Stats, VetoReason};
+use counters::{Count, Counters};
 use std::{
     ptr,
     sync::{
@@ -20,7 +22,7 @@ use std::{
 };
 use tokio::time::Instant;
 
-/// What is counted and told together: that of one group, or of a layer and its clones.
+/// Counts and reports the events of one group, or of a layer and its clones.
 #[derive(Debug, Default)]
 pub(crate) struct Observer {
     counters: Counters,
@@ -30,51 +32,51 @@ pub(crate) struct Observer {
     metrics: metrics::Metrics,
 }
 
-/// What the user calls it.
+/// The user's name for the layer or group.
 #[derive(Debug, Default)]
 pub(crate) struct Name(OnceLock<Option<Arc<str>>>);
 
-/// Something that happened.
+/// An event of a flight or a call.
 pub(crate) enum Event<'a> {
     /// A call opened a flight.
     Led,
     /// A call joined a flight.
     Joined,
     /// A call joined a flight after its head, and has the response already.
-    #[cfg(feature = "http")]
+    #[allow(dead_code, reason = "only HTTP has heads")]
     JoinedLate,
-    /// A waiter left its flight before the end.
+    /// A waiter left its flight before the flight was over.
     Left,
-    /// A flight is off the table.
+    /// A flight was removed from the table.
     Closed,
-    /// A flight has ended, or was lost and may be led anew.
+    /// A flight has ended, or was lost and may be led again.
     FlightOver(Ending),
-    /// The result of a flight was its leader's alone, and the followers go on together.
-    WentOn,
-    /// A call that waited is over. `leads`: it brought the work.
+    /// A call that waited is over. `leads`: the flight did this call's work.
     CallOver { leads: bool, how: CallEnd },
-    /// A follower waited for as long as it may, and goes on in a newer flight.
+    /// A follower's patience has ended, and it goes on in a newer flight.
     TimedOut,
-    /// A call led although there was a flight for its key. `part`: the name of what they differ in.
+    /// A call led although there was a flight for its key. `part`: the name of the part in which the two keys differ.
     NearMiss { why: NearMiss, part: Option<&'a str> },
     /// A call goes straight to the inner service. `waited`: it was a follower before.
     Passed { reason: PassReason, waited: bool },
-    /// A response is not for a follower. `passes`: it sends its own request alone, and not with others.
+    /// A response is not for a follower. `passes`: the follower sends its own request alone, and not with others.
     Vetoed { reason: VetoReason, passes: bool },
 }
 
-/// How a flight ended, noted under its lock and told after.
+/// How a flight ended. Noted under its lock, and reported after it.
 pub(crate) struct Ending {
-    /// None if it was lost before, and that was told.
-    pub(crate) outcome: Option<Outcome>,
+    /// `None` if the flight was lost before, and that was reported.
+    pub(crate) outcome: Option<FlightEnd>,
+    /// The result went to the leader only, and the followers go on together.
+    pub(crate) went_on: bool,
     pub(crate) opened: Option<Instant>,
-    /// Waiters that wait no more.
+    /// How many waiters no longer wait.
     pub(crate) released: usize,
     pub(crate) span: FlightSpan,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Outcome {
+pub(crate) enum FlightEnd {
     Landed,
     Cancelled,
     Panicked,
@@ -87,37 +89,37 @@ pub(crate) enum CallEnd {
     Landed,
     /// It went to the inner service alone.
     Passed,
-    /// It was dropped before.
+    /// It was dropped before that.
     Left,
-    /// It panicked: the work did, or the flight was lost and nobody could lead it anew.
+    /// It panicked, because the work did, or because the flight was lost and no waiter could lead it again.
     Panicked,
 }
 
 impl Observer {
-    /// With the counters made now, so that the first call need not.
+    /// Makes the counters now, so that the first call does not have to.
     pub(crate) fn ready() -> Self {
         Self { counters: Counters::ready(), ..Self::default() }
     }
 
-    /// Says that somebody wants to know how old the flights are that open from now on.
+    /// Asks for the opening times of the flights that open from now on.
     pub(crate) fn want_ages(&self) {
         self.wants_ages.store(true, Relaxed);
     }
 
-    /// Else nobody reads the clock.
+    /// If this is `false`, flights do not read the clock.
     pub(crate) fn wants_ages(&self) -> bool {
         cfg!(feature = "metrics") || self.wants_ages.load(Relaxed)
     }
 
-    /// The first to say so decides.
+    /// Sets the name. Only the first call has an effect.
     pub(crate) fn set_name(&self, name: Option<&Arc<str>>) {
         self.name.0.get_or_init(|| name.cloned());
-        // Made now, so that the first call need not.
+        // Makes the keys now, so that the first call does not have to.
         #[cfg(feature = "metrics")]
         self.metrics.keys(&self.name);
     }
 
-    /// A hash as no other group has it, also if two hash their keys alike.
+    /// Makes the hash of a key unique to this observer, even if another group hashes its keys alike.
     pub(crate) fn own_hash(&self, hash: u64) -> u64 {
         hash ^ (ptr::from_ref(self) as u64).rotate_left(32)
     }
@@ -126,23 +128,18 @@ impl Observer {
         &self.name
     }
 
-    /// Waiters that wait no more. Nobody must see that late: unlike the rest it may be said under a lock.
-    pub(crate) fn count_out(&self, waiters: usize) {
-        self.counters.count(Count::Released, waiters);
-    }
-
-    /// A flight that has one waiter is off the table, and that waiter waits no more. Call it under no lock.
+    /// Counts waiters that no longer wait, and whether the flight is over. Call it under the lock of the flight: then the
+    /// counters are up to date when the end of the flight is visible.
     #[inline(always)]
-    pub(crate) fn close_alone(&self) {
-        self.counters.count_all([(Count::Released, 1), (Count::Closed, 1)]);
-        self.tell_others(Event::Closed);
+    pub(crate) fn count_out(&self, waiters: usize, is_over: bool) {
+        self.counters.count_all([(Count::Released, waiters), (Count::Closed, usize::from(is_over))]);
     }
 
     pub(crate) fn stats(&self) -> Stats {
         self.counters.read()
     }
 
-    /// Call it under no lock: recorders and subscribers are user code. What they panic with ends here.
+    /// Counts and reports an event. Call it under no lock: recorders and subscribers are user code. It catches their panics.
     ///
     /// Inlined, because each caller knows its event.
     #[inline(always)]
@@ -167,31 +164,29 @@ impl Observer {
         match event {
             Event::Led => count(Count::Led),
             Event::Joined => count(Count::Seated),
-            #[cfg(feature = "http")]
             Event::JoinedLate => count(Count::Late),
-            Event::Closed => count(Count::Closed),
             Event::FlightOver(ending) => match ending.outcome {
-                Some(Outcome::Cancelled) => count(Count::Cancelled),
-                Some(Outcome::Panicked) => count(Count::Panicked),
-                Some(Outcome::Lost) => count(Count::Lost),
-                Some(Outcome::Landed) | None => {}
+                Some(FlightEnd::Cancelled) => count(Count::Cancelled),
+                Some(FlightEnd::Panicked) => count(Count::Panicked),
+                Some(FlightEnd::Lost) => count(Count::Lost),
+                Some(FlightEnd::Landed) if ending.went_on => count(Count::WentOn),
+                Some(FlightEnd::Landed) | None => {}
             },
-            Event::WentOn => count(Count::WentOn),
             Event::TimedOut => count(Count::TimedOut),
             Event::NearMiss { why, .. } => count(Count::NearMiss(*why)),
             Event::Passed { reason, .. } => count(Count::Passed(*reason)),
             Event::Vetoed { reason, .. } => count(Count::Vetoed(*reason)),
-            // Counted under the flight's lock.
-            Event::Left | Event::CallOver { .. } => {}
+            // Counted under the lock of the flight.
+            Event::Left | Event::Closed | Event::CallOver { .. } => {}
         }
     }
 }
 
 impl Event<'_> {
-    /// Else whoever is told need not even be found.
+    /// Returns `false` if the event concerns only metrics, and they are off. Then the caller can skip it.
     #[inline(always)]
     pub(crate) fn concerns_anybody(&self) -> bool {
-        cfg!(feature = "metrics") || !matches!(self, Self::Left | Self::CallOver { .. })
+        cfg!(feature = "metrics") || !matches!(self, Self::Left | Self::Closed | Self::CallOver { .. })
     }
 }
 
@@ -201,7 +196,7 @@ impl Name {
     }
 }
 
-impl Outcome {
+impl FlightEnd {
     pub(crate) const ALL: [Self; 4] = [Self::Landed, Self::Cancelled, Self::Panicked, Self::Lost];
 
     pub(crate) fn as_str(self) -> &'static str {

@@ -1,7 +1,8 @@
-//! What a call that leads has just missed: flights that go on, and take nobody.
+//! Finds near misses: flights that go on, but that a new call cannot join.
 //!
-//! A note is a hash in a table of fixed size that the whole process has, so that taking one costs a store, and looking
-//! for one a load. A later note may replace an earlier one: near misses are counted too seldom, never too often.
+//! A note is a hash in one table of fixed size for the whole process. To add a note costs a store, and to look for one
+//! costs a load. A later note may replace an earlier one, so some near misses are not counted. A call that is counted was
+//! always a near miss.
 
 use crate::stats::NearMiss;
 use std::{
@@ -11,17 +12,17 @@ use std::{
 
 static NOTES: [AtomicU64; 4096] = [const { AtomicU64::new(0) }; 4096];
 
-/// Why a flight, or what is left of it, takes nobody.
+/// Why calls cannot join a flight or its body.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Unjoinable {
     /// It was forgotten, or a write sealed it.
     Sealed = 1,
     /// Its body streams.
-    #[cfg_attr(not(feature = "http"), allow(dead_code, reason = "only HTTP has bodies"))]
+    #[allow(dead_code, reason = "only HTTP has bodies")]
     HeadKnown = 2,
 }
 
-/// In the place of the lowest bits of the hash.
+/// The bits of a note that hold the reason, instead of the lowest bits of the hash.
 const WHY: u64 = 3;
 
 pub(crate) fn note(hash: u64, why: Unjoinable) -> Note {
@@ -31,7 +32,7 @@ pub(crate) fn note(hash: u64, why: Unjoinable) -> Note {
 }
 
 pub(crate) fn erase(note: Note) {
-    // If it was replaced, it is another's.
+    // Does nothing if another note has replaced this one.
     let _ = place(note.0.get()).compare_exchange(note.0.get(), 0, Relaxed, Relaxed);
 }
 
@@ -52,7 +53,7 @@ fn place(hash: u64) -> &'static AtomicU64 {
     &NOTES[(hash >> 32) as usize % NOTES.len()]
 }
 
-/// What is written: never nothing.
+/// A hash and a reason. It is never zero, because no reason is zero.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Note(NonZeroU64);
 
@@ -62,19 +63,18 @@ impl Note {
     }
 }
 
-/// Notes that the body of a flight streams, until it is dropped.
-#[cfg(feature = "http")]
+/// Notes that the body of a flight streams, until this is dropped.
 #[derive(Debug)]
+#[allow(dead_code, reason = "only HTTP has bodies")]
 pub(crate) struct Streams(Note);
 
-#[cfg(feature = "http")]
+#[allow(dead_code, reason = "only HTTP has bodies")]
 impl Streams {
     pub(crate) fn note(hash: u64) -> Self {
         Self(note(hash, Unjoinable::HeadKnown))
     }
 }
 
-#[cfg(feature = "http")]
 impl Drop for Streams {
     fn drop(&mut self) {
         erase(self.0);

@@ -1,7 +1,7 @@
-//! What the subscriber of `tracing` is told: a span a flight, and an event when a call passes or a response is vetoed.
-//! Never a key, nor what a header says.
+//! Reports to the subscriber of `tracing`: a span for each flight, and an event for each pass, veto and near miss. It
+//! never reports a key or the value of a header.
 
-use super::{Ending, Event, Name, Outcome};
+use super::{Ending, Event, FlightEnd, Name};
 use crate::{
     panics::contain,
     stats::{NearMiss, PassReason, VetoReason},
@@ -43,47 +43,40 @@ fn tell_near_miss(name: &Name, why: NearMiss, part: Option<&str>) {
 }
 
 impl Name {
-    /// Left out if there is none.
+    /// `None` if there is no name.
     fn field(&self) -> Option<&str> {
         self.get().map(|name| &**name)
     }
 }
 
-/// The inner work of a flight. It runs in the span of whoever brought it, or in that of its flight, which is a child of
-/// the former.
+/// The inner work of a flight. It runs in the span of the caller that brought it, or in the span of its flight, which is a
+/// child of the caller's.
 pub struct Work<T> {
     future: Instrumented<Pin<Box<dyn Future<Output = T> + Send>>>,
-    took_off: bool,
+    was_polled: bool,
 }
 
 impl<T> Work<T> {
-    /// Brought by `caller`. Only moves what it is given, so that it may be called under a lock.
+    /// Makes the work of `caller`. This only moves its arguments, so it may be called under a lock.
     pub(crate) fn new(future: impl Future<Output = T> + Send + 'static, caller: Caller) -> Self {
         let future: Pin<Box<dyn Future<Output = T> + Send>> = Box::pin(future);
-        Self { future: future.instrument(caller.into_span()), took_off: false }
+        Self { future: future.instrument(caller.into_span()), was_polled: false }
     }
 
-    /// Nobody wants to see its first poll.
-    pub(crate) fn take_off_unseen(&mut self) {
-        self.took_off = true;
+    /// Returns whether the work was polled. The first poll opens the span of its flight.
+    pub(crate) fn was_polled(&self) -> bool {
+        self.was_polled
     }
 
-    /// What a flight with this work knows about its span.
-    pub(crate) fn span(&self) -> FlightSpan {
-        if self.took_off { FlightSpan::None } else { FlightSpan::default() }
-    }
-
-    /// Call it before each poll. The first time, it gives the flight its span, if somebody wants to see it.
-    pub(crate) fn take_off(&mut self, name: &Name) -> Option<FlightSpan> {
-        let is_first = !mem::replace(&mut self.took_off, true);
-        is_first.then(|| if spans_are_wanted() { self.open_span(name) } else { None }.unwrap_or(FlightSpan::None))
-    }
-
-    fn open_span(&mut self, name: &Name) -> Option<FlightSpan> {
-        let (name, brought_in) = (name.field(), self.future.span());
-        let open = || debug_span!(target: TARGET, parent: brought_in, "flight", name, outcome = Empty, waiters = Empty);
-        // By the subscriber that knows the parent, whoever polls this.
-        let here = || brought_in.with_subscriber(|(_, its)| with_default(its, open)).unwrap_or_else(open);
+    /// Opens the span of the flight before the first poll, if the subscriber wants it.
+    pub(crate) fn open_span(&mut self, name: &Name) -> Option<FlightSpan> {
+        if self.was_polled {
+            return None;
+        }
+        let (name, outer) = (name.field(), self.future.span());
+        let open = || debug_span!(target: TARGET, parent: outer, "flight", name, outcome = Empty, waiters = Empty);
+        // Uses the subscriber that knows the parent span, on whatever thread this is polled.
+        let here = || outer.with_subscriber(|(_, its)| with_default(its, open)).unwrap_or_else(open);
         let span = contain(here).filter(|span| !span.is_disabled())?;
         *self.future.span_mut() = span.clone();
         Some(FlightSpan::Open(Arc::new(span)))
@@ -94,6 +87,7 @@ impl<T> Future for Work<T> {
     type Output = T;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
+        self.was_polled = true;
         Pin::new(&mut self.future).poll(cx)
     }
 }
@@ -104,7 +98,7 @@ impl<T> fmt::Debug for Work<T> {
     }
 }
 
-/// Whether there is a subscriber for the spans of flights.
+/// Returns whether there is a subscriber for the spans of flights.
 pub(crate) fn spans_are_wanted() -> bool {
     let are_wanted = || span_enabled!(target: TARGET, Level::DEBUG, "flight");
     Level::DEBUG <= LevelFilter::current() && contain(are_wanted).unwrap_or(false)
@@ -114,19 +108,19 @@ pub(crate) fn spans_are_wanted() -> bool {
 #[derive(Debug)]
 pub struct Caller {
     span: Span,
-    /// Whether it is to be linked to a flight that it follows.
+    /// Whether it is linked to the flight that it follows.
     follows: bool,
 }
 
 impl Caller {
-    /// Call it under no lock.
+    /// Returns the current span. Call it under no lock.
     pub(crate) fn here() -> Self {
         let span = contain(Span::current).unwrap_or_else(Span::none);
         let follows = !span.is_disabled() && spans_are_wanted();
         Self { span, follows }
     }
 
-    /// Its span, to be linked.
+    /// Takes the span, if it is to be linked.
     fn take(&mut self) -> Option<Span> {
         mem::take(&mut self.follows).then(|| mem::replace(&mut self.span, Span::none()))
     }
@@ -136,7 +130,7 @@ impl Caller {
     }
 }
 
-/// Under no lock: to let go of a span is the subscriber's code.
+/// Drops the span. Do it under no lock, because that calls the subscriber's code.
 impl Drop for Caller {
     fn drop(&mut self) {
         let span = mem::replace(&mut self.span, Span::none());
@@ -146,34 +140,30 @@ impl Drop for Caller {
     }
 }
 
-/// What the state of a flight knows about its span. Spans are only moved under the lock: a subscriber is user code.
+/// The span of a flight. Under a lock spans are only moved, because a subscriber is user code.
 #[derive(Clone)]
 pub(crate) enum FlightSpan {
-    /// To come, when the work takes off. Those who joined before wait for it.
+    /// Not open yet. The followers that joined before the first poll wait for it.
     Awaited(Vec<Span>),
     /// Shared, so that it stays open while a follower is linked to it.
     Open(Arc<Span>),
-    /// Nobody wanted to see it when the work took off.
-    None,
 }
 
 impl FlightSpan {
-    /// Of a flight that nobody wants to see, or wanted to.
-    pub(crate) const UNSEEN: Self = Self::None;
-
-    /// A follower joins: it is linked at once, or when the span is there.
-    pub(crate) fn join(&mut self, caller: &mut Caller) -> Link {
+    /// Links a follower: at once, or when the span opens.
+    pub(crate) fn join(&mut self, caller: &mut Caller, was_polled: bool) -> Link {
         match self {
             Self::Awaited(early) => {
-                early.extend(caller.take());
+                if !was_polled {
+                    early.extend(caller.take());
+                }
                 Link(None)
             }
             Self::Open(flight) => Link(Some(flight.clone())),
-            Self::None => Link(None),
         }
     }
 
-    /// Links those who joined before the span was there.
+    /// Links the followers that joined before the span was open.
     pub(crate) fn link_early(self, flight: &Self) {
         let Self::Awaited(early) = self else { return };
         let flight = if let Self::Open(flight) = flight { Some(flight) } else { None };
@@ -182,10 +172,9 @@ impl FlightSpan {
         }
     }
 
-    /// The flight is over. Call it under no lock.
-    pub(crate) fn end(self, outcome: Option<Outcome>, waiters: usize) {
+    /// Closes the span at the end of the flight. Call it under no lock.
+    pub(crate) fn end(self, outcome: Option<FlightEnd>, waiters: usize) {
         match self {
-            Self::None => {}
             Self::Awaited(early) => early.into_iter().for_each(|follower| {
                 contain(|| drop(follower));
             }),
@@ -194,7 +183,7 @@ impl FlightSpan {
                     if let Some(outcome) = outcome {
                         span.record("outcome", outcome.as_str());
                     }
-                    if outcome == Some(Outcome::Landed) {
+                    if outcome == Some(FlightEnd::Landed) {
                         span.record("waiters", waiters);
                     }
                 });
@@ -210,7 +199,7 @@ impl Default for FlightSpan {
     }
 }
 
-/// From a follower to its flight.
+/// A link from a follower to its flight.
 #[derive(Default)]
 pub(crate) struct Link(Option<Arc<Span>>);
 

@@ -1,6 +1,6 @@
-//! Nobody is told: the feature `tracing` is off.
+//! Stands in for `trace` if the feature `tracing` is off. It reports nothing.
 
-use super::{Name, Outcome};
+use super::{FlightEnd, Name};
 use std::{
     fmt,
     pin::Pin,
@@ -15,13 +15,11 @@ impl<T> Work<T> {
         Self(Box::pin(future))
     }
 
-    pub(crate) fn span(&self) -> FlightSpan {
-        FlightSpan::default()
+    pub(crate) fn was_polled(&self) -> bool {
+        true
     }
 
-    pub(crate) fn take_off_unseen(&mut self) {}
-
-    pub(crate) fn take_off(&mut self, _: &Name) -> Option<FlightSpan> {
+    pub(crate) fn open_span(&mut self, _: &Name) -> Option<FlightSpan> {
         None
     }
 }
@@ -57,15 +55,13 @@ impl Caller {
 pub(crate) struct FlightSpan(());
 
 impl FlightSpan {
-    pub(crate) const UNSEEN: Self = Self(());
-
-    pub(crate) fn join(&self, _: &mut Caller) -> Link {
+    pub(crate) fn join(&self, _: &mut Caller, _: bool) -> Link {
         Link::default()
     }
 
     pub(crate) fn link_early(self, _: &Self) {}
 
-    pub(crate) fn end(self, _: Option<Outcome>, _: usize) {}
+    pub(crate) fn end(self, _: Option<FlightEnd>, _: usize) {}
 }
 
 #[derive(Default)]

@@ -250,24 +250,6 @@ fn joining_on_a_runtime_that_has_shut_down_loses_the_flight_until_nobody_is_left
 }
 
 #[test]
-fn a_spawn_that_joins_a_leader_of_a_dead_runtime_finishes_though_nobody_polls() {
-    let group = Group::new();
-    let dead = current_thread();
-    let leader = inside(&dead, || group.run(1, std::future::pending));
-    drop(dead);
-    current_thread().block_on(async {
-        let (remote, inner) = work();
-        drop(group.spawn(1, inner));
-        settle().await;
-        assert_eq!(remote.polls(), 1);
-        remote.land("spawned");
-        settle().await;
-        assert_eq!(group.in_flight(), 0);
-        assert_eq!(leader.await, followed("spawned"));
-    });
-}
-
-#[test]
 fn leader_on_a_dead_runtime_polls_its_work_in_place_while_it_is_alone() {
     let group = Group::new();
     let dead = current_thread();
@@ -319,50 +301,21 @@ fn runtimes_shut_down_under_racing_callers() {
 }
 
 /// A leader on a runtime that is about to go, and a `spawn` that joined it from another.
-fn doomed_flight_with_a_spawn(alive: &Runtime) -> (Group<u32, &'static str>, Remote<&'static str>, impl FnOnce()) {
-    let (group, doomed) = (Group::new(), current_thread());
-    let leader = inside(&doomed, || group.run(1, std::future::pending));
-    let (new, inner) = work();
-    drop(inside(alive, || group.spawn(1, inner)));
-    (group, new, move || drop((doomed, leader)))
-}
-
 #[test]
-fn spawned_work_that_joined_is_done_though_its_ticket_is_dropped_and_the_flight_is_lost() {
-    let alive = current_thread();
-    let (group, new, shut_down) = doomed_flight_with_a_spawn(&alive);
-    shut_down();
-    alive.block_on(until("the spawned work runs", || new.polls() > 0));
-    new.land("done");
-    alive.block_on(until("it lands", || group.in_flight() == 0));
-    assert_eq!((new.calls(), new.drops()), (1, 1));
-}
-
-#[test]
-fn a_ticket_that_is_not_polled_holds_up_nobody_when_its_flight_is_lost() {
+fn a_ticket_whose_flight_is_lost_runs_its_own_work_when_it_is_polled() {
     let (group, doomed, alive) = (Group::new(), current_thread(), current_thread());
     let mut leader = task::spawn(inside(&doomed, || group.run(1, std::future::pending)));
     let (new, inner) = work();
-    let ticket = inside(&alive, || group.spawn(1, inner));
+    let mut ticket = task::spawn(inside(&alive, || group.spawn(1, inner)));
     assert_pending!(leader.poll());
     drop(doomed);
+    assert_eq!(new.polls(), 0);
+    let _inside = alive.enter();
+    assert_pending!(ticket.poll());
     alive.block_on(until("the spawned work runs", || new.polls() > 0));
-    new.land("anew");
+    new.land("again");
     alive.block_on(until("it lands", || group.in_flight() == 0));
     assert!(leader.is_woken());
-    assert_ready_eq!(leader.poll(), followed("anew"));
-    assert_ready_eq!(task::spawn(ticket).poll(), led("anew", true));
-}
-
-#[test]
-fn work_that_a_spawn_lent_to_its_flight_is_dropped_when_that_lands() {
-    let (group, alive) = (Group::new(), current_thread());
-    let (first, inner) = work();
-    let leader = inside(&alive, || group.run(1, inner));
-    let (lent, inner) = work::<&str>();
-    let ticket = inside(&alive, || group.spawn(1, inner));
-    first.land("first");
-    assert_eq!(alive.block_on(leader).value, "first");
-    assert_eq!((lent.calls(), lent.drops()), (0, 1));
-    assert_eq!(alive.block_on(ticket), followed("first"));
+    assert_ready_eq!(leader.poll(), followed("again"));
+    assert_ready_eq!(ticket.poll(), led("again", true));
 }

@@ -12,6 +12,8 @@ mod panics;
 mod quiet;
 mod reentry;
 mod runtime;
+#[path = "../support/mod.rs"]
+mod shared;
 #[cfg(feature = "tracing")]
 mod spans;
 mod util;

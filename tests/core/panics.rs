@@ -553,18 +553,6 @@ fn a_panic_in_the_drop_of_a_forgotten_key_reaches_the_one_who_forgot_it() {
 }
 
 #[test]
-fn the_keys_drop_and_the_values_drop_may_both_panic() {
-    let group = Group::new();
-    let faults = Arc::new(Faults::default());
-    let drop_fails = Arc::new(AtomicBool::new(true));
-    let value = Fragile { clone_fails: Switch::default(), drop_fails: drop_fails.clone() };
-    let mut run = task::spawn(group.run(Key(1, faults.clone()), ready(value)));
-    faults.drop.store(true, SeqCst);
-    assert_eq!(panic_text(|| run.poll()), "key dropped");
-    assert_eq!((drop_fails.load(SeqCst), group.in_flight()), (false, 0));
-}
-
-#[test]
 fn the_works_panic_is_not_lost_behind_the_keys() {
     let keyed = Keyed::new();
     let mut leader = task::spawn(keyed.group.run(keyed.key(), explode("work")));
@@ -618,22 +606,6 @@ async fn a_waiter_dropped_by_the_wake_up_of_a_panic() {
 }
 
 // ---- while a panic is under way
-
-#[tokio::test]
-async fn waiters_dropped_while_their_caller_panics_do_not_abort_the_process() {
-    let group = Group::new();
-    let bomb = bomb(&Arc::new(AtomicBool::new(true)), "work dropped");
-    let run = group.run(1, move || async move {
-        let _bomb = bomb;
-        "never"
-    });
-    let text = panic_text(|| {
-        let _run = run;
-        panic!("the caller's own");
-    });
-    assert_eq!(text, "the caller's own");
-    works_on(&group);
-}
 
 #[tokio::test]
 async fn leader_that_panics_elsewhere_is_not_noticed() {

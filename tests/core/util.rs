@@ -1,8 +1,11 @@
 //! Work that a test lands by hand, and what there is to count about it.
 
+pub(crate) use crate::shared::{counting_waker, follow, never, panic_payload, panic_text, settle, text_of, waker};
+
+use crate::shared::result;
 use std::{
     any::Any,
-    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    panic::resume_unwind,
     pin::Pin,
     sync::{
         Arc, Mutex,
@@ -14,7 +17,7 @@ use std::{
 };
 use tokio::runtime::Runtime;
 use tokio_test::task::{self, Spawn};
-use tower_singleflight::{Group, Outcome, Role, Run};
+use tower_singleflight::{Group, Outcome, Role};
 
 /// Runs a test on a current-thread and on a multi-thread runtime.
 macro_rules! on_both_runtimes {
@@ -76,11 +79,6 @@ pub(crate) fn work<T: Send + 'static>() -> (Remote<T>, impl FnOnce() -> Inner<T>
         inner
     };
     (Remote(shared), call)
-}
-
-/// Work that must never be called.
-pub(crate) fn never<T: Send + 'static>() -> impl FnOnce() -> std::future::Pending<T> + Send + 'static {
-    || panic!("this work was not to be called")
 }
 
 /// Work that is done when it is called.
@@ -149,18 +147,6 @@ impl<T> Drop for Inner<T> {
     }
 }
 
-/// A follower that has never been polled, and whose own work must never be called.
-pub(crate) fn follow<T: Clone + Send + Sync + 'static>(group: &Group<u32, T>, key: u32) -> Spawn<Run<T>> {
-    task::spawn(group.run(key, never()))
-}
-
-/// Lets the tasks of a current-thread runtime do all that they can do.
-pub(crate) async fn settle() {
-    for _ in 0..16 {
-        tokio::task::yield_now().await;
-    }
-}
-
 /// Lets other tasks and threads go on until `done`.
 pub(crate) async fn until(what: &str, mut done: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(20);
@@ -197,64 +183,29 @@ pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
     }
 }
 
-/// A waker that does something when it wakes.
-pub(crate) fn waker(on_wake: impl Fn() + Send + Sync + 'static) -> Waker {
-    struct OnWake<F>(F);
-    impl<F: Fn() + Send + Sync + 'static> Wake for OnWake<F> {
-        fn wake(self: Arc<Self>) {
-            (self.0)();
-        }
-    }
-    Waker::from(Arc::new(OnWake(on_wake)))
-}
-
-/// A waker that counts its wake-ups.
-pub(crate) fn counting_waker() -> (Waker, Arc<AtomicUsize>) {
-    let count = Arc::new(AtomicUsize::new(0));
-    let counting = count.clone();
-    let waker = waker(move || {
-        counting.fetch_add(1, SeqCst);
-    });
-    (waker, count)
-}
-
 /// One poll with that waker.
 pub(crate) fn poll_with<F: Future + Unpin>(future: &mut F, waker: &Waker) -> Poll<F::Output> {
     Pin::new(future).poll(&mut Context::from_waker(waker))
 }
 
+#[track_caller]
 pub(crate) fn ready_now<F: Future>(mut future: Spawn<F>) -> F::Output {
-    match future.poll() {
-        Poll::Ready(output) => output,
-        Poll::Pending => panic!("it is not ready"),
-    }
+    result(&mut future)
 }
 
-/// The text that `f` panics with.
-pub(crate) fn panic_text<R>(f: impl FnOnce() -> R) -> String {
-    text_of(panic_payload(f))
+pub(crate) fn led<T: Clone + Send + Sync + 'static>(value: T, shared: bool) -> Outcome<T> {
+    outcome(value, shared, Role::Leader)
 }
 
-pub(crate) fn panic_payload<R>(f: impl FnOnce() -> R) -> Box<dyn Any + Send> {
-    match catch_unwind(AssertUnwindSafe(f)) {
-        Ok(_) => panic!("it did not panic"),
-        Err(payload) => payload,
-    }
+pub(crate) fn followed<T: Clone + Send + Sync + 'static>(value: T) -> Outcome<T> {
+    outcome(value, true, Role::Follower)
 }
 
-pub(crate) fn text_of(payload: Box<dyn Any + Send>) -> String {
-    match payload.downcast::<String>() {
-        Ok(text) => *text,
-        Err(payload) => payload.downcast::<&'static str>().expect("a text").to_string(),
-    }
-}
-
-pub(crate) fn led<T>(value: T, shared: bool) -> Outcome<T> {
-    Outcome { value, shared, role: Role::Leader }
-}
-
-pub(crate) fn followed<T>(value: T) -> Outcome<T> {
-    Outcome { value, shared: true, role: Role::Follower }
+/// An `Outcome` to compare with. Only a group can make one, and its fields can be set.
+fn outcome<T: Clone + Send + Sync + 'static>(value: T, shared: bool, role: Role) -> Outcome<T> {
+    let mut outcome = ready_now(task::spawn(Group::new().run((), || async { value })));
+    (outcome.shared, outcome.role) = (shared, role);
+    outcome
 }
 
 /// Runs a closure when dropped.

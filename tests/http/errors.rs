@@ -2,7 +2,7 @@
 
 use crate::{
     net::{Connection, Gate, Got, Origin, burst, gateway, rest, until, up_to},
-    support::{Bench, ask, by_uri, flow, get, ok, reply, role, settle, with_body, within},
+    support::{Bench, ask, by_uri, flow, get, ok, panics, reply, role, settle, text_of, with_body, within},
 };
 use http::{Method, Response, StatusCode};
 use std::{error::Error, io, time::Duration};
@@ -214,9 +214,7 @@ async fn a_panic_of_the_upstream_reaches_its_waiters_and_frees_the_key() {
         let calls = [(); 3].map(|()| tokio::spawn(service.clone().oneshot(get("/a", &[]))));
         for call in calls {
             let panic = within(call).await.unwrap_err().into_panic();
-            let text = panic.downcast_ref::<String>().cloned();
-            let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
-            assert!(text.unwrap().contains("the upstream panicked"));
+            assert!(text_of(panic).contains("the upstream panicked"));
         }
         assert_eq!(layer.handle().in_flight(), 0);
     }
@@ -335,9 +333,7 @@ async fn an_extractor_that_panics_harms_its_caller_only() {
     let mut bench = Bench::of(&layer);
     let mut leader = bench.get("/a");
     for method in [Method::GET, Method::POST] {
-        let panic =
-            std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(bench.send(ask(method, "/bad", &[])))));
-        assert!(panic.is_err());
+        assert!(panics(|| drop(bench.send(ask(method, "/bad", &[])))));
     }
     let mut follower = bench.get("/a");
     bench.answer(ok("fine")).await;

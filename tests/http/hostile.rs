@@ -1,6 +1,6 @@
 //! Keys and bodies that panic in their `Eq` and `Drop`: what that reaches.
 
-use crate::support::{Flow, Read, Upstream, ask, flow, get, read, settle, with_body};
+use crate::support::{Flow, Read, Upstream, ask, flow, get, panic_payload, panics, read, settle, with_body};
 use bytes::Bytes;
 use futures_util::future::join_all;
 use http::Method;
@@ -9,7 +9,6 @@ use std::{
     borrow::Borrow,
     convert::Infallible,
     hash::{Hash, Hasher},
-    panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     sync::{
         Arc,
@@ -19,7 +18,7 @@ use std::{
 };
 use tokio_test::{assert_ready_ok, task::spawn};
 use tower::{Layer, Service, ServiceExt, service_fn};
-use tower_singleflight::{Http, HttpPolicy, LateJoin, SharedBody, Singleflight, SingleflightLayer};
+use tower_singleflight::{HttpPolicy, LateJoin, SharedBody, Singleflight, SingleflightLayer, mode::Http};
 
 const FRESH: (&str, &str) = ("cache-control", "max-age=60");
 
@@ -81,10 +80,6 @@ async fn listed(service: &mut Layered, upstream: &Upstream, path: &str) -> ([Sha
     (calls.map(|mut call| assert_ready_ok!(call.poll()).into_body()), flow)
 }
 
-fn panics(run: impl FnOnce()) -> bool {
-    catch_unwind(AssertUnwindSafe(run)).is_err()
-}
-
 #[tokio::test]
 async fn a_key_that_panics_as_a_write_seals_it_is_the_writers_affair() {
     let (upstream, fuses) = (Upstream::default(), Fuses::default());
@@ -129,7 +124,7 @@ async fn a_write_that_panics_and_whose_key_does_too_panics_once() {
     let mut service = layer(&fuses, |req| req.uri().to_string()).layer(inner);
     let mut write = spawn(service.call(http::Request::post("/a").body(String::new()).unwrap()));
     let read = service.call(http::Request::get("/a").body(String::new()).unwrap());
-    let panic = catch_unwind(AssertUnwindSafe(|| drop(write.poll()))).unwrap_err();
+    let panic = panic_payload(|| drop(write.poll()));
     assert_eq!(panic.downcast_ref(), Some(&"the write"));
     fuses.eq.store(false, SeqCst);
     drop((read, write));

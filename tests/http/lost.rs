@@ -1,18 +1,12 @@
 //! A flight that is lost with its runtime.
 
 use crate::support::*;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use tokio::runtime::{Builder, Runtime};
 use tower_singleflight::{Role, VetoReason};
-
-fn runtime() -> Runtime {
-    Builder::new_current_thread().enable_all().start_paused(true).build().unwrap()
-}
 
 /// A leader and a follower whose flight was lost when the request had been sent.
 fn lost() -> (Bench, [Call; 2]) {
     let mut bench = Bench::new();
-    let calls = runtime().block_on(async {
+    let calls = paused().block_on(async {
         let mut calls = [bench.get("/page"), bench.get("/page")];
         assert!(calls.iter_mut().all(Call::waits));
         settle().await;
@@ -25,7 +19,7 @@ fn lost() -> (Bench, [Call; 2]) {
 #[test]
 fn a_follower_leads_anew_and_the_leader_gets_what_it_was_given() {
     let (bench, [mut leader, mut follower]) = lost();
-    runtime().block_on(async {
+    paused().block_on(async {
         assert!(follower.waits());
         settle().await;
         bench.answer(ok("told")).await;
@@ -42,12 +36,12 @@ fn a_follower_leads_anew_and_the_leader_gets_what_it_was_given() {
 #[test]
 fn a_leader_whose_flight_was_lost_and_led_anew_panics_rather_than_get_what_is_not_for_it() {
     let (bench, [mut leader, mut follower]) = lost();
-    runtime().block_on(async {
+    paused().block_on(async {
         assert!(follower.waits());
         settle().await;
         bench.answer(reply(200, &[("set-cookie", "a=b")], "for the follower")).await;
         assert_eq!(follower.text(), "for the follower");
-        let payload = catch_unwind(AssertUnwindSafe(|| leader.result())).unwrap_err();
+        let payload = panic_payload(|| leader.result());
         let text = payload.downcast_ref::<String>().expect("a text");
         assert!(text.contains("must not be shared with this one, which has no request left"), "{text}");
     });

@@ -2,6 +2,7 @@
 #![cfg(feature = "http")]
 
 mod body;
+mod bounds;
 mod cookies;
 mod errors;
 mod go_on;
@@ -15,10 +16,11 @@ mod odd;
 mod own_headers;
 mod partition;
 mod pass;
-mod peek;
 mod property;
 mod readers;
 mod refusals;
+#[path = "../support/mod.rs"]
+mod shared;
 mod stacks;
 mod storm;
 mod support;

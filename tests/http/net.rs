@@ -26,7 +26,7 @@ use tokio::{
     task::JoinHandle,
 };
 use tower::{Layer, Service, service_fn};
-use tower_singleflight::{Handle, Http, SingleflightLayer};
+use tower_singleflight::{Handle, SingleflightLayer, mode::Http};
 
 pub(crate) async fn listen() -> (TcpListener, SocketAddr) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -1,14 +1,14 @@
-//! Requests whose body does not say whether it has data.
+//! Requests whose body does not say whether it has data, and is looked into before they join.
 
 use crate::{
     net::Gate,
-    support::{Failure, flow, ok, settle, within},
+    support::{self, Body, Failure, Flow, by_uri, flow, ok, panics, settle, within},
 };
 use bytes::Bytes;
-use futures_util::future::BoxFuture;
+use futures_util::{future::BoxFuture, stream};
 use http::{Method, Request, Response, StatusCode};
 use http_body::Frame;
-use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
+use http_body_util::{BodyExt, Full, StreamBody};
 use std::{
     convert::Infallible,
     sync::{
@@ -17,11 +17,11 @@ use std::{
     },
     task::{Context, Poll},
 };
-use tokio_test::task::spawn;
+use tokio_test::task::{Spawn, spawn};
 use tower::{Layer, Service};
-use tower_singleflight::{BoxError, Handle, Http, HttpPolicy, PassReason, Singleflight, SingleflightLayer};
+use tower_singleflight::{Handle, HttpPolicy, PassReason, Singleflight, mode::Http};
 
-type Body = UnsyncBoxBody<Bytes, BoxError>;
+type Call = Spawn<<Singleflight<Echo, Http<String>> as Service<Request<Body>>>::Future>;
 
 /// Answers with the request's body, and counts the calls; it fails if the body does.
 #[derive(Clone, Default)]
@@ -59,12 +59,29 @@ struct Gateway {
 }
 
 fn gateway(policy: HttpPolicy) -> Gateway {
-    let layer = SingleflightLayer::new(|req| req.uri().to_string()).policy(policy);
+    let layer = by_uri().policy(policy);
     let echo = Echo { gate: Some(Gate::new()), ..Echo::default() };
     Gateway { service: layer.layer(echo.clone()), handle: layer.handle(), echo }
 }
 
 impl Gateway {
+    fn call(&mut self, request: Request<Body>) -> Call {
+        spawn(self.service.call(request))
+    }
+
+    /// Calls, and polls the call once.
+    fn send(&mut self, body: Body) -> Call {
+        let mut call = self.call(get(body));
+        assert!(call.poll().is_pending());
+        call
+    }
+
+    /// The call of a client that has only sent the head.
+    fn begin(&mut self) -> (Flow, Call) {
+        let (flow, body) = flow();
+        (flow, self.send(body))
+    }
+
     fn calls(&self) -> usize {
         self.echo.calls.load(SeqCst)
     }
@@ -78,71 +95,137 @@ fn get(body: Body) -> Request<Body> {
     Request::get("/a").body(body).unwrap()
 }
 
+/// The body of a response that is there.
+#[track_caller]
+fn text(call: &mut Call) -> String {
+    match call.poll() {
+        Poll::Ready(Ok(response)) => support::text(response),
+        other => panic!("no answer: {other:?}"),
+    }
+}
+
 #[tokio::test]
 async fn a_get_joins_when_its_body_has_ended_without_data() {
     let mut gateway = gateway(HttpPolicy::default());
-    let flows: Vec<_> = (0..10).map(|_| flow()).collect();
-    let (flows, bodies): (Vec<_>, Vec<_>) = flows.into_iter().unzip();
-    let mut calls: Vec<_> = bodies.into_iter().map(|body| spawn(gateway.service.call(get(body)))).collect();
-    calls.iter_mut().for_each(|call| assert!(call.poll().is_pending()));
-    assert_eq!((gateway.calls(), gateway.handle.waiting()), (0, 0), "they wait for their clients");
+    let (mut flows, mut calls): (Vec<_>, Vec<_>) = (0..10).map(|_| gateway.begin()).unzip();
+    let waiting = gateway.handle.waiting();
+    assert_eq!((gateway.calls(), waiting, gateway.handle.in_flight()), (0, 0, 0), "they wait for their clients");
+    // The last ends first, and without a frame.
+    drop(flows.pop());
+    let last = calls.last_mut().unwrap();
+    assert!(last.is_woken() && last.poll().is_pending());
     for flow in flows {
         flow.data("");
         drop(flow);
     }
-    assert!(calls.iter().all(|call| call.is_woken()));
+    assert!(calls[..9].iter().all(|call| call.is_woken()));
     calls.iter_mut().for_each(|call| assert!(call.poll().is_pending()));
     settle().await;
-    assert_eq!((gateway.calls(), gateway.handle.waiting()), (1, 10));
+    let stats = gateway.handle.stats();
+    assert_eq!((gateway.calls(), stats.waiting, stats.led, stats.joined), (1, 10, 1, 9));
     gateway.open();
     for call in calls {
-        let response = within(call).await.unwrap();
-        assert!(response.into_body().collect().await.unwrap().to_bytes().is_empty());
+        assert_eq!(support::text(within(call).await.unwrap()), "");
     }
 }
 
 #[tokio::test]
 async fn a_get_with_data_passes_whole() {
     let mut gateway = gateway(HttpPolicy::default());
+    let passed = |gateway: &Gateway| (gateway.calls(), gateway.handle.stats().passed_by(PassReason::Body));
+    let (flow, body) = flow();
+    ["", "one", "", "!"].into_iter().for_each(|part| flow.data(part));
+    drop(flow);
+    let at_once = gateway.send(body);
+    assert_eq!(passed(&gateway), (1, 1));
+    let (flow, mut by_and_by) = gateway.begin();
+    flow.data("");
+    assert!(by_and_by.poll().is_pending());
+    assert_eq!(passed(&gateway), (1, 1), "it may still be none");
+    flow.data("two");
+    assert!(by_and_by.poll().is_pending());
+    assert_eq!(passed(&gateway), (2, 2), "it is looked into no further");
+    flow.data("");
+    flow.data("!");
+    drop(flow);
     gateway.open();
-    let mut calls: Vec<_> = ["one", "two"]
-        .map(|text| {
-            let (flow, body) = flow();
-            ["", text, "", "!"].into_iter().for_each(|part| flow.data(part));
-            (text, spawn(gateway.service.call(get(body))))
-        })
-        .into();
-    for (text, call) in calls.drain(..) {
-        let response = within(call).await.unwrap();
-        assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), format!("{text}!"));
+    for (call, whole) in [(at_once, "one!"), (by_and_by, "two!")] {
+        assert_eq!(support::text(within(call).await.unwrap()), whole);
     }
-    assert_eq!((gateway.calls(), gateway.handle.stats().passed_by(PassReason::Body)), (2, 2));
+    assert_eq!(passed(&gateway), (2, 2));
 }
 
 #[tokio::test]
 async fn a_body_that_fails_concerns_its_own_client() {
     let mut gateway = gateway(HttpPolicy::default());
-    let mut calls: Vec<_> = (0..3).map(|_| spawn(gateway.service.call(get(Body::default())))).collect();
+    let mut calls: Vec<_> = (0..3).map(|_| gateway.call(get(Body::default()))).collect();
+    let (late, fails_late) = gateway.begin();
+    late.fail("reset");
     let (broken, body) = flow();
     broken.fail("the client went away");
-    let failed = spawn(gateway.service.call(get(body)));
+    let fails_at_once = gateway.call(get(body));
     gateway.open();
-    assert_eq!(within(failed).await.unwrap_err(), Failure("the body broke"));
+    for failed in [fails_late, fails_at_once] {
+        assert_eq!(within(failed).await.unwrap_err(), Failure("the body broke"), "it is handed on as it came");
+    }
+    assert_eq!((gateway.calls(), gateway.handle.in_flight()), (2, 1), "and leads nothing");
     for call in &mut calls {
         assert_eq!(within(call).await.unwrap().status(), StatusCode::OK);
     }
-    assert_eq!(gateway.calls(), 2);
+    assert_eq!((gateway.calls(), gateway.handle.in_flight()), (3, 0));
 }
 
 #[tokio::test]
 async fn a_client_that_leaves_before_its_body_ends_leaves_nothing() {
     let mut gateway = gateway(HttpPolicy::default());
-    let (flow, body) = flow();
-    let mut call = spawn(gateway.service.call(get(body)));
-    assert!(call.poll().is_pending());
+    let (flow, call) = gateway.begin();
     drop(call);
     assert!(flow.is_dropped());
     assert_eq!((gateway.calls(), gateway.handle.in_flight(), gateway.handle.stats().passed), (0, 0, 0));
+}
+
+#[tokio::test]
+async fn a_body_that_never_ends_keeps_nobody_else_waiting() {
+    let mut gateway = gateway(HttpPolicy::default());
+    let (flow, slow) = gateway.begin();
+    let (end, mut other) = gateway.begin();
+    drop(end);
+    gateway.open();
+    assert_eq!(text(&mut other), "");
+    drop(slow);
+    assert!(flow.is_dropped());
+    let stats = gateway.handle.stats();
+    assert_eq!((stats.led, stats.in_flight, stats.waiting, stats.cancelled), (1, 0, 0, 0));
+}
+
+#[tokio::test]
+async fn a_body_that_panics_reaches_its_own_caller() {
+    let mut gateway = gateway(HttpPolicy::default());
+    let (end, mut other) = gateway.begin();
+    drop(end);
+    assert!(other.poll().is_pending());
+    let bomb = StreamBody::new(stream::poll_fn(|_| panic!("the body")));
+    let mut call = gateway.call(get(bomb.boxed_unsync()));
+    assert!(panics(|| call.poll().is_pending()));
+    drop(call);
+    gateway.open();
+    assert_eq!(text(&mut other), "");
+    assert_eq!((gateway.handle.in_flight(), gateway.handle.waiting()), (0, 0));
+}
+
+#[tokio::test]
+async fn a_request_that_is_looked_into_while_a_write_is_answered_leads_after_it() {
+    let mut gateway = gateway(HttpPolicy::default());
+    let (before, body) = flow();
+    drop(before);
+    let _before = gateway.send(body);
+    let (flow, mut during) = gateway.begin();
+    let write = Request::put("/a").body(Full::from("x").map_err(|never: Infallible| match never {}).boxed_unsync());
+    let mut write = gateway.call(write.unwrap());
+    assert!(write.poll().is_pending());
+    drop(flow);
+    assert!(during.poll().is_pending());
+    assert_eq!((gateway.calls(), gateway.handle.stats().led), (3, 2));
 }
 
 #[tokio::test]
@@ -151,7 +234,7 @@ async fn a_request_that_would_pass_all_the_same_is_not_held_up_by_its_body() {
     for request in [Request::get("/a").header("range", "bytes=0-1"), Request::builder().method(Method::POST).uri("/a")]
     {
         let (_flow, body) = flow();
-        let mut call = spawn(gateway.service.call(request.body(body).unwrap()));
+        let mut call = gateway.call(request.body(body).unwrap());
         assert!(call.poll().is_pending());
     }
     assert_eq!(gateway.calls(), 2);
@@ -160,9 +243,7 @@ async fn a_request_that_would_pass_all_the_same_is_not_held_up_by_its_body() {
 #[tokio::test]
 async fn a_body_that_the_policy_ignores_is_not_looked_into() {
     let mut gateway = gateway(HttpPolicy::default().ignore_request_body(true));
-    let (_flow, body) = flow();
-    let mut call = spawn(gateway.service.call(get(body)));
-    assert!(call.poll().is_pending());
+    let (_flow, _call) = gateway.begin();
     assert_eq!((gateway.calls(), gateway.handle.waiting()), (1, 1));
 }
 
@@ -183,7 +264,7 @@ async fn an_exact_size_of_nothing_is_no_body() {
         }
     }
     for (size, passed) in [(0, 0), (1, 2)] {
-        let layer = SingleflightLayer::new(|req| req.uri().to_string());
+        let layer = by_uri();
         let inner = tower::service_fn(|_: Request<Sized>| async { Ok::<_, Infallible>(ok("")) });
         let mut service = layer.layer(inner);
         let _calls = [(); 2].map(|()| service.call(Request::get("/a").body(Sized(size)).unwrap()));
@@ -196,8 +277,6 @@ mod sockets {
     use super::*;
     use crate::net::{serve, until};
     use axum::{Router, routing::get};
-    use futures_util::stream;
-    use http_body_util::StreamBody;
     use hyper::client::conn;
     use hyper_util::rt::{TokioExecutor, TokioIo};
     use std::net::SocketAddr;
@@ -206,6 +285,7 @@ mod sockets {
         net::TcpStream,
         task::JoinHandle,
     };
+    use tower_singleflight::SingleflightLayer;
 
     /// An axum server whose handler echoes the request's body, once the gate is open.
     async fn server() -> (SocketAddr, Handle<String>, Gate, Arc<AtomicUsize>) {

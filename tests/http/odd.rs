@@ -3,7 +3,8 @@
 use crate::{
     net::{Connection, Gate, Got, rest, serve, until},
     support::{
-        Bench, Call, Failure, Read, Upstream, ask, by_uri, flow, get, name, ok, read, reply, settle, text, with_body,
+        Bench, Call, Failure, Read, Upstream, ask, by_uri, flow, get, name, ok, panics, read, reply, settle, text,
+        with_body,
     },
 };
 use axum::{Router, extract::OriginalUri};
@@ -13,7 +14,6 @@ use http_body::{Body, Frame};
 use http_body_util::BodyExt;
 use std::{
     error::Error,
-    panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     sync::{Arc, OnceLock},
     task::{Context, Poll},
@@ -351,7 +351,7 @@ async fn a_body_that_panics_is_an_error_for_the_other_readers() {
     settle().await;
     bench.answer(with_body(200, &[], Breaks(false).boxed_unsync())).await;
     let [mut first, others @ ..] = calls.each_mut().map(|call| call.response().into_body());
-    catch_unwind(AssertUnwindSafe(|| read(&mut first))).unwrap_err();
+    assert!(panics(|| read(&mut first)));
     for mut body in others {
         assert!(matches!(read(&mut body), Read::Broken(start, _) if start == "one"));
     }

@@ -1,8 +1,7 @@
 //! Response headers that repeat the request's: each follower gets its own.
 
-use crate::support::{Ask, Bench, Body, ask, flow, get, ok, reply, role, settle, text, with_body};
+use crate::support::{Ask, Bench, Body, ask, flow, get, ok, paused, reply, role, settle, text, with_body};
 use http::{HeaderName, Method, Response};
-use tokio::runtime::{Builder, Runtime};
 use tower_singleflight::{HttpPolicy, LateJoin, Role};
 
 const ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -113,21 +112,17 @@ async fn a_429_that_followers_get_has_their_own_headers_too() {
     assert_eq!(ids, ["leader", "one"]);
 }
 
-fn runtime() -> Runtime {
-    Builder::new_current_thread().enable_all().start_paused(true).build().unwrap()
-}
-
 #[test]
 fn a_leader_whose_flight_was_led_anew_gets_no_other_requests_header() {
     let mut bench = Bench::with(policy());
-    let [mut leader, mut follower] = runtime().block_on(async {
+    let [mut leader, mut follower] = paused().block_on(async {
         let mut calls = ["leader", "one"].map(|id| bench.send(get("/a", &[("x-request-id", id)])));
         assert!(calls.iter_mut().all(|call| call.waits()));
         settle().await;
         calls
     });
     assert!(bench.upstream.next().is_cancelled());
-    runtime().block_on(async {
+    paused().block_on(async {
         assert!(follower.waits());
         settle().await;
         bench.answer(reply(200, &[("x-request-id", "one")], "")).await;

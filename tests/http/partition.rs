@@ -1,20 +1,8 @@
 //! Who shares with whom, by the request.
 
-use crate::support::{Bench, ask, by_nothing, by_uri, get, name, ok, role, settle, share};
+use crate::support::{Bench, LISTED, ask, by_nothing, by_uri, get, name, ok, role, settle, share};
 use http::{Method, header::COOKIE};
 use tower_singleflight::{HttpPolicy, Role, SingleflightLayer};
-
-const LISTED: [&str; 9] = [
-    "accept",
-    "accept-encoding",
-    "accept-language",
-    "origin",
-    "authorization",
-    "proxy-authorization",
-    "cookie",
-    "if-none-match",
-    "if-modified-since",
-];
 
 #[tokio::test]
 async fn equal_requests_share() {

@@ -1,7 +1,7 @@
 //! For random pairs of requests and any response: a follower gets its leader's response exactly when a slow and obvious
 //! restatement of the rules says that it may.
 
-use crate::support::{Ask, Bench, by_nothing, flow, read, reply, role, settle, with_body};
+use crate::support::{Ask, Bench, LISTED, by_nothing, flow, read, reply, role, settle, with_body};
 use http::{Method, Request};
 use http_body_util::Full;
 use proptest::{
@@ -112,18 +112,6 @@ const VARY: [(&str, Option<&[&str]>); 10] = [
 
 const AGE: [(&str, Option<u64>); 5] = [("0", Some(0)), ("4", Some(4)), ("59", Some(59)), ("60", Some(60)), ("x", None)];
 const LENGTH: [(&str, Option<u64>); 4] = [("0", Some(0)), ("100", Some(100)), ("101", Some(101)), ("x", None)];
-
-const LISTED: [&str; 9] = [
-    "accept",
-    "accept-encoding",
-    "accept-language",
-    "origin",
-    "authorization",
-    "proxy-authorization",
-    "cookie",
-    "if-none-match",
-    "if-modified-since",
-];
 
 const PASSING: [&str; 6] = ["range", "if-range", "if-match", "if-unmodified-since", "expect", "upgrade"];
 

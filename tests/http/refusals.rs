@@ -1,8 +1,7 @@
 //! Responses that judge the requester: the leader keeps them, and nobody learns from them.
 
-use crate::support::{Bench, follower_gets, get, ok, reply, role, settle, text};
+use crate::support::{Bench, follower_gets, get, ok, panic_payload, reply, role, settle, text};
 use http::{Response, StatusCode};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use tower_singleflight::{HttpPolicy, Role};
 
 fn policy() -> HttpPolicy {
@@ -125,7 +124,7 @@ async fn a_panic_in_share_if_is_one_of_the_inner_call() {
     settle().await;
     bench.answer(reply(404, &[], "")).await;
     for call in &mut calls {
-        let panic = catch_unwind(AssertUnwindSafe(|| call.result())).unwrap_err();
+        let panic = panic_payload(|| call.result());
         assert_eq!(panic.downcast_ref::<&str>(), Some(&"no such page"));
     }
     assert_eq!((bench.handle.in_flight(), bench.stats().panicked), (0, 1));

@@ -1,5 +1,7 @@
 //! An upstream that answers when it is told to, and calls and bodies that are stepped by hand.
 
+pub(crate) use crate::shared::{panic_payload, panics, paused, settle, text_of};
+
 use bytes::Bytes;
 use futures_util::{future::BoxFuture, stream, task::noop_waker};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response};
@@ -20,13 +22,27 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_test::task::{Spawn, spawn};
 use tower::{Layer, Service};
 use tower_singleflight::{
-    BoxError, Handle, Http, HttpPolicy, OwnErrors, Role, SharedBody, Singleflight, SingleflightLayer, Stats,
+    BoxError, Handle, HttpPolicy, Role, SharedBody, Singleflight, SingleflightLayer, Stats,
+    mode::{Http, OwnErrors},
 };
 
 pub(crate) type Ask = Request<Full<Bytes>>;
 pub(crate) type Body = UnsyncBoxBody<Bytes, BoxError>;
 pub(crate) type Answer = Result<Response<SharedBody>, Failure>;
 pub(crate) type Layered = Singleflight<Upstream, Http<String>, OwnErrors>;
+
+/// Two requests share only if they are equal in these.
+pub(crate) const LISTED: [&str; 9] = [
+    "accept",
+    "accept-encoding",
+    "accept-language",
+    "origin",
+    "authorization",
+    "proxy-authorization",
+    "cookie",
+    "if-none-match",
+    "if-modified-since",
+];
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Failure(pub(crate) &'static str);
@@ -212,13 +228,6 @@ impl Call {
     }
 }
 
-/// Lets the other tasks of a current-thread runtime run until they wait.
-pub(crate) async fn settle() {
-    for _ in 0..16 {
-        tokio::task::yield_now().await;
-    }
-}
-
 /// A watchdog, not a wait.
 pub(crate) async fn within<F: Future>(what: F) -> F::Output {
     tokio::time::timeout(Duration::from_secs(30), what).await.expect("it hangs")
@@ -345,6 +354,21 @@ pub(crate) async fn share(layer: &SingleflightLayer<Http<String>>, one: Ask, oth
         2 => false,
         calls => panic!("{calls} calls for two requests"),
     }
+}
+
+/// A write through one service seals what was in progress through the other. Both have `upstream`.
+pub(crate) fn seals(write: &mut Layered, read: &mut Layered, upstream: &Upstream) -> bool {
+    let send = |service: &mut Layered, request| {
+        let mut call = spawn(service.call(request));
+        assert!(call.poll().is_pending());
+        call
+    };
+    let before = send(read, get("/a", &[]));
+    let written = send(write, ask(Method::POST, "/a", &[]));
+    let after = send(read, get("/a", &[]));
+    let calls = upstream.calls();
+    drop((before, written, after));
+    calls == 3
 }
 
 /// Whether a follower gets its leader's response. If not, it gets its own; the leader gets its in any case.

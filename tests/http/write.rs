@@ -1,7 +1,7 @@
 //! A read that comes after a write never gets an answer from before it.
 
 use crate::support::{
-    Bench, Call, Flow, Read, ask, by_nothing, by_uri, flow, get, ok, read, reply, role, settle, with_body,
+    Bench, Call, Flow, Read, ask, by_nothing, by_uri, flow, get, ok, read, reply, role, seals, settle, with_body,
 };
 use http::Method;
 use tower_singleflight::{HttpPolicy, LateJoin, Role};
@@ -173,18 +173,12 @@ async fn a_write_that_the_filter_refuses_seals_all_the_same() {
 #[tokio::test]
 async fn a_write_through_a_clone_of_the_service_seals() {
     use crate::support::Upstream;
-    use tower::{Layer, Service};
+    use tower::Layer;
     let upstream = Upstream::default();
     let layer = by_uri();
     // As axum does it: a service for each connection.
     let (mut one, mut two) = (layer.layer(upstream.clone()), layer.clone().layer(upstream.clone()));
-    let mut read = tokio_test::task::spawn(one.call(get("/a", &[])));
-    assert!(read.poll().is_pending());
-    let mut write = tokio_test::task::spawn(two.call(ask(Method::POST, "/a", &[])));
-    assert!(write.poll().is_pending());
-    let mut after = tokio_test::task::spawn(one.call(get("/a", &[])));
-    assert!(after.poll().is_pending());
-    assert_eq!(upstream.calls(), 3);
+    assert!(seals(&mut two, &mut one, &upstream));
 }
 
 #[tokio::test]

@@ -1,10 +1,19 @@
 //! What the public types can be used for, checked by the compiler.
 
 use crate::support::{Broken, Upstream, result};
-use std::{cell::Cell, convert::Infallible, marker::PhantomData, rc::Rc};
+use std::{
+    cell::Cell,
+    convert::Infallible,
+    marker::PhantomData,
+    rc::Rc,
+    task::{Context, Poll},
+};
 use tokio_test::{assert_pending, task::spawn};
 use tower::{BoxError, Layer, Service, service_fn, util::BoxCloneService};
-use tower_singleflight::{ByKey, Handle, OwnErrors, SharedErrors, Singleflight, SingleflightLayer, Stats};
+use tower_singleflight::{
+    Handle, ResponseFuture, SharedError, Singleflight, SingleflightLayer, Stats,
+    mode::{ByKey, OwnErrors, SharedErrors},
+};
 
 type Future<S, Req> = <S as Service<Req>>::Future;
 
@@ -101,4 +110,51 @@ fn a_key_needs_no_clone_and_no_debug() {
     let mut call = spawn(service.call(1));
     layer.handle().forget(&Bare(1));
     assert_eq!(result(&mut call), Ok(()));
+}
+
+/// No bound is needed to hold a layer or a service.
+#[derive(Clone, Debug)]
+struct Holder<S, M, E> {
+    layer: SingleflightLayer<M, E>,
+    service: Singleflight<S, M, E>,
+}
+
+#[tokio::test]
+async fn a_struct_holds_a_layer_and_a_service_without_bounds() {
+    let layer = SingleflightLayer::by_key(|id: &u32| *id).name("held");
+    let service = layer.layer(service_fn(|id: u32| async move { Ok::<_, Infallible>(id) }));
+    let Holder { layer, mut service } = Holder { layer, service }.clone();
+    assert_eq!((service.call(7).await, layer.handle().stats().led), (Ok(7), 1));
+}
+
+/// A service around a `Singleflight` that names its future.
+struct Users<S> {
+    lookup: Singleflight<S, ByKey<u32, u32>, SharedErrors>,
+}
+
+impl<S> Service<u32> for Users<S>
+where
+    S: Service<u32> + Clone + Send + 'static,
+    S::Response: Clone + Send + Sync + 'static,
+    S::Error: Into<BoxError>,
+    S::Future: Send + 'static,
+{
+    type Response = S::Response;
+    type Error = SharedError;
+    type Future = ResponseFuture<S, u32, ByKey<u32, u32>, SharedErrors>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), SharedError>> {
+        self.lookup.poll_ready(cx)
+    }
+
+    fn call(&mut self, id: u32) -> Self::Future {
+        self.lookup.call(id)
+    }
+}
+
+#[tokio::test]
+async fn the_future_of_a_generic_service_can_be_named() {
+    let layer = SingleflightLayer::by_key(|id: &u32| *id).shared_errors();
+    let mut users = Users { lookup: layer.layer(service_fn(|id: u32| async move { Ok::<_, BoxError>(id) })) };
+    assert_eq!(users.call(7).await.unwrap(), 7);
 }

@@ -1,10 +1,10 @@
 //! What becomes of followers when an inner call fails.
 
-use crate::support::{Ask, Broken, Layered, Upstream, by_key, call, panic_of, result, settle};
+use crate::support::{Ask, Broken, Layered, Upstream, by_key, call, panic_text, result, settle};
 use std::{sync::Arc, task::Poll, time::Duration};
 use tokio_test::{assert_pending, task::Spawn};
 use tower::{Layer, Service};
-use tower_singleflight::{ByKey, SingleflightLayer};
+use tower_singleflight::{SingleflightLayer, mode::ByKey};
 
 type Failing = Upstream<&'static str, Broken>;
 type Called = Spawn<<Layered<Failing> as Service<Ask>>::Future>;
@@ -287,7 +287,7 @@ async fn a_leader_that_is_the_last_to_let_go_of_anothers_response_leaks_nothing(
     settle().await;
     followers.iter_mut().for_each(|follower| drop(result(follower)));
     drop((bomb, followers));
-    assert_eq!(panic_of(|| leader.poll()), "the drop of the last");
+    assert_eq!(panic_text(|| leader.poll()), "the drop of the last");
     drop(leader);
     assert_eq!(Arc::strong_count(&alive), 1, "the leader's own error was dropped");
 }

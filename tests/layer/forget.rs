@@ -1,6 +1,6 @@
 //! Forgetting more than one key, and turning coalescing off.
 
-use crate::support::{Ask, Upstream, by_key, call, panic_of, result, settle, without_deadlock};
+use crate::support::{Ask, Upstream, by_key, call, panic_text, result, settle, without_deadlock};
 use std::{
     sync::{
         Arc,
@@ -126,7 +126,7 @@ async fn a_panic_in_the_closure_of_forget_if_reaches_its_caller_after_the_other_
     let layer = by_key();
     let mut service = layer.layer(Upstream::<&str>::new());
     let _old = [1, 2, 3].map(|key| service.call((key, "old")));
-    let text = panic_of(|| layer.handle().forget_if(|key| if *key == 2 { panic!("ouch") } else { true }));
+    let text = panic_text(|| layer.handle().forget_if(|key| if *key == 2 { panic!("ouch") } else { true }));
     assert_eq!(text, "ouch");
     let _new = [1, 2, 3].map(|key| service.call((key, "new")));
     let stats = layer.handle().stats();
@@ -258,14 +258,14 @@ async fn a_key_that_panics_as_it_is_dropped_keeps_no_layer_disabled() {
     let layer = SingleflightLayer::by_key(|_: &Ask| Bomb);
     let mut service = layer.layer(Upstream::<&str>::new());
     let before = service.call((1, "before"));
-    assert_eq!(panic_of(|| layer.handle().set_enabled(false)), "the key");
+    assert_eq!(panic_text(|| layer.handle().set_enabled(false)), "the key");
     let _pass = service.call((1, "pass"));
     drop(before);
     layer.handle().set_enabled(true);
     let again = service.call((1, "again"));
-    assert_eq!(panic_of(|| layer.handle().set_enabled(true)), "the key");
+    assert_eq!(panic_text(|| layer.handle().set_enabled(true)), "the key");
     let last = service.call((1, "last"));
     assert_eq!((layer.handle().stats().led, layer.handle().stats().passed), (3, 1));
-    assert_eq!(panic_of(|| drop(last)), "the key");
+    assert_eq!(panic_text(|| drop(last)), "the key");
     drop(again);
 }

@@ -1,18 +1,20 @@
 //! Followers that go on after an error, and everything that can go wrong meanwhile.
 
-use crate::support::{Ask, Broken, Layered, Upstream, by_key, call, panic_of, result, settle, without_deadlock};
+use crate::support::{
+    Ask, Broken, Layered, Upstream, by_key, call, panic_text, result, settle, waker, without_deadlock,
+};
 use futures_util::future::BoxFuture;
 use std::{
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering::SeqCst},
     },
-    task::{Context, Poll, Wake, Waker},
+    task::{Context, Poll, Waker},
     time::Duration,
 };
 use tokio_test::{assert_pending, task::spawn};
 use tower::{Layer, Service, ServiceExt, service_fn};
-use tower_singleflight::{ByKey, SingleflightLayer};
+use tower_singleflight::{SingleflightLayer, mode::ByKey};
 
 type Failing = Upstream<&'static str, Broken>;
 
@@ -68,23 +70,11 @@ async fn a_leader_that_leaves_an_error_that_panics_as_it_is_dropped_has_the_pani
     settle().await;
     upstream.next().fail(Bomb);
     settle().await;
-    assert_eq!(panic_of(|| drop(leader)), "the error");
+    assert_eq!(panic_text(|| drop(leader)), "the error");
     assert_pending!(follower.poll());
     upstream.next().answer("told");
     assert!(matches!(result(&mut follower), Ok("told")));
     assert_eq!((layer.handle().in_flight(), layer.handle().waiting()), (0, 0));
-}
-
-struct Wakes<F>(F);
-
-impl<F: Fn() + Send + Sync + 'static> Wake for Wakes<F> {
-    fn wake(self: Arc<Self>) {
-        (self.0)();
-    }
-}
-
-fn waker(wake: impl Fn() + Send + Sync + 'static) -> Waker {
-    Arc::new(Wakes(wake)).into()
 }
 
 #[tokio::test]
@@ -256,7 +246,7 @@ async fn a_panic_in_the_second_flight_reaches_those_who_are_in_it() {
     upstream.next().answer("panic");
     settle().await;
     for follower in &mut followers {
-        assert_eq!(panic_of(|| follower.poll()), "the second");
+        assert_eq!(panic_text(|| follower.poll()), "the second");
     }
     assert_eq!(result(&mut leader), Err(Broken("down")));
     assert_eq!((layer.handle().in_flight(), layer.handle().waiting()), (0, 0));

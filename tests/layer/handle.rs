@@ -1,6 +1,6 @@
 //! What a handle sees, and what it steers.
 
-use crate::support::{Ask, Upstream, by_key, call, coalesced, panic_of, result, settle};
+use crate::support::{Ask, Upstream, by_key, call, coalesced, panic_text, result, settle};
 use std::convert::Infallible;
 use tokio_test::assert_pending;
 use tower::{Layer, Service, service_fn};
@@ -197,7 +197,7 @@ async fn panicked_counts_flights_and_not_waiters() {
     let mut calls = [call(&mut service, (1, "one")), call(&mut service, (1, "two"))];
     settle().await;
     for call in &mut calls {
-        assert_eq!(panic_of(|| call.poll()), "ouch");
+        assert_eq!(panic_text(|| call.poll()), "ouch");
     }
     let stats = layer.handle().stats();
     assert_eq!((stats.panicked, stats.in_flight, stats.waiting), (1, 0, 0));

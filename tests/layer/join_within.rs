@@ -1,6 +1,6 @@
 //! A newcomer joins only a flight that is young enough.
 
-use crate::support::{Upstream, by_key, call, panic_of, result, settle};
+use crate::support::{Upstream, by_key, call, panic_text, result, settle};
 use std::time::Duration;
 use tokio::time::advance;
 use tokio_test::assert_pending;
@@ -190,6 +190,6 @@ async fn the_longest_bound_there_is_is_none() {
 
 #[test]
 fn a_bound_of_zero_panics_in_the_builder_and_names_the_method() {
-    let text = panic_of(|| by_key().join_within(Duration::ZERO));
+    let text = panic_text(|| by_key().join_within(Duration::ZERO));
     assert!(text.contains("`join_within`") && text.contains("zero"), "{text}");
 }

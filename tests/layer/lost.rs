@@ -1,17 +1,13 @@
 //! A flight that is lost with its runtime.
 
-use crate::support::{Ask, Inner, Layered, Upstream, by_key, call, panic_of, result, settle};
+use crate::support::{Ask, Inner, Layered, Upstream, by_key, call, panic_text, paused, result, settle};
 use std::time::Duration;
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::Builder;
 use tokio_test::{assert_pending, task::Spawn};
 use tower::{Layer, Service};
-use tower_singleflight::{ByKey, SingleflightLayer};
+use tower_singleflight::{SingleflightLayer, mode::ByKey};
 
 type Call = Spawn<<Layered<Upstream> as Service<Ask>>::Future>;
-
-fn runtime() -> Runtime {
-    Builder::new_current_thread().enable_all().start_paused(true).build().unwrap()
-}
 
 /// Waiters whose flight was lost when the inner call had been made.
 struct Lost<const N: usize> {
@@ -41,7 +37,7 @@ fn lost_by<const N: usize>(layer: SingleflightLayer<ByKey<Ask, u32>>, callers: [
 }
 
 fn on_a_runtime_that_ends<T>(calls: impl Future<Output = T>) -> T {
-    runtime().block_on(calls)
+    paused().block_on(calls)
 }
 
 /// The inner call that `call` makes when it leads anew.
@@ -55,7 +51,7 @@ async fn led_anew_by(call: &mut Call, upstream: &Upstream) -> Inner {
 fn a_follower_leads_anew_with_its_own_request_and_the_leader_waits_on() {
     let Lost { upstream, layer, calls: [mut leader, mut follower], .. } = lost(["leader", "follower"]);
     assert_pending!(leader.poll());
-    runtime().block_on(async {
+    paused().block_on(async {
         let inner = led_anew_by(&mut follower, &upstream).await;
         assert_eq!(inner.request, (1, "follower"));
         inner.answer("told");
@@ -76,7 +72,7 @@ fn every_waiter_is_woken_when_its_flight_is_lost() {
 #[test]
 fn one_follower_leads_anew_and_the_others_wait_for_it() {
     let Lost { upstream, mut calls, .. } = lost(["leader", "one", "two", "three"]);
-    runtime().block_on(async {
+    paused().block_on(async {
         let inner = led_anew_by(&mut calls[2], &upstream).await;
         for call in &mut calls {
             assert_pending!(call.poll());
@@ -93,7 +89,7 @@ fn one_follower_leads_anew_and_the_others_wait_for_it() {
 #[test]
 fn a_newcomer_leads_the_lost_flight_anew_with_its_own_request() {
     let Lost { upstream, mut service, calls: [mut leader, mut follower], .. } = lost(["leader", "follower"]);
-    runtime().block_on(async {
+    paused().block_on(async {
         let mut newcomer = call(&mut service, (1, "newcomer"));
         let inner = led_anew_by(&mut newcomer, &upstream).await;
         assert_eq!(inner.request, (1, "newcomer"));
@@ -109,7 +105,7 @@ fn a_newcomer_leads_the_lost_flight_anew_with_its_own_request() {
 #[test]
 fn a_newcomer_joins_a_flight_that_was_led_anew() {
     let Lost { upstream, layer, mut service, calls: [_leader, mut follower] } = lost(["leader", "follower"]);
-    runtime().block_on(async {
+    paused().block_on(async {
         let inner = led_anew_by(&mut follower, &upstream).await;
         let mut newcomer = call(&mut service, (1, "newcomer"));
         inner.answer("told");
@@ -136,7 +132,7 @@ fn outside_any_runtime_a_follower_leads_anew_in_place() {
 #[test]
 fn nobody_notices_when_the_follower_that_led_anew_leaves() {
     let Lost { upstream, calls: [mut leader, mut one, mut two], .. } = lost(["leader", "one", "two"]);
-    runtime().block_on(async {
+    paused().block_on(async {
         let inner = led_anew_by(&mut one, &upstream).await;
         drop(one);
         assert!(!inner.is_dropped());
@@ -152,7 +148,7 @@ fn a_flight_that_is_lost_twice_is_led_anew_twice() {
     let Lost { upstream, layer, calls: [mut leader, mut one, mut two], .. } = lost(["leader", "one", "two"]);
     let again = on_a_runtime_that_ends(led_anew_by(&mut one, &upstream));
     assert!(again.is_dropped());
-    runtime().block_on(async {
+    paused().block_on(async {
         assert_pending!(leader.poll());
         assert_pending!(one.poll());
         let inner = led_anew_by(&mut two, &upstream).await;
@@ -172,7 +168,7 @@ fn when_nobody_has_a_request_left_every_waiter_panics_with_a_clear_text() {
     on_a_runtime_that_ends(led_anew_by(&mut follower, &upstream));
     for call in [&mut leader, &mut follower] {
         assert!(call.is_woken());
-        let text = panic_of(|| call.poll());
+        let text = panic_text(|| call.poll());
         assert!(text.contains("tower-singleflight") && text.contains("runtime shut down"), "{text}");
     }
     assert_eq!((layer.handle().in_flight(), layer.handle().waiting()), (0, 0));
@@ -189,7 +185,7 @@ fn a_leader_panics_when_the_last_follower_leaves_the_lost_flight() {
     assert_pending!(leader.poll());
     drop(follower);
     assert!(leader.is_woken());
-    assert!(panic_of(|| leader.poll()).contains("no waiter has a request left"));
+    assert!(panic_text(|| leader.poll()).contains("no waiter has a request left"));
     assert_eq!((layer.handle().in_flight(), layer.handle().waiting()), (0, 0));
 }
 
@@ -239,7 +235,7 @@ fn a_follower_of_a_leader_whose_runtime_is_gone_gets_a_result() {
     let upstream = Upstream::<&str>::new();
     let mut service = by_key().layer(upstream.clone());
     let [mut leader] = on_a_runtime_that_ends(async { [call(&mut service, (1, "leader"))] });
-    runtime().block_on(async {
+    paused().block_on(async {
         let mut follower = call(&mut service, (1, "follower"));
         assert_pending!(leader.poll());
         led_anew_by(&mut follower, &upstream).await.answer("told");
@@ -252,7 +248,7 @@ fn a_follower_of_a_leader_whose_runtime_is_gone_gets_a_result() {
 fn who_led_anew_has_no_patience_that_could_end() {
     let layer = by_key().wait_at_most(Duration::from_secs(1));
     let Lost { upstream, layer, calls: [_leader, mut follower], .. } = lost_by(layer, ["leader", "follower"]);
-    runtime().block_on(async {
+    paused().block_on(async {
         let inner = led_anew_by(&mut follower, &upstream).await;
         tokio::time::advance(Duration::from_secs(100)).await;
         assert_pending!(follower.poll());
@@ -275,7 +271,7 @@ fn a_multi_thread_runtime_that_shuts_down_loses_its_flights_too() {
     assert_pending!(leader.poll());
     assert_pending!(follower.poll());
     drop(first);
-    runtime().block_on(async {
+    paused().block_on(async {
         assert_pending!(follower.poll());
         settle().await;
         let made = upstream.total();

@@ -19,6 +19,8 @@ mod quiet;
 mod races;
 mod readiness;
 mod reentry;
+#[path = "../support/mod.rs"]
+mod shared;
 mod storm;
 mod support;
 mod wait_at_most;

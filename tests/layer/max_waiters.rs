@@ -1,6 +1,6 @@
 //! How many callers a flight takes.
 
-use crate::support::{Upstream, by_key, call, panic_of, result, settle};
+use crate::support::{Upstream, by_key, call, panic_text, result, settle};
 use tokio_test::assert_pending;
 use tower::{Layer, Service};
 
@@ -97,6 +97,6 @@ async fn by_default_there_is_no_limit() {
 
 #[test]
 fn a_limit_of_zero_panics_in_the_builder_and_names_the_method() {
-    let text = panic_of(|| by_key().max_waiters(0));
+    let text = panic_text(|| by_key().max_waiters(0));
     assert!(text.contains("`max_waiters`") && text.contains("zero"), "{text}");
 }

@@ -1,6 +1,6 @@
 //! Panics in user types reach the caller concerned, and nobody else.
 
-use crate::support::{Ask, Upstream, by_key, call, panic_of, result, settle, without_deadlock};
+use crate::support::{Ask, Upstream, by_key, call, panic_text, result, settle, without_deadlock};
 use std::{
     borrow::Borrow,
     convert::Infallible,
@@ -13,7 +13,10 @@ use std::{
 };
 use tokio_test::{assert_pending, task::spawn};
 use tower::{Layer, Service, service_fn};
-use tower_singleflight::{ByKey, OwnErrors, Singleflight, SingleflightLayer};
+use tower_singleflight::{
+    Singleflight, SingleflightLayer,
+    mode::{ByKey, OwnErrors},
+};
 
 /// What a [`Touchy`] panics in.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -103,7 +106,7 @@ async fn a_panic_in_the_extractor_reaches_its_caller_and_the_flight_goes_on() {
     });
     let mut service = layer.layer(upstream.clone());
     let mut leader = call(&mut service, (1, "leader"));
-    assert_eq!(panic_of(|| service.call((1, "bad"))), "no key");
+    assert_eq!(panic_text(|| service.call((1, "bad"))), "no key");
     let mut follower = call(&mut service, (1, "follower"));
     settle().await;
     upstream.next().answer("told");
@@ -121,7 +124,7 @@ async fn a_panic_in_the_filter_reaches_its_caller_and_the_flight_goes_on() {
     });
     let mut service = layer.layer(upstream.clone());
     let mut leader = call(&mut service, (1, "leader"));
-    assert_eq!(panic_of(|| service.call((1, "bad"))), "undecided");
+    assert_eq!(panic_text(|| service.call((1, "bad"))), "undecided");
     let mut follower = call(&mut service, (1, "follower"));
     settle().await;
     upstream.next().answer("told");
@@ -135,7 +138,7 @@ async fn a_panic_in_the_filter_reaches_its_caller_and_the_flight_goes_on() {
 #[tokio::test]
 async fn a_panic_in_hash_reaches_its_caller_and_the_group_works_on() {
     let (upstream, layer, mut service) = with_touchy_keys();
-    assert_eq!(panic_of(|| service.call(Fault::Hash)), "touchy about Hash");
+    assert_eq!(panic_text(|| service.call(Fault::Hash)), "touchy about Hash");
     assert_eq!(layer.handle().in_flight(), 0);
     works(service, &upstream).await;
 }
@@ -144,7 +147,7 @@ async fn a_panic_in_hash_reaches_its_caller_and_the_group_works_on() {
 async fn a_panic_in_eq_reaches_its_caller_and_the_flight_goes_on() {
     let (upstream, layer, mut service) = with_touchy_keys();
     let mut leader = call(&mut service, Fine);
-    assert_eq!(panic_of(|| service.call(Fault::Eq)), "touchy about Eq");
+    assert_eq!(panic_text(|| service.call(Fault::Eq)), "touchy about Eq");
     assert_eq!((layer.handle().in_flight(), layer.handle().waiting()), (1, 1));
     let mut follower = call(&mut service, Fine);
     settle().await;
@@ -158,7 +161,7 @@ async fn a_panic_in_eq_reaches_its_caller_and_the_flight_goes_on() {
 async fn a_listed_key_whose_eq_panics_harms_the_newcomers_only() {
     let (upstream, layer, mut service) = with_touchy_keys();
     let mut leader = call(&mut service, Fault::Eq);
-    assert_eq!(panic_of(|| service.call(Fine)), "touchy about Eq");
+    assert_eq!(panic_text(|| service.call(Fine)), "touchy about Eq");
     assert_pending!(leader.poll());
     upstream.next().answer("told");
     assert_eq!(result(&mut leader), Ok("told"));
@@ -170,7 +173,7 @@ async fn a_listed_key_whose_eq_panics_harms_the_newcomers_only() {
 async fn a_panic_in_eq_reaches_the_caller_of_forget_and_the_flight_goes_on() {
     let (upstream, layer, mut service) = with_touchy_keys();
     let mut leader = call(&mut service, Fine);
-    assert_eq!(panic_of(|| layer.handle().forget(&Touchy(1, Fault::Eq))), "touchy about Eq");
+    assert_eq!(panic_text(|| layer.handle().forget(&Touchy(1, Fault::Eq))), "touchy about Eq");
     let mut follower = call(&mut service, Fine);
     settle().await;
     upstream.next().answer("told");
@@ -181,7 +184,7 @@ async fn a_panic_in_eq_reaches_the_caller_of_forget_and_the_flight_goes_on() {
 #[tokio::test]
 async fn a_panic_in_hash_reaches_the_caller_of_forget() {
     let (upstream, layer, service) = with_touchy_keys();
-    assert_eq!(panic_of(|| layer.handle().forget(&Touchy(1, Fault::Hash))), "touchy about Hash");
+    assert_eq!(panic_text(|| layer.handle().forget(&Touchy(1, Fault::Hash))), "touchy about Hash");
     works(service, &upstream).await;
 }
 
@@ -202,7 +205,7 @@ async fn a_panic_in_borrow_reaches_the_caller_of_forget_and_the_flight_goes_on()
     let layer = SingleflightLayer::by_key(|ask: &Ask| Stiff(ask.1.into()));
     let mut service = layer.layer(Upstream::<&str>::new());
     let _leader = service.call((1, "alice"));
-    assert_eq!(panic_of(|| layer.handle().forget("alice")), "not lent");
+    assert_eq!(panic_text(|| layer.handle().forget("alice")), "not lent");
     let _follower = service.call((1, "alice"));
     assert_eq!(layer.handle().stats().joined, 1);
 }
@@ -211,7 +214,7 @@ async fn a_panic_in_borrow_reaches_the_caller_of_forget_and_the_flight_goes_on()
 async fn a_key_whose_drop_panics_as_it_joins_harms_its_caller_only() {
     let (upstream, layer, mut service) = with_touchy_keys();
     let mut leader = call(&mut service, Fine);
-    assert_eq!(panic_of(|| service.call(Fault::Drop)), "touchy about Drop");
+    assert_eq!(panic_text(|| service.call(Fault::Drop)), "touchy about Drop");
     assert_eq!((layer.handle().in_flight(), layer.handle().waiting()), (1, 1));
     assert_pending!(leader.poll());
     settle().await;
@@ -239,7 +242,7 @@ async fn a_key_whose_drop_panics_at_the_landing_of_a_lone_call_reaches_its_calle
     let mut lone = call(&mut service, Fault::Drop);
     assert_pending!(lone.poll());
     upstream.next().answer("told");
-    assert_eq!(panic_of(|| lone.poll()), "touchy about Drop");
+    assert_eq!(panic_text(|| lone.poll()), "touchy about Drop");
     assert_eq!((layer.handle().in_flight(), layer.handle().waiting()), (0, 0));
     works(service, &upstream).await;
 }
@@ -250,7 +253,7 @@ async fn a_key_whose_drop_panics_reaches_who_leaves_last_and_the_inner_call_is_d
     let mut lone = call(&mut service, Fault::Drop);
     assert_pending!(lone.poll());
     let inner = upstream.next();
-    assert_eq!(panic_of(|| drop(lone)), "touchy about Drop");
+    assert_eq!(panic_text(|| drop(lone)), "touchy about Drop");
     assert!(inner.is_dropped());
     assert_eq!((layer.handle().in_flight(), layer.handle().waiting()), (0, 0));
     works(service, &upstream).await;
@@ -262,7 +265,7 @@ async fn a_key_whose_drop_panics_reaches_who_forgets_it_and_is_forgotten() {
     let mut leader = call(&mut service, Fault::Drop);
     assert_pending!(leader.poll());
     let handle = layer.handle();
-    assert_eq!(panic_of(|| handle.forget(&Touchy(1, Fine))), "touchy about Drop");
+    assert_eq!(panic_text(|| handle.forget(&Touchy(1, Fine))), "touchy about Drop");
     assert_eq!(handle.in_flight(), 1);
     let inner = upstream.next();
     works(service, &upstream).await;
@@ -277,7 +280,7 @@ async fn the_old_key_whose_drop_panics_harms_only_who_replaces_its_full_flight()
     let mut service = layer.layer(upstream.clone());
     let mut full = call(&mut service, Fault::Drop);
     assert_pending!(full.poll());
-    assert_eq!(panic_of(|| service.call(Fine)), "touchy about Drop");
+    assert_eq!(panic_text(|| service.call(Fine)), "touchy about Drop");
     assert_eq!((layer.handle().in_flight(), layer.handle().waiting()), (1, 1));
     upstream.next().answer("told");
     assert_eq!(result(&mut full), Ok("told"));
@@ -309,7 +312,7 @@ async fn a_followers_request_whose_drop_panics_at_the_landing_harms_that_followe
     settle().await;
     upstream.next().answer("told");
     settle().await;
-    assert_eq!(panic_of(|| touchy.poll()), "touchy about Drop");
+    assert_eq!(panic_text(|| touchy.poll()), "touchy about Drop");
     assert_eq!((result(&mut leader), result(&mut follower)), (Ok("told"), Ok("told")));
     assert_eq!((layer.handle().in_flight(), layer.handle().waiting()), (0, 0));
 }
@@ -319,7 +322,7 @@ async fn a_followers_request_whose_drop_panics_as_it_leaves_harms_that_follower_
     let (upstream, layer, mut service) = with_touchy_requests();
     let mut leader = call(&mut service, Touchy(1, Fine));
     let touchy = call(&mut service, Touchy(1, Fault::Drop));
-    assert_eq!(panic_of(|| drop(touchy)), "touchy about Drop");
+    assert_eq!(panic_text(|| drop(touchy)), "touchy about Drop");
     assert_eq!((layer.handle().in_flight(), layer.handle().waiting()), (1, 1));
     settle().await;
     upstream.next().answer("told");
@@ -331,29 +334,12 @@ async fn a_followers_request_whose_drop_panics_as_it_leaves_harms_that_follower_
 async fn the_leaders_request_whose_drop_panics_reaches_who_leaves_last() {
     let (upstream, layer, mut service) = with_touchy_requests();
     let lone = call(&mut service, Touchy(1, Fault::Drop));
-    assert_eq!(panic_of(|| drop(lone)), "touchy about Drop");
+    assert_eq!(panic_text(|| drop(lone)), "touchy about Drop");
     assert_eq!((layer.handle().in_flight(), layer.handle().stats().cancelled), (0, 1));
     let mut afterwards = call(&mut service, Touchy(1, Fine));
     assert_pending!(afterwards.poll());
     upstream.next().answer("told");
     assert_eq!(result(&mut afterwards), Ok("told"));
-}
-
-#[test]
-fn both_requests_whose_drop_panics_as_the_last_follower_leaves_are_one_panic_and_no_abort() {
-    /// Panics though a panic is under way, as most types with such a fault would.
-    struct Stubborn;
-    impl Drop for Stubborn {
-        fn drop(&mut self) {
-            panic!("stubborn");
-        }
-    }
-    let layer = SingleflightLayer::by_key(|_: &Stubborn| 1);
-    let mut service = layer.layer(Upstream::<&str, Infallible, Stubborn>::new());
-    let (leader, follower) = (service.call(Stubborn), service.call(Stubborn));
-    drop(leader);
-    assert_eq!(panic_of(|| drop(follower)), "stubborn");
-    assert_eq!((layer.handle().in_flight(), layer.handle().waiting()), (0, 0));
 }
 
 #[tokio::test]
@@ -363,7 +349,7 @@ async fn a_request_that_passes_and_whose_drop_panics_harms_its_caller_only() {
     let mut service = layer.layer(upstream.clone());
     let mut leader = call(&mut service, Touchy(1, Fine));
     let pass = call(&mut service, Touchy(1, Fault::Drop));
-    assert_eq!(panic_of(|| drop(pass)), "touchy about Drop");
+    assert_eq!(panic_text(|| drop(pass)), "touchy about Drop");
     assert_pending!(leader.poll());
     upstream.next().answer("told");
     assert_eq!(result(&mut leader), Ok("told"));
@@ -380,8 +366,8 @@ async fn a_response_whose_clone_panics_harms_those_who_clone_it_and_the_last_get
     settle().await;
     upstream.next().answer(Touchy(7, Fault::Clone));
     settle().await;
-    assert_eq!(panic_of(|| two.poll()), "touchy about Clone");
-    assert_eq!(panic_of(|| one.poll()), "touchy about Clone");
+    assert_eq!(panic_text(|| two.poll()), "touchy about Clone");
+    assert_eq!(panic_text(|| one.poll()), "touchy about Clone");
     assert_eq!(result(&mut three).unwrap().0, 7);
     assert_eq!((layer.handle().in_flight(), layer.handle().waiting()), (0, 0));
 }
@@ -393,7 +379,7 @@ async fn a_response_whose_drop_panics_reaches_who_leaves_last_after_the_landing(
     let [one, two] = ["one", "two"].map(|who| call(&mut service, (1, who)));
     settle().await;
     drop(one);
-    assert_eq!(panic_of(|| drop(two)), "touchy about Drop");
+    assert_eq!(panic_text(|| drop(two)), "touchy about Drop");
     assert_eq!((layer.handle().in_flight(), layer.handle().waiting()), (0, 0));
 }
 
@@ -543,7 +529,7 @@ async fn a_response_is_not_leaked_when_the_drop_of_a_followers_request_panics() 
     let response = Arc::new(());
     upstream.next().answer(response.clone());
     settle().await;
-    assert_eq!(panic_of(|| follower.poll()), "request dropped");
+    assert_eq!(panic_text(|| follower.poll()), "request dropped");
     assert_eq!(Arc::strong_count(&response), 1);
 }
 
@@ -577,7 +563,7 @@ async fn a_panic_in_the_inner_services_call_or_readiness_reaches_every_waiter() 
         let mut calls = ["one", "two", "three"].map(|who| call(&mut service, (1, who)));
         settle().await;
         for call in &mut calls {
-            assert_eq!(panic_of(|| call.poll()), format!("no {place}"));
+            assert_eq!(panic_text(|| call.poll()), format!("no {place}"));
         }
         assert_eq!((layer.handle().in_flight(), layer.handle().stats().panicked), (0, 1));
         service.get_mut().0 = "nowhere";
@@ -595,7 +581,7 @@ async fn a_panic_in_the_inner_future_reaches_every_waiter_with_its_text() {
     let mut calls = ["one", "two", "three"].map(|who| call(&mut service, (1, who)));
     settle().await;
     for call in &mut calls {
-        assert_eq!(panic_of(|| call.poll()), "ouch at 1");
+        assert_eq!(panic_text(|| call.poll()), "ouch at 1");
     }
     assert_eq!(layer.handle().stats().panicked, 1);
     let mended = service.call((1, "mended"));
@@ -614,7 +600,7 @@ async fn a_panic_in_one_flight_leaves_the_others_alone() {
     drop(upstream.next());
     settle().await;
     for call in &mut bad {
-        assert!(panic_of(|| call.poll()).contains("the upstream answers"));
+        assert!(panic_text(|| call.poll()).contains("the upstream answers"));
     }
     goods.answer("told");
     settle().await;
@@ -627,7 +613,7 @@ async fn a_payload_that_is_no_text_reaches_the_followers_as_a_text_that_names_th
     let mut calls = ["one", "two"].map(|who| call(&mut service, (1, who)));
     settle().await;
     for call in &mut calls {
-        assert!(panic_of(|| call.poll()).contains("tower-singleflight"));
+        assert!(panic_text(|| call.poll()).contains("tower-singleflight"));
     }
 }
 
@@ -649,7 +635,7 @@ async fn a_future_whose_drop_panics_reaches_who_leaves_last() {
     let (leader, follower) = (call(&mut service, (1, "leader")), call(&mut service, (1, "follower")));
     settle().await;
     drop(leader);
-    assert_eq!(panic_of(|| drop(follower)), "touchy about Drop");
+    assert_eq!(panic_text(|| drop(follower)), "touchy about Drop");
     assert_eq!((layer.handle().in_flight(), layer.handle().waiting()), (0, 0));
     drop(call(&mut service, (1, "afterwards")));
     assert_eq!(layer.handle().stats().cancelled, 2);
@@ -679,7 +665,7 @@ async fn an_inner_service_whose_clone_panics_harms_its_caller_only() {
     let mut good = layer.layer(Held(Touchy(7, Fine)));
     let mut bad = layer.layer(Held(Touchy(7, Fault::Clone)));
     let leader = good.call((1, "leader"));
-    assert_eq!(panic_of(|| bad.call((1, "bad"))), "touchy about Clone");
+    assert_eq!(panic_text(|| bad.call((1, "bad"))), "touchy about Clone");
     assert_eq!((layer.handle().in_flight(), layer.handle().waiting()), (1, 1));
     let _follower = good.call((1, "follower"));
     assert_eq!(layer.handle().stats().joined, 1);
@@ -693,9 +679,9 @@ async fn an_inner_service_whose_drop_panics_harms_the_follower_that_leaves_with_
     let mut bad = layer.layer(Held(Touchy(7, Fault::Drop)));
     let _leader = good.call((1, "leader"));
     let follower = bad.call((1, "bad"));
-    assert_eq!(panic_of(|| drop(follower)), "touchy about Drop");
+    assert_eq!(panic_text(|| drop(follower)), "touchy about Drop");
     assert_eq!((layer.handle().in_flight(), layer.handle().waiting()), (1, 1));
-    assert_eq!(panic_of(|| drop(bad)), "touchy about Drop");
+    assert_eq!(panic_text(|| drop(bad)), "touchy about Drop");
 }
 
 #[tokio::test]
@@ -703,6 +689,6 @@ async fn a_call_that_is_polled_after_its_end_says_so() {
     let mut service = by_key().layer(Faulty("nowhere"));
     let mut lone = call(&mut service, (1, "lone"));
     assert_eq!(result(&mut lone), Ok("lone"));
-    let text = panic_of(|| lone.poll());
+    let text = panic_text(|| lone.poll());
     assert!(text.contains("tower-singleflight") && text.contains("polled after it was ready"), "{text}");
 }

@@ -1,6 +1,6 @@
 //! What happens while the inner call is being polled, held there by the test.
 
-use crate::support::{Ask, by_key, call, panic_of, result};
+use crate::support::{Ask, by_key, call, result};
 use std::{
     convert::Infallible,
     future::poll_fn,
@@ -12,7 +12,7 @@ use std::{
 use tokio::runtime::{Builder, Runtime};
 use tokio_test::{assert_pending, task::spawn};
 use tower::{Layer, Service, service_fn};
-use tower_singleflight::{ByKey, SingleflightLayer};
+use tower_singleflight::{SingleflightLayer, mode::ByKey};
 
 /// Holds the inner call in its poll.
 struct Held {
@@ -242,29 +242,6 @@ async fn a_flight_that_everybody_left_while_its_call_panics_ends_once() {
     crate::support::settle().await;
     let stats = layer.handle().stats();
     assert_eq!((stats.in_flight, stats.cancelled, stats.panicked), (0, 1, 0));
-}
-
-#[tokio::test]
-async fn a_caller_that_panics_with_a_call_in_hand_ends_nothing_but_itself() {
-    struct Stubborn;
-    impl Drop for Stubborn {
-        fn drop(&mut self) {
-            panic!("stubborn");
-        }
-    }
-    let layer = by_key();
-    let mut service = layer.layer(service_fn(|_: Ask| async {
-        let _stubborn = Stubborn;
-        std::future::pending::<Result<(), Infallible>>().await
-    }));
-    let mut lone = call(&mut service, (1, "lone"));
-    assert_pending!(lone.poll());
-    let text = panic_of(|| {
-        let _in_hand = lone;
-        panic!("the caller's own");
-    });
-    assert_eq!(text, "the caller's own");
-    assert_eq!((layer.handle().in_flight(), layer.handle().waiting()), (0, 0));
 }
 
 #[tokio::test]

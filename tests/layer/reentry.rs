@@ -11,7 +11,10 @@ use std::{
 use tokio::sync::Semaphore;
 use tokio_test::assert_pending;
 use tower::{Layer, Service, ServiceExt, util::BoxCloneService};
-use tower_singleflight::{ByKey, OwnErrors, PassReason, Singleflight, SingleflightLayer};
+use tower_singleflight::{
+    PassReason, Singleflight, SingleflightLayer,
+    mode::{ByKey, OwnErrors},
+};
 
 /// The keys to ask for, each from inside the call of the one before.
 type Path = VecDeque<u32>;

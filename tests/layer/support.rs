@@ -1,23 +1,25 @@
-//! What the tests share: an inner service that answers when it is told to, and ways to step tasks and catch panics.
+//! What the tests share: an inner service that answers when it is told to, and calls that are stepped by hand.
 
+pub(crate) use crate::shared::{panic_text, paused, result, settle, waker};
+
+use crate::shared;
 use std::{
-    any::Any,
     collections::VecDeque,
     convert::Infallible,
     error::Error,
     fmt,
     future::Future,
-    panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
-    sync::{Arc, Mutex, mpsc},
+    sync::{Arc, Mutex},
     task::{Context, Poll},
-    thread,
-    time::Duration,
 };
 use tokio::{sync::oneshot, task::unconstrained};
 use tokio_test::task::{Spawn, spawn};
 use tower::{Layer, Service};
-use tower_singleflight::{ByKey, OwnErrors, Singleflight, SingleflightLayer};
+use tower_singleflight::{
+    Singleflight, SingleflightLayer,
+    mode::{ByKey, OwnErrors},
+};
 
 /// A key, and who asks.
 pub(crate) type Ask = (u32, &'static str);
@@ -41,48 +43,9 @@ pub(crate) fn call<S: Service<Req>, Req>(service: &mut S, request: Req) -> Spawn
     spawn(service.call(request))
 }
 
-/// Lets the other tasks of a current-thread runtime run until they wait.
-pub(crate) async fn settle() {
-    for _ in 0..16 {
-        tokio::task::yield_now().await;
-    }
-}
-
-/// Polls a call whose result is there.
-#[track_caller]
-pub(crate) fn result<F: Future>(call: &mut Spawn<F>) -> F::Output {
-    match call.poll() {
-        Poll::Ready(output) => output,
-        Poll::Pending => panic!("the call has no result yet"),
-    }
-}
-
-/// The text that `run` panics with.
-#[track_caller]
-pub(crate) fn panic_of<R>(run: impl FnOnce() -> R) -> String {
-    match catch_unwind(AssertUnwindSafe(run)) {
-        Ok(_) => panic!("it did not panic"),
-        Err(payload) => text_of(&*payload),
-    }
-}
-
-fn text_of(payload: &(dyn Any + Send)) -> String {
-    let literal = payload.downcast_ref::<&str>().map(|text| text.to_string());
-    literal.or_else(|| payload.downcast_ref().cloned()).expect("the panic has a text")
-}
-
 /// Runs `test` on a runtime in a thread of its own, so that a deadlock in it fails instead of hanging.
 pub(crate) fn without_deadlock<F: Future<Output = ()>>(test: impl FnOnce() -> F + Send + 'static) {
-    let (done, ends) = mpsc::channel();
-    let thread = thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
-        runtime.block_on(test());
-        done.send(()).unwrap();
-    });
-    match ends.recv_timeout(Duration::from_secs(30)) {
-        Err(mpsc::RecvTimeoutError::Timeout) => panic!("deadlock"),
-        _ => thread.join().unwrap_or_else(|payload| panic!("{}", text_of(&*payload))),
-    }
+    shared::without_deadlock(|| paused().block_on(test()));
 }
 
 /// An error that can be cloned.

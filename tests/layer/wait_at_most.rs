@@ -1,11 +1,11 @@
 //! A follower's patience.
 
-use crate::support::{Ask, Broken, Upstream, by_key, call, panic_of, result, settle};
+use crate::support::{Ask, Broken, Upstream, by_key, call, panic_text, result, settle};
 use std::{convert::Infallible, time::Duration};
 use tokio::time::advance;
 use tokio_test::assert_pending;
 use tower::{Layer, Service, ServiceExt, service_fn};
-use tower_singleflight::{ByKey, SingleflightLayer};
+use tower_singleflight::{SingleflightLayer, mode::ByKey};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 const TICK: Duration = Duration::from_millis(1);
@@ -247,7 +247,7 @@ async fn a_key_closure_that_panics_when_patience_ends_reaches_that_follower_alon
     assert_pending!(follower.poll());
     settle().await;
     advance(PATIENCE).await;
-    assert_eq!(panic_of(|| follower.poll()), "no more keys");
+    assert_eq!(panic_text(|| follower.poll()), "no more keys");
     drop(follower);
     upstream.next().answer("told");
     settle().await;
@@ -294,7 +294,7 @@ fn outside_a_runtime_a_follower_says_what_it_misses_and_the_leader_goes_on() {
     let mut leader = call(&mut service, (1, "leader"));
     let mut follower = call(&mut service, (1, "follower"));
     assert_pending!(leader.poll());
-    let text = panic_of(|| follower.poll());
+    let text = panic_text(|| follower.poll());
     assert!(text.contains("tower-singleflight") && text.contains("`wait_at_most`"), "{text}");
     assert!(text.contains("outside a tokio runtime"), "{text}");
     drop(follower);
@@ -320,7 +320,7 @@ fn in_a_runtime_without_its_timer_a_follower_panics_and_the_leader_goes_on() {
         let mut service = patient().layer(upstream.clone());
         let mut leader = call(&mut service, (1, "leader"));
         let mut follower = call(&mut service, (1, "follower"));
-        let text = panic_of(|| follower.poll());
+        let text = panic_text(|| follower.poll());
         assert!(text.contains("timers are disabled"), "{text}");
         drop(follower);
         settle().await;
@@ -368,6 +368,6 @@ async fn impatient_followers_in_tasks_of_their_own_are_served_while_the_leader_h
 
 #[test]
 fn a_patience_of_zero_panics_in_the_builder_and_names_the_method() {
-    let text = panic_of(|| by_key().wait_at_most(Duration::ZERO));
+    let text = panic_text(|| by_key().wait_at_most(Duration::ZERO));
     assert!(text.contains("`wait_at_most`") && text.contains("zero"), "{text}");
 }

@@ -1,6 +1,6 @@
 //! How often waiters are woken and polled.
 
-use crate::support::{Ask, by_key, coalesced, settle};
+use crate::support::{Ask, by_key, coalesced, settle, waker};
 use std::{
     convert::Infallible,
     future::poll_fn,
@@ -188,20 +188,11 @@ async fn a_waker_is_dropped_when_its_waiter_leaves() {
     assert_eq!(Arc::strong_count(&wakes), 1);
 }
 
-/// Panics as it wakes.
-struct Grumpy;
-
-impl Wake for Grumpy {
-    fn wake(self: Arc<Self>) {
-        panic!("grumpy");
-    }
-}
-
 #[tokio::test]
 async fn a_waker_that_panics_keeps_nobody_asleep() {
     let (upstream, mut service) = coalesced();
     let mut grumpy = service.call((1, "grumpy"));
-    let waker = Waker::from(Arc::new(Grumpy));
+    let waker = waker(|| panic!("grumpy"));
     assert!(Pin::new(&mut grumpy).poll(&mut Context::from_waker(&waker)).is_pending());
     let mut followers = ["one", "two"].map(|who| Task::new(service.call((1, who))));
     for follower in &mut followers {

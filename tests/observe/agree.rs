@@ -14,7 +14,7 @@ type Ask = Request<Empty<bytes::Bytes>>;
 struct Failed;
 
 /// Makes and drops calls of an upstream that answers, refuses, fails, vetoes, varies, panics and hangs. Gives how many.
-async fn storm(seed: u64, layer: &SingleflightLayer<tower_singleflight::Http<String>>) -> u64 {
+async fn storm(seed: u64, layer: &SingleflightLayer<tower_singleflight::mode::Http<String>>) -> u64 {
     let mut rng = fastrand::Rng::with_seed(seed);
     let mut service = layer.layer(service_fn(|request: Ask| async move {
         let kind = request.uri().path().to_owned();

@@ -9,10 +9,7 @@ use std::{
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering::SeqCst},
-        mpsc,
     },
-    thread,
-    time::Duration,
 };
 use tokio_test::{
     assert_pending, assert_ready,
@@ -217,19 +214,6 @@ async fn a_subscriber_that_panics_holds_nobody_up() {
         let _tracing = listen(subscriber);
         all_kinds_of_ends(&Group::new(), &Arc::default()).instrument(info_span!("caller")).await;
         assert!(told.load(SeqCst) >= at_least, "{told:?}");
-    }
-}
-
-/// Runs `test` in a thread of its own, so that a deadlock in it fails instead of hanging.
-fn without_deadlock(test: impl FnOnce() + Send + 'static) {
-    let (done, ends) = mpsc::channel();
-    let thread = thread::spawn(move || {
-        test();
-        done.send(()).unwrap();
-    });
-    match ends.recv_timeout(Duration::from_secs(30)) {
-        Err(mpsc::RecvTimeoutError::Timeout) => panic!("deadlock"),
-        _ => thread.join().unwrap(),
     }
 }
 

@@ -8,7 +8,7 @@ use http_body::Frame;
 use http_body_util::{BodyExt, Empty, Full, StreamBody};
 use std::convert::Infallible;
 use tower::{Layer, Service, service_fn};
-use tower_singleflight::{Http, SingleflightLayer};
+use tower_singleflight::{SingleflightLayer, mode::Http};
 use tracing::{Instrument, info_span};
 
 type Ask = Request<Empty<Bytes>>;

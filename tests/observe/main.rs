@@ -7,5 +7,7 @@ mod http;
 mod names;
 mod numbers;
 mod secrets;
+#[path = "../support/mod.rs"]
+mod shared;
 mod spans;
 mod support;

@@ -1,11 +1,12 @@
 //! A recorder and a subscriber that remember what they were told.
 
+pub(crate) use crate::shared::{follow, panics, settle, without_deadlock};
+
 use metrics::LocalRecorderGuard;
 use metrics_util::debugging::{DebugValue, DebuggingRecorder, Snapshotter};
 use std::{
     collections::BTreeMap,
     fmt::{self, Write},
-    panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Mutex, OnceLock},
 };
 use tokio::{runtime::Runtime, sync::oneshot};
@@ -301,22 +302,6 @@ pub(crate) fn lead<T: Clone + Send + Sync + 'static>(
     let (end, ended) = oneshot::channel();
     let work = || tokio::task::unconstrained(async { ended.await.expect("the work ends") });
     (end, spawn(group.run(key, work)))
-}
-
-/// A call of a group whose own work must never be done.
-pub(crate) fn follow<T: Clone + Send + Sync + 'static>(group: &Group<u32, T>, key: u32) -> Spawn<Run<T>> {
-    spawn(group.run(key, || async { panic!("a follower does no work") }))
-}
-
-/// Lets the tasks of a current-thread runtime do all that they can do.
-pub(crate) async fn settle() {
-    for _ in 0..16 {
-        tokio::task::yield_now().await;
-    }
-}
-
-pub(crate) fn panics<R>(run: impl FnOnce() -> R) -> bool {
-    catch_unwind(AssertUnwindSafe(run)).is_err()
 }
 
 /// A runtime to be shut down under a flight.

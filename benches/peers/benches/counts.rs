@@ -1,15 +1,11 @@
 //! What is counted: `cargo bench -p peers --bench counts`.
 
 use allocation_counter::measure;
-use peers::{Counts, Options, run};
+use peers::Counts;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    if let Err(error) = Options::from_args().and_then(|options| run(&options, Some(meter))) {
-        eprintln!("{error}");
-        return ExitCode::FAILURE;
-    }
-    ExitCode::SUCCESS
+    peers::main(Some(meter))
 }
 
 fn meter(code: &mut dyn FnMut()) -> Counts {

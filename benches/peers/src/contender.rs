@@ -1,14 +1,4 @@
-//! What is measured: this crate and its peers, each used as its own documentation says.
-
-mod async_singleflight;
-mod bare;
-mod by_key;
-mod coalesce;
-mod group;
-mod moka;
-mod quick_cache;
-mod shared;
-mod singleflight_async;
+//! One way to make a call, so that each can be measured in the same way.
 
 use crate::work::Work;
 use std::{
@@ -20,7 +10,7 @@ use tower_singleflight::Outcome;
 
 /// The floor: every call does its own work.
 pub(crate) const BARE: &str = "bare";
-/// This crate's layer, which the targets are about.
+/// This crate's layer, which all others are compared with.
 pub(crate) const BY_KEY: &str = "`by_key`";
 /// This crate's primitive.
 pub(crate) const GROUP: &str = "`Group::run`";
@@ -70,24 +60,9 @@ pub(crate) trait Visit<W: Work> {
     fn visit<C: Contender<W>>(&mut self);
 }
 
-pub(crate) fn visit_all<W: Work>(visit: &mut impl Visit<W>) {
-    visit.visit::<bare::Bare<W>>();
-    visit.visit::<by_key::ByKey<W>>();
-    visit.visit::<group::Group<W>>();
-    visit.visit::<coalesce::Coalesce<W>>();
-    visit.visit::<async_singleflight::AsyncSingleflight<W>>();
-    visit.visit::<singleflight_async::SingleflightAsync<W>>();
-    visit.visit::<moka::Moka<W>>();
-    visit.visit::<quick_cache::QuickCache<W>>();
-    visit.visit::<shared::SharedMap<W>>();
-}
-
 /// Calls a service that is always ready.
-fn call_ready<S: Service<u64, Error: Debug>>(service: &mut S, key: u64) -> S::Future {
+pub(crate) fn call_ready<S: Service<u64, Error: Debug>>(service: &mut S, key: u64) -> S::Future {
     let ready = service.poll_ready(&mut Context::from_waker(Waker::noop()));
     assert!(matches!(ready, Poll::Ready(Ok(()))), "the backend is always ready");
     service.call(key)
 }
-
-#[cfg(test)]
-mod tests;

@@ -6,6 +6,8 @@
 
 mod clock;
 mod contender;
+mod contenders;
+mod meter;
 mod options;
 mod picture;
 mod report;
@@ -16,5 +18,16 @@ mod setting;
 mod spread;
 mod work;
 
-pub use options::Options;
-pub use scenario::{Counts, Meter, run};
+use options::Options;
+use std::process::ExitCode;
+
+pub use meter::{Counts, Meter};
+
+/// Runs what the command line asks for: the scenarios that are counted if there is a meter, else those that are timed.
+pub fn main(meter: Option<Meter>) -> ExitCode {
+    if let Err(error) = Options::from_args(&scenario::NAMES).and_then(|options| scenario::run(&options, meter)) {
+        eprintln!("{error}");
+        return ExitCode::FAILURE;
+    }
+    ExitCode::SUCCESS
+}

@@ -1,13 +1,12 @@
 //! The arguments of the benchmarks.
 
-use crate::scenario::NAMES;
 use lexopt::{Arg, Parser, ValueExt};
 use std::path::{Path, PathBuf};
 use tower::BoxError;
 
 /// What to run, and how often.
 #[derive(Clone, Debug)]
-pub struct Options {
+pub(crate) struct Options {
     pub(crate) scenario: Option<String>,
     rounds: Option<usize>,
     effort: Effort,
@@ -31,16 +30,17 @@ const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
 
 impl Options {
     /// For a test: everything runs, and no number means anything.
-    pub fn smoke() -> Self {
+    pub(crate) fn smoke() -> Self {
         Self { scenario: None, rounds: None, effort: Effort::Smoke, picture: None }
     }
 
-    /// Those of the command line. Without cargo's `--bench`, that is when cargo tests, everything is small.
+    /// Those of the command line, which may name one of `scenarios`. Without cargo's `--bench`, that is when cargo tests,
+    /// everything is small.
     ///
     /// # Errors
     ///
     /// When an argument is unknown; the error tells the usage.
-    pub fn from_args() -> Result<Self, BoxError> {
+    pub(crate) fn from_args(scenarios: &[&str]) -> Result<Self, BoxError> {
         let mut options = Self::smoke();
         let mut args = Parser::from_env();
         while let Some(arg) = args.next()? {
@@ -50,8 +50,8 @@ impl Options {
                 Arg::Long("quick") => options.effort = Effort::Quick,
                 Arg::Long("rounds") => options.rounds = Some(args.value()?.parse()?),
                 Arg::Long("picture") => options.picture = Some(Path::new(ROOT).join(args.value()?)),
-                Arg::Value(name) => options.scenario = Some(known(name.string()?)?),
-                _ => return Err(format!("{}\n{}", arg.unexpected(), usage()).into()),
+                Arg::Value(name) => options.scenario = Some(known(name.string()?, scenarios)?),
+                _ => return Err(format!("{}\n{}", arg.unexpected(), usage(scenarios)).into()),
             }
         }
         Ok(options)
@@ -76,13 +76,13 @@ impl Options {
     }
 }
 
-fn known(name: String) -> Result<String, lexopt::Error> {
-    if NAMES.contains(&name.as_str()) {
+fn known(name: String, scenarios: &[&str]) -> Result<String, lexopt::Error> {
+    if scenarios.contains(&name.as_str()) {
         return Ok(name);
     }
-    Err(format!("there is no scenario {name:?}\n{}", usage()).into())
+    Err(format!("there is no scenario {name:?}\n{}", usage(scenarios)).into())
 }
 
-fn usage() -> String {
-    format!("{USAGE}\nscenarios: {}", NAMES.join(", "))
+fn usage(scenarios: &[&str]) -> String {
+    format!("{USAGE}\nscenarios: {}", scenarios.join(", "))
 }

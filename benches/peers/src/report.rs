@@ -1,9 +1,6 @@
 //! What a scenario has to say, as Markdown.
 
-use crate::{
-    picture::Panel,
-    spread::{Spread, digits},
-};
+use crate::picture::Panel;
 use std::fmt::{self, Display};
 
 /// The outcome of one scenario.
@@ -12,7 +9,6 @@ pub(crate) struct Report {
     /// What was measured, and how.
     pub(crate) about: String,
     pub(crate) tables: Vec<Table>,
-    pub(crate) targets: Vec<Target>,
     /// What of it is in the picture.
     pub(crate) panel: Option<Panel>,
 }
@@ -57,40 +53,4 @@ impl Display for Table {
         writeln!(f, "{}\n|{}", line(&self.head), "---|".repeat(self.head.len()))?;
         self.rows.iter().try_for_each(|row| writeln!(f, "{}", line(row)))
     }
-}
-
-/// What is to be reached.
-pub(crate) struct Target {
-    what: String,
-    limit: f64,
-    measured: f64,
-    shown: String,
-}
-
-impl Target {
-    pub(crate) fn ratio(what: impl Into<String>, limit: f64, measured: Spread) -> Self {
-        Self { what: what.into(), limit, measured: measured.median, shown: measured.to_string() }
-    }
-
-    pub(crate) fn exact(what: impl Into<String>, limit: f64, measured: f64) -> Self {
-        Self { what: what.into(), limit, measured, shown: digits(measured) }
-    }
-
-    fn verdict(&self) -> String {
-        // What the table shows is what counts: counts are sums of a few hundred thousand, and round off.
-        let Self { limit, measured, .. } = self;
-        if measured <= limit || digits(*measured) == digits(*limit) {
-            return "met".to_string();
-        }
-        format!("**missed**, by {:.0} %", (measured / limit - 1.0) * 100.0)
-    }
-}
-
-/// All targets of a run.
-pub(crate) fn targets<'a>(targets: impl IntoIterator<Item = &'a Target>) -> Table {
-    let mut table = Table::new("", &["Target", "At most", "Measured", ""]);
-    for target in targets {
-        table.row([target.what.clone(), digits(target.limit), target.shown.clone(), target.verdict()]);
-    }
-    table
 }

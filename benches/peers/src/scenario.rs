@@ -10,23 +10,9 @@ mod solo;
 mod threads;
 mod zipf;
 
-use crate::{options::Options, picture, report, setting};
+use crate::{meter::Meter, options::Options, picture, report, setting};
 use std::fs;
 use tower::BoxError;
-
-/// What some code allocated, on its thread.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Counts {
-    /// How often.
-    pub allocations: u64,
-    /// How much.
-    pub bytes: u64,
-    /// How much of it is not freed.
-    pub live: i64,
-}
-
-/// Counts what the closure allocates.
-pub type Meter = fn(&mut dyn FnMut()) -> Counts;
 
 /// A scenario, by how it is measured.
 #[derive(Clone, Copy)]
@@ -60,12 +46,12 @@ pub(crate) const NAMES: [&str; SCENARIOS.len()] = {
 };
 
 /// Runs what is wanted of the scenarios that are counted, if there is a meter, or timed, if there is none; and prints
-/// what comes of it, with the targets at the end. What is timed is drawn as well, if the options say where to.
+/// what comes of it. What is timed is drawn as well, if the options say where to.
 ///
 /// # Errors
 ///
 /// When there is nothing to draw, or it cannot be written.
-pub fn run(options: &Options, meter: Option<Meter>) -> Result<(), BoxError> {
+pub(crate) fn run(options: &Options, meter: Option<Meter>) -> Result<(), BoxError> {
     let wanted = SCENARIOS.iter().filter(|(name, _)| options.wants(name));
     let mut reports = Vec::new();
     for (name, scenario) in wanted {
@@ -80,10 +66,6 @@ pub fn run(options: &Options, meter: Option<Meter>) -> Result<(), BoxError> {
         println!("{report}");
         eprintln!("{name}: done");
         reports.push(report);
-    }
-    let mut targets = reports.iter().flat_map(|report| &report.targets).peekable();
-    if targets.peek().is_some() {
-        println!("## Targets\n\n{}", report::targets(targets));
     }
     if let (Some(file), None) = (&options.picture, meter) {
         let panels: Vec<_> = reports.into_iter().filter_map(|report| report.panel).collect();

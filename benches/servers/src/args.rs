@@ -1,6 +1,6 @@
 //! The command line.
 
-use crate::BoxError;
+use crate::error::BoxError;
 use lexopt::{Arg, Parser, ValueExt};
 
 pub(crate) const HELP: &str = "\

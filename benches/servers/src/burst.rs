@@ -1,8 +1,8 @@
 //! N connections, and one request over each, all at once.
 
 use crate::{
-    BoxError,
     client::{ask, connect, on_each, request},
+    error::BoxError,
     origin,
 };
 use std::{
@@ -12,6 +12,8 @@ use std::{
 };
 use tokio::time::timeout;
 
+/// How many connections: every burst has one of these sizes.
+pub(crate) const SIZES: [usize; 2] = [100, 500];
 /// By then an answer has come, or never will.
 const PATIENCE: Duration = Duration::from_secs(120);
 

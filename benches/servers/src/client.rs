@@ -1,6 +1,6 @@
 //! A client's connections, and one request over one.
 
-use crate::BoxError;
+use crate::error::BoxError;
 use std::{net::SocketAddr, time::Duration};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},

@@ -1,8 +1,8 @@
 //! Traffic in which no two requests are the same: what a server costs those who gain nothing from it.
 
 use crate::{
-    BoxError,
     client::{ask, connect, on_each, request},
+    error::BoxError,
     origin,
 };
 use std::{

@@ -27,6 +27,7 @@ mod args;
 mod burst;
 mod client;
 mod distinct;
+mod error;
 mod numbers;
 mod origin;
 mod report;
@@ -34,9 +35,8 @@ mod run;
 mod server;
 mod traffic;
 
-use std::{error::Error, process::ExitCode};
-
-type BoxError = Box<dyn Error + Send + Sync>;
+use error::BoxError;
+use std::process::ExitCode;
 
 fn main() -> ExitCode {
     match start() {

@@ -1,6 +1,6 @@
 //! The slow origin, on a thread of its own.
 
-use crate::BoxError;
+use crate::error::BoxError;
 use std::{
     collections::HashMap,
     io,

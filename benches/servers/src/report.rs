@@ -1,9 +1,9 @@
 //! What came out, as tables, and what it means for the targets.
 
 use crate::{
+    burst::SIZES,
     numbers::{Spread, millis, percentile},
     origin::Kind,
-    run::SIZES,
 };
 use std::{collections::HashMap, fmt::Write, time::Duration};
 

@@ -1,10 +1,10 @@
 //! The rounds.
 
 use crate::{
-    BoxError,
     args::Args,
-    burst::burst,
+    burst::{SIZES, burst},
     distinct::distinct,
+    error::BoxError,
     origin::{Kind, Origin},
     report::{Report, Sample},
     server::{self, Server},
@@ -13,7 +13,6 @@ use crate::{
 use std::time::Duration;
 use tokio::{runtime::Builder, time::sleep};
 
-pub(crate) const SIZES: [usize; 2] = [100, 500];
 const OPEN_FILES: u64 = 8192;
 /// For what a burst left behind to be over.
 const RESTS: Duration = Duration::from_millis(200);

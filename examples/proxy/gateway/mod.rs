@@ -30,7 +30,10 @@ use std::{
 };
 use tokio::net::{TcpListener, ToSocketAddrs, lookup_host};
 use tower::Layer;
-use tower_singleflight::{Http, HttpPolicy, SharedErrors, SingleflightLayer};
+use tower_singleflight::{
+    HttpPolicy, SingleflightLayer,
+    mode::{Http, SharedErrors},
+};
 
 /// What the proxy can be told.
 pub(crate) struct Options {

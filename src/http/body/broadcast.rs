@@ -15,7 +15,11 @@ use super::{
     state::{BodyState, Fate, Position},
     upstream::{BoxUpstream, Item, Report},
 };
-use crate::{core::seats::wake_all, error::SharedError, panics::Debris, sync::Mutex};
+use crate::{
+    error::SharedError,
+    panics::{CaughtPanic, wake_all},
+    sync::Mutex,
+};
 
 /// One upstream body with many readers. It is also the waker that upstream is polled with.
 ///
@@ -163,17 +167,17 @@ impl Broadcast {
         let mut report = Report::shared();
         position.fate = Fate::Panicked;
         let polled = upstream.as_mut().poll_frame(&mut Context::from_waker(waker), &mut report);
-        let (mut upstream, mut debris) = (Some(upstream), Debris::default());
+        let (mut upstream, mut caught) = (Some(upstream), CaughtPanic::default());
         if !report.streams() {
             // Upstream is dropped before any reader sees the end. If that panics, the other readers still see it.
-            debris.sweep(upstream.take());
+            caught.drop_caught(upstream.take());
         }
         let parked = polled.is_pending().then(|| cx.waker().clone());
         lease.is_back = true;
         self.with(|state, deferred| {
             state.upstream_returned(upstream, report.hint);
             position.fate = match &polled {
-                _ if debris.holds_panic() => Fate::Panicked,
+                _ if caught.is_some() => Fate::Panicked,
                 Poll::Ready(Some(Err(_))) => Fate::Failed,
                 _ => Fate::Reads,
             };
@@ -188,7 +192,7 @@ impl Broadcast {
                 }
             }
         });
-        debris.rethrow_or(polled)
+        caught.or_resume(polled)
     }
 
     /// Parks a reader, and tells it what to wait for.

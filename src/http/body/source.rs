@@ -16,7 +16,7 @@ use super::{
     reader::Reader,
     upstream::{BoxUpstream, Item, Phase, Report},
 };
-use crate::{core::seats::wake_all, error::SharedError, sync::Mutex};
+use crate::{error::SharedError, panics::wake_all, sync::Mutex};
 
 /// The lock is for clones: a clone has only a shared reference, and turns a sole reader into one of several. A reader
 /// has `&mut`, and takes no lock.

@@ -1,5 +1,5 @@
-//! Model checks of the locks and wakers of HTTP: every order, within a bound on preemptions, in which threads can do
-//! what the name of a model says.
+//! Model checks of the locks and wakers of HTTP. Each model runs its threads in every order within a bound on
+//! preemptions.
 //!
 //! ```text
 //! RUSTFLAGS="--cfg tower_singleflight_loom" cargo test --release --no-default-features --features http --lib models
@@ -9,13 +9,13 @@
 //! |---|---|---|
 //! | `FrameSource` | a sole reader becomes one of several, parked or not, cloned by one or by two | `source` |
 //! | `Broadcast` | readers that poll, park, clone, leave and come; upstream taken out, woken from elsewhere, ended, failed; the window | `broadcast` |
-//! | `Budget` | who waits for it is woken; the stalled give way while they move, leave or are asked twice | `budget` |
-//! | `Late`, `Memory` | a stream is never joined after its seal; nothing stays listed; what is counted is there | `tables` |
+//! | `Budget` | bodies that wait for it are woken; stalled readers give way while they move, leave or are asked twice | `budget` |
+//! | `LateTable`, `UnshareableKeys` | a stream is never joined after its seal; nothing stays listed; the counts are right | `tables` |
 //!
 //! Not covered: time (a pause is over at once, as outside a runtime; the clock moves when a model says so), an upstream
 //! that panics (loom's locks do not stand being locked while another of its threads unwinds), the `OnceLock` of a
 //! listing, which is `std`'s and so a single step, and more than four threads. The core has its own model, in
-//! `tests/loom.rs`; what is sent through both is not in either.
+//! `tests/loom.rs`. No model goes through both.
 
 mod broadcast;
 mod budget;
@@ -73,7 +73,7 @@ struct World {
 }
 
 impl World {
-    /// A body whose upstream gives what it is fed.
+    /// A body whose upstream gives the frames that it is fed.
     fn body(&self, fed: &[&'static str]) -> (Feed, SharedBody) {
         let feed = Feed(Arc::new(Mutex::new((fed.iter().copied().collect(), None))));
         let body = SharedBody::new(self.upstream(&feed), self.config.clone());
@@ -149,7 +149,7 @@ fn next(body: &mut SharedBody) -> String {
     block_on(poll_fn(|cx| poll(body, cx))).expect("a frame, not the end").expect("a frame, not an error")
 }
 
-/// What there is without waiting.
+/// The frame that is there without waiting.
 fn poll_once(body: &mut SharedBody) -> Poll<Item> {
     block_on(poll_fn(|cx| Poll::Ready(poll(body, cx))))
 }

@@ -1,44 +1,50 @@
-//! The streams that newcomers may join, and the keys that are remembered as unshareable.
+//! The table of late streams, and the unshareable keys.
 
 use super::*;
 use crate::{
-    core::flight::Place,
+    core::key::Address,
     http::{
-        flights::FlightKey,
-        late::{Late, Stream},
+        key::{FlightKey, HashedKey},
+        late::{LateStream, LateTable, ListedBody},
         layer::PolicyId,
-        memory::Memory,
         policy::HttpPolicy,
+        unshareable::UnshareableKeys,
     },
 };
 use http::{HeaderMap, Request, Response};
 
-const PLACE: Place = Place { shard: 0, hash: 0, path: 0 };
-
-type Key = FlightKey<u32>;
+type Key = HashedKey<u32>;
 
 fn key(policy: PolicyId) -> Key {
     let partition = HttpPolicy::default().admit(&Request::new(()), false).ok().expect("it may share");
-    FlightKey::new(1, partition, policy)
+    HashedKey { address: Address::of(0), key: FlightKey::new(1, partition, policy) }
 }
 
 /// The body of a flight that takes newcomers after its head, unless `sealed` says otherwise.
-fn share(world: &World, late: &Arc<Late<u32>>, key: &Key, sealed: &Mutex<bool>, fed: &[&'static str]) -> SharedBody {
+fn share(
+    world: &World,
+    late: &Arc<LateTable<u32>>,
+    key: &Key,
+    sealed: &Mutex<bool>,
+    fed: &[&'static str],
+) -> SharedBody {
     let feed = Feed(Arc::new(Mutex::new((fed.iter().copied().collect(), None))));
-    let (upstream, is_open) = (world.upstream(&feed), || !*sealed.lock().unwrap());
-    let stream = |body| Stream::new(Response::new(()), body, None, None);
-    late.share((PLACE, key.clone()), is_open, upstream, world.config.clone(), None, stream)
+    let (upstream, unlist) = ListedBody::new(world.upstream(&feed));
+    let body = SharedBody::new(upstream, world.config.clone());
+    let stream = LateStream::new(Response::new(()), body.newcomers(None).expect("it streams"), None, None);
+    late.list(key, stream, &unlist, || !*sealed.lock().unwrap());
+    body
 }
 
-fn join(late: &Late<u32>, key: &Key) -> Option<SharedBody> {
-    late.join(PLACE, key, &HeaderMap::new()).map(Response::into_body)
+fn join(late: &LateTable<u32>, key: &Key) -> Option<SharedBody> {
+    late.join(key, &HeaderMap::new()).map(Response::into_body)
 }
 
 #[test]
 fn nobody_joins_a_stream_that_was_sealed_when_its_head_came() {
     check_unbounded(3, |world| {
         let (late, key, sealed) = (Arc::default(), key(PolicyId::new()), Arc::new(Mutex::new(false)));
-        let (elsewhere, flag): (Arc<Late<u32>>, _) = (Arc::clone(&late), sealed.clone());
+        let (elsewhere, flag): (Arc<LateTable<u32>>, _) = (Arc::clone(&late), sealed.clone());
         let sealing = thread::spawn(move || {
             // As a write does: first the table of flights, then that of streams.
             *flag.lock().unwrap() = true;
@@ -57,7 +63,7 @@ fn nobody_joins_a_stream_that_was_sealed_when_its_head_came() {
 #[test]
 fn a_stream_that_ends_while_it_is_sealed_is_not_listed() {
     check_unbounded(3, |world| {
-        let (late, key): (Arc<Late<u32>>, _) = (Arc::default(), key(PolicyId::new()));
+        let (late, key): (Arc<LateTable<u32>>, _) = (Arc::default(), key(PolicyId::new()));
         let body = share(world, &late, &key, &Mutex::new(false), &["a", END]);
         assert!(!late.is_empty());
         let reading = read_elsewhere(body);
@@ -70,7 +76,7 @@ fn a_stream_that_ends_while_it_is_sealed_is_not_listed() {
 #[test]
 fn a_newcomer_joins_while_a_stream_ends() {
     check_unbounded(3, |world| {
-        let (late, key): (Arc<Late<u32>>, _) = (Arc::default(), key(PolicyId::new()));
+        let (late, key): (Arc<LateTable<u32>>, _) = (Arc::default(), key(PolicyId::new()));
         let body = share(world, &late, &key, &Mutex::new(false), &["a", END]);
         let reading = read_elsewhere(body);
         let newcomer = join(&late, &key);
@@ -83,7 +89,7 @@ fn a_newcomer_joins_while_a_stream_ends() {
 #[test]
 fn a_stream_takes_the_place_of_an_earlier_one_that_ends() {
     check_unbounded(2, |world| {
-        let (late, key): (Arc<Late<u32>>, _) = (Arc::default(), key(PolicyId::new()));
+        let (late, key): (Arc<LateTable<u32>>, _) = (Arc::default(), key(PolicyId::new()));
         let earlier = share(world, &late, &key, &Mutex::new(false), &["a", END]);
         let reading = read_elsewhere(earlier);
         let body = share(world, &late, &key, &Mutex::new(false), &["b", END]);
@@ -99,31 +105,31 @@ fn a_stream_takes_the_place_of_an_earlier_one_that_ends() {
 #[test]
 fn what_is_remembered_while_another_key_is_forgotten_is_known() {
     check_unbounded(3, |_| {
-        let memory = Memory::new(&HttpPolicy::default());
-        memory.note(1, false);
-        let elsewhere = memory.clone();
+        let keys = UnshareableKeys::new(&HttpPolicy::default());
+        keys.record(1, false);
+        let elsewhere = keys.clone();
         let other = thread::spawn(move || {
-            elsewhere.note(2, false);
-            elsewhere.knows(1)
+            elsewhere.record(2, false);
+            elsewhere.contains(1)
         });
-        memory.note(1, true);
+        keys.record(1, true);
         other.join().unwrap();
-        assert!(!memory.knows(1));
-        assert!(memory.knows(2));
+        assert!(!keys.contains(1));
+        assert!(keys.contains(2));
     });
 }
 
 #[test]
 fn what_is_remembered_by_two_at_once_is_known() {
     check_unbounded(3, |_| {
-        let memory = Memory::new(&HttpPolicy::default());
-        let elsewhere = memory.clone();
-        let other = thread::spawn(move || elsewhere.note(2, false));
-        memory.note(1, false);
+        let keys = UnshareableKeys::new(&HttpPolicy::default());
+        let elsewhere = keys.clone();
+        let other = thread::spawn(move || elsewhere.record(2, false));
+        keys.record(1, false);
         other.join().unwrap();
-        assert!(memory.knows(1) && memory.knows(2));
-        memory.note(1, true);
-        memory.note(2, true);
-        assert!(!memory.knows(1) && !memory.knows(2));
+        assert!(keys.contains(1) && keys.contains(2));
+        keys.record(1, true);
+        keys.record(2, true);
+        assert!(!keys.contains(1) && !keys.contains(2));
     });
 }

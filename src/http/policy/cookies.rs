@@ -1,14 +1,14 @@
-//! Which cookies part requests, where the whole `Cookie` header does not.
+//! The cookies that are compared, if the whole `Cookie` header is not.
 
 use super::headers::{Line, Lines};
 use crate::http::response::field::{Malformed, is_token_byte};
 
-/// The cookies that are compared, in the place of the whole header.
+/// The cookies that are compared instead of the whole header.
 #[derive(Clone, Debug)]
 pub(super) struct Cookies {
-    /// The place of the whole header among those that part.
+    /// The place of the `Cookie` header among the compared headers.
     header: usize,
-    /// Names, each with a place of its own.
+    /// The names of the compared cookies. Each has a place of its own.
     listed: Vec<(String, usize)>,
 }
 
@@ -37,8 +37,8 @@ impl Cookies {
         self.listed.iter().find(|(known, _)| known.as_bytes() == name).map(|(_, place)| *place)
     }
 
-    /// Puts the listed cookies in the place of the whole lines, as lines of their own. The whole lines stay if one of
-    /// them cannot be read: servers differ in what they find in such a header.
+    /// Replaces the `Cookie` lines by one line for each listed cookie. If a `Cookie` line is malformed, all of them stay
+    /// as they are, because servers disagree about the cookies in such a header.
     pub(super) fn pick(&self, parting: &mut Lines<'_, 8>) {
         let lines = parting.iter().filter(|line| line.place == self.header);
         if let Ok(found) = self.find(lines) {
@@ -59,18 +59,19 @@ impl Cookies {
     }
 }
 
-/// Whether a cookie can have this name (RFC 6265 §4.1.1).
+/// Returns whether a cookie can have this name (RFC 6265 §4.1.1).
 pub(super) fn is_name(name: &[u8]) -> bool {
     !name.is_empty() && name.iter().all(is_token_byte)
 }
 
-/// The cookies of a line, names and values, read strictly (RFC 6265 §4.2.1) but for the spaces between them.
+/// Returns the names and values of the cookies in a line. It parses strictly (RFC 6265 §4.2.1), except for the spaces
+/// between cookies.
 fn pairs_of(line: &[u8]) -> impl Iterator<Item = Result<(&[u8], &[u8]), Malformed>> {
     let pairs = line.split(|byte| *byte == b';').map(<[u8]>::trim_ascii);
     pairs.filter(|pair| !pair.is_empty()).map(split_pair)
 }
 
-/// The value as it came, with its quotes.
+/// Splits a cookie into its name and its value, which keeps its quotes.
 fn split_pair(pair: &[u8]) -> Result<(&[u8], &[u8]), Malformed> {
     let equals = pair.iter().position(|byte| *byte == b'=').ok_or(Malformed)?;
     let (name, value) = (&pair[..equals], &pair[equals + 1..]);

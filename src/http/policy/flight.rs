@@ -1,4 +1,4 @@
-//! The switches about flights in progress: time, memory, and what is said.
+//! The switches about flights in progress: time, memory, and the `Cache-Status` header.
 
 use std::time::Duration;
 
@@ -7,24 +7,24 @@ use super::{
     HttpPolicy,
 };
 
-/// Who may join a flight after its response's head is known.
+/// Which requests may join a flight after its response's head is known.
 ///
-/// Whoever joins then must also find the whole body from its first byte held,
-/// and no write since.
+/// In any case, the body must still be held from its first byte, and no write
+/// may have sealed the flight.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum LateJoin {
-    /// Whoever comes while the response says that it is fresh, by `max-age` or
+    /// Requests that arrive while the response is fresh by its `max-age` or
     /// `s-maxage` (RFC 9111 §4.2.1).
     #[default]
     WhenFresh,
-    /// Whoever comes.
+    /// All requests.
     Always,
-    /// Nobody: the next one leads a new flight.
+    /// No request. The next one leads a new flight.
     Never,
 }
 
-/// What the layer and the body read; the rest of this module is how users set it.
+/// The settings that the layer and the bodies read.
 #[derive(Clone, Debug)]
 pub(crate) struct FlightRules {
     pub(crate) late_joins: LateJoin,
@@ -35,7 +35,7 @@ pub(crate) struct FlightRules {
     pub(crate) body_budget: u64,
     pub(crate) slow_reader: SlowReader,
     pub(crate) hold_back_at_most: Duration,
-    /// Ready to stand in a `Cache-Status` header.
+    /// The name of the layer, as it is written in a `Cache-Status` header.
     pub(crate) cache_status: Option<String>,
 }
 
@@ -57,42 +57,48 @@ impl Default for FlightRules {
 
 /// Flights in progress and their bodies.
 impl HttpPolicy {
-    /// Who joins after the head. Default: [`LateJoin::WhenFresh`]
-    /// (RFC 9111 §4.2).
+    /// Sets which requests may join after the head is known. Default:
+    /// [`LateJoin::WhenFresh`] (RFC 9111 §4.2).
     ///
-    /// *Risk of [`LateJoin::Always`]:* an answer begun before a request is
-    /// given to it, without any word from the origin that it still holds.
+    /// *Risk of [`LateJoin::Always`]:* a request gets an answer that the origin
+    /// began before the request, and the origin did not say that it is still
+    /// valid.
     #[must_use]
     pub fn late_joins(mut self, who: LateJoin) -> Self {
         self.flight.late_joins = who;
         self
     }
 
-    /// Whether a request with an unsafe method seals the flights of its key
-    /// and of its path, when sent and again when answered. Default: yes (RFC 9111 §4.4).
+    /// Whether a request with an unsafe method seals the flights of its key and
+    /// of its path, when it is sent and again when it is answered. Default: yes
+    /// (RFC 9111 §4.4).
     ///
-    /// Unsafe is all but what IANA registers as safe (RFC 9110 §9.2.1):
-    /// `GET`, `HEAD`, `OPTIONS`, `TRACE`, `PROPFIND`, `REPORT`, `SEARCH`,
-    /// `QUERY`, `PRI`, and what [`methods`](Self::methods) names. A sealed
-    /// flight takes nobody more. Only writes that come through this layer are seen,
-    /// and only what they change under their own path, or under the key that
-    /// the closure returns for them.
+    /// A sealed flight lets no more requests join. All methods are unsafe except
+    /// those that IANA registers as safe (RFC 9110 §9.2.1), which are `GET`,
+    /// `HEAD`, `OPTIONS`, `TRACE`, `PROPFIND`, `REPORT`, `SEARCH`, `QUERY` and
+    /// `PRI`, and the ones named in [`methods`](Self::methods).
     ///
-    /// *Risk:* without it, a read after a write may get the answer from before.
+    /// The layer sees only writes that go through it. A write seals only its own
+    /// path, and the key that the closure returns for it.
+    ///
+    /// *Risk:* without it, a read after a write may get an answer from before the
+    /// write.
     #[must_use]
     pub fn seal_on_write(mut self, seal: bool) -> Self {
         self.flight.seal_on_write = seal;
         self
     }
 
-    /// How many keys whose response was vetoed are remembered, and for how
+    /// Sets how many keys with a vetoed response are remembered, and for how
     /// long. Default: 4096 keys, 30 s.
     ///
-    /// Requests for such a key pass without waiting for a leader first; a
-    /// response that may be shared ends it. Zero of either remembers nothing.
+    /// Requests for such a key pass, without waiting for a leader first. A
+    /// response that may be shared clears the key. If either value is zero,
+    /// nothing is remembered.
     ///
-    /// *Risk:* of more, memory, and a key that has become shareable is asked
-    /// for one by one until its time is up; of less, waiting in vain.
+    /// *Risk of more:* memory, and requests for a key that has become shareable
+    /// are not coalesced until the first of them has its response. *Of less:*
+    /// followers wait in vain.
     #[must_use]
     pub fn unshareable_memory(mut self, keys: usize, time: Duration) -> Self {
         self.flight.unshareable_keys = keys;
@@ -100,89 +106,97 @@ impl HttpPolicy {
         self
     }
 
-    /// How many bytes of one body are kept for the reader that lags the most.
-    /// Default: 16 MiB.
+    /// Sets how many bytes of one body are kept for its slowest reader: the
+    /// window of a reader. Default: 16 MiB.
     ///
-    /// What happens beyond is [`slow_reader`](Self::slow_reader)'s to say. A
-    /// response known to be larger is not shared at all, except by
-    /// [`share_large_bodies`](Self::share_large_bodies).
+    /// [`slow_reader`](Self::slow_reader) says what happens to a reader that is
+    /// further behind. A response that is known to be larger is not shared, unless
+    /// [`share_large_bodies`](Self::share_large_bodies) is set.
     ///
-    /// *Risk:* of more, memory, up to [`body_budget`](Self::body_budget); of
-    /// less, readers that are cut off.
+    /// *Risk of more:* memory, up to [`body_budget`](Self::body_budget). *Of
+    /// less:* more readers are cut off.
     #[must_use]
     pub fn body_limit(mut self, bytes: u64) -> Self {
         self.flight.body_limit = bytes;
         self
     }
 
-    /// How many bytes all bodies of a group may hold together. Default:
+    /// Sets how many bytes all bodies of a group may hold together. Default:
     /// 256 MiB.
     ///
-    /// When it is spent nobody joins, nothing is kept for late joins, and the
-    /// upstream of a body with a reader more than one frame behind pauses until
-    /// it is no longer spent. Clients that stopped reading cannot keep it
-    /// spent: as soon as somebody is kept out, or waits, a reader behind that
-    /// has not moved for the pause of [`slow_reader`](Self::slow_reader) ends
-    /// with an error, also if nobody waits for it. With [`SlowReader::Evict`]
-    /// that is one that lags by more than a frame, at once; with
-    /// [`SlowReader::BackPressure`] and [`SlowReader::Unbounded`] it is nobody.
-    /// Each body may be two frames over; `Unbounded` heeds no budget. A clone of
-    /// the layer that is given a policy of its own has a budget of its own.
+    /// While the budget is exhausted:
     ///
-    /// *Risk:* of more, memory; of less, less sharing under load.
+    /// - No request joins, and nothing is kept for late joins.
+    /// - The upstream of a body pauses if a reader of it is more than one frame
+    ///   behind.
+    /// - Stalled readers cannot hold the budget forever. As soon as a request is
+    ///   kept out or a body waits, a reader that is behind and has not moved for
+    ///   the pause of [`slow_reader`](Self::slow_reader) ends with an error, even
+    ///   if no other reader of its body waits for it. With
+    ///   [`SlowReader::Evict`] that happens at once to a reader that is more than
+    ///   one frame behind. With [`SlowReader::BackPressure`] and
+    ///   [`SlowReader::Unbounded`] it never happens.
+    ///
+    /// Each body may exceed the budget by two frames. [`SlowReader::Unbounded`]
+    /// ignores the budget. A clone of the layer with a policy of its own has a
+    /// budget of its own.
+    ///
+    /// *Risk of more:* memory. *Of less:* less sharing under load.
     #[must_use]
     pub fn body_budget(mut self, bytes: u64) -> Self {
         self.flight.body_budget = bytes;
         self
     }
 
-    /// What happens when a reader lags by [`body_limit`](Self::body_limit).
-    /// Default: the upstream pauses until the reader has caught up by half; if
-    /// it takes nothing for 1 s, it ends with an error.
+    /// Sets what happens when a reader is [`body_limit`](Self::body_limit)
+    /// behind. By default the upstream pauses until the reader has caught up by
+    /// half. If the reader takes nothing for 1 s, it ends with an error.
     ///
-    /// While the upstream pauses, newcomers do not join: they lead a flight of
+    /// While the upstream pauses, new requests do not join. They lead a flight of
     /// their own. For readers that go on reading, but slowly, see
     /// [`hold_back_at_most`](Self::hold_back_at_most).
     ///
-    /// *Risk of evicting at once:* clients of about one speed lose each other's
-    /// race now and then. *Of back-pressure:* one stalled reader stalls all, and
-    /// a few can keep the budget spent. *Of unbounded:* memory as large as the
-    /// body.
+    /// *Risk of evicting at once:* clients of about the same speed are cut off now
+    /// and then. *Of back-pressure:* one stalled reader stalls all others, and a
+    /// few of them can keep the budget exhausted. *Of unbounded:* memory as large
+    /// as the body.
     #[must_use]
     pub fn slow_reader(mut self, what: SlowReader) -> Self {
         self.flight.slow_reader = what;
         self
     }
 
-    /// How long slow readers may hold back the others of one body: the sum of
-    /// all pauses of its upstream for a full window. Default: 30 s.
+    /// Sets how long slow readers may hold back the other readers of one body.
+    /// Default: 30 s.
     ///
-    /// When it is used up, the readers that are more than half a window behind
-    /// end with an error. The time of those who are left begins anew: they have
-    /// held nobody back. With zero, a full window is not waited for.
+    /// This is the sum of all times that the upstream pauses because a window is
+    /// full. When it is used up, the readers that are more than half a window
+    /// behind end with an error, and the count starts again at zero for the
+    /// others. With zero, the upstream does not pause for a full window.
     ///
-    /// This is for [`SlowReader::PauseThenEvict`] alone. It cuts short a pause
-    /// that is longer. A pause that ends because a reader stopped, and pauses
-    /// for [`body_budget`](Self::body_budget), do not count.
+    /// This applies to [`SlowReader::PauseThenEvict`] only, and cuts a longer
+    /// pause short. Pauses that end because a reader stopped, and pauses for
+    /// [`body_budget`](Self::body_budget), do not count.
     ///
-    /// *Risk:* of more, one slow client delays the others for that long; of
-    /// less, readers are cut off although they read on.
+    /// *Risk of more:* one slow client delays the others for that long. *Of less:*
+    /// clients are cut off although they go on reading.
     #[must_use]
     pub fn hold_back_at_most(mut self, time: Duration) -> Self {
         self.flight.hold_back_at_most = time;
         self
     }
 
-    /// Adds `Cache-Status` to every response, under this name for the layer
-    /// (RFC 9211). Default: no.
+    /// Adds a `Cache-Status` header to every response, with this name for the
+    /// layer (RFC 9211). By default there is none.
     ///
-    /// Any printable ASCII will do; what is no token is quoted.
+    /// The name may have any printable ASCII characters. It is quoted if it is
+    /// not a token.
     ///
     /// *Risk:* clients learn that others ask for the same at the same time.
     ///
     /// # Panics
     ///
-    /// If the name is empty or has other characters.
+    /// Panics if the name is empty or has other characters.
     #[must_use]
     pub fn cache_status(mut self, name: &str) -> Self {
         self.flight.cache_status = Some(structured_item(name));
@@ -190,7 +204,7 @@ impl HttpPolicy {
     }
 }
 
-/// A token if it can be one, else a string (RFC 8941 §3.3.4, §3.3.3).
+/// Writes a name as a token if possible, and else as a string (RFC 8941 §3.3.4, §3.3.3).
 fn structured_item(name: &str) -> String {
     let printable = name.bytes().all(|b| matches!(b, b' '..=b'~'));
     assert!(printable && !name.is_empty(), "a Cache-Status name must be printable ASCII");

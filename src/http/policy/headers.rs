@@ -1,4 +1,4 @@
-//! What each header of a request means for sharing.
+//! The meaning of each header of a request for sharing.
 
 use super::cookies::Cookies;
 use crate::http::response::field::members_of;
@@ -6,50 +6,52 @@ use http::{HeaderMap, HeaderName, HeaderValue, header::COOKIE};
 use smallvec::SmallVec;
 use std::fmt;
 
-/// Which headers make a request pass, and which part it from others.
+/// Which headers make a request pass, and which are compared (they *part* requests with different values).
 #[derive(Clone)]
 pub(crate) struct HeaderRules {
-    /// By the lengths of their names: most have one that no other has, or are found to mean nothing at once.
+    /// One row for each length of a name. Most rows have at most one header, so a header without a meaning is found to have
+    /// none at once.
     meanings: [Vec<(HeaderName, Meaning)>; LENGTHS],
-    /// How many parted so far.
+    /// How many places are taken.
     places: usize,
-    /// What is compared of `Cookie`, if that parts and not as a whole.
+    /// The cookies that are compared, if `Cookie` is compared and not as a whole.
     cookies: Option<Cookies>,
 }
 
-/// The last is for all from there on.
+/// The last row is for all longer names.
 const LENGTHS: usize = 32;
 
 #[derive(Clone, Copy, Debug)]
 enum Meaning {
+    /// Makes the request pass.
     Passes,
-    /// With its place among those that do.
+    /// Is compared. Has this place among the compared headers.
     Parts(usize),
 }
 
-/// The headers of a request, sorted by what they mean in one walk.
+/// The headers of a request, sorted by their meaning in one pass.
 #[derive(Debug, Default)]
 pub(crate) struct Sorted<'a> {
-    /// It wants to change the protocol.
+    /// The request asks for another protocol.
     pub(crate) upgrade: bool,
-    /// It has one of the headers that pass.
+    /// The request has a header that makes it pass.
     pub(crate) passing: bool,
     pub(crate) cache_control: bool,
     pub(crate) hosts: Lines<'a, 1>,
-    /// Those that part it from others, in the order of the rules.
+    /// The compared headers, in the order of the rules.
     pub(crate) parting: Lines<'a, 8>,
-    /// Those that mean nothing until a response varies by them, in the order in which they came.
+    /// The headers that are compared only if a response varies by them, in the order of the request.
     pub(crate) others: Lines<'a, 16>,
-    /// How many bytes all their names and values have.
+    /// The total length of all names and values.
     pub(crate) bytes: usize,
 }
 
-/// Lines of one header come one after the other.
+/// Some lines of a request. Lines of one header are next to each other.
 pub(crate) type Lines<'a, const N: usize> = SmallVec<[Line<'a>; N]>;
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Line<'a> {
-    /// In the order of the rules; 0 if they do not have it.
+    /// Its place among the compared headers, or 0 if it is not compared.
     pub(crate) place: usize,
     pub(crate) name: &'a str,
     pub(crate) value: &'a [u8],
@@ -63,13 +65,13 @@ impl HeaderRules {
         rules
     }
 
-    /// Passing goes before parting.
+    /// Makes requests with this header pass, even if the header is compared.
     pub(super) fn pass(&mut self, name: &HeaderName) {
         self.forget(name);
         self.mean(name, Meaning::Passes);
     }
 
-    /// By the whole header.
+    /// Compares the whole header.
     pub(super) fn part(&mut self, name: &HeaderName) {
         if *name == COOKIE {
             self.cookies = None;
@@ -80,7 +82,7 @@ impl HeaderRules {
         }
     }
 
-    /// By these cookies, and those named before.
+    /// Compares these cookies, in addition to the cookies named before.
     pub(super) fn part_cookies(&mut self, names: impl IntoIterator<Item = String>) {
         let known = self.cookies.take();
         self.part(&COOKIE);
@@ -99,7 +101,7 @@ impl HeaderRules {
         self.places - 1
     }
 
-    /// Parts what would pass.
+    /// Compares a header that makes requests pass.
     pub(super) fn allow(&mut self, name: &HeaderName) {
         if self.passes(name) {
             self.forget(name);
@@ -121,7 +123,7 @@ impl HeaderRules {
         matches!(self.meaning_of(name), Some(Meaning::Parts(_)))
     }
 
-    /// The header that parts with this place.
+    /// Returns the compared header with this place.
     pub(crate) fn name_at(&self, place: usize) -> Option<&str> {
         let place = match &self.cookies {
             Some(cookies) if cookies.has_place(place) => cookies.header(),
@@ -150,7 +152,8 @@ impl HeaderRules {
         self.meanings[row].iter().find(|(known, _)| known == name).map(|(_, meaning)| *meaning)
     }
 
-    /// Into what is empty still: it is large, and would be moved.
+    /// Sorts the headers of a request into `sorted`, which must be empty. It is passed in because it is large, and returning
+    /// it would copy it.
     pub(crate) fn sort<'a>(&self, headers: &'a HeaderMap, sorted: &mut Sorted<'a>) {
         let (mut last, mut is_in_order) = (0, true);
         for (name, value) in headers {
@@ -164,8 +167,8 @@ impl HeaderRules {
                     last = place;
                     sorted.parting.push(line(place));
                 }
-                // Never among the others: over HTTP/2 it is no header, so that a response that varies by it is vetoed
-                // where it is not compared.
+                // Never among the others. HTTP/2 requests have no `Host` header, so a response that varies by it must be a
+                // veto where the authority is not compared.
                 None if text == "host" => sorted.hosts.push(line(0)),
                 None => sorted.others.push(line(0)),
             }

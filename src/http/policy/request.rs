@@ -10,7 +10,7 @@ use http::{
 
 use super::{HttpPolicy, cookies, headers::HeaderRules};
 
-/// Which requests may share, and with which.
+/// The settings about requests.
 #[derive(Clone, Debug)]
 pub(crate) struct RequestRules {
     pub(crate) methods: Vec<Method>,
@@ -47,7 +47,7 @@ impl RequestRules {
         self.ignore_no_store = true;
     }
 
-    /// Whether requests that differ in this header are apart already.
+    /// Whether requests with different values of this header never share.
     pub(crate) fn partitions_by(&self, name: &HeaderName) -> bool {
         self.headers.parts(name) || (name == HOST && !self.ignore_authority)
     }
@@ -67,17 +67,18 @@ const PARTING: [HeaderName; 9] = [
     IF_MODIFIED_SINCE,
 ];
 
-/// Which requests share, and with which.
+/// Which requests share a flight.
 impl HttpPolicy {
-    /// The methods that share, in the place of `GET` and `HEAD`.
+    /// Sets the methods that share, instead of `GET` and `HEAD`.
     ///
-    /// Requests with another method pass. Requests with different methods
-    /// never share, so a `HEAD` never answers a `GET`. `CONNECT` passes always
-    /// (RFC 9110 §9.3.6). A method named here counts as reading:
-    /// [`seal_on_write`](Self::seal_on_write) leaves it alone.
+    /// Requests with another method pass. Requests with different methods never
+    /// share, so a `HEAD` never answers a `GET`. `CONNECT` always passes
+    /// (RFC 9110 §9.3.6). A method that is named here counts as a read:
+    /// [`seal_on_write`](Self::seal_on_write) ignores it.
     ///
-    /// *Risk:* of several requests with an unsafe method (RFC 9110 §9.2.1),
-    /// such as `POST`, one is sent and the others' effect is lost.
+    /// *Risk:* if several requests with an unsafe method such as `POST` share
+    /// (RFC 9110 §9.2.1), only one of them is sent, and the effect of the others
+    /// is lost.
     #[must_use]
     pub fn methods(mut self, methods: impl IntoIterator<Item = Method>) -> Self {
         self.request.methods = methods.into_iter().collect();
@@ -86,86 +87,88 @@ impl HttpPolicy {
 
     /// Whether requests with a body share as well. Default: no, they pass.
     ///
-    /// RFC 9110 §9.3.1 gives a body in a `GET` no meaning, and the layer does
+    /// RFC 9110 §9.3.1 gives the body of a `GET` no meaning, and the layer does
     /// not read bodies to compare them.
     ///
-    /// *Risk:* followers get the answer to the leader's body, and their own is
-    /// dropped unread: whatever matters in it must be in the key.
+    /// *Risk:* followers get the answer to the leader's body, and their own body
+    /// is dropped unread. Everything in it that matters must be in the key.
     #[must_use]
     pub fn ignore_request_body(mut self, ignore: bool) -> Self {
         self.request.ignore_body = ignore;
         self
     }
 
-    /// Parts requests that differ in this header as well.
+    /// Compares this header as well: requests with different values do not share.
     ///
-    /// All its lines are compared, in order, byte by byte; an empty value is
-    /// not an absent one. Name here each header of your own that carries
-    /// identity or picks the answer, such as `x-api-key` or `x-tenant`: of
-    /// those only the origin knows, and often its `Vary` does not tell
-    /// (RFC 9111 §4.1).
+    /// All lines of the header are compared, in order, byte by byte. An empty value
+    /// differs from an absent one. Name each header of your own that identifies
+    /// the client or selects the answer, such as `x-api-key` or `x-tenant`. Only
+    /// the origin knows about such headers, and its `Vary` often does not list
+    /// them (RFC 9111 §4.1).
     ///
-    /// Never loosens anything; costs the sharing between different values.
+    /// This never makes sharing less safe. Requests with different values are no
+    /// longer coalesced.
     #[must_use]
     pub fn partition_header(mut self, name: HeaderName) -> Self {
         self.request.headers.part(&name);
         self
     }
 
-    /// Lets requests share that differ in this header.
+    /// Does not compare this header: requests with different values share.
     ///
-    /// A response whose `Vary` names it still goes only to those that agree
-    /// (RFC 9111 §4.1).
+    /// If a response's `Vary` names the header, only followers whose value equals
+    /// the leader's get the response (RFC 9111 §4.1).
     ///
-    /// *Risk:* an origin that heeds the header without saying so in `Vary`
-    /// gives followers what the leader asked for: another language, another
-    /// encoding. Without `Authorization` or `Cookie`, another user's data
-    /// (RFC 9111 §3.5). Without `If-None-Match` and `If-Modified-Since`, a
-    /// 304 for a follower that has nothing stored (RFC 9111 §4.3.2).
+    /// *Risk:* if the answer depends on the header and `Vary` does not say so,
+    /// followers get the variant that the leader asked for, such as another
+    /// language or encoding. Without `Authorization` or `Cookie`, they get another
+    /// user's data (RFC 9111 §3.5). Without `If-None-Match` and
+    /// `If-Modified-Since`, a follower may get a 304 though it has nothing stored
+    /// (RFC 9111 §4.3.2).
     #[must_use]
     pub fn without_partition_header(mut self, name: HeaderName) -> Self {
         self.request.headers.unpart(&name);
         self
     }
 
-    /// Compares only these cookies of the `Cookie` header, in the place of
-    /// the whole header.
+    /// Compares only these cookies, instead of the whole `Cookie` header.
     ///
-    /// The whole header keeps browsers apart that differ in nothing but their
-    /// analytics cookies. Name the cookies that an answer depends on:
+    /// With the whole header, browsers that differ only in their analytics cookies
+    /// do not share. Name the cookies that an answer depends on:
     ///
     /// ```
     /// use tower_singleflight::HttpPolicy;
     ///
-    /// let policy = HttpPolicy::default().partition_cookies(["sid", "lang"]);
+    /// let policy = HttpPolicy::new().partition_cookies(["sid", "lang"]);
     /// # let _ = policy;
     /// ```
     ///
-    /// Requests share if they agree in each of them: the same values in the
-    /// same order, or no such cookie; an empty value is not an absent one. It
-    /// does not matter where in the header a cookie stands, with which spaces
-    /// around it, and in which of several lines (RFC 9113 §8.2.3). Names and
-    /// values are compared byte by byte, values with their quotes. A response
-    /// with `Vary: Cookie` goes to those who agree in these cookies.
+    /// Requests share if each named cookie has the same values in the same order
+    /// in all of them, or is absent in all of them. An empty value differs from an
+    /// absent one. The position of a cookie in the header, the spaces around it,
+    /// and its line, if there are several lines, do not matter (RFC 9113 §8.2.3).
+    /// Names and values are compared byte by byte, values including their quotes.
+    /// A response with `Vary: Cookie` goes to followers with the same values of
+    /// these cookies.
     ///
-    /// A header that does not follow RFC 6265 §4.2.1, such as one with a comma
-    /// or a part without `=`, is compared whole: servers differ in what they
-    /// find in it.
+    /// A header that does not follow RFC 6265 §4.2.1 is compared as a whole, for
+    /// example if it has a comma or a part without `=`. Servers disagree about the
+    /// cookies in such a header.
     ///
-    /// Called again, this adds names. [`partition_header`]`(COOKIE)` returns to
-    /// the whole header. [`without_partition_header`]`(COOKIE)` compares no
-    /// cookie, unless a response varies by `Cookie`.
+    /// A second call adds names. [`partition_header`]`(COOKIE)` compares the whole
+    /// header again. [`without_partition_header`]`(COOKIE)` compares no cookie,
+    /// unless a response varies by `Cookie`.
     ///
-    /// *Risk:* an answer that depends on a cookie that is not named goes to
-    /// everybody who agrees in those that are: a forgotten session cookie
-    /// gives one user's page to another. So does a server that takes another
-    /// name for a named one (`SID`, `%73id`). An empty list compares no cookie
-    /// at all, not even under `Vary: Cookie`: for sites without users.
+    /// *Risk:* if an answer depends on a cookie that is not named, it goes to other
+    /// clients. A forgotten session cookie gives one user's page to another. The
+    /// same happens if the server reads another name as a named one (`SID`,
+    /// `%73id`). With an empty list no cookie is compared, not even under
+    /// `Vary: Cookie`. Use that only for sites without users.
     ///
     /// # Panics
     ///
-    /// If no cookie can have such a name: one that is empty, or has a space,
-    /// `=` or another byte that is not a token's (RFC 6265 §4.1.1).
+    /// Panics if a name is not a valid cookie name: if it is empty, or has a
+    /// space, `=` or another byte that a token cannot have (RFC 6265 §4.1.1).
     ///
     /// [`partition_header`]: Self::partition_header
     /// [`without_partition_header`]: Self::without_partition_header
@@ -180,14 +183,13 @@ impl HttpPolicy {
 
     /// Whether requests to different authorities or schemes share. Default: no.
     ///
-    /// The authority is the URI's, or else the `Host` header
-    /// (RFC 9110 §7.1, §7.2); where they differ both count. A missing scheme
-    /// is `http`. So clients of HTTP/1.1 and of HTTP/2 without TLS share.
-    /// All is compared byte by byte: `Example.com` and `example.com` don't
-    /// share.
+    /// The authority is the URI's, or else the `Host` header (RFC 9110 §7.1,
+    /// §7.2). If the two differ, both are compared. A missing scheme counts as
+    /// `http`, so clients of HTTP/1.1 and of HTTP/2 without TLS share. All parts
+    /// are compared byte by byte: `Example.com` and `example.com` do not share.
     ///
-    /// *Risk:* one site's page answers for another, and links made from a
-    /// `Host` that one client invented go to the others.
+    /// *Risk:* one site's page answers for another. A client that sends a made-up
+    /// `Host` puts it into the links that other clients get.
     #[must_use]
     pub fn ignore_authority(mut self, ignore: bool) -> Self {
         self.request.ignore_authority = ignore;
@@ -197,12 +199,12 @@ impl HttpPolicy {
     /// Whether requests for different paths share if their keys are equal.
     /// Default: no.
     ///
-    /// Paths are compared byte by byte (RFC 3986 §3.3): `/a` and `/%61` don't
-    /// share. With feature `axum`, the path before nested routers stripped it
-    /// (`OriginalUri`) counts as well. The query stays compared, unless
-    /// [`ignore_query`](Self::ignore_query) says otherwise.
+    /// Paths are compared byte by byte (RFC 3986 §3.3): `/a` and `/%61` do not
+    /// share. With the feature `axum`, the path from before nested routers stripped
+    /// it (`OriginalUri`) is compared as well. The query is still compared, unless
+    /// [`ignore_query`](Self::ignore_query) is set.
     ///
-    /// *Risk:* a key such as an id alone makes `/users/1` and `/orders/1` one.
+    /// *Risk:* with a key such as an id alone, `/users/1` and `/orders/1` share.
     #[must_use]
     pub fn ignore_path(mut self, ignore: bool) -> Self {
         self.request.ignore_path = ignore;
@@ -212,13 +214,12 @@ impl HttpPolicy {
     /// Whether requests with different queries share if their keys are equal.
     /// Default: no.
     ///
-    /// Queries are compared byte by byte (RFC 3986 §3.4): `?a&b` and `?b&a`
-    /// don't share, nor do `/a?` and `/a`. Set this if your key leaves a part
-    /// of the query out on purpose, such as `utm_source`, or sorts it.
+    /// Queries are compared byte by byte (RFC 3986 §3.4): `?a&b` and `?b&a` do not
+    /// share, and neither do `/a?` and `/a`. Set this if your key leaves out a part
+    /// of the query on purpose, such as `utm_source`, or sorts the query.
     ///
-    /// *Risk:* the key has to hold all of the query that the answer depends
-    /// on. With a key as plain as the path, `?q=go` gets the results of
-    /// `?q=rust`.
+    /// *Risk:* the key must have every part of the query that the answer depends
+    /// on. If the key is only the path, `?q=go` gets the results of `?q=rust`.
     #[must_use]
     pub fn ignore_query(mut self, ignore: bool) -> Self {
         self.request.ignore_query = ignore;
@@ -227,36 +228,36 @@ impl HttpPolicy {
 
     /// Passes all requests that have this header.
     ///
-    /// Never loosens anything; costs the sharing of those requests.
+    /// This never makes sharing less safe. These requests are no longer coalesced.
     #[must_use]
     pub fn pass_request_header(mut self, name: HeaderName) -> Self {
         self.request.headers.pass(&name);
         self
     }
 
-    /// Lets requests with this header share with those that have the same
-    /// value, where they would pass.
+    /// Lets requests with this header share with requests that have the same value.
+    /// By default they pass.
     ///
-    /// The header moves to the partition, as by
-    /// [`partition_header`](Self::partition_header). By default those with
+    /// The header becomes a part of the partition, as with
+    /// [`partition_header`](Self::partition_header). By default requests with
     /// `Range`, `If-Range` (RFC 9110 §14.2, §13.1.5), `If-Match`,
-    /// `If-Unmodified-Since` (§13.1.1, §13.1.4), `Expect` (§10.1.1) and
-    /// `Upgrade` (§7.8, also `Connection: upgrade`) pass.
+    /// `If-Unmodified-Since` (§13.1.1, §13.1.4), `Expect` (§10.1.1) and `Upgrade`
+    /// (§7.8, also `Connection: upgrade`) pass.
     ///
-    /// *Risk:* small. For `Range` to be of use, allow its answer too:
-    /// [`share_status`](Self::share_status)`(206)`. An answer of 101 stays the
-    /// leader's.
+    /// *Risk:* small. `Range` is only useful if its answer is shared too:
+    /// [`share_status`](Self::share_status)`(206)`. A 101 answer stays with the
+    /// leader.
     #[must_use]
     pub fn allow_request_header(mut self, name: HeaderName) -> Self {
         self.request.headers.allow(&name);
         self
     }
 
-    /// Whether requests with `Cache-Control: no-store`, or one that cannot be
-    /// read, share as well. Default: no, they pass (RFC 9111 §5.2.1.5).
+    /// Whether requests with `Cache-Control: no-store`, or with a malformed
+    /// `Cache-Control`, share as well. Default: no, they pass (RFC 9111 §5.2.1.5).
     ///
-    /// *Risk:* the client asked that no part of the answer be kept; it is held
-    /// in memory while it is read.
+    /// *Risk:* the client asked that no part of the answer be stored. The layer
+    /// holds the answer in memory while it is read.
     #[must_use]
     pub fn ignore_request_no_store(mut self, ignore: bool) -> Self {
         self.request.ignore_no_store = ignore;
@@ -265,10 +266,10 @@ impl HttpPolicy {
 
     /// Whether requests with `no-cache` or `max-age=0` join like any other.
     /// Default: no, they join only before the response's head is known
-    /// (RFC 9111 §5.2.1.1, §5.2.1.4; `Pragma: no-cache` without
-    /// `Cache-Control`, §5.4).
+    /// (RFC 9111 §5.2.1.1, §5.2.1.4; `Pragma: no-cache` without `Cache-Control`,
+    /// §5.4).
     ///
-    /// *Risk:* a reload may get an answer that is older than it.
+    /// *Risk:* a reload may get an answer that is older than the reload.
     #[must_use]
     pub fn ignore_request_no_cache(mut self, ignore: bool) -> Self {
         self.request.ignore_no_cache = ignore;

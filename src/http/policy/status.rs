@@ -1,16 +1,16 @@
-//! What a status says about who may have its response.
+//! Which clients may have a response, by its status.
 
 use http::StatusCode;
 use std::ops::{Range, RangeInclusive};
 
-/// One status, or a range of them: what [`HttpPolicy::share_status`](super::HttpPolicy::share_status) and
-/// [`veto_status`](super::HttpPolicy::veto_status) take.
+/// One status or a range of statuses, for [`HttpPolicy::share_status`](super::HttpPolicy::share_status) and
+/// [`veto_status`](super::HttpPolicy::veto_status).
 ///
 /// ```
 /// use http::StatusCode;
 /// use tower_singleflight::HttpPolicy;
 ///
-/// let policy = HttpPolicy::default()
+/// let policy = HttpPolicy::new()
 ///     .share_status(400..=499)
 ///     .veto_status(StatusCode::FORBIDDEN)
 ///     .veto_status(500..600);
@@ -19,7 +19,7 @@ use std::ops::{Range, RangeInclusive};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StatusRange {
     first: u16,
-    /// Exclusive, and wider than a status, so that any range fits.
+    /// Exclusive. It is a `u32` because `..=u16::MAX` ends above `u16::MAX`.
     end: u32,
 }
 
@@ -48,28 +48,28 @@ impl StatusRange {
     }
 }
 
-/// Who may have a response, by its status alone.
+/// Which clients may have a response, by its status alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum StatusRule {
-    /// All, unless its headers are against it.
+    /// All, unless its headers forbid it.
     Share,
-    /// All, if its headers let a cache store it.
+    /// All, if its headers allow a cache to store it.
     ShareIfStorable,
-    /// Its leader.
+    /// Only its leader.
     Veto,
-    /// Its leader: it judges the requester.
+    /// Only its leader, because it judges the client that asked.
     Refuse,
 }
 
 impl StatusRule {
-    /// What holds where the user says nothing.
+    /// Returns the default rule.
     pub(super) fn of(status: StatusCode) -> Self {
         match status.as_u16() {
             206 => Self::Veto,
-            // Heuristically cacheable (RFC 9110 §15.1), or asked for by the same conditions.
+            // Heuristically cacheable (RFC 9110 §15.1). 304 answers requests with the same conditions.
             200 | 203 | 204 | 300 | 301 | 304 | 308 => Self::Share,
             200..=399 => Self::ShareIfStorable,
-            // These speak of the resource.
+            // These judge the resource.
             404 | 410 | 451 => Self::Share,
             400..=499 | 511 => Self::Refuse,
             _ => Self::Share,

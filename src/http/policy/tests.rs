@@ -68,3 +68,8 @@ fn a_cache_status_name_cannot_smuggle_a_line() {
 fn a_cache_status_name_cannot_be_empty() {
     let _ = HttpPolicy::default().cache_status("");
 }
+
+#[test]
+fn a_new_policy_is_the_default_one() {
+    assert_eq!(format!("{:?}", HttpPolicy::new()), format!("{:?}", HttpPolicy::default()));
+}

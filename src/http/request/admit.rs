@@ -1,11 +1,4 @@
-//! Which requests may share at all, and how fresh an answer they ask for.
-
-use http::{
-    HeaderMap, Method, Request,
-    header::{CACHE_CONTROL, PRAGMA, UPGRADE},
-};
-
-use crate::stats::PassReason;
+//! Decides which requests may share, which are writes, and which want a fresh answer.
 
 use crate::http::{
     policy::{HttpPolicy, Sorted},
@@ -13,9 +6,14 @@ use crate::http::{
     response::cache_control::CacheControl,
     response::field::Malformed,
 };
+use crate::stats::PassReason;
+use http::{
+    HeaderMap, Method, Request,
+    header::{CACHE_CONTROL, PRAGMA, UPGRADE},
+};
 
 impl HttpPolicy {
-    /// The partition to share in, or why the request passes.
+    /// Returns the partition in which the request shares, or why it passes.
     pub(crate) fn admit(&self, head: &Request<()>, has_body: bool) -> Result<Partition, PassReason> {
         let mut sorted = Sorted::default();
         self.request.headers.sort(head.headers(), &mut sorted);
@@ -25,7 +23,7 @@ impl HttpPolicy {
         }
     }
 
-    /// The partition of a request that was admitted.
+    /// Returns the partition of a request that was admitted before.
     pub(in crate::http) fn partition(&self, head: &Request<()>) -> Partition {
         let mut sorted = Sorted::default();
         self.request.headers.sort(head.headers(), &mut sorted);
@@ -57,21 +55,20 @@ impl HttpPolicy {
         }
     }
 
-    /// Whether a request with this method seals the flights of its key.
+    /// True if a request with this method seals the flights of its key.
     ///
-    /// Not if the user lets the method share: then it reads, whatever its name.
+    /// A method that the user lets share is a read, whatever its name.
     pub(crate) fn is_write(&self, method: &Method) -> bool {
         self.flight.seal_on_write && !is_safe(method) && !self.request.methods.contains(method)
     }
 
-    /// Whether the request refuses an answer older than itself: it joins only
-    /// before the head is known.
+    /// True if the request refuses an answer that is older than itself. It joins a flight only before the head is known.
     pub(crate) fn wants_fresh(&self, head: &Request<()>) -> bool {
         !self.request.ignore_no_cache && asks_for_fresh(head.headers()).unwrap_or(true)
     }
 }
 
-/// Whether IANA's registry of HTTP methods calls this one safe (RFC 9110 §16.1.1).
+/// True if IANA registers this method as safe (RFC 9110 §16.1.1).
 fn is_safe(method: &Method) -> bool {
     method.is_safe() || matches!(method.as_str(), "PROPFIND" | "REPORT" | "SEARCH" | "QUERY" | "PRI")
 }

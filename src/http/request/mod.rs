@@ -1,4 +1,4 @@
-//! Which requests may share a flight, and with which others.
+//! Which requests may share a flight, and with which other requests.
 
 pub(super) mod admit;
 pub(super) mod body;

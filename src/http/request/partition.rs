@@ -1,4 +1,4 @@
-//! What must be equal, besides the user's key, for two requests to share.
+//! The parts of a request that must be equal, besides the user's key, for two requests to share.
 
 use crate::http::{
     policy::{HttpPolicy, Line, RequestRules, Sorted},
@@ -10,22 +10,23 @@ use std::{
     hash::{Hash, Hasher},
 };
 
-/// The parts of a request head that the policy compares, byte by byte, as they came; and the headers that it does not
-/// compare unless a response varies by them.
+/// The parts of a request head that the policy compares, byte by byte. Behind them, the headers that are compared only if
+/// a response varies by them.
 #[derive(Clone)]
 pub(crate) struct Partition {
     texts: Record,
-    /// How many bytes of the texts are compared.
+    /// The number of bytes, from the start of `texts`, that are compared.
     compared: usize,
 }
 
-/// Tags of the texts in a partition.
-/// Without it the method is `GET`.
+// Tags of the texts in a partition.
+
+/// A partition without this tag is of a `GET`.
 const METHOD: usize = 0;
 const SCHEME: usize = 1;
 const AUTHORITY: usize = 2;
 const HOST: usize = 3;
-/// With the query, where both are compared.
+/// The path, followed by the query if both are compared.
 const PATH: usize = 4;
 /// The path before axum's nested routers stripped it.
 const ORIGINAL_PATH: usize = 5;
@@ -40,31 +41,9 @@ const FIRST_HEADER: usize = 9;
 impl Partition {
     /// `sorted` are the headers of the request.
     pub(in crate::http) fn of(policy: &HttpPolicy, head: &Request<()>, sorted: &Sorted<'_>) -> Self {
-        let (rules, uri) = (&policy.request, head.uri());
         let others = if policy.response.ignore_vary { &[][..] } else { &sorted.others };
-        let authority = uri.authority().map_or(0, |authority| authority.as_str().len());
-        let target = uri.path().len() + uri.query().map_or(0, str::len);
-        // Not much more than it takes: small ones are cheaper.
-        let mut texts = Record::with_room(sorted.bytes + 4 * others.len() + authority + target + 12);
-        // Most are that, and a text takes its time.
-        if head.method() != Method::GET {
-            texts.push(METHOD, head.method().as_str().as_bytes());
-        }
-        if !rules.ignore_authority {
-            push_origin(&mut texts, uri, &sorted.hosts);
-        }
-        match uri.path_and_query() {
-            // One text where one will do: each takes its time.
-            Some(target) if !rules.ignore_path && !rules.ignore_query => texts.push(PATH, target.as_str().as_bytes()),
-            _ => push_target(&mut texts, rules, uri),
-        }
-        if !rules.ignore_path {
-            #[cfg(feature = "axum")]
-            if let Some(original) = head.extensions().get::<axum::extract::OriginalUri>() {
-                texts.push(ORIGINAL_PATH, original.0.path().as_bytes());
-            }
-        }
-        sorted.parting.iter().for_each(|line| texts.push(FIRST_HEADER + line.place, line.value));
+        let mut texts = Record::with_room(length_of(head.uri()) + sorted.bytes + 4 * others.len() + 12);
+        push_compared(&mut texts, &policy.request, head, sorted);
         let compared = texts.as_bytes().len();
         for line in others {
             texts.push_named(LINE, line.name.as_bytes(), line.value);
@@ -72,11 +51,9 @@ impl Partition {
         Self { texts, compared }
     }
 
-    /// This partition split further by the headers that a response's `Vary`
-    /// named (RFC 9111 §4.1), with the values in this request.
+    /// Compares these headers too, because a response's `Vary` named them (RFC 9111 §4.1).
     ///
-    /// The same names always give comparable partitions, in whatever order
-    /// they came.
+    /// The order of the names does not matter.
     pub(crate) fn with_vary(mut self, names: &[HeaderName]) -> Self {
         let mut names: Vec<_> = names.iter().collect();
         names.sort_by_key(|name| name.as_str());
@@ -92,7 +69,7 @@ impl Partition {
         self
     }
 
-    /// The tag of the first compared text in which the two differ. [`HttpPolicy::name_of`] has a name for it.
+    /// Returns the tag of the first compared text in which the two differ. [`HttpPolicy::name_of`] names it.
     pub(in crate::http) fn differs_from(&self, other: &Self) -> Option<usize> {
         let (mut ours, mut theirs) = (texts(self.compared()), texts(other.compared()));
         loop {
@@ -100,7 +77,7 @@ impl Partition {
                 (None, None) => return None,
                 (one, two) if one == two => {}
                 (Some((PATH, one)), Some((PATH, two))) if path_of(one) == path_of(two) => return Some(QUERY),
-                // Where one lacks a text, the other's comes first.
+                // If one lacks a text, the tag of the other's text is the smaller.
                 (one, two) => return one.into_iter().chain(two).map(|text| text.0).min_by_key(|tag| order_of(*tag)),
             }
         }
@@ -110,14 +87,14 @@ impl Partition {
         &self.texts.as_bytes()[..self.compared]
     }
 
-    /// The headers that it does not compare, for when the request itself is gone.
-    pub(in crate::http) fn others(&self) -> Others {
-        Others(self.texts.as_bytes()[self.compared..].into())
+    /// Copies the headers that it does not compare. They outlive the request.
+    pub(in crate::http) fn uncompared_headers(&self) -> UncomparedHeaders {
+        UncomparedHeaders(self.texts.as_bytes()[self.compared..].into())
     }
 }
 
 impl HttpPolicy {
-    /// What a text with this tag is: a part of the request, or a header's name.
+    /// Names the part of the request with this tag.
     pub(in crate::http) fn name_of(&self, tag: usize) -> &str {
         match tag {
             METHOD => "method",
@@ -132,13 +109,36 @@ impl HttpPolicy {
     }
 }
 
-/// Texts with a smaller tag come first, but for what a response varies by, which comes last.
+/// Texts are in the order of their tags, except that headers from a `Vary` come last.
 fn order_of(tag: usize) -> (bool, usize) {
     (matches!(tag, NAME | LINE), tag)
 }
 
-/// One request to one host has one origin, whatever the version: HTTP/1.1 has the host in a header (RFC 9112 §3.2), h2c
-/// has scheme and authority in the URI (RFC 9113 §8.3.1).
+/// Returns the length of the texts of a URI. It is tight, because small allocations are cheaper.
+fn length_of(uri: &Uri) -> usize {
+    let authority = uri.authority().map_or(0, |authority| authority.as_str().len());
+    authority + uri.path().len() + uri.query().map_or(0, str::len)
+}
+
+/// Adds the parts of a request that the policy compares.
+fn push_compared(texts: &mut Record, rules: &RequestRules, head: &Request<()>, sorted: &Sorted<'_>) {
+    // Most requests are a `GET`, and each text costs time.
+    if head.method() != Method::GET {
+        texts.push(METHOD, head.method().as_str().as_bytes());
+    }
+    if !rules.ignore_authority {
+        push_origin(texts, head.uri(), &sorted.hosts);
+    }
+    push_target(texts, rules, head.uri());
+    #[cfg(feature = "axum")]
+    if let Some(original) = head.extensions().get::<axum::extract::OriginalUri>().filter(|_| !rules.ignore_path) {
+        texts.push(ORIGINAL_PATH, original.0.path().as_bytes());
+    }
+    sorted.parting.iter().for_each(|line| texts.push(FIRST_HEADER + line.place, line.value));
+}
+
+/// Adds scheme and host, in the same form for all versions. HTTP/1.1 has the host in a header (RFC 9112 §3.2), h2c has
+/// scheme and authority in the URI (RFC 9113 §8.3.1).
 fn push_origin(texts: &mut Record, uri: &Uri, hosts: &[Line<'_>]) {
     if let Some(scheme) = uri.scheme().filter(|scheme| **scheme != Scheme::HTTP) {
         texts.push(SCHEME, scheme.as_str().as_bytes());
@@ -146,7 +146,7 @@ fn push_origin(texts: &mut Record, uri: &Uri, hosts: &[Line<'_>]) {
     let authority = uri.authority().map(|authority| authority.as_str().as_bytes());
     match hosts {
         [host] if authority.is_none_or(|authority| authority == host.value) => texts.push(AUTHORITY, host.value),
-        // A server may go by any of them.
+        // Servers differ in which of them they use.
         _ => {
             authority.into_iter().for_each(|authority| texts.push(AUTHORITY, authority));
             hosts.iter().for_each(|host| texts.push(HOST, host.value));
@@ -154,13 +154,18 @@ fn push_origin(texts: &mut Record, uri: &Uri, hosts: &[Line<'_>]) {
     }
 }
 
-/// Path and query, where one of them is not compared, or the target has no path.
+/// Adds path and query.
 fn push_target(texts: &mut Record, rules: &RequestRules, uri: &Uri) {
+    // Usually they are one text, because each text costs time.
+    if let Some(target) = uri.path_and_query().filter(|_| !rules.ignore_path && !rules.ignore_query) {
+        texts.push(PATH, target.as_str().as_bytes());
+        return;
+    }
     if !rules.ignore_path {
         texts.push(PATH, uri.path().as_bytes());
     }
     if !rules.ignore_query {
-        // One that is empty is not one that is missing.
+        // An empty query differs from no query.
         uri.query().into_iter().for_each(|query| texts.push(QUERY, query.as_bytes()));
     }
 }
@@ -169,11 +174,11 @@ fn path_of(target: &[u8]) -> &[u8] {
     target.split(|byte| *byte == b'?').next().unwrap_or_default()
 }
 
-/// The headers of a request that followers may have to agree in, because the response varies by them.
+/// The headers of a request that its partition does not compare. If the response varies by them, followers must agree.
 #[derive(Default)]
-pub(in crate::http) struct Others(Box<[u8]>);
+pub(in crate::http) struct UncomparedHeaders(Box<[u8]>);
 
-impl Others {
+impl UncomparedHeaders {
     pub(in crate::http) fn lines(&self, name: &HeaderName) -> impl Iterator<Item = &[u8]> {
         lines_of(&self.0, name.as_str().as_bytes())
     }
@@ -192,14 +197,14 @@ impl PartialEq for Partition {
 
 impl Eq for Partition {}
 
-/// Without a length: a record tells where it ends.
+/// No length is hashed: the texts show where the compared part ends.
 impl Hash for Partition {
     fn hash<H: Hasher>(&self, state: &mut H) {
         state.write(self.compared());
     }
 }
 
-/// No headers and no query: many are credentials.
+/// Prints no headers and no query, because they may be credentials.
 impl fmt::Debug for Partition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let tagged = |tag| texts(self.compared()).find(|text| text.0 == tag).map(|text| text.1);

@@ -1,14 +1,14 @@
-//! Texts of a request, copied one after the other.
+//! A list of tagged texts in one allocation.
 
 use std::iter;
 
-/// Each text has a tag. Two records are equal exactly if they have the same texts with the same tags in the same
-/// order. Nothing is kept alive that they were copied from.
+/// Copies of texts, each with a tag. Two records are equal exactly if they have the same texts with the same tags in the
+/// same order.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub(in crate::http) struct Record(Vec<u8>);
 
 impl Record {
-    /// For texts that take so many bytes, or somewhat more.
+    /// Makes room for about this many bytes of texts and tags.
     pub(in crate::http) fn with_room(bytes: usize) -> Self {
         Self(Vec::with_capacity(bytes))
     }
@@ -18,7 +18,7 @@ impl Record {
         self.0.extend_from_slice(text);
     }
 
-    /// A text that is a name, a colon and a value.
+    /// Adds one text: a name, a colon and a value.
     pub(in crate::http) fn push_named(&mut self, tag: usize, name: &[u8], value: &[u8]) {
         self.push_head(tag, name.len() + 1 + value.len());
         self.0.extend_from_slice(name);
@@ -35,7 +35,7 @@ impl Record {
         }
     }
 
-    /// Seven bits a byte, the lowest first; all bytes but the last have the eighth.
+    /// Writes seven bits a byte, the lowest first. All bytes but the last have the eighth bit set.
     fn push_number(&mut self, mut number: usize) {
         while number >= MORE {
             self.0.push((number | MORE) as u8);
@@ -44,12 +44,12 @@ impl Record {
         self.0.push(number as u8);
     }
 
-    /// All texts as they are written: what comes after some of them starts where those end.
+    /// Returns the encoded texts. A prefix that ends between two texts is a record too.
     pub(in crate::http) fn as_bytes(&self) -> &[u8] {
         &self.0
     }
 
-    /// Takes off what was written after the first so many bytes.
+    /// Splits the record after `at` bytes, and returns the second part.
     pub(in crate::http) fn split_off(&mut self, at: usize) -> Self {
         Self(self.0.split_off(at))
     }
@@ -62,7 +62,7 @@ impl Record {
 /// Marks a byte that is not the last of its number.
 const MORE: usize = 0x80;
 
-/// The texts of (a part of) a record and their tags, in the order in which they came.
+/// Iterates over the texts of an encoded record and their tags, in order.
 pub(in crate::http) fn texts(mut record: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
     iter::from_fn(move || {
         if record.is_empty() {
@@ -94,7 +94,7 @@ mod tests {
         record
     }
 
-    /// Few different bytes, among them those that a length is written with, so that a mix-up is likely.
+    /// Draws from few bytes, which are also common in lengths and tags, so that a mix-up is likely.
     fn some() -> impl Strategy<Value = Vec<(usize, Vec<u8>)>> {
         vec((prop_oneof![0..3_usize, 126..131_usize], vec(0..3_u8, 0..4)), 0..4)
     }

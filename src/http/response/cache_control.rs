@@ -1,39 +1,34 @@
-//! `Cache-Control`, read strictly (RFC 9111 §5.2).
+//! Parses `Cache-Control` strictly (RFC 9111 §5.2).
 //!
-//! Why not a crate: `headers` compares directive names case-sensitively and
-//! drops `private="x"` as unknown, `http-cache-semantics` splits inside quoted
-//! strings and skips lines it can't read. Both would share what must not be.
-
-use std::time::Duration;
-
-use http::{HeaderMap, HeaderName, HeaderValue};
+//! Other crates are too lenient, and private responses would be shared: `headers` compares directive names
+//! case-sensitively and drops `private="x"` as unknown, `http-cache-semantics` splits inside quoted strings and skips
+//! lines that it cannot read.
 
 use crate::http::response::field::{Malformed, is_token_byte, number};
+use http::{HeaderMap, HeaderName, HeaderValue};
+use std::time::Duration;
 
-/// The directives that decide about sharing. Of two that disagree, the
-/// strictest counts.
+/// The directives that decide about sharing. If two disagree, the stricter counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(in crate::http) struct CacheControl {
     pub(in crate::http) no_store: bool,
     pub(in crate::http) no_cache: bool,
     pub(in crate::http) private: bool,
     pub(in crate::http) public: bool,
-    /// Seconds; an unreadable argument counts as 0, the strictest reading in
-    /// requests and responses alike.
+    /// In seconds. An unreadable argument counts as 0, the strictest reading in requests and responses.
     pub(in crate::http) max_age: Option<u64>,
     pub(in crate::http) s_maxage: Option<u64>,
 }
 
 impl CacheControl {
-    /// Reads all lines of a field with the syntax of `Cache-Control`, such as
-    /// `Pragma`.
+    /// Reads all lines of a field with the syntax of `Cache-Control`, such as `Pragma`.
     pub(in crate::http) fn of(headers: &HeaderMap, name: &HeaderName) -> Result<Self, Malformed> {
         let mut found = Self::default();
         headers.get_all(name).iter().try_for_each(|line| found.read(line))?;
         Ok(found)
     }
 
-    /// Reads one line more.
+    /// Reads one more line.
     pub(in crate::http) fn read(&mut self, line: &HeaderValue) -> Result<(), Malformed> {
         let mut rest = line.as_bytes();
         while let Some(directive) = next_directive(&mut rest)? {
@@ -59,14 +54,14 @@ impl CacheControl {
         }
     }
 
-    /// Whether these let a shared cache store a response whose status does not (RFC 9111 §3). Whether others forbid it
-    /// is a question of its own.
+    /// True if a directive lets a shared cache store a response whose status does not (RFC 9111 §3). Another directive may
+    /// still forbid it.
     pub(in crate::http) fn allows_storing(&self) -> bool {
         self.public || self.lifetime().is_some_and(|seconds| seconds > 0)
     }
 
-    /// For how long from now a response with these directives says that it is
-    /// fresh (RFC 9111 §4.2): its lifetime less its `Age`, if nothing is against it.
+    /// Returns for how long from now the response is fresh (RFC 9111 §4.2): its lifetime minus its `Age`. `None`: it is
+    /// not, or must not be reused.
     pub(in crate::http) fn fresh_for(&self, age: u64) -> Option<Duration> {
         if self.no_store || self.no_cache || self.private {
             return None;
@@ -85,13 +80,13 @@ fn shortest(kept: &mut Option<u64>, argument: Option<&[u8]>) {
     *kept = Some(kept.map_or(seconds, |known| known.min(seconds)));
 }
 
-/// `token [ "=" ( token / quoted-string ) ]`, the quotes taken off.
+/// `token [ "=" ( token / quoted-string ) ]`, without the quotes.
 struct Directive<'a> {
     name: &'a [u8],
     argument: Option<&'a [u8]>,
 }
 
-/// Takes one directive and the comma after it; `None` at the end of the line.
+/// Reads one directive and the comma after it. `None`: the line is at its end.
 fn next_directive<'a>(rest: &mut &'a [u8]) -> Result<Option<Directive<'a>>, Malformed> {
     while let [b',' | b' ' | b'\t', tail @ ..] = *rest {
         *rest = tail;
@@ -129,8 +124,7 @@ fn token<'a>(rest: &mut &'a [u8]) -> Result<&'a [u8], Malformed> {
     if token.is_empty() { Err(Malformed) } else { Ok(token) }
 }
 
-/// The inside of a quoted string whose opening quote is gone. Escapes stay as
-/// they are: no argument we read has any use for them.
+/// Reads a quoted string behind its opening quote. Escapes stay as they are: no argument that is used has any.
 fn quoted<'a>(rest: &mut &'a [u8]) -> Result<&'a [u8], Malformed> {
     let text = *rest;
     let mut at = 0;

@@ -1,4 +1,4 @@
-//! What clients are told: RFC 9211.
+//! Appends `Cache-Status` to a response (RFC 9211).
 
 use crate::http::policy::HttpPolicy;
 use http::{HeaderName, HeaderValue, Response};
@@ -6,13 +6,13 @@ use http::{HeaderName, HeaderValue, Response};
 /// How a response came to its client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::http) enum Forwarded {
-    /// It led.
+    /// The client's request led a flight.
     Led,
-    /// It got what another request had led for.
+    /// The client got the response to another request.
     Collapsed,
-    /// It would have shared, but could not.
+    /// The request followed a flight, and was sent after all.
     Refetched,
-    /// It touched no flight.
+    /// The request passed.
     Bypassed,
 }
 
@@ -27,14 +27,8 @@ impl Forwarded {
     }
 }
 
-impl HttpPolicy {
-    pub(in crate::http) fn says_status(&self) -> bool {
-        self.flight.cache_status.is_some()
-    }
-}
-
-/// Adds a member after those that came from upstream, if the user wants it (RFC 9211 §2).
-pub(in crate::http) fn say<B>(policy: &HttpPolicy, how: Forwarded, response: &mut Response<B>) {
+/// Adds a member after the upstream's members, if the policy has a name for this cache (RFC 9211 §2).
+pub(in crate::http) fn append_cache_status<B>(policy: &HttpPolicy, how: Forwarded, response: &mut Response<B>) {
     let Some(name) = &policy.flight.cache_status else { return };
     let member = HeaderValue::try_from(format!("{name}; {}", how.parameters()));
     let member = member.expect("the name was checked when it was set");

@@ -1,23 +1,20 @@
-//! The few bits of field syntax that several rules need (RFC 9110 §5.6).
+//! Parses the field syntax that several headers share (RFC 9110 §5.6).
 
 use http::HeaderValue;
 
-/// A field that does not follow its grammar: whoever sees it must not share.
+/// A field does not follow its grammar, so its message must not be shared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::http) struct Malformed;
 
-/// The members of one line of a comma list.
+/// Splits one line of a comma list into its members, without empty ones (RFC 9110 §5.6.1.2).
 ///
-/// Empty members are skipped (RFC 9110 §5.6.1.2). Quoted strings are not
-/// understood: fit only for lists of tokens, or where one match too many
-/// is harmless.
+/// A comma in a quoted string splits too. Use it only for lists of tokens, or where a false match is harmless.
 pub(in crate::http) fn members_of(line: &HeaderValue) -> impl Iterator<Item = &[u8]> {
     let members = line.as_bytes().split(|&b| b == b',').map(<[u8]>::trim_ascii);
     members.filter(|member| !member.is_empty())
 }
 
-/// A run of digits; a number too large for us is the largest we have
-/// (RFC 9111 §1.2.2).
+/// Parses a run of digits. A larger number than `u64::MAX` counts as `u64::MAX` (RFC 9111 §1.2.2).
 pub(in crate::http) fn number(digits: &[u8]) -> Result<u64, Malformed> {
     if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
         return Err(Malformed);
@@ -25,13 +22,13 @@ pub(in crate::http) fn number(digits: &[u8]) -> Result<u64, Malformed> {
     Ok(digits.iter().fold(0u64, |n, digit| n.saturating_mul(10).saturating_add(u64::from(digit - b'0'))))
 }
 
-/// The largest number in a field, over all lines and members, if there is one.
+/// The largest number in a field, over all lines and members.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(in crate::http) struct Number(Option<u64>);
+pub(in crate::http) struct LargestNumber(Option<u64>);
 
-impl Number {
+impl LargestNumber {
     pub(in crate::http) fn read(&mut self, line: &HeaderValue) -> Result<(), Malformed> {
-        // As a rule it is the only one.
+        // Most fields have a single number.
         if let Ok(only) = number(line.as_bytes()) {
             self.0 = self.0.max(Some(only));
             return Ok(());
@@ -47,7 +44,7 @@ impl Number {
     }
 }
 
-/// A byte of a token (RFC 9110 §5.6.2).
+/// True if the byte may be in a token (RFC 9110 §5.6.2).
 pub(in crate::http) fn is_token_byte(byte: &u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte)
 }

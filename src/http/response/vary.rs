@@ -1,14 +1,14 @@
-//! `Vary`, read strictly (RFC 9110 §12.5.5).
+//! Parses `Vary` strictly (RFC 9110 §12.5.5).
 
 use crate::http::response::field::{Malformed, members_of};
 use http::{HeaderName, HeaderValue};
 
-/// What a response's selection depended on.
+/// The parts of a request on which the choice of a response depended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::http) enum Vary {
-    /// `*`: on something no header tells.
+    /// `*`: more than its headers.
     Anything,
-    /// On these request headers, sorted, each once; none without `Vary`.
+    /// These headers, sorted and each once. Empty without `Vary`.
     Headers(Vec<HeaderName>),
 }
 

@@ -61,7 +61,7 @@ pub(crate) fn run(options: &Options) -> Report {
         bytes / 1024 / 1024,
         FRAME / 1024
     );
-    Report { title: "Bodies", about, tables: vec![table], targets: Vec::new(), panel: None }
+    Report { title: "Bodies", about, tables: vec![table], panel: None }
 }
 
 /// The responses' bodies of as many calls, which share one flight.

@@ -1,10 +1,11 @@
 //! What a lone call allocates.
 
-use super::{Counts, Meter};
 use crate::{
-    contender::{Answer, BY_KEY, Contender, Visit, visit_all},
+    contender::{Answer, Contender, Visit},
+    contenders::visit_all,
+    meter::{Counts, Meter},
     options::Options,
-    report::{Report, Table, Target},
+    report::{Report, Table},
     runtime::one_thread,
     work::{AtOnce, Work, YieldOnce},
 };
@@ -19,21 +20,16 @@ pub(crate) fn run(options: &Options, meter: Meter) -> Report {
 
     let head = ["", "ready at once: allocations", "bytes", "yields once: allocations", "bytes"];
     let mut table = Table::new("", &head);
-    let mut targets = Vec::new();
     for ((name, at_once), (_, yields)) in at_once.iter().zip(&yields) {
         let a_call = |count: u64| format!("{:.2}", count as f64 / calls as f64);
         let cells = [at_once, yields].map(|counts| [a_call(counts.allocations), a_call(counts.bytes)]);
         table.row([name.to_string()].into_iter().chain(cells.concat()));
-        if *name == BY_KEY {
-            let most = at_once.allocations.max(yields.allocations) as f64 / calls as f64;
-            targets.push(Target::exact("Allocations of a lone `by_key` call", 2.0, most));
-        }
     }
     let about = format!(
         "A mean of {calls} calls one after the other, with one integer key, after {calls} to warm up. The inner work \
         allocates nothing."
     );
-    Report { title: "Allocations of a call", about, tables: vec![table], targets, panel: None }
+    Report { title: "Allocations of a call", about, tables: vec![table], panel: None }
 }
 
 struct Counting<'a, W> {

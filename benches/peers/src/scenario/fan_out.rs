@@ -3,10 +3,11 @@
 mod race;
 
 use crate::{
-    contender::{BARE, BY_KEY, Contender, Visit, visit_all},
+    contender::{BARE, BY_KEY, Contender, Visit},
+    contenders::visit_all,
     options::Options,
     picture::{Bars, Panel},
-    report::{Report, Table, Target},
+    report::{Report, Table},
     rounds::{Lineup, Rounds},
     runtime::{one_thread, settle, spawn_call},
     work::Gate,
@@ -33,7 +34,6 @@ pub(crate) fn run(options: &Options) -> Report {
             The floor is N tasks on a plain list of wakers, woken under no lock."
             .to_string(),
         tables: Vec::new(),
-        targets: Vec::new(),
         panel: None,
     };
     for (size, rounds, times) in SIZES {
@@ -107,13 +107,5 @@ fn tell(tasks: usize, rounds: usize, measured: Rounds<3>, report: &mut Report) -
         ]);
     }
     report.tables.push(table);
-    if tasks >= 1_000 {
-        let last = measured.ratio((BY_KEY, LAST), (BARE, LAST));
-        report.targets.push(Target::ratio(format!("Fan-out to {tasks}: `by_key` of the waker list"), 1.0, last));
-    }
-    if tasks == 10_000 {
-        let leader = measured.ratio((BY_KEY, LEADER), (BY_KEY, LAST));
-        report.targets.push(Target::ratio("Fan-out to 10000: the leader's time of the last's", 0.1, leader));
-    }
     bars
 }

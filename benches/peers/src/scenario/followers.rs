@@ -1,10 +1,11 @@
 //! What a follower allocates, and what it holds while it waits.
 
-use super::Meter;
 use crate::{
-    contender::{BARE, BY_KEY, Contender, Visit, visit_all},
+    contender::{BARE, Contender, Visit},
+    contenders::visit_all,
+    meter::Meter,
     options::Options,
-    report::{Report, Table, Target},
+    report::{Report, Table},
     runtime::{one_thread, settle, spawn_call},
     work::Gate,
 };
@@ -16,21 +17,19 @@ use tokio::{
 pub(crate) fn run(options: &Options, meter: Meter) -> Report {
     let followers = options.size(10_000, 20);
     let head = ["", "allocations until it waits", "live bytes while it waits", "allocations from the landing on"];
-    let mut counting = Counting { followers, meter, table: Table::new("", &head), targets: Vec::new() };
+    let mut counting = Counting { followers, meter, table: Table::new("", &head) };
     visit_all(&mut counting);
     let about = format!(
         "A mean of {followers} followers of one flight, each in a task of its own, which counts: for one allocation, \
         and its size. The floor is such tasks on a plain list of wakers."
     );
-    let Counting { table, targets, .. } = counting;
-    Report { title: "Allocations of a follower", about, tables: vec![table], targets, panel: None }
+    Report { title: "Allocations of a follower", about, tables: vec![counting.table], panel: None }
 }
 
 struct Counting {
     followers: usize,
     meter: Meter,
     table: Table,
-    targets: Vec<Target>,
 }
 
 impl Visit<Gate> for Counting {
@@ -57,11 +56,6 @@ impl Visit<Gate> for Counting {
             format!("{live:.0}"),
             format!("{:.2}", each(landing.allocations as f64)),
         ]);
-        if C::NAME == BY_KEY {
-            let whole = allocations + each(landing.allocations as f64);
-            self.targets.push(Target::exact("Allocations of a follower, its task included", 1.0, whole));
-            self.targets.push(Target::exact("Live bytes of a follower, its task included", 600.0, live));
-        }
     }
 }
 

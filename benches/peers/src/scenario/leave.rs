@@ -2,9 +2,10 @@
 
 use crate::{
     clock,
-    contender::{BARE, BY_KEY, Contender, Visit, visit_all},
+    contender::{BARE, BY_KEY, Contender, Visit},
+    contenders::visit_all,
     options::Options,
-    report::{Report, Table, Target},
+    report::{Report, Table},
     rounds::Lineup,
     runtime::{one_thread, settle},
     work::Gate,
@@ -18,9 +19,6 @@ use tokio::runtime::Runtime;
 
 const FEW: usize = 0;
 const MANY: usize = 1;
-
-/// What the caches of a CPU may add, over what they add for the floor.
-const ALIKE: f64 = 1.5;
 
 pub(crate) fn run(options: &Options) -> Report {
     let (few, many) = options.size((300, 30_000), (3, 30));
@@ -44,18 +42,12 @@ pub(crate) fn run(options: &Options) -> Report {
             measured.ratio((BY_KEY, MANY), (name, MANY)).to_string(),
         ]);
     }
-    let floor = measured.ratio((BARE, MANY), (BARE, FEW)).median;
-    let what = format!(
-        "Leaving: the time of a `by_key` follower among {many}, of one among {few}; the limit is the floor's own times \
-        {ALIKE}"
-    );
-    let target = Target::ratio(what, floor * ALIKE, measured.ratio((BY_KEY, MANY), (BY_KEY, FEW)));
     let about = format!(
         "{many} followers, polled once each, are dropped in the order in which they came, while their flight goes on: \
         in flights of {many}, and of {few}; {rounds} rounds. Boxed futures, polled by hand, so that it is their drop \
         that is measured, and no task's. The floor leaves its wakers where they are."
     );
-    Report { title: "Leaving", about, tables: vec![table], targets: vec![target], panel: None }
+    Report { title: "Leaving", about, tables: vec![table], panel: None }
 }
 
 struct Leave<'a> {

@@ -1,10 +1,11 @@
 //! Tasks that wait for work that takes its time.
 
 use crate::{
-    contender::{BARE, BY_KEY, Contender, Visit, visit_all},
+    contender::{BARE, Contender, Visit},
+    contenders::visit_all,
     options::Options,
     picture::{Bars, Panel},
-    report::{Report, Table, Target},
+    report::{Report, Table},
     rounds::{Lineup, Rounds},
     runtime::{one_thread, settle, spawn_call},
     spread::Spread,
@@ -13,9 +14,6 @@ use crate::{
 use cpu_time::ProcessTime;
 use std::time::{Duration, Instant};
 use tokio::time::sleep;
-
-/// Of a core. Anything that polls its followers takes hundreds of times as much.
-const IDLE: f64 = 0.001;
 
 pub(crate) fn run(options: &Options) -> Report {
     let (tasks, rounds) = (options.size(10_000, 20), options.rounds(7));
@@ -27,7 +25,6 @@ pub(crate) fn run(options: &Options) -> Report {
             of one core; {rounds} rounds. The floor is one task that does the same work, and nobody else."
         ),
         tables: Vec::new(),
-        targets: Vec::new(),
         panel: None,
     };
     let silent = measure(Gate::default(), tasks, window, rounds);
@@ -90,8 +87,5 @@ fn tell(caption: &str, measured: Rounds<1>, report: &mut Report) -> Bars {
         bars.push((name, share));
     }
     report.tables.push(table);
-    let limit = measured.spread(BARE, 0).high + IDLE;
-    let what = format!("Parked: CPU of `by_key`, in percent of a core. {caption}; the limit is that plus 0.1");
-    report.targets.push(Target::ratio(what, limit * 100.0, percent(measured.spread(BY_KEY, 0))));
     bars
 }

@@ -2,10 +2,11 @@
 
 use crate::{
     clock,
-    contender::{Answer, BARE, BY_KEY, Contender, OURS, Visit, visit_all},
+    contender::{Answer, BARE, BY_KEY, Contender, Visit},
+    contenders::visit_all,
     options::Options,
     picture::{Bars, Panel},
-    report::{Report, Table, Target},
+    report::{Report, Table},
     rounds::{Lineup, Rounds},
     runtime::one_thread,
     work::{AtOnce, Work, YieldOnce},
@@ -23,7 +24,6 @@ pub(crate) fn run(options: &Options) -> Report {
             The caches have no capacity, which is cheaper for both than a fresh key for each call, or removing it."
         ),
         tables: Vec::new(),
-        targets: Vec::new(),
         panel: None,
     };
     let at_once = measure(AtOnce, &runtime, calls, rounds);
@@ -78,9 +78,6 @@ fn tell(caption: &str, rounds: Rounds<1>, report: &mut Report) -> Bars {
         let (of_bare, of_it) = (rounds.ratio((name, 0), (BARE, 0)), rounds.ratio((BY_KEY, 0), (name, 0)));
         table.row([name.to_string(), of_bare.to_string(), of_it.to_string()]);
         bars.push((name, of_bare));
-        if name != BARE && !OURS.contains(&name) {
-            report.targets.push(Target::ratio(format!("{caption}: `by_key` of {name}"), 0.7, of_it));
-        }
     }
     report.tables.push(table);
     bars

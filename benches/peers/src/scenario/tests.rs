@@ -1,8 +1,12 @@
 //! Every scenario, small: that it works, not how fast it is.
 
 use super::*;
-use crate::contender::{BARE, Contender, Visit, visit_all};
-use crate::work::AtOnce;
+use crate::{
+    contender::{BARE, Contender, Visit},
+    contenders::visit_all,
+    meter::Counts,
+    work::AtOnce,
+};
 
 /// Counts nothing.
 fn no_meter(code: &mut dyn FnMut()) -> Counts {

@@ -1,7 +1,8 @@
 //! Many tasks on two threads, each with a key of its own.
 
 use crate::{
-    contender::{Answer, BARE, BY_KEY, Contender, Visit, visit_all},
+    contender::{Answer, BARE, BY_KEY, Contender, Visit},
+    contenders::visit_all,
     options::Options,
     report::{Report, Table},
     rounds::Lineup,
@@ -35,7 +36,7 @@ pub(crate) fn run(options: &Options) -> Report {
         "{TASKS} tasks on a runtime of 2 threads, each making {calls} calls one after the other with a key of its own; \
         the inner work yields once; {rounds} rounds."
     );
-    Report { title: "64 tasks, 2 threads, distinct keys", about, tables: vec![table], targets: Vec::new(), panel: None }
+    Report { title: "64 tasks, 2 threads, distinct keys", about, tables: vec![table], panel: None }
 }
 
 struct Threads<'a> {

@@ -1,9 +1,10 @@
 //! Traffic as it comes: few keys are hot, most are not.
 
 use crate::{
-    contender::{Answer, BARE, BY_KEY, Contender, Visit, visit_all},
+    contender::{Answer, BARE, BY_KEY, Contender, Visit},
+    contenders::visit_all,
     options::Options,
-    report::{Report, Table, Target},
+    report::{Report, Table},
     rounds::{Lineup, Rounds},
     runtime::two_threads,
     work::{Nap, Tally, Work},
@@ -38,7 +39,6 @@ pub(crate) fn run(options: &Options) -> Report {
             is counted, apart."
         ),
         tables: Vec::new(),
-        targets: Vec::new(),
         panel: None,
     };
     for (caption, upstream) in UPSTREAMS {
@@ -63,8 +63,6 @@ fn tell(caption: &str, measured: Rounds<1>, shares: &HashMap<&str, f64>, report:
         ]);
     }
     report.tables.push(table);
-    let of_bare = measured.ratio((BY_KEY, 0), (BARE, 0));
-    report.targets.push(Target::ratio(format!("Zipf, CPU a call, of bare. {caption}"), 1.25, of_bare));
 }
 
 fn traffic(tasks: usize, calls: usize) -> Traffic {

@@ -1,6 +1,6 @@
 //! Work that is done when first polled.
 
-use super::{Answered, Work};
+use super::backend::{Answered, Work};
 use std::future::{Ready, ready};
 
 #[derive(Clone)]

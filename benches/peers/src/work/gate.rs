@@ -1,7 +1,7 @@
 //! Work that is done when the gate opens. Many calls that wait at one gate are the floor of all fan-out: tasks on a
 //! plain list of wakers.
 
-use super::{Answered, Work};
+use super::backend::{Answered, Work};
 use std::{
     mem,
     num::NonZero,

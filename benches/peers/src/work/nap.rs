@@ -1,6 +1,6 @@
 //! Work that waits for a timer, as for a quick upstream, and reads what came.
 
-use super::{Answered, Work};
+use super::backend::{Answered, Work};
 use pin_project_lite::pin_project;
 use std::{
     hash::{DefaultHasher, Hasher},

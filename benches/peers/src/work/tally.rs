@@ -1,6 +1,6 @@
 //! Work that is counted. That takes time, so it is not what is timed.
 
-use super::{Answered, Work};
+use super::backend::{Answered, Work};
 use pin_project_lite::pin_project;
 use std::{
     pin::Pin,

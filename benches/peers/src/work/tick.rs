@@ -1,6 +1,6 @@
 //! Work that is never done, and woken again and again, as by a slow upload.
 
-use super::{Answered, Work};
+use super::backend::{Answered, Work};
 use std::{
     pin::Pin,
     task::{Context, Poll},

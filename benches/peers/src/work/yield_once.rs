@@ -1,6 +1,6 @@
 //! Work that is done when polled for the second time.
 
-use super::{Answered, Work};
+use super::backend::{Answered, Work};
 use std::{
     pin::Pin,
     task::{Context, Poll},

@@ -1,7 +1,7 @@
 //! nginx, with `proxy_cache_lock`.
 
-use super::{Directory, Found, Missing, Process, Server, find, free_port, version, wait_for};
-use crate::BoxError;
+use super::process::{Directory, Found, Missing, Process, Server, find, free_port, version, wait_for};
+use crate::error::BoxError;
 use std::{
     net::SocketAddr,
     process::{Command, Stdio},

@@ -1,7 +1,7 @@
 //! The example `proxy`, with the layer as it comes, and without it.
 
-use super::{Found, Process, Server, free_port, wait_for};
-use crate::BoxError;
+use super::process::{Found, Process, Server, free_port, wait_for};
+use crate::error::BoxError;
 use std::{
     env,
     net::SocketAddr,
@@ -19,7 +19,7 @@ pub(super) fn start_bare(origin: SocketAddr) -> Result<Found, BoxError> {
 fn start_with(origin: SocketAddr, name: &'static str, options: &[&str]) -> Result<Found, BoxError> {
     let cargo = env::var_os("CARGO").unwrap_or("cargo".into());
     let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
-    let build = ["build", "--quiet", "--release", "-p", "tower-singleflight", "--example", "proxy"];
+    let build = ["build", "--quiet", "--release", "-p", "examples", "--example", "proxy"];
     if !Command::new(cargo).args(build).current_dir(root).status()?.success() {
         return Err("the example `proxy` does not build".into());
     }

@@ -1,4 +1,4 @@
-//! `partition_cookies` against slow restatements: of the rule, and of what servers make of a `Cookie` header.
+//! Compares `partition_cookies` with slow restatements of its rule, and with how servers parse a `Cookie` header.
 
 use crate::http::{policy::HttpPolicy, request::partition::Partition};
 use http::{HeaderValue, Request, header::COOKIE};
@@ -53,7 +53,7 @@ fn clean(pair: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
     is_clean.then(|| (name.to_vec(), value.to_vec()))
 }
 
-// Servers: each finds the values of `sid` in its own way.
+// Servers, which differ in how they find the values of `sid`.
 
 fn sid_in(lines: &CookieLines, is_separator: impl Fn(u8) -> bool, knows_quotes: bool) -> Vec<Vec<u8>> {
     let (mut parts, mut quoted, mut escaped) = (vec![Vec::new()], false, false);
@@ -84,7 +84,7 @@ fn sids(lines: &CookieLines) -> Vec<Vec<Vec<u8>>> {
     separators.iter().flat_map(|is| [false, true].map(|quotes| sid_in(lines, is, quotes))).collect()
 }
 
-/// Mostly cookies, so that much is equal; and what may lead a parser astray.
+/// Draws mostly from a few cookies, so that many lines are equal, and from text that may mislead a parser.
 fn lines() -> impl Strategy<Value = CookieLines> {
     let cookies =
         ["sid=1", "sid=1", "sid=2", "sid=", "sid=\"1\"", "SID=1", "xsid=1", "_ga=1", "_ga=2", "x=sid=1", "lang=1"];

@@ -1,4 +1,4 @@
-//! `admit` against section 4 of the contract, restated slowly on plain text.
+//! Compares `admit` with a slow restatement of its rules on plain text.
 
 use std::hash::{BuildHasher, RandomState};
 
@@ -37,7 +37,7 @@ impl Head {
         self.origin.starts_with("https:")
     }
 
-    /// The authority that everything agrees in, or all that names one, and where.
+    /// The authority, if all parts of the request agree in it. Otherwise each authority and the part that names it.
     fn hosts(&self) -> (Option<&[u8]>, Vec<&[u8]>) {
         let authority = self.origin.split_once("://").map(|(_, authority)| authority.as_bytes());
         match (authority, &self.lines("host")[..]) {
@@ -137,7 +137,7 @@ fn head() -> impl Strategy<Value = Head> {
     })
 }
 
-/// A second request near enough to the first for the difference to matter.
+/// A second request that differs little from the first.
 fn pair() -> impl Strategy<Value = (Head, Head)> {
     (head(), head(), header(), 0usize..10, any::<prop::sample::Index>()).prop_map(|(a, other, header, change, at)| {
         let mut b = a.clone();

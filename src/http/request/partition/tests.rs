@@ -112,7 +112,7 @@ fn a_password_in_the_authority_is_compared_in_its_case() {
     assert_ne!(of(&get("http://u:P@a/", &[])), of(&get("http://u:p@a/", &[])));
 }
 
-/// What names the host, in all ways in which that can be done: those in one row are equal, and no others.
+/// All forms in which a request can name its host. Forms in one row are equal, forms in two rows differ.
 #[test]
 fn the_origin_is_one_however_a_version_writes_it() {
     type Written = (&'static str, &'static [(&'static str, &'static str)]);
@@ -224,18 +224,18 @@ fn vary_keeps_what_was_apart_apart() {
 #[test]
 fn what_is_compared_is_not_kept_a_second_time() {
     let head = get("/", &[("accept", "a"), ("host", "h"), ("x", "1"), ("cookie", "c"), ("x", "2")]);
-    let others = of(&head).others();
+    let others = of(&head).uncompared_headers();
     assert_eq!(others.lines(&X).collect::<Vec<_>>(), [b"1", b"2"]);
     for compared in [ACCEPT, HOST, COOKIE] {
         assert_eq!(others.lines(&compared).count(), 0, "{compared}");
     }
-    let ignoring = HttpPolicy::default().ignore_vary(true).admit(&head, false).unwrap().others();
+    let ignoring = HttpPolicy::default().ignore_vary(true).admit(&head, false).unwrap().uncompared_headers();
     assert_eq!(ignoring.lines(&X).count(), 0);
 }
 
 #[test]
 fn what_is_not_compared_outlives_a_split_by_vary() {
-    let others = of(&get("/", &[("y", "2"), ("x", "1")])).with_vary(&[X]).others();
+    let others = of(&get("/", &[("y", "2"), ("x", "1")])).with_vary(&[X]).uncompared_headers();
     assert_eq!(others.lines(&Y).collect::<Vec<_>>(), [b"2"]);
 }
 

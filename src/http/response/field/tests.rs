@@ -1,7 +1,7 @@
 use super::*;
 
 fn largest(lines: &[&'static str]) -> Result<Option<u64>, Malformed> {
-    let mut number = Number::default();
+    let mut number = LargestNumber::default();
     lines.iter().try_for_each(|line| number.read(&HeaderValue::from_static(line)))?;
     Ok(number.largest())
 }

@@ -20,7 +20,7 @@ use tokio::{
     task_local,
 };
 use tower::ServiceExt;
-use tower_singleflight::{Handle, Http, SingleflightLayer};
+use tower_singleflight::{Handle, SingleflightLayer, mode::Http};
 
 #[derive(Clone)]
 struct Session(u32);

@@ -17,7 +17,7 @@ use tower::{ServiceBuilder, ServiceExt};
 use tower_http::{
     decompression::RequestDecompressionLayer, map_request_body::MapRequestBodyLayer, timeout::RequestBodyTimeoutLayer,
 };
-use tower_singleflight::{Handle, Http, PassReason, SingleflightLayer};
+use tower_singleflight::{Handle, PassReason, SingleflightLayer, mode::Http};
 
 const BODY_TIMEOUT: Duration = Duration::from_secs(5);
 

@@ -1,0 +1,14 @@
+//! `examples/proxy` between real clients and a scripted origin, all on loopback.
+
+#[path = "../../proxy/gateway/mod.rs"]
+mod gateway;
+
+mod binary;
+mod coalescing;
+#[cfg(unix)]
+mod example;
+mod failures;
+mod framing;
+mod headers;
+mod stalled;
+mod support;

@@ -1,0 +1,488 @@
+//! The table of the flights in progress: shards, each one lock over an index of keys and a slab of flights.
+
+use crate::{
+    core::{
+        flight::{After, Flight, Joining},
+        key::{Address, Key},
+        reentry::{self, Ancestors, FlightNumber, Numbers},
+        rules::{Rules, Setback},
+        slot::{ErasedShard, Slot},
+        slots::Slots,
+        waiter::Waiter,
+    },
+    observe::{
+        Caller, Event, Observer, Work,
+        near_miss::{self, Note, Unjoinable},
+    },
+    panics::CaughtPanic,
+    stats::{NearMiss, cores},
+    sync::{Mutex, MutexGuard},
+};
+use hashbrown::HashTable;
+use std::{
+    fmt, mem,
+    sync::{Arc, OnceLock},
+};
+use tokio::time::Instant;
+
+/// Sharded by key, so that calls with different keys seldom meet on a lock.
+pub(crate) struct Table<K, T> {
+    shards: OnceLock<Box<[Arc<Shard<K, T>>]>>,
+    observer: Arc<Observer>,
+    hooks: Hooks<K, T>,
+}
+
+/// What the owner of a table knows of its keys and values.
+pub(crate) struct Hooks<K, T> {
+    /// Tells apart two keys in one shard, if they mean the same to the user. Called under a lock.
+    pub(crate) difference: fn(&K, &K) -> Option<Difference>,
+    /// The leader went without this value, while others have yet to look at it.
+    pub(crate) on_leader_gone: fn(&T),
+    /// Why a value is for its leader alone, so that the followers go on together.
+    pub(crate) setback: fn(&T) -> Option<Setback>,
+}
+
+/// The number of a part in which two keys differ, if it has one.
+pub(crate) type Difference = Option<u16>;
+
+impl<K, T> Hooks<K, T> {
+    pub(crate) const NONE: Self = Self { difference: |_, _| None, on_leader_gone: |_| {}, setback: |_| None };
+}
+
+impl<K, T> Copy for Hooks<K, T> {}
+
+impl<K, T> Clone for Hooks<K, T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+/// Held by the waiters of its flights. If they held the table, all threads would count in one cache line.
+struct Shard<K, T> {
+    flights: Mutex<ShardState<K, T>>,
+    observer: Arc<Observer>,
+    hooks: Hooks<K, T>,
+}
+
+/// The first key needs no index, so traffic without concurrency allocates none.
+struct ShardState<K, T> {
+    first: Option<u32>,
+    index: HashTable<u32>,
+    entries: Slots<FlightEntry<K, T>>,
+    numbers: Numbers,
+}
+
+struct FlightEntry<K, T> {
+    address: Address,
+    key: Key<K>,
+    /// Whether calls for its key find it.
+    is_listed: bool,
+    flight: Flight<T>,
+}
+
+/// How a call came in. `J` is its own work, given back if it did not lead.
+pub(crate) enum Entered<T: Send + Sync + 'static, J> {
+    Led(Waiter<T>, Option<Missed>),
+    Joined(Waiter<T>, J),
+    /// The call comes from inside the flight that it would join.
+    Inside(J),
+}
+
+/// A flight for the key of a call that led all the same.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Missed {
+    pub(crate) why: NearMiss,
+    /// In what the two differ, if it is known.
+    pub(crate) difference: Difference,
+}
+
+impl From<NearMiss> for Missed {
+    fn from(why: NearMiss) -> Self {
+        Self { why, difference: None }
+    }
+}
+
+impl<K, T> Table<K, T>
+where
+    K: Eq + Send + Sync + 'static,
+    T: Send + Sync + 'static,
+{
+    pub(crate) fn new(observer: Arc<Observer>) -> Arc<Self> {
+        Self::with_hooks(observer, Hooks::NONE)
+    }
+
+    pub(crate) fn with_hooks(observer: Arc<Observer>, hooks: Hooks<K, T>) -> Arc<Self> {
+        Arc::new(Self { shards: OnceLock::new(), observer, hooks })
+    }
+
+    /// Joins the flight of `key`, or leads one with `job`: here and now, in one critical section. `newer_than`: a flight
+    /// that neither this call nor a later one joins. `start` makes the work. It runs under the lock, so it only moves its
+    /// arguments.
+    #[inline]
+    pub(crate) fn enter<J>(
+        &self,
+        address: Address,
+        key: K,
+        rules: &Rules,
+        newer_than: Option<FlightNumber>,
+        job: J,
+        start: impl FnOnce(J, Option<Instant>, Caller) -> Work<T>,
+    ) -> Entered<T, J> {
+        let (here, mut caller) = (Ancestors::here(), Caller::here());
+        let shard = self.shard(address);
+        let mut flights = shard.flights.lock();
+        let mut replaced = None;
+        let missed = match flights.find(address.hash, |entry| entry.key.is(|known| *known == key)) {
+            None => self.missed(&flights, address, &key),
+            Some(index) => {
+                let flight = &mut flights.entries[index].flight;
+                let number = flight.number();
+                let is_left = newer_than == Some(number);
+                match if is_left { Joining::Closed(None) } else { flight.join(rules, &here, &mut caller) } {
+                    Joining::Inside => return Entered::Inside(job),
+                    Joining::Joined(joined, link, runtime) => {
+                        drop(flights);
+                        let waiter = Waiter::join(Slot::new(shard.clone(), index, number), joined);
+                        waiter.spawn_task(runtime);
+                        link.tie(caller);
+                        drop(key);
+                        return Entered::Joined(waiter, job);
+                    }
+                    Joining::LeadAgain(joined) => {
+                        drop(flights);
+                        let mut waiter = Waiter::join(Slot::new(shard.clone(), index, number), joined);
+                        drop(key);
+                        waiter.lead_again(start(job, self.opening(), caller));
+                        return Entered::Led(waiter, None);
+                    }
+                    Joining::Closed(why) => {
+                        replaced = Some(flights.unlist(index));
+                        why.map(Missed::from)
+                    }
+                }
+            }
+        };
+        let (opened, key) = (self.opening(), Key::Own(Some(key)));
+        let work = start(job, opened, caller);
+        let slot = shard.open(flights, |number| {
+            let flight = Flight::new(number, work, rules, here, opened);
+            FlightEntry { address, key, is_listed: true, flight }
+        });
+        let waiter = Waiter::lead(slot);
+        drop(replaced);
+        Entered::Led(waiter, missed)
+    }
+
+    /// Leads a flight that no call can join.
+    pub(crate) fn lead_unlisted(&self, address: Address, rules: &Rules, work: Work<T>) -> Waiter<T> {
+        let (shard, here, opened) = (self.shard(address), Ancestors::here(), self.opening());
+        let slot = shard.open(shard.flights.lock(), |number| {
+            let flight = Flight::new(number, work, rules, here, opened);
+            FlightEntry { address, key: Key::Own(None), is_listed: false, flight }
+        });
+        Waiter::lead(slot)
+    }
+
+    /// A flight in progress that a call for `key` missed, which leads now.
+    #[inline(always)]
+    fn missed(&self, flights: &ShardState<K, T>, address: Address, key: &K) -> Option<Missed> {
+        match near_miss::find(self.observer.own_hash(address.hash)) {
+            Some(why) => Some(Missed::from(why)),
+            // With nothing beside the user's key, an equal key would have been found.
+            None if flights.entries.is_empty() || address.shard == address.hash => None,
+            None => flights.other_partition(address, |other| (self.hooks.difference)(key, other)),
+        }
+    }
+
+    /// Takes the flight with this key off the table. Its waiters still get its result.
+    pub(crate) fn forget(&self, hash: u64, is_key: impl Fn(&K) -> bool) {
+        let Some(shard) = self.existing_shard(hash) else { return };
+        let mut flights = shard.flights.lock();
+        let index = flights.find(hash, |entry| entry.key.is(&is_key));
+        let key = index.map(|index| shard.seal(&mut flights, index));
+        drop(flights);
+        drop(key);
+    }
+
+    /// Takes all flights off the table for whose address and key `is_it` holds: in the shard of this hash, or in all.
+    /// `is_it` runs under a lock.
+    #[allow(dead_code, reason = "only HTTP has writes")]
+    pub(crate) fn forget_where(&self, shard: Option<u64>, is_it: &dyn Fn(Address, &K) -> bool) {
+        let mut caught = CaughtPanic::default();
+        for shard in self.existing_shards(shard) {
+            caught.run(|| shard.forget_where(is_it));
+        }
+        caught.resume();
+    }
+
+    /// Takes all flights off the table for whose key `is_it` holds, which is called under no lock.
+    pub(crate) fn forget_if(&self, is_it: &mut dyn FnMut(&K) -> bool) {
+        let shards = self.existing_shards(None);
+        // Before any is asked about: the flights that `is_it` itself leads are not.
+        let lent: Vec<_> = shards.iter().map(|shard| shard.flights.lock().lend_keys()).collect();
+        let mut caught = CaughtPanic::default();
+        for (shard, keys) in shards.iter().zip(lent) {
+            for Lent { key, index, number } in keys {
+                let mut is_chosen = false;
+                caught.run(|| is_chosen = is_it(&key));
+                if is_chosen {
+                    shard.forget_flight(index, number);
+                }
+                caught.drop_caught(key);
+            }
+        }
+        caught.resume();
+    }
+
+    /// Whether calls still find the flight that is being polled here. False after it was forgotten, and after a call that
+    /// it did not take led another.
+    #[allow(dead_code, reason = "only HTTP asks")]
+    pub(crate) fn lists_this_flight(&self, address: Address) -> bool {
+        let Some((shard, number)) = self.existing_shard(address.shard).zip(reentry::innermost()) else { return false };
+        let flights = shard.flights.lock();
+        flights.find(address.hash, |entry| entry.flight.number() == number).is_some()
+    }
+
+    pub(crate) fn observer(&self) -> &Observer {
+        &self.observer
+    }
+
+    /// When a flight opens that opens now, if anything reads that.
+    fn opening(&self) -> Option<Instant> {
+        self.observer.wants_ages().then(Instant::now)
+    }
+
+    #[inline]
+    fn shard(&self, address: Address) -> &Arc<Shard<K, T>> {
+        let shards = self.shards.get_or_init(|| (0..shard_count()).map(|_| self.new_shard()).collect());
+        pick(shards, address.shard)
+    }
+
+    fn new_shard(&self) -> Arc<Shard<K, T>> {
+        let flights =
+            ShardState { first: None, index: HashTable::new(), entries: Slots::new(), numbers: Numbers::default() };
+        Arc::new(Shard { flights: Mutex::new(flights), observer: self.observer.clone(), hooks: self.hooks })
+    }
+
+    fn existing_shard(&self, hash: u64) -> Option<&Arc<Shard<K, T>>> {
+        self.shards.get().map(|shards| pick(shards, hash))
+    }
+
+    /// The shard of this hash, or all.
+    fn existing_shards(&self, hash: Option<u64>) -> &[Arc<Shard<K, T>>] {
+        let shards = self.shards.get().map_or(&[][..], |shards| shards);
+        match hash {
+            Some(hash) if !shards.is_empty() => std::slice::from_ref(pick(shards, hash)),
+            _ => shards,
+        }
+    }
+}
+
+fn pick<S>(shards: &[S], hash: u64) -> &S {
+    // The high half: the low bits and the topmost ones pick the bucket inside the shard.
+    &shards[(hash >> 32) as usize & (shards.len() - 1)]
+}
+
+/// A power of two.
+fn shard_count() -> usize {
+    if cfg!(tower_singleflight_loom) {
+        return 1;
+    }
+    (cores() * 4).next_power_of_two().min(64)
+}
+
+/// A key that is lent, and the flight that it belongs to.
+struct Lent<K> {
+    key: Arc<K>,
+    index: u32,
+    number: FlightNumber,
+}
+
+/// How many slots are looked at for a near miss.
+const LOOKED_AT: u32 = 128;
+
+/// How many buckets of the index may stay allocated when it is empty.
+const KEPT: usize = 64;
+
+impl<K, T> ShardState<K, T> {
+    /// The flight that calls find.
+    #[inline]
+    fn find(&self, hash: u64, is_it: impl Fn(&FlightEntry<K, T>) -> bool) -> Option<u32> {
+        let is_it = |index: &u32| {
+            let entry = &self.entries[*index];
+            entry.address.hash == hash && is_it(entry)
+        };
+        let first = self.first.filter(is_it);
+        if first.is_some() || self.index.is_empty() {
+            return first;
+        }
+        self.index.find(hash, is_it).copied()
+    }
+
+    /// The flight with this number, if it is still in its slot.
+    #[inline]
+    fn entry(&mut self, index: u32, number: FlightNumber) -> Option<&mut FlightEntry<K, T>> {
+        self.entries.get_mut(index).filter(|entry| entry.flight.number() == number)
+    }
+
+    #[inline]
+    fn list(&mut self, hash: u64, index: u32) {
+        if self.first.is_none() {
+            self.first = Some(index);
+        } else {
+            self.index.insert_unique(hash, index, |index| self.entries[*index].address.hash);
+        }
+    }
+
+    /// From now on no call finds this flight. Gives its key back, to be dropped once nothing is locked.
+    #[inline]
+    #[must_use]
+    fn unlist(&mut self, index: u32) -> Key<K> {
+        let entry = &mut self.entries[index];
+        entry.is_listed = false;
+        let key = mem::replace(&mut entry.key, Key::Own(None));
+        if self.first == Some(index) {
+            self.first = None;
+        } else if let Ok(found) = self.index.find_entry(entry.address.hash, |listed| *listed == index) {
+            found.remove();
+            if self.index.is_empty() && self.index.capacity() > KEPT {
+                self.index = HashTable::new();
+            }
+        }
+        key
+    }
+
+    /// Finds a flight with the same user key and another partition, and the part that differs. Of many flights it looks at
+    /// some.
+    #[cold]
+    fn other_partition(&self, address: Address, difference: impl Fn(&K) -> Option<Difference>) -> Option<Missed> {
+        let looked_at = (0..LOOKED_AT).filter_map(|index| self.entries.get(index));
+        let difference =
+            looked_at.filter(|entry| entry.is_listed && entry.address.shard == address.shard).find_map(|entry| {
+                let mut found = None;
+                entry.key.is(|other| {
+                    found = difference(other);
+                    found.is_some()
+                });
+                found
+            })?;
+        Some(Missed { why: NearMiss::Partition, difference })
+    }
+
+    fn lend_keys(&mut self) -> Vec<Lent<K>> {
+        let listed = self.entries.iter_mut().filter(|(_, entry)| entry.is_listed);
+        let lend = |(index, entry): (u32, &mut FlightEntry<K, T>)| {
+            Some(Lent { key: entry.key.lend()?, index, number: entry.flight.number() })
+        };
+        listed.filter_map(lend).collect()
+    }
+}
+
+impl<K, T> Shard<K, T> {
+    /// Puts a flight into a slot, lists it, and unlocks the shard. Nothing of the user's runs before that.
+    #[inline]
+    fn open(
+        self: &Arc<Self>,
+        mut flights: MutexGuard<'_, ShardState<K, T>>,
+        entry: impl FnOnce(FlightNumber) -> FlightEntry<K, T>,
+    ) -> Slot<T>
+    where
+        K: Send + Sync + 'static,
+        T: Send + Sync + 'static,
+    {
+        let number = flights.numbers.take();
+        let entry = entry(number);
+        let (hash, is_listed) = (entry.address.hash, entry.is_listed);
+        let index = flights.entries.insert(entry);
+        if is_listed {
+            flights.list(hash, index);
+        }
+        drop(flights);
+        Slot::new(self.clone(), index, number)
+    }
+
+    /// Takes all flights off the table for which `is_it` holds. It finds all before it takes any: should `is_it` panic,
+    /// nothing has changed.
+    fn forget_where(&self, is_it: &dyn Fn(Address, &K) -> bool) {
+        let mut flights = self.flights.lock();
+        let is_chosen = |entry: &FlightEntry<K, T>| entry.is_listed && entry.key.is(|key| is_it(entry.address, key));
+        let chosen: Vec<_> =
+            flights.entries.iter().filter(|(_, entry)| is_chosen(entry)).map(|(index, _)| index).collect();
+        let keys: Vec<_> = chosen.into_iter().map(|index| self.seal(&mut flights, index)).collect();
+        drop(flights);
+        drop(keys);
+    }
+
+    /// Takes this flight off the table, if it is still there.
+    fn forget_flight(&self, index: u32, number: FlightNumber) {
+        let mut flights = self.flights.lock();
+        let entry = flights.entries.get(index);
+        let is_listed = entry.is_some_and(|entry| entry.is_listed && entry.flight.number() == number);
+        let key = is_listed.then(|| self.seal(&mut flights, index));
+        drop(flights);
+        drop(key);
+    }
+
+    /// Takes a flight off the table, and notes that for calls that lead until it ends. Gives its key back, to be dropped
+    /// once nothing is locked.
+    #[must_use]
+    fn seal(&self, flights: &mut ShardState<K, T>, index: u32) -> Key<K> {
+        let hash = flights.entries[index].address.hash;
+        near_miss::note(self.observer.own_hash(hash), Unjoinable::Sealed);
+        flights.unlist(index)
+    }
+}
+
+impl<K, T> ErasedShard<T> for Shard<K, T>
+where
+    K: Send + Sync + 'static,
+    T: Send + Sync + 'static,
+{
+    fn with(&self, index: u32, number: FlightNumber, transition: &mut dyn FnMut(&mut Flight<T>)) -> bool {
+        self.flights.lock().entry(index, number).map(|entry| transition(&mut entry.flight)).is_some()
+    }
+
+    fn update(&self, index: u32, number: FlightNumber, transition: &mut dyn FnMut(&mut Flight<T>) -> After<T>) -> bool {
+        let mut flights = self.flights.lock();
+        let Some(FlightEntry { address, is_listed, flight, .. }) = flights.entry(index, number) else { return false };
+        let (had_ended, waiters) = (flight.has_ended(), flight.waiters());
+        let after = transition(flight);
+        let ended_now = flight.has_ended() && !had_ended;
+        let (left, frees_slot) = (waiters - flight.waiters(), flight.frees_slot());
+        let mut key = None;
+        if ended_now && *is_listed {
+            key = Some(flights.unlist(index));
+        } else if ended_now {
+            near_miss::erase(Note::new(self.observer.own_hash(address.hash), Unjoinable::Sealed));
+        }
+        self.observer.count_out(left, ended_now);
+        let gone = if frees_slot { flights.entries.remove(index) } else { None };
+        drop(flights);
+        if ended_now {
+            reentry::ended(number);
+            self.observer.tell(Event::Closed);
+        }
+        after.run(self);
+        drop(gone);
+        drop(key);
+        true
+    }
+
+    fn setback(&self, value: &T) -> Option<Setback> {
+        (self.hooks.setback)(value)
+    }
+
+    fn on_leader_gone(&self, value: &T) {
+        (self.hooks.on_leader_gone)(value);
+    }
+
+    fn observer(&self) -> &Observer {
+        &self.observer
+    }
+}
+
+impl<K, T> fmt::Debug for Table<K, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Table").field("observer", &self.observer).finish_non_exhaustive()
+    }
+}

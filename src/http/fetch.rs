@@ -1,0 +1,169 @@
+//! Sends the request of a flight, and decides who may have the response.
+
+use crate::http::{
+    body::SharedBody,
+    flights::{Flights, HttpLanding},
+    key::{FlightRef, HashedKey},
+    late::{LateStream, ListedBody},
+    layer::Http,
+    noted_body::NotedBody,
+    response::{
+        class::ResponseClass, facts::ResponseFacts, flight_response::FlightResponse, recipients::Recipients,
+        vary_headers::VaryHeaders,
+    },
+};
+use crate::{error::BoxError, layer::mode::ErrorMode, layer::settings::Settings, panics::CaughtPanic};
+use http::{HeaderName, Response};
+use http_body::Body;
+use pin_project_lite::pin_project;
+use std::{
+    hash::Hash,
+    marker::PhantomData,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+use tokio::time::Instant;
+
+pin_project! {
+    /// Awaits a response and turns it into the landing of a flight. `E` converts errors.
+    ///
+    /// A named future is smaller than an async block, which would hold the request twice.
+    pub(super) struct Fetch<F, C, E> {
+        #[pin]
+        response: F,
+        context: Option<C>,
+        errors: PhantomData<fn() -> E>,
+    }
+}
+
+/// The facts about a request that are needed when its response arrives.
+pub(super) struct FetchContext<K> {
+    pub(super) settings: Arc<Settings<Http<K>>>,
+    pub(super) flight: FlightRef<K>,
+    /// When the flight opened, if newcomers may join after its head.
+    pub(super) opened: Option<Instant>,
+    /// The headers that the partition compares beyond the policy's.
+    pub(super) vary: Box<[HeaderName]>,
+    pub(super) has_followed: bool,
+    pub(super) is_head: bool,
+}
+
+impl<F, C, E> Fetch<F, C, E> {
+    pub(super) fn new(response: F, context: C) -> Self {
+        Self { response, context: Some(context), errors: PhantomData }
+    }
+}
+
+impl<K> FetchContext<K>
+where
+    K: Hash + Eq + Send + Sync + 'static,
+{
+    /// `X` is the error that callers get.
+    fn judge<X, B>(&self, response: Response<B>) -> FlightResponse
+    where
+        X: Send + Sync + 'static,
+        B: Body + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        let policy = &self.settings.mode.policy;
+        let (parts, body) = response.into_parts();
+        let head = Response::from_parts(parts, ());
+        let facts = ResponseFacts::in_headers(policy, head.headers());
+        let class = policy.classify(&facts, &head, &body.size_hint(), self.is_head);
+        self.record(class);
+        let key = self.flight.key();
+        let recipients = Recipients::of(policy, &facts, class, &self.vary, key.map(|key| key.key.partition()));
+        let body = self.share_body::<X, _>(&head, body, &facts, class, &recipients);
+        FlightResponse::new(policy, recipients, class.is_refusal(), self.has_followed, head.map(|()| body))
+    }
+
+    /// Records whether later calls for this key should wait for a leader.
+    fn record(&self, class: ResponseClass) {
+        // A refusal of one client says nothing about later clients.
+        if let Some(hash) = self.flight.hash().filter(|_| !class.is_refusal()) {
+            self.settings.mode.unshareable.record(hash, class == ResponseClass::Shared);
+        }
+    }
+
+    /// Makes the body shareable. Newcomers may join it, if the response allows that.
+    fn share_body<X, B>(
+        &self,
+        head: &Response<()>,
+        body: B,
+        facts: &ResponseFacts,
+        class: ResponseClass,
+        recipients: &Recipients,
+    ) -> SharedBody
+    where
+        X: Send + Sync + 'static,
+        B: Body + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        let hash = self.flight.key().map(|key| self.settings.observer().own_hash(key.address.hash));
+        let body = NotedBody::new(body, hash);
+        let is_joinable = class == ResponseClass::Shared && !body.is_end_stream();
+        match self.late_join(facts, is_joinable) {
+            Some((key, until)) => self.list_body::<X, _>(key, head, body, recipients.vary(), until),
+            None => SharedBody::new(body, self.settings.mode.bodies.clone()),
+        }
+    }
+
+    /// Returns the flight that newcomers may join, and until when. `None`: they may not.
+    ///
+    /// A flight whose partition has the headers of a `Vary` takes no newcomer after its head: a newcomer looks for the
+    /// partition of the policy alone.
+    fn late_join(&self, facts: &ResponseFacts, is_joinable: bool) -> Option<(&HashedKey<K>, Option<Instant>)> {
+        let key = self.flight.key()?;
+        let opened =
+            self.opened.filter(|_| is_joinable && self.vary.is_empty() && self.settings.allows_late_joins())?;
+        Some((key, self.settings.late_join_until(facts, opened)?))
+    }
+
+    /// Makes the body shareable, and lists it for newcomers while it streams.
+    fn list_body<X, B>(
+        &self,
+        key: &HashedKey<K>,
+        head: &Response<()>,
+        body: B,
+        vary: Option<Arc<VaryHeaders>>,
+        until: Option<Instant>,
+    ) -> SharedBody
+    where
+        X: Send + Sync + 'static,
+        B: Body + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        let (body, unlist) = ListedBody::new(body);
+        let body = SharedBody::new(body, self.settings.mode.bodies.clone());
+        if let Some(newcomers) = body.newcomers(until) {
+            let flights = self.settings.table(Flights::<K, X>::new);
+            let stream = LateStream::new(head.clone(), newcomers, vary, until);
+            flights.late.list(key, stream, &unlist, || flights.table.lists_this_flight(key.address));
+        }
+        body
+    }
+}
+
+impl<F, B, R, K, E> Future for Fetch<F, FetchContext<K>, E>
+where
+    F: Future<Output = Result<Response<B>, R>>,
+    B: Body + Send + 'static,
+    B::Error: Into<BoxError>,
+    K: Hash + Eq + Send + Sync + 'static,
+    E: ErrorMode<R>,
+{
+    type Output = HttpLanding<E::Error>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let response = ready!(this.response.poll(cx));
+        let context = this.context.as_ref().expect("a future is not polled after it was ready");
+        let landing = response.map(|response| context.judge::<E::Error, _>(response)).map_err(E::convert);
+        // This may drop the last copy of the user's key. A panic in its `Drop` concerns no waiter.
+        let mut caught = CaughtPanic::default();
+        caught.drop_caught(this.context.take());
+        caught.forget();
+        Poll::Ready(landing)
+    }
+}

@@ -1,0 +1,10 @@
+//! Late joins: a newcomer gets a response whose head is known, while its body still streams.
+
+mod listed_body;
+mod rules;
+mod stream;
+mod table;
+
+pub(super) use listed_body::ListedBody;
+pub(super) use stream::LateStream;
+pub(super) use table::LateTable;

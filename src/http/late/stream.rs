@@ -1,0 +1,71 @@
+//! One response that newcomers may join late.
+
+use crate::http::{
+    body::{Newcomers, SharedBody},
+    response::{field::LargestNumber, vary_headers::VaryHeaders},
+};
+use crate::{
+    core::reentry::{self, Ancestors, FlightNumber},
+    sync::now,
+};
+use http::{HeaderMap, Response, header::AGE};
+use std::sync::Arc;
+use tokio::time::Instant;
+
+/// The head of a response, and the access to its body for newcomers.
+pub(in crate::http) struct LateStream {
+    head: Response<()>,
+    pub(super) body: Newcomers,
+    vary: Option<Arc<VaryHeaders>>,
+    /// When the response stops being fresh, or its flight is too old.
+    until: Option<Instant>,
+    arrived: Instant,
+    /// Lets the reentry check see a call for the body inside the body itself: it would wait for itself.
+    pub(super) number: FlightNumber,
+    /// The flights inside which the body is polled. They must not wait for it.
+    pub(super) ancestors: Ancestors,
+}
+
+/// A larger number need not be understood (RFC 9111 §1.2.2).
+const LONGEST_AGE: u64 = 1 << 31;
+
+impl LateStream {
+    /// Call it inside the flight that brought `head`.
+    pub(in crate::http) fn new(
+        head: Response<()>,
+        body: Newcomers,
+        vary: Option<Arc<VaryHeaders>>,
+        until: Option<Instant>,
+    ) -> Self {
+        let (number, ancestors) = (FlightNumber::new(), Ancestors::around());
+        Self { head, body, vary, until, arrived: now(), number, ancestors }
+    }
+
+    /// True if a request with these headers may have the response.
+    pub(super) fn accepts(&self, headers: &HeaderMap) -> bool {
+        self.until.is_none_or(|end| now() < end) && self.vary.as_ref().is_none_or(|vary| vary.matches(headers))
+    }
+
+    /// Returns the response from its first byte, or `None` if that is no longer held.
+    pub(super) fn join(&self) -> Option<Response<SharedBody>> {
+        let body = self.body.join()?;
+        let mut response = self.head.clone().map(|()| body);
+        response.headers_mut().insert(AGE, self.age().into());
+        Some(response)
+    }
+
+    /// The age in seconds: the upstream's `Age`, and the time since the head arrived (RFC 9111 §4.2.3). An unreadable
+    /// `Age` is ignored (§5.1).
+    fn age(&self) -> u64 {
+        let mut age = LargestNumber::default();
+        let is_read = self.head.headers().get_all(AGE).iter().try_for_each(|line| age.read(line)).is_ok();
+        let age = age.largest().filter(|_| is_read).unwrap_or(0);
+        age.saturating_add(now().duration_since(self.arrived).as_secs()).min(LONGEST_AGE)
+    }
+}
+
+impl Drop for LateStream {
+    fn drop(&mut self) {
+        reentry::ended(self.number);
+    }
+}

@@ -1,0 +1,144 @@
+//! The response that a flight lands with, and what each waiter gets of it.
+
+use crate::http::{
+    body::SharedBody,
+    policy::HttpPolicy,
+    response::{cache_status::Forwarded, mark::mark_response, recipients::Recipients, vary_headers::VaryHeaders},
+};
+use crate::{core::group::Role, layer::job::Verdict, stats::VetoReason, sync::Mutex};
+use http::{
+    HeaderMap, HeaderName, Response,
+    header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, SET_COOKIE, TRAILER, TRANSFER_ENCODING},
+};
+use std::{fmt, sync::Arc};
+
+/// A response, and who may have it.
+#[derive(Clone)]
+pub struct FlightResponse {
+    delivery: Delivery,
+    /// Whether it judges the client that led. Followers may go on together before they [`judge`](Self::judge) it.
+    is_refusal: bool,
+    /// `None` if it adds nothing to a response.
+    policy: Option<Arc<HttpPolicy>>,
+    /// Whether the leader followed another flight before, and could not have the response of that.
+    refetched: bool,
+}
+
+/// The response, by its recipients. It is boxed, because it is moved often.
+#[derive(Clone)]
+enum Delivery {
+    All(Box<Response<SharedBody>>),
+    /// Followers get it if their headers match the leader's.
+    Matching(Arc<VaryHeaders>, Box<Response<SharedBody>>),
+    /// Followers get nothing.
+    Leader(VetoReason, LeaderSlot),
+    /// Followers get this head.
+    HeadForAll(Box<Response<()>>, LeaderSlot),
+}
+
+/// A response for the leader alone, until the leader takes it. It is never cloned: its body must have a single reader.
+type LeaderSlot = Arc<Mutex<Option<Response<SharedBody>>>>;
+
+impl FlightResponse {
+    pub(in crate::http) fn new(
+        policy: &Arc<HttpPolicy>,
+        recipients: Recipients,
+        is_refusal: bool,
+        refetched: bool,
+        response: Response<SharedBody>,
+    ) -> Self {
+        let policy = policy.marks_responses().then(|| policy.clone());
+        Self { delivery: Delivery::new(recipients, response), is_refusal, policy, refetched }
+    }
+
+    pub(in crate::http) fn is_refusal(&self) -> bool {
+        self.is_refusal
+    }
+
+    /// Decides whether a follower with these headers may have it.
+    pub(in crate::http) fn judge(&self, headers: Option<&HeaderMap>) -> Verdict {
+        match &self.delivery {
+            Delivery::All(_) | Delivery::HeadForAll(..) => Verdict::Take,
+            Delivery::Matching(vary, _) if headers.is_some_and(|headers| vary.matches(headers)) => Verdict::Take,
+            Delivery::Matching(..) => Verdict::Again(VetoReason::Vary),
+            Delivery::Leader(reason, _) => Verdict::Pass(*reason),
+        }
+    }
+
+    /// Drops a response that only the leader may have. Called when the leader is gone.
+    pub(in crate::http) fn drop_leader_response(&self) {
+        if let Delivery::Leader(_, slot) | Delivery::HeadForAll(_, slot) = &self.delivery {
+            let response = slot.lock().take();
+            drop(response);
+        }
+    }
+
+    /// The headers that it varies by and the partition lacks.
+    pub(in crate::http) fn vary_names(&self) -> &[HeaderName] {
+        match &self.delivery {
+            Delivery::Matching(vary, _) => vary.names(),
+            Delivery::All(_) | Delivery::Leader(..) | Delivery::HeadForAll(..) => &[],
+        }
+    }
+
+    /// Returns the response for a waiter of its flight. `request` are the headers of a follower's request, if it is left.
+    pub(in crate::http) fn for_waiter(self, role: Role, request: Option<&HeaderMap>) -> Response<SharedBody> {
+        let (policy, how) = (self.policy.clone(), self.forwarded(role));
+        let is_anothers_refusal = self.is_refusal && role == Role::Follower;
+        let mut response = self.into_response(role);
+        if is_anothers_refusal {
+            // The cookie may name the session of the client that was refused.
+            response.headers_mut().remove(SET_COOKIE);
+        }
+        mark_response(policy.as_deref(), role, how, request, &mut response);
+        response
+    }
+
+    /// Returns the response without marks.
+    pub(in crate::http) fn into_response(self, role: Role) -> Response<SharedBody> {
+        match self.delivery {
+            Delivery::All(response) | Delivery::Matching(_, response) => *response,
+            Delivery::HeadForAll(head, _) if role == Role::Follower => head.map(|()| SharedBody::default()),
+            Delivery::Leader(_, slot) | Delivery::HeadForAll(_, slot) => {
+                slot.lock().take().expect("only the leader takes it, once")
+            }
+        }
+    }
+
+    fn forwarded(&self, role: Role) -> Forwarded {
+        match role {
+            Role::Follower => Forwarded::Collapsed,
+            Role::Leader if self.refetched => Forwarded::Refetched,
+            Role::Leader => Forwarded::Led,
+        }
+    }
+}
+
+impl Delivery {
+    fn new(recipients: Recipients, response: Response<SharedBody>) -> Self {
+        let slot = |response| Arc::new(Mutex::new(Some(response)));
+        match recipients {
+            Recipients::All => Self::All(Box::new(response)),
+            Recipients::Matching(vary) => Self::Matching(vary, Box::new(response)),
+            Recipients::Leader(reason) => Self::Leader(reason, slot(response)),
+            Recipients::HeadForAll => Self::HeadForAll(Box::new(bodiless_head(&response)), slot(response)),
+        }
+    }
+}
+
+/// Copies the head, without headers that describe the body.
+fn bodiless_head<B>(response: &Response<B>) -> Response<()> {
+    let mut head = Response::new(());
+    *head.status_mut() = response.status();
+    *head.headers_mut() = response.headers().clone();
+    for name in [CONTENT_TYPE, CONTENT_LENGTH, CONTENT_ENCODING, TRANSFER_ENCODING, TRAILER] {
+        head.headers_mut().remove(name);
+    }
+    head
+}
+
+impl fmt::Debug for FlightResponse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FlightResponse").field("refetched", &self.refetched).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,64 @@
+//! How a service finds the key of a request, and the flights of that key.
+
+use crate::layer::{shared::LayerShared, tables::GroupTables};
+use std::{fmt, sync::Arc};
+
+type Filter<Head> = Arc<dyn Fn(&Head) -> bool + Send + Sync>;
+
+/// The closures of a layer, and the flights that they lead to.
+///
+/// This is inside of the mode, because a mode has `Head` and `K` as plain type parameters. So a layer and a service need
+/// no `Mode` bound on their types.
+pub struct Keys<Head, K> {
+    extract: Arc<dyn Fn(&Head) -> K + Send + Sync>,
+    filter: Option<Filter<Head>>,
+    pub(crate) layer: Arc<LayerShared<K>>,
+    pub(crate) group: Arc<GroupTables<K>>,
+}
+
+impl<Head: 'static, K: 'static> Keys<Head, K> {
+    pub(crate) fn new(extract: impl Fn(&Head) -> K + Send + Sync + 'static) -> Self {
+        let layer = LayerShared::new();
+        let group = layer.common_group();
+        Self { extract: Arc::new(extract), filter: None, layer: Arc::new(layer), group }
+    }
+
+    /// Returns the same closures with a group of their own.
+    pub(crate) fn in_separate_group(&self) -> Self {
+        Self { group: self.layer.separate_group(), ..self.clone() }
+    }
+
+    /// Adds a filter. A request must be accepted by all filters.
+    pub(crate) fn add_filter(&mut self, filter: impl Fn(&Head) -> bool + Send + Sync + 'static) {
+        self.filter = Some(match self.filter.take() {
+            Some(earlier) => Arc::new(move |head| earlier(head) && filter(head)),
+            None => Arc::new(filter),
+        });
+    }
+
+    pub(crate) fn key(&self, head: &Head) -> K {
+        (self.extract)(head)
+    }
+
+    /// Returns `false` if a filter turns the request away.
+    pub(crate) fn accepts(&self, head: &Head) -> bool {
+        self.filter.as_ref().is_none_or(|filter| filter(head))
+    }
+}
+
+impl<Head, K> Clone for Keys<Head, K> {
+    fn clone(&self) -> Self {
+        Self {
+            extract: self.extract.clone(),
+            filter: self.filter.clone(),
+            layer: self.layer.clone(),
+            group: self.group.clone(),
+        }
+    }
+}
+
+impl<Head, K> fmt::Debug for Keys<Head, K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Keys").field("layer", &self.layer).finish_non_exhaustive()
+    }
+}

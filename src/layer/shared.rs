@@ -1,0 +1,121 @@
+//! What a layer shares with its clones, its services and its handles.
+
+use crate::{
+    core::key::Address,
+    layer::tables::{FlightTable, GroupTables},
+    observe::Observer,
+    panics::CaughtPanic,
+    sync::Mutex,
+};
+use std::{
+    fmt,
+    hash::{BuildHasher, Hash, RandomState},
+    sync::{
+        Arc, Weak,
+        atomic::{
+            AtomicBool,
+            Ordering::{Acquire, Release},
+        },
+    },
+};
+
+/// What a layer, its clones, their services and their handles share.
+pub(crate) struct LayerShared<K> {
+    /// One hasher for all tables, so that a key has one hash.
+    pub(crate) hasher: RandomState,
+    observer: Arc<Observer>,
+    is_disabled: AtomicBool,
+    /// The group of the services made with `shared_group`.
+    common_group: Arc<GroupTables<K>>,
+    /// The groups of the services made with `separate_groups`.
+    separate_groups: Mutex<Vec<Weak<GroupTables<K>>>>,
+}
+
+impl<K: Hash + 'static> LayerShared<K> {
+    /// Returns the address of a flight that is found by its key alone.
+    pub(crate) fn address(&self, key: &K) -> Address {
+        Address::of(self.hasher.hash_one(key))
+    }
+
+    /// Forgets the flights of one key in all groups. `key` may be a borrowed form of it.
+    pub(crate) fn forget_key<Q: Hash + ?Sized>(&self, key: &Q, is_key: &dyn Fn(&K) -> bool) {
+        let hash = self.hasher.hash_one(key);
+        self.for_each_table(|table| table.forget_key(hash, is_key));
+    }
+
+    /// Forgets the flights of all keys for which `is_it` returns `true`, in all groups.
+    pub(crate) fn forget_if(&self, is_it: &mut dyn FnMut(&K) -> bool) {
+        self.for_each_table(|table| table.forget_if(is_it));
+    }
+
+    /// Turns coalescing on or off. No call joins a flight from before the change: while coalescing is off, writes seal
+    /// nothing.
+    pub(crate) fn set_enabled(&self, enabled: bool) {
+        if !enabled {
+            self.is_disabled.store(true, Release);
+        }
+        let mut caught = CaughtPanic::default();
+        caught.run(|| self.forget_if(&mut |_| true));
+        if enabled {
+            self.is_disabled.store(false, Release);
+        }
+        caught.resume();
+    }
+
+    fn for_each_table(&self, mut visit: impl FnMut(&dyn FlightTable<K>)) {
+        let mut caught = CaughtPanic::default();
+        for group in self.groups() {
+            caught.run(|| group.for_each(&mut visit));
+        }
+        caught.resume();
+    }
+}
+
+impl<K> LayerShared<K> {
+    pub(crate) fn new() -> Self {
+        Self {
+            hasher: RandomState::new(),
+            observer: Arc::new(Observer::ready()),
+            is_disabled: AtomicBool::new(false),
+            common_group: Arc::default(),
+            separate_groups: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn observer(&self) -> &Arc<Observer> {
+        &self.observer
+    }
+
+    #[inline]
+    pub(crate) fn is_enabled(&self) -> bool {
+        !self.is_disabled.load(Acquire)
+    }
+
+    pub(crate) fn common_group(&self) -> Arc<GroupTables<K>> {
+        self.common_group.clone()
+    }
+
+    /// Makes a group for one service.
+    pub(crate) fn separate_group(&self) -> Arc<GroupTables<K>> {
+        let group = Arc::default();
+        let mut groups = self.separate_groups.lock();
+        if groups.len() == groups.capacity() {
+            groups.retain(|group| group.strong_count() > 0);
+        }
+        groups.push(Arc::downgrade(&group));
+        drop(groups);
+        group
+    }
+
+    fn groups(&self) -> Vec<Arc<GroupTables<K>>> {
+        let separate = self.separate_groups.lock();
+        let separate: Vec<_> = separate.iter().filter_map(Weak::upgrade).collect();
+        [self.common_group()].into_iter().chain(separate).collect()
+    }
+}
+
+impl<K> fmt::Debug for LayerShared<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LayerShared").field("observer", &self.observer).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,27 @@
+//! What does not compile: see `main.rs`. A target of its own, in which there is nothing unless that asks for it.
+
+#![cfg(compile_fail_cases)]
+#![allow(dead_code)]
+
+#[path = "cases/argument.rs"]
+mod argument;
+#[path = "cases/error.rs"]
+mod error;
+#[path = "cases/group.rs"]
+mod group;
+#[path = "cases/key.rs"]
+mod key;
+#[path = "cases/method.rs"]
+mod method;
+#[path = "cases/mode.rs"]
+mod mode;
+#[path = "cases/response.rs"]
+mod response;
+#[path = "cases/send.rs"]
+mod send;
+#[path = "cases/service.rs"]
+mod service;
+#[path = "cases/stacks.rs"]
+mod stacks;
+#[path = "cases/untyped.rs"]
+mod untyped;

@@ -1,6 +1,0 @@
-use tower_singleflight::SingleflightLayer;
-
-struct App {
-    //~ the type of a layer is `SingleflightLayer<Http<Key>>`
-    layer: SingleflightLayer<String>,
-}
