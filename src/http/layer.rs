@@ -52,6 +52,7 @@ impl<K> Http<K> {
         Arc::new(BodyConfig {
             limit: usize::try_from(policy.flight.body_limit).unwrap_or(usize::MAX),
             slow: policy.flight.slow_reader,
+            keep_start: policy.flight.keep_start,
             hold_back: policy.flight.hold_back_at_most,
             budget: Budget::new(policy.flight.body_budget),
         })

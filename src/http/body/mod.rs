@@ -76,6 +76,8 @@ pub(crate) struct BodyConfig {
     /// The window: how many bytes a reader may be behind the first. The frame that fills it may exceed it.
     pub(crate) limit: usize,
     pub(crate) slow: SlowReader,
+    /// How many bytes of the start one reader alone keeps for newcomers.
+    pub(crate) keep_start: u64,
     /// How long slow readers may hold the others back, in all.
     pub(crate) hold_back: Duration,
     pub(crate) budget: Budget,
@@ -84,8 +86,8 @@ pub(crate) struct BodyConfig {
 /// A response body that many readers share: each clone is a reader of its own.
 ///
 /// It streams: a reader gets every frame, data and trailers, as soon as upstream gives it to the
-/// reader that asks first. Data is never copied. A frame is freed when every reader has passed it, so
-/// a body with one reader holds nothing. A clone goes on from the position of its origin. When the
+/// reader that asks first. Data is never copied. A frame is freed when every reader has passed it, and
+/// no newcomer may need it any more. A clone goes on from the position of its origin. When the
 /// last reader is dropped, so is upstream.
 ///
 /// A reader that is slow, or stops reading, does not hold back the others for long: see [`SlowReader`].
@@ -146,8 +148,8 @@ impl SharedBody {
         Self(Content::Streamed(FrameSource::new(Box::pin(body), hint, config.into())))
     }
 
-    /// Keeps the start of the body for newcomers, until this time at most, while there are several readers and the
-    /// start fits the window. `None`: the body is complete.
+    /// Keeps the start of the body for newcomers, until this time at most: while there are several readers as much as
+    /// fits the window, with one reader up to `keep_start`. `None`: the body is complete.
     pub(crate) fn newcomers(&self, until: Option<Instant>) -> Option<Newcomers> {
         match &self.0 {
             Content::Whole(_) => None,

@@ -134,10 +134,7 @@ impl BodyState {
     pub(super) fn leave(&mut self, position: &Position, deferred: &mut Deferred) {
         self.take_waker(position, deferred);
         self.readers.remove(position.slot);
-        if self.readers.len() <= 1 {
-            self.log.release_start(&mut deferred.frames);
-        }
-        self.log.leave(position.at, &mut deferred.frames);
+        self.log.leave(position.at, self.config.keep_start, &mut deferred.frames);
         self.drop_if_deserted(deferred);
         self.relax(deferred);
     }
@@ -228,7 +225,7 @@ impl BodyState {
             _ => None,
         };
         if let Some(Ok(frame)) = item {
-            self.log.push(frame, &mut deferred.frames);
+            self.log.push(frame, self.config.keep_start, &mut deferred.frames);
             position.pass(len_of(frame));
         }
         self.unpark(deferred);
