@@ -103,7 +103,8 @@ pub(super) use status::StatusRule;
 /// While the body streams, a new request can join if all of this holds ([`late_joins`](HttpPolicy::late_joins)):
 ///
 /// - the response says that it is fresh, by `max-age` or `s-maxage` less its `Age` (RFC 9111 §4.2);
-/// - the body is still held from its first byte;
+/// - the body is still held from its first byte: up to 1 MiB while one reader is alone
+///   ([`keep_start`](HttpPolicy::keep_start)), up to 16 MiB for several;
 /// - the flight is younger than `join_within`;
 /// - no write has sealed the flight;
 /// - the layer has no `max_waiters`.

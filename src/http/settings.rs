@@ -25,7 +25,7 @@ pub struct HttpSettings<K> {
     pub(super) keys: Keys<Request<()>, K>,
     pub(super) id: PolicyId,
     pub(super) policy: Arc<HttpPolicy>,
-    pub(super) bodies: BodyConfig,
+    pub(super) bodies: Arc<BodyConfig>,
     pub(super) unshareable: UnshareableKeys,
 }
 
@@ -42,13 +42,13 @@ impl PolicyId {
 
 impl<K: 'static> HttpSettings<K> {
     pub(super) fn new(keys: Keys<Request<()>, K>, policy: HttpPolicy) -> Self {
-        let (bodies, unshareable) = (BodyConfig::of(&policy), UnshareableKeys::new(&policy));
+        let (bodies, unshareable) = (Arc::new(BodyConfig::of(&policy)), UnshareableKeys::new(&policy));
         Self { keys, id: PolicyId::new(), policy: Arc::new(policy), bodies, unshareable }
     }
 
     /// Gives each separate group its own body budget and its own unshareable keys. The policy and its number stay.
     pub(super) fn in_separate_group(&self) -> Self {
-        let (bodies, unshareable) = (BodyConfig::of(&self.policy), UnshareableKeys::new(&self.policy));
+        let (bodies, unshareable) = (Arc::new(BodyConfig::of(&self.policy)), UnshareableKeys::new(&self.policy));
         let keys = self.keys.in_separate_group();
         Self { keys, id: self.id, policy: self.policy.clone(), bodies, unshareable }
     }
@@ -59,6 +59,7 @@ impl BodyConfig {
         Self {
             limit: usize::try_from(policy.flight.body_limit).unwrap_or(usize::MAX),
             slow: policy.flight.slow_reader,
+            keep_start: policy.flight.keep_start,
             hold_back: policy.flight.hold_back_at_most,
             budget: Budget::new(policy.flight.body_budget),
         }

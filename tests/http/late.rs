@@ -157,7 +157,7 @@ async fn it_joins_only_what_is_younger_than_join_within() {
 
 #[tokio::test]
 async fn it_leads_anew_when_the_first_byte_is_gone() {
-    let mut bench = Bench::new();
+    let mut bench = Bench::with(HttpPolicy::default().keep_start(0));
     let (mut leader, flow) = led(&mut bench, &[FRESH]).await;
     flow.data("one");
     assert_eq!(read(&mut leader), Read::Open("one".to_owned()));
@@ -168,7 +168,7 @@ async fn it_leads_anew_when_the_first_byte_is_gone() {
 
 #[tokio::test]
 async fn it_leads_anew_when_one_reader_was_left_alone() {
-    let mut bench = Bench::new();
+    let mut bench = Bench::with(HttpPolicy::default().keep_start(0));
     let (mut leader, flow) = led(&mut bench, &[FRESH]).await;
     let mut second = bench.get("/a").response().into_body();
     flow.data("one");
@@ -273,7 +273,7 @@ async fn never_is_never() {
 
 #[tokio::test]
 async fn always_needs_no_freshness_but_all_the_rest() {
-    let mut bench = Bench::with(HttpPolicy::default().late_joins(LateJoin::Always));
+    let mut bench = Bench::with(HttpPolicy::default().late_joins(LateJoin::Always).keep_start(0));
     let (mut leader, flow) = led(&mut bench, &[]).await;
     assert!(joins(&mut bench, get("/a", &[])));
     assert!(!joins(&mut bench, get("/a", &[("cache-control", "no-cache")])));

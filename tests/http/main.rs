@@ -22,6 +22,7 @@ mod refusals;
 #[path = "../support/mod.rs"]
 mod shared;
 mod stacks;
+mod start;
 mod storm;
 mod support;
 mod switches;

@@ -253,7 +253,7 @@ fn ask(wish: &Wish) -> Ask {
 /// Whether the follower got the leader's response.
 async fn shares(case: &Case) -> bool {
     // With one follower it tells most when that is on its own at once.
-    let mut bench = Bench::of(&by_nothing().policy(HttpPolicy::default().body_limit(LIMIT).refusals(1)));
+    let mut bench = Bench::of(&by_nothing().policy(HttpPolicy::default().body_limit(LIMIT).refusals(1).keep_start(0)));
     let mut leader = bench.send(ask(&case.leader));
     let answer = |marked: &'static str| {
         let lines: Vec<_> = case.reply.lines.iter().copied().chain([("x-for", marked)]).collect();

@@ -12,8 +12,8 @@ use super::{
     BodyConfig,
     budget::{Budget, Holder},
     frame::SharedFrame,
-    state::{BodyState, Position},
-    upstream::{BoxUpstream, Item},
+    state::{BodyState, Fate, Position},
+    upstream::{BoxUpstream, Item, Report},
 };
 use crate::{
     error::SharedError,
@@ -74,61 +74,35 @@ impl Drop for Deferred {
     }
 }
 
-/// Tells a reader at the end of the log how to go on. It is parked, except after `Again`.
+/// Tells a reader how to go on.
 pub(super) enum Turn {
+    Frame(SharedFrame),
+    Error(SharedError),
+    End,
+    /// Poll upstream, which is out now.
+    Poll(BoxUpstream),
+    /// Park.
+    Park,
+}
+
+/// Tells a reader at the end of the log what to wait for. It is parked, except after `Again`.
+pub(super) enum Parked {
     Again,
     Wait,
     /// Wait for slower readers until this time.
     Pause(Instant),
     /// Evict slower readers at once.
     Evict,
-    Poll(BoxUpstream, UpstreamLease),
 }
 
 /// Stands for upstream while it is out to be polled. If this is dropped before upstream is back, after a panic, the
 /// body ends with an error.
-pub(super) struct UpstreamLease {
-    broadcast: Arc<Broadcast>,
+struct UpstreamLease<'a> {
+    broadcast: &'a Broadcast,
     is_back: bool,
 }
 
-impl UpstreamLease {
-    pub(super) fn new(broadcast: &Arc<Broadcast>) -> Self {
-        Self { broadcast: Arc::clone(broadcast), is_back: false }
-    }
-
-    /// Polls upstream, brings it back, and moves the reader past the frame.
-    pub(super) fn poll(mut self, mut upstream: BoxUpstream, position: &mut Position) -> Poll<Item> {
-        let waker = Waker::from(Arc::clone(&self.broadcast));
-        let polled = upstream.as_mut().poll_frame(&mut Context::from_waker(&waker));
-        let hint = upstream.size_hint();
-        // Upstream is dropped before any reader sees the end.
-        let goes_on = match &polled {
-            Poll::Pending => true,
-            Poll::Ready(Some(Ok(_))) => !upstream.is_end_stream(),
-            Poll::Ready(_) => false,
-        };
-        let (mut upstream, mut caught) = (Some(upstream), CaughtPanic::default());
-        if !goes_on {
-            // If this panics, the other readers still see the end.
-            caught.drop_caught(upstream.take());
-        }
-        self.is_back = true;
-        self.broadcast.with(|state, deferred| {
-            state.upstream_returned(upstream, hint);
-            match &polled {
-                Poll::Ready(item) => {
-                    state.publish(position, item, deferred);
-                    state.register(&self.broadcast);
-                }
-                Poll::Pending => state.pass_wake_up_on(deferred),
-            }
-        });
-        caught.or_resume(polled)
-    }
-}
-
-impl Drop for UpstreamLease {
+impl Drop for UpstreamLease<'_> {
     fn drop(&mut self) {
         if !self.is_back {
             self.broadcast.with(BodyState::fail);
@@ -137,12 +111,8 @@ impl Drop for UpstreamLease {
 }
 
 impl Broadcast {
-    /// Makes the first reader of a body that streams, or that has failed.
-    pub(super) fn new(
-        upstream: Result<BoxUpstream, SharedError>,
-        hint: SizeHint,
-        config: BodyConfig,
-    ) -> (Arc<Self>, Position) {
+    /// Makes the first reader of a body.
+    pub(super) fn new(upstream: BoxUpstream, hint: SizeHint, config: Arc<BodyConfig>) -> (Arc<Self>, Position) {
         let (state, position) = BodyState::new(upstream, hint, config);
         (Arc::new(Self { state: Mutex::new(state) }), position)
     }
@@ -172,16 +142,64 @@ impl Broadcast {
         self.with(|state, deferred| state.leave(position, deferred));
     }
 
-    /// Takes the next frame, or the end, from the log.
-    pub(super) fn read(&self, position: &mut Position) -> Poll<Item> {
-        self.with(|state, deferred| state.read(position, deferred))
+    /// Takes the next frame or the end from the log, or upstream out to be polled.
+    #[inline]
+    pub(super) fn next(&self, position: &mut Position) -> Turn {
+        let mut state = self.state.lock();
+        let turn = state.next(position);
+        if state.has_news() {
+            drop(state);
+            self.with(BodyState::relax);
+        }
+        turn
     }
 
-    /// Parks a reader that found nothing in the log, and tells it how to go on.
-    pub(super) fn turn(self: &Arc<Self>, position: &Position, waker: Waker) -> Turn {
+    /// Polls upstream with this waker, which wakes `self`, brings it back, and moves the reader past the frame. If there
+    /// is no frame, parks the reader.
+    pub(super) fn poll(
+        self: &Arc<Self>,
+        mut upstream: BoxUpstream,
+        waker: &Waker,
+        position: &mut Position,
+        cx: &Context<'_>,
+    ) -> Poll<Item> {
+        let mut lease = UpstreamLease { broadcast: self, is_back: false };
+        let mut report = Report::shared();
+        position.fate = Fate::Panicked;
+        let polled = upstream.as_mut().poll_frame(&mut Context::from_waker(waker), &mut report);
+        let (mut upstream, mut caught) = (Some(upstream), CaughtPanic::default());
+        if !report.streams() {
+            // Upstream is dropped before any reader sees the end. If that panics, the other readers still see it.
+            caught.drop_caught(upstream.take());
+        }
+        let parked = polled.is_pending().then(|| cx.waker().clone());
+        lease.is_back = true;
+        self.with(|state, deferred| {
+            state.upstream_returned(upstream, report.hint);
+            position.fate = match &polled {
+                _ if caught.is_some() => Fate::Panicked,
+                Poll::Ready(Some(Err(_))) => Fate::Failed,
+                _ => Fate::Reads,
+            };
+            match &polled {
+                Poll::Ready(item) => {
+                    state.publish(position, item, deferred);
+                    state.register(self);
+                }
+                Poll::Pending => {
+                    deferred.waker = parked;
+                    state.park_after_poll(position, deferred);
+                }
+            }
+        });
+        caught.or_resume(polled)
+    }
+
+    /// Parks a reader, and tells it what to wait for.
+    pub(super) fn park(&self, position: &Position, waker: Waker) -> Parked {
         self.with(|state, deferred| {
             deferred.waker = Some(waker);
-            state.turn(self, position, deferred)
+            state.park(position, deferred)
         })
     }
 

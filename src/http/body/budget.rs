@@ -80,6 +80,11 @@ impl Budget {
         self.held() >= self.limit()
     }
 
+    /// True if no more than half of the budget is held after `bytes` more.
+    pub(super) fn leaves_half(&self, bytes: u64) -> bool {
+        self.held().saturating_add(bytes) <= self.limit() / 2
+    }
+
     /// True if a newcomer may join. Call it under no lock.
     pub(crate) fn admits(&self) -> bool {
         if self.is_spent() {

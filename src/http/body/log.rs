@@ -2,9 +2,14 @@
 
 use std::{collections::VecDeque, mem};
 
+use bytes::Bytes;
+use http_body::Frame;
 use tokio::time::Instant;
 
-use super::{budget::Budget, frame::SharedFrame};
+use super::{
+    budget::Budget,
+    frame::{SharedFrame, len_of},
+};
 use crate::sync::now;
 
 /// How many frames a reader may fall behind. A window of bytes does not bound the bookkeeping of tiny frames.
@@ -17,7 +22,7 @@ const MAX_FRAMES: usize = 1 << 16;
 /// Invariants:
 ///
 /// 1. Every reader that is not evicted is counted once: in the entry of the frame that it gets next, or in `at_end` if
-///    it has them all.
+///    it has them all. `readers` is the sum.
 /// 2. The first entry has a reader, or `start` is kept and the entry is the first frame of all. So, except for
 ///    newcomers, a frame that every reader has passed is not held, `held` is the lag of the slowest reader, and a
 ///    reader whose position is before the first entry was evicted.
@@ -30,6 +35,7 @@ pub(super) struct Log {
     bytes: u64,
     held: u64,
     at_end: usize,
+    readers: usize,
     start: Start,
     budget: Budget,
     /// Giving back made the budget sufficient again, and the bodies that wait for it have to be told.
@@ -62,7 +68,7 @@ impl Log {
     /// Makes an empty log with one reader.
     pub(super) fn new(budget: Budget) -> Self {
         let (entries, start, relief) = (VecDeque::new(), Start::Released, false);
-        Self { entries, end: 0, bytes: 0, held: 0, at_end: 1, start, budget, relief }
+        Self { entries, end: 0, bytes: 0, held: 0, at_end: 1, readers: 1, start, budget, relief }
     }
 
     pub(super) fn end(&self) -> u64 {
@@ -80,7 +86,7 @@ impl Log {
 
     /// True if all readers have left or are evicted.
     pub(super) fn is_deserted(&self) -> bool {
-        self.at_end == 0 && self.entries.is_empty()
+        self.readers == 0
     }
 
     /// True if the slowest reader is as far behind as it may be. A single frame is never too far, or no frame larger
@@ -101,7 +107,8 @@ impl Log {
         self.entries.len() > 1 && self.budget.is_spent()
     }
 
-    /// Keeps all frames from the first on, until this time, or the window is full, or one reader is left.
+    /// Keeps all frames from the first on, until this time, or the window is full, or one reader is left and has had
+    /// more than it may keep.
     pub(super) fn keep_start(&mut self, until: Option<Instant>) {
         if self.end == 0 {
             self.start = until.map_or(Start::Kept, Start::KeptUntil);
@@ -128,15 +135,21 @@ impl Log {
 
     /// Adds a reader.
     pub(super) fn enter(&mut self, position: u64) {
-        if let Some(readers) = self.readers(position) {
+        if let Some(readers) = self.readers_at(position) {
             *readers += 1;
+            self.readers += 1;
         }
     }
 
-    /// Removes a reader, and moves the frames that no other reader needs to `passed`.
-    pub(super) fn leave(&mut self, position: u64, passed: &mut Vec<SharedFrame>) {
-        if let Some(readers) = self.readers(position) {
+    /// Removes a reader, and moves the frames that no other reader needs to `passed`. `most`: how many bytes of the start
+    /// one reader keeps.
+    pub(super) fn leave(&mut self, position: u64, most: u64, passed: &mut Vec<SharedFrame>) {
+        if let Some(readers) = self.readers_at(position) {
             *readers -= 1;
+            self.readers -= 1;
+        }
+        if self.is_deserted() || !self.may_keep(0, most) {
+            self.release_start(passed);
         }
         self.trim(passed);
     }
@@ -146,38 +159,51 @@ impl Log {
         let Some(index) = self.index(position) else {
             return Next::Evicted;
         };
-        if index == self.entries.len() {
+        let Some(entry) = self.entries.get_mut(index) else {
             return Next::End;
-        }
-        self.enter(position + 1);
-        let entry = &mut self.entries[index];
+        };
         entry.readers -= 1;
-        let frame = entry.frame.clone();
-        if index == 0 && entry.readers == 0 && self.start == Start::Released {
-            // The reader's clone keeps the frame from being freed here, under the lock.
-            self.pop();
-        }
-        Next::Frame(frame)
+        let is_last = index == 0 && entry.readers == 0 && self.start == Start::Released;
+        let shared = (!is_last).then(|| entry.frame.clone());
+        let next = self.entries.get_mut(index + 1);
+        *next.map_or(&mut self.at_end, |entry| &mut entry.readers) += 1;
+        shared.or_else(|| self.pop()).map_or(Next::End, Next::Frame)
     }
 
-    /// Appends a frame that one of the readers at the end already has. It is held only if there are other readers.
-    pub(super) fn push(&mut self, frame: &SharedFrame, passed: &mut Vec<SharedFrame>) {
-        let readers = self.at_end - 1;
-        let is_alone = readers == 0 && self.entries.is_empty();
-        if is_alone || matches!(self.start, Start::KeptUntil(until) if until <= now()) {
+    /// Appends a frame that one of the readers at the end already has. It is held only for other readers and for
+    /// newcomers. `most`: how many bytes of the start one reader keeps.
+    pub(super) fn push(&mut self, frame: &Frame<Bytes>, most: u64, passed: &mut Vec<SharedFrame>) {
+        let bytes = len_of(frame);
+        if self.start != Start::Released && !self.may_keep(bytes, most) {
             self.release_start(passed);
         }
         self.end += 1;
-        self.bytes += frame.len();
-        if readers > 0 || !self.entries.is_empty() {
-            self.hold(frame.clone(), readers);
+        self.bytes += bytes;
+        let others = self.at_end - 1;
+        if others > 0 || !self.entries.is_empty() || self.start != Start::Released {
+            self.hold(SharedFrame::of(frame), others);
+        }
+    }
+
+    /// True if the start may be kept, also with `more` bytes. For the newcomers of a lone reader, half of the budget is
+    /// left to readers that lag.
+    fn may_keep(&self, more: u64, most: u64) -> bool {
+        match self.start {
+            Start::KeptUntil(until) if until <= now() => false,
+            _ => self.readers > 1 || (self.bytes + more <= most && self.budget.leaves_half(more)),
         }
     }
 
     /// Evicts the readers at the first entry.
     pub(super) fn evict_slowest(&mut self, passed: &mut Vec<SharedFrame>) {
+        self.readers -= self.entries.front().map_or(0, |entry| entry.readers);
         passed.extend(self.pop());
         self.trim(passed);
+    }
+
+    /// True if the budget became sufficient again since `take_relief`.
+    pub(super) fn has_relief(&self) -> bool {
+        self.relief
     }
 
     /// True, once, after the budget became sufficient again.
@@ -209,7 +235,7 @@ impl Log {
     }
 
     /// The number of readers at `position`. `None`: they are evicted.
-    fn readers(&mut self, position: u64) -> Option<&mut usize> {
+    fn readers_at(&mut self, position: u64) -> Option<&mut usize> {
         let index = self.index(position)?;
         let entry = self.entries.get_mut(index);
         Some(entry.map_or(&mut self.at_end, |entry| &mut entry.readers))

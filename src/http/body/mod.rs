@@ -18,8 +18,8 @@ mod tests;
 use std::{
     fmt, mem,
     pin::Pin,
-    sync::Weak,
-    task::{Context, Poll, ready},
+    sync::{Arc, Weak},
+    task::{Context, Poll},
     time::Duration,
 };
 
@@ -27,12 +27,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::Instant;
 
-use self::{
-    broadcast::Broadcast,
-    reader::Reader,
-    source::{FrameSource, SourceItem},
-    upstream::Adapter,
-};
+use self::{broadcast::Broadcast, reader::Reader, source::FrameSource, upstream::Adapter};
 pub(crate) use self::{budget::Budget, upstream::longer};
 use crate::error::{BoxError, SharedError};
 
@@ -81,6 +76,8 @@ pub(crate) struct BodyConfig {
     /// The window: how many bytes a reader may be behind the first. The frame that fills it may exceed it.
     pub(crate) limit: usize,
     pub(crate) slow: SlowReader,
+    /// How many bytes of the start one reader alone keeps for newcomers.
+    pub(crate) keep_start: u64,
     /// How long slow readers may hold the others back, in all.
     pub(crate) hold_back: Duration,
     pub(crate) budget: Budget,
@@ -89,8 +86,8 @@ pub(crate) struct BodyConfig {
 /// A response body that many readers share: each clone is a reader of its own.
 ///
 /// It streams: a reader gets every frame, data and trailers, as soon as upstream gives it to the
-/// reader that asks first. Data is never copied. A frame is freed when every reader has passed it, so
-/// a body with one reader holds nothing. A clone goes on from the position of its origin. When the
+/// reader that asks first. Data is never copied. A frame is freed when every reader has passed it, and
+/// no newcomer may need it any more. A clone goes on from the position of its origin. When the
 /// last reader is dropped, so is upstream.
 ///
 /// A reader that is slow, or stops reading, does not hold back the others for long: see [`SlowReader`].
@@ -139,7 +136,7 @@ enum Content {
 
 impl SharedBody {
     /// Makes a body shareable. A body that is at its end allocates nothing.
-    pub(crate) fn new<B>(body: B, config: BodyConfig) -> Self
+    pub(crate) fn new<B>(body: B, config: impl Into<Arc<BodyConfig>>) -> Self
     where
         B: Body + Send + 'static,
         B::Error: Into<BoxError>,
@@ -147,11 +144,12 @@ impl SharedBody {
         if body.is_end_stream() {
             return Self::default();
         }
-        Self(Content::Streamed(FrameSource::new(Box::pin(Adapter::new(body)), config)))
+        let (hint, body) = (body.size_hint(), Adapter::new(body));
+        Self(Content::Streamed(FrameSource::new(Box::pin(body), hint, config.into())))
     }
 
-    /// Keeps the start of the body for newcomers, until this time at most, while there are several readers and the
-    /// start fits the window. `None`: the body is complete.
+    /// Keeps the start of the body for newcomers, until this time at most: while there are several readers as much as
+    /// fits the window, with one reader up to `keep_start`. `None`: the body is complete.
     pub(crate) fn newcomers(&self, until: Option<Instant>) -> Option<Newcomers> {
         match &self.0 {
             Content::Whole(_) => None,
@@ -182,19 +180,13 @@ impl Body for SharedBody {
     type Data = Bytes;
     type Error = SharedError;
 
+    #[inline]
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, SharedError>>> {
-        let item = match &mut self.0 {
-            Content::Whole(data) if data.is_empty() => None,
-            Content::Whole(data) => return Poll::Ready(Some(Ok(Frame::data(mem::take(data))))),
-            Content::Streamed(source) => match ready!(source.poll(cx)) {
-                SourceItem::Next(item) => item,
-                SourceItem::Last(item) => {
-                    *self = Self::default();
-                    item
-                }
-            },
-        };
-        Poll::Ready(item.map(|frame| frame.map(Frame::from)))
+        match &mut self.0 {
+            Content::Streamed(source) => source.poll(cx),
+            Content::Whole(data) if data.is_empty() => Poll::Ready(None),
+            Content::Whole(data) => Poll::Ready(Some(Ok(Frame::data(mem::take(data))))),
+        }
     }
 
     fn size_hint(&self) -> SizeHint {

@@ -3,10 +3,10 @@
 use std::{
     pin::Pin,
     sync::{Arc, Weak},
-    task::{Context, Poll, ready},
+    task::{Context, Poll, Waker, ready},
 };
 
-use http_body::SizeHint;
+use http_body::{Frame, SizeHint};
 use tokio::{
     runtime::Handle,
     time::{self, Instant, Sleep},
@@ -14,42 +14,34 @@ use tokio::{
 
 use super::{
     BodyConfig,
-    broadcast::{Broadcast, Turn},
-    error::BodyError,
+    broadcast::{Broadcast, Parked, Turn},
+    frame::SharedFrame,
     state::Position,
     upstream::{BoxUpstream, Item},
 };
-use crate::{error::SharedError, sync::now};
+use crate::sync::now;
 
 type Timer = Pin<Box<Sleep>>;
 
 pub(super) struct Reader {
     broadcast: Arc<Broadcast>,
     position: Position,
+    /// Wakes `broadcast`. Made when this reader first polls upstream.
+    upstream_waker: Option<Waker>,
     /// Set while this reader waits for a slower one. Each reader has its own timer, so that it does not depend on the
     /// task or the runtime of another.
     timer: Option<Timer>,
-    failed: bool,
-    /// Set if upstream panicked while this reader polled it, or dropped it at its end. The result of that poll is lost.
-    panicked: bool,
 }
 
 impl Reader {
-    /// Makes the first reader of a body that streams, or that has failed.
-    pub(super) fn new(upstream: Result<BoxUpstream, SharedError>, hint: SizeHint, config: BodyConfig) -> Self {
+    /// Makes the first reader of a body.
+    pub(super) fn new(upstream: BoxUpstream, hint: SizeHint, config: Arc<BodyConfig>) -> Self {
         let (broadcast, position) = Broadcast::new(upstream, hint, config);
         Self::at(position, broadcast)
     }
 
-    /// Makes the reader of a body that has failed, after this reader got the error.
-    pub(super) fn failed(error: SharedError, hint: SizeHint, config: BodyConfig) -> Self {
-        let mut reader = Self::new(Err(error), hint, config);
-        reader.failed = true;
-        reader
-    }
-
     fn at(position: Position, broadcast: Arc<Broadcast>) -> Self {
-        Self { broadcast, position, timer: None, failed: false, panicked: false }
+        Self { broadcast, position, upstream_waker: None, timer: None }
     }
 
     /// Makes a reader at the first frame, if that is held.
@@ -64,49 +56,42 @@ impl Reader {
     }
 
     pub(super) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Item> {
-        if self.failed {
-            return Poll::Ready(None);
+        self.timer = None;
+        // Each way out writes the item in its last place: a frame is large, and each move of it counts.
+        loop {
+            match self.broadcast.next(&mut self.position) {
+                Turn::Frame(SharedFrame::Data(data)) => return Poll::Ready(Some(Ok(Frame::data(data)))),
+                Turn::Frame(trailers) => return Poll::Ready(Some(Ok(trailers.into()))),
+                Turn::Error(error) => return Poll::Ready(Some(Err(error))),
+                Turn::End => return Poll::Ready(None),
+                Turn::Poll(upstream) => return self.poll_upstream(upstream, cx),
+                Turn::Park => ready!(self.park(cx)),
+            }
         }
-        let item = match self.panicked {
-            true => Some(Err(SharedError::new(BodyError::Panicked))),
-            false => ready!(self.poll_item(cx)),
-        };
-        self.failed = matches!(item, Some(Err(_)));
-        Poll::Ready(item)
     }
 
     pub(super) fn size_hint(&self) -> SizeHint {
-        if self.failed {
-            return SizeHint::with_exact(0);
-        }
-        if self.panicked && self.broadcast.is_end_stream(&self.position) {
-            // Nothing comes but an error, which is not nothing.
-            return SizeHint::default();
-        }
         self.broadcast.size_hint(&self.position)
     }
 
     pub(super) fn is_end_stream(&self) -> bool {
-        self.failed || (!self.panicked && self.broadcast.is_end_stream(&self.position))
+        self.broadcast.is_end_stream(&self.position)
     }
 
-    fn poll_item(&mut self, cx: &mut Context<'_>) -> Poll<Item> {
-        self.timer = None;
-        loop {
-            if let Poll::Ready(item) = self.broadcast.read(&mut self.position) {
-                return Poll::Ready(item);
-            }
-            match self.broadcast.turn(&self.position, cx.waker().clone()) {
-                Turn::Again => {}
-                Turn::Wait => return Poll::Pending,
-                Turn::Pause(deadline) => ready!(self.poll_pause(deadline, cx)),
-                Turn::Evict => self.broadcast.evict_full(&self.position),
-                Turn::Poll(upstream, lease) => {
-                    self.panicked = true;
-                    let polled = lease.poll(upstream, &mut self.position);
-                    self.panicked = false;
-                    return polled;
-                }
+    fn poll_upstream(&mut self, upstream: BoxUpstream, cx: &Context<'_>) -> Poll<Item> {
+        let waker = self.upstream_waker.get_or_insert_with(|| Waker::from(Arc::clone(&self.broadcast)));
+        self.broadcast.poll(upstream, waker, &mut self.position, cx)
+    }
+
+    /// Parks this reader, unless there is something to read.
+    fn park(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match self.broadcast.park(&self.position, cx.waker().clone()) {
+            Parked::Again => Poll::Ready(()),
+            Parked::Wait => Poll::Pending,
+            Parked::Pause(deadline) => self.poll_pause(deadline, cx),
+            Parked::Evict => {
+                self.broadcast.evict_full(&self.position);
+                Poll::Ready(())
             }
         }
     }
@@ -131,9 +116,7 @@ impl Reader {
 /// it.
 impl Clone for Reader {
     fn clone(&self) -> Self {
-        let mut clone = Self::at(self.broadcast.enter(&self.position), Arc::clone(&self.broadcast));
-        clone.panicked = self.panicked;
-        clone
+        Self::at(self.broadcast.enter(&self.position), Arc::clone(&self.broadcast))
     }
 }
 

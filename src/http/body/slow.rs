@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{
     SlowReader,
-    broadcast::{Deferred, Turn},
+    broadcast::{Deferred, Parked},
     pause::{Cause, Pause},
     state::{BodyState, Position},
 };
@@ -22,12 +22,12 @@ impl BodyState {
     }
 
     /// Tells a reader how to go on during a pause.
-    pub(super) fn wait(&self, pause: &Pause, deferred: &mut Deferred) -> Turn {
+    pub(super) fn wait(&self, pause: &Pause, deferred: &mut Deferred) -> Parked {
         let budget = &self.config.budget;
         deferred.spent = budget.is_spent().then(|| budget.clone());
         match self.config.slow {
-            SlowReader::Evict => Turn::Evict,
-            _ => pause.deadline(&self.config, self.held_back).map_or(Turn::Wait, Turn::Pause),
+            SlowReader::Evict => Parked::Evict,
+            _ => pause.deadline(&self.config, self.held_back).map_or(Parked::Wait, Parked::Pause),
         }
     }
 
@@ -127,7 +127,7 @@ impl BodyState {
     }
 
     /// True if the slowest reader is as far behind as it may be, by the window or by the budget.
-    fn is_full(&self) -> bool {
+    pub(super) fn is_full(&self) -> bool {
         let (log, limit) = (&self.log, self.config.limit);
         self.config.slow != SlowReader::Unbounded && (log.is_full(limit) || log.is_over_budget())
     }

@@ -1,8 +1,9 @@
 //! The source of a reader's frames: upstream itself while there is one reader, else the [`Broadcast`] that all share.
 
 use std::{
-    sync::Weak,
-    task::{Context, Poll, Waker, ready},
+    mem,
+    sync::{Arc, Weak},
+    task::{Context, Poll, Waker},
 };
 
 use http_body::SizeHint;
@@ -13,7 +14,7 @@ use super::{
     broadcast::Broadcast,
     error::BodyError,
     reader::Reader,
-    upstream::{BoxUpstream, Item},
+    upstream::{BoxUpstream, Item, Phase, Report},
 };
 use crate::{error::SharedError, panics::wake_all, sync::Mutex};
 
@@ -24,79 +25,71 @@ pub(super) struct FrameSource(Mutex<Access>);
 enum Access {
     Sole(Sole),
     Shared(Reader),
+    /// The sole reader got everything.
+    Ended,
+    Failed(Failed),
 }
 
 /// The only reader. It keeps nothing, and upstream wakes its task directly.
 struct Sole {
-    /// Taken out while it is polled, and therefore missing after a panic.
-    upstream: Option<BoxUpstream>,
-    hint: SizeHint,
-    /// The waker that upstream has.
-    parked: Option<Waker>,
-    config: BodyConfig,
+    upstream: BoxUpstream,
+    report: Report,
+    config: Arc<BodyConfig>,
 }
 
-/// The result of a poll.
-pub(super) enum SourceItem {
-    Next(Item),
-    /// The last item. Upstream has been dropped.
-    Last(Item),
+/// A reader whose upstream failed before the body was shared. Its clones get the error as well.
+struct Failed {
+    error: SharedError,
+    /// What upstream said last of its length.
+    hint: SizeHint,
+    is_seen: bool,
 }
 
 impl FrameSource {
-    pub(super) fn new(upstream: BoxUpstream, config: BodyConfig) -> Self {
-        let hint = upstream.size_hint();
-        Self(Mutex::new(Access::Sole(Sole { upstream: Some(upstream), hint, parked: None, config })))
+    pub(super) fn new(upstream: BoxUpstream, hint: SizeHint, config: Arc<BodyConfig>) -> Self {
+        Self(Mutex::new(Access::Sole(Sole { upstream, report: Report::sole(hint), config })))
     }
 
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<SourceItem> {
-        let access = self.0.get_mut();
-        let sole = match access {
-            Access::Shared(reader) => return reader.poll_frame(cx).map(SourceItem::Next),
-            Access::Sole(sole) => sole,
-        };
-        let item = ready!(sole.poll(cx));
-        Poll::Ready(match item {
-            // A clone of this reader gets the error as well.
-            Some(Err(error)) => {
-                *access = Access::Shared(Reader::failed(error.clone(), sole.hint, sole.config.clone()));
-                SourceItem::Next(Some(Err(error)))
-            }
-            item if sole.upstream.is_none() => SourceItem::Last(item),
-            item => SourceItem::Next(item),
-        })
+    #[inline]
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Item> {
+        match self.0.get_mut() {
+            Access::Sole(sole) if sole.report.streams() => sole.upstream.as_mut().poll_frame(cx, &mut sole.report),
+            Access::Shared(reader) => reader.poll_frame(cx),
+            access => Poll::Ready(access.next_after_end()),
+        }
     }
 
     pub(super) fn size_hint(&self) -> SizeHint {
         match &*self.0.lock() {
-            Access::Sole(sole) => sole.hint,
             Access::Shared(reader) => reader.size_hint(),
+            Access::Sole(sole) if !sole.is_end_stream() => sole.report.hint,
+            Access::Failed(Failed { hint, is_seen: false, .. }) => *hint,
+            _ => SizeHint::with_exact(0),
         }
     }
 
     pub(super) fn is_end_stream(&self) -> bool {
         match &*self.0.lock() {
-            Access::Sole(_) => false,
+            Access::Sole(sole) => sole.is_end_stream(),
             Access::Shared(reader) => reader.is_end_stream(),
+            Access::Ended => true,
+            Access::Failed(failed) => failed.is_seen,
         }
     }
 
     pub(super) fn newcomers(&self, until: Option<Instant>) -> Weak<Broadcast> {
-        self.share(|reader| reader.newcomers(until))
+        self.share(|reader| reader.newcomers(until)).unwrap_or_else(|_| Weak::new())
     }
 
-    /// Turns a sole reader into one of several.
-    fn share<R>(&self, then: impl FnOnce(&Reader) -> R) -> R {
+    /// Turns a sole reader into one of several. `Err`: what a clone has after the end.
+    fn share<R>(&self, then: impl FnOnce(&Reader) -> R) -> Result<R, Access> {
         let mut access = self.0.lock();
-        let mut parked = None;
-        if let Access::Sole(sole) = &mut *access {
-            parked = sole.parked.take();
-            let upstream = sole.upstream.take().ok_or_else(|| SharedError::new(BodyError::Panicked));
-            let reader = Reader::new(upstream, sole.hint, sole.config.clone());
-            *access = Access::Shared(reader);
-        }
-        let Access::Shared(reader) = &*access else { unreachable!("it was made one") };
-        let result = then(reader);
+        let parked = access.share();
+        let result = match &*access {
+            Access::Shared(reader) => Ok(then(reader)),
+            Access::Failed(failed) => Err(Access::Failed(failed.unseen())),
+            Access::Ended | Access::Sole(_) => Err(Access::Ended),
+        };
         drop(access);
         // The next poll gives upstream another waker.
         wake_all(parked);
@@ -112,33 +105,70 @@ impl From<Reader> for FrameSource {
 
 impl Clone for FrameSource {
     fn clone(&self) -> Self {
-        self.share(Reader::clone).into()
+        let access = self.share(Reader::clone).map_or_else(|access| access, Access::Shared);
+        Self(Mutex::new(access))
+    }
+}
+
+impl Access {
+    /// Turns a sole reader into one of several, and gives the waker of its task.
+    fn share(&mut self) -> Option<Waker> {
+        let Sole { upstream, mut report, config } = self.take_sole()?;
+        let parked = report.parked.take();
+        *self = match report.streams() {
+            true => Self::Shared(Reader::new(upstream, report.hint, config)),
+            false => Self::after(report),
+        };
+        parked
+    }
+
+    #[cold]
+    fn next_after_end(&mut self) -> Item {
+        if let Some(sole) = self.take_sole() {
+            *self = Self::after(sole.report);
+        }
+        match self {
+            Self::Failed(failed) => failed.next(),
+            _ => None,
+        }
+    }
+
+    /// Takes a sole reader out, and leaves `Ended`.
+    fn take_sole(&mut self) -> Option<Sole> {
+        match mem::replace(self, Self::Ended) {
+            Self::Sole(sole) => Some(sole),
+            other => {
+                *self = other;
+                None
+            }
+        }
+    }
+
+    /// The state of a sole reader whose body is over.
+    fn after(report: Report) -> Self {
+        let (panicked, hint) = (report.panicked(), report.hint);
+        let (error, is_seen) = match report.phase {
+            _ if panicked => (SharedError::new(BodyError::Panicked), false),
+            Phase::Failed(error) => (error, true),
+            Phase::Ended | Phase::Streams => return Self::Ended,
+        };
+        Self::Failed(Failed { error, hint, is_seen })
     }
 }
 
 impl Sole {
-    /// Polls upstream. At the end, upstream is dropped before the reader sees the end.
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Item> {
-        let Some(mut upstream) = self.upstream.take() else {
-            return Poll::Ready(Some(Err(SharedError::new(BodyError::Panicked))));
-        };
-        let polled = upstream.as_mut().poll_frame(cx);
-        self.hint = upstream.size_hint();
-        let goes_on = match &polled {
-            Poll::Pending => true,
-            Poll::Ready(Some(Ok(_))) => !upstream.is_end_stream(),
-            Poll::Ready(_) => false,
-        };
-        if goes_on {
-            self.upstream = Some(upstream);
-        } else {
-            drop(upstream);
-            // Dropped here, so that a panic of the waker's drop is not taken for the end.
-            drop(self.parked.take());
-        }
-        if polled.is_pending() && !self.parked.as_ref().is_some_and(|parked| parked.will_wake(cx.waker())) {
-            self.parked = Some(cx.waker().clone());
-        }
-        polled
+    fn is_end_stream(&self) -> bool {
+        matches!(self.report.phase, Phase::Ended | Phase::Failed(_))
+    }
+}
+
+impl Failed {
+    fn next(&mut self) -> Item {
+        let was_seen = mem::replace(&mut self.is_seen, true);
+        (!was_seen).then(|| Err(self.error.clone()))
+    }
+
+    fn unseen(&self) -> Self {
+        Self { error: self.error.clone(), hint: self.hint, is_seen: false }
     }
 }

@@ -1,11 +1,6 @@
 //! The state of one body and its readers. The lock of a [`Broadcast`] guards it.
 
-use std::{
-    mem,
-    sync::Arc,
-    task::{Poll, Waker},
-    time::Duration,
-};
+use std::{mem, sync::Arc, task::Waker, time::Duration};
 
 use http_body::SizeHint;
 use slab::Slab;
@@ -13,10 +8,10 @@ use tokio::time::Instant;
 
 use super::{
     BodyConfig,
-    broadcast::{Broadcast, Deferred, Turn, UpstreamLease},
+    broadcast::{Broadcast, Deferred, Parked, Turn},
     budget::{Budget, Holder, Registration},
     error::BodyError,
-    frame::SharedFrame,
+    frame::len_of,
     log::{Log, Next},
     pause::Pause,
     upstream::{BoxUpstream, Item, longer},
@@ -27,6 +22,8 @@ use crate::error::SharedError;
 pub(super) struct BodyState {
     pub(super) log: Log,
     pub(super) readers: Slab<ReaderSlot>,
+    /// How many of them are parked.
+    parked: usize,
     pub(super) upstream: Option<BoxUpstream>,
     /// How upstream ended.
     over: Option<Result<(), SharedError>>,
@@ -41,7 +38,7 @@ pub(super) struct BodyState {
     pub(super) still: Option<(u64, Instant)>,
     /// Set when the log first holds a frame.
     pub(super) registration: Option<Registration>,
-    pub(super) config: BodyConfig,
+    pub(super) config: Arc<BodyConfig>,
 }
 
 /// A reader, as the others see it.
@@ -58,33 +55,42 @@ pub(super) struct Position {
     pub(super) slot: usize,
     at: u64,
     bytes: u64,
+    pub(super) fate: Fate,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Fate {
+    Reads,
+    /// It got an error.
+    Failed,
+    /// Upstream panicked while this reader polled it, or dropped it at its end. The result of that poll is lost.
+    Panicked,
 }
 
 impl Position {
-    fn pass(&mut self, frame: &SharedFrame) {
+    #[inline]
+    fn pass(&mut self, bytes: u64) {
         self.at += 1;
-        self.bytes += frame.len();
+        self.bytes += bytes;
+    }
+
+    fn fail(&mut self, error: SharedError) -> Turn {
+        self.fate = Fate::Failed;
+        Turn::Error(error)
     }
 }
 
 impl BodyState {
-    pub(super) fn new(
-        upstream: Result<BoxUpstream, SharedError>,
-        hint: SizeHint,
-        config: BodyConfig,
-    ) -> (Self, Position) {
+    pub(super) fn new(upstream: BoxUpstream, hint: SizeHint, config: Arc<BodyConfig>) -> (Self, Position) {
         let mut readers = Slab::with_capacity(2);
         let slot = readers.insert(ReaderSlot::default());
-        let (upstream, over) = match upstream {
-            Ok(upstream) => (Some(upstream), None),
-            Err(error) => (None, Some(Err(error))),
-        };
         let state = Self {
             log: Log::new(config.budget.clone()),
             readers,
+            parked: 0,
             hint,
-            upstream,
-            over,
+            upstream: Some(upstream),
+            over: None,
             ready: true,
             pause: None,
             held_back: Duration::ZERO,
@@ -92,7 +98,7 @@ impl BodyState {
             registration: None,
             config,
         };
-        (state, Position { slot, at: 0, bytes: 0 })
+        (state, Position { slot, at: 0, bytes: 0, fate: Fate::Reads })
     }
 
     pub(super) fn enter(&mut self, origin: &Position) -> Position {
@@ -100,7 +106,9 @@ impl BodyState {
         self.still = None;
         // It counts as moving until it has had the time to move.
         let slot = self.readers.insert(ReaderSlot { waker: None, moved_to: Some(origin.at) });
-        Position { slot, ..*origin }
+        // After an error a clone gets it again, because its owner has not seen it.
+        let fate = if origin.fate == Fate::Failed { Fate::Reads } else { origin.fate };
+        Position { slot, fate, ..*origin }
     }
 
     pub(super) fn keep_start(&mut self, until: Option<Instant>) {
@@ -117,18 +125,16 @@ impl BodyState {
         if is_gone || self.pause.is_some() || !self.log.has_start() {
             return None;
         }
-        let (slot, at, bytes) = (self.readers.insert(ReaderSlot::default()), 0, 0);
+        let (slot, at) = (self.readers.insert(ReaderSlot::default()), 0);
         self.log.enter(at);
         self.still = None;
-        Some(Position { slot, at, bytes })
+        Some(Position { slot, at, bytes: 0, fate: Fate::Reads })
     }
 
     pub(super) fn leave(&mut self, position: &Position, deferred: &mut Deferred) {
-        deferred.waker = self.readers.remove(position.slot).waker;
-        if self.readers.len() <= 1 {
-            self.log.release_start(&mut deferred.frames);
-        }
-        self.log.leave(position.at, &mut deferred.frames);
+        self.take_waker(position, deferred);
+        self.readers.remove(position.slot);
+        self.log.leave(position.at, self.config.keep_start, &mut deferred.frames);
         self.drop_if_deserted(deferred);
         self.relax(deferred);
     }
@@ -140,39 +146,69 @@ impl BodyState {
         }
     }
 
-    pub(super) fn read(&mut self, position: &mut Position, deferred: &mut Deferred) -> Poll<Item> {
+    /// Takes the next frame or the end from the log, or upstream out to be polled.
+    #[inline]
+    pub(super) fn next(&mut self, position: &mut Position) -> Turn {
+        if position.fate != Fate::Reads {
+            return self.next_after_failure(position);
+        }
         match self.log.next(position.at) {
             Next::Frame(frame) => {
-                position.pass(&frame);
+                position.pass(frame.len());
                 if self.pause.is_some() {
                     self.readers[position.slot].moved_to = Some(position.at);
                 }
-                self.relax(deferred);
-                Poll::Ready(Some(Ok(frame)))
+                Turn::Frame(frame)
             }
-            Next::Evicted => Poll::Ready(Some(Err(self.too_slow()))),
-            Next::End => match &self.over {
-                Some(Ok(())) => Poll::Ready(None),
-                Some(Err(error)) => Poll::Ready(Some(Err(error.clone()))),
-                None => Poll::Pending,
-            },
+            Next::End => self.pull(position),
+            Next::Evicted => position.fail(self.too_slow()),
         }
     }
 
-    pub(super) fn turn(&mut self, broadcast: &Arc<Broadcast>, position: &Position, deferred: &mut Deferred) -> Turn {
-        if position.at != self.log.end() || self.over.is_some() {
-            return Turn::Again;
+    #[cold]
+    fn next_after_failure(&self, position: &mut Position) -> Turn {
+        match position.fate {
+            Fate::Panicked => position.fail(SharedError::new(BodyError::Panicked)),
+            _ => Turn::End,
         }
-        self.park(position, deferred);
+    }
+
+    /// Takes upstream out, for a reader that has all frames.
+    fn pull(&mut self, position: &mut Position) -> Turn {
+        match &self.over {
+            Some(Ok(())) => return Turn::End,
+            Some(Err(error)) => return position.fail(error.clone()),
+            None => {}
+        }
+        if !self.ready || self.pause.is_some() || self.is_full() {
+            return Turn::Park;
+        }
+        let Some(upstream) = self.upstream.take() else { return Turn::Park };
+        self.ready = false;
+        Turn::Poll(upstream)
+    }
+
+    /// True if `relax` or `take_relief` may have something to do.
+    #[inline]
+    pub(super) fn has_news(&self) -> bool {
+        self.pause.is_some() || self.log.has_relief()
+    }
+
+    /// Parks a reader, and tells it what to wait for.
+    pub(super) fn park(&mut self, position: &Position, deferred: &mut Deferred) -> Parked {
+        if position.at != self.log.end() || self.over.is_some() {
+            return Parked::Again;
+        }
+        self.put_waker(position, deferred);
         if !self.ready || self.upstream.is_none() {
-            return Turn::Wait;
+            return Parked::Wait;
         }
         self.pause_if_full(deferred);
         if let Some(pause) = &self.pause {
             return self.wait(pause, deferred);
         }
-        self.ready = false;
-        self.upstream.take().map_or(Turn::Wait, |upstream| Turn::Poll(upstream, UpstreamLease::new(broadcast)))
+        self.take_waker(position, deferred);
+        Parked::Again
     }
 
     /// Takes upstream back after a poll. `None`: it has ended.
@@ -189,10 +225,9 @@ impl BodyState {
             _ => None,
         };
         if let Some(Ok(frame)) = item {
-            self.log.push(frame, &mut deferred.frames);
-            position.pass(frame);
+            self.log.push(frame, self.config.keep_start, &mut deferred.frames);
+            position.pass(len_of(frame));
         }
-        self.take_waker(position, deferred);
         self.unpark(deferred);
     }
 
@@ -204,8 +239,9 @@ impl BodyState {
         }
     }
 
-    /// Unparks the readers if upstream was woken while it was out.
-    pub(super) fn pass_wake_up_on(&mut self, deferred: &mut Deferred) {
+    /// Parks the reader that polled upstream in vain. If upstream was woken meanwhile, unparks all readers.
+    pub(super) fn park_after_poll(&mut self, position: &Position, deferred: &mut Deferred) {
+        self.put_waker(position, deferred);
         if self.ready {
             self.unpark(deferred);
         }
@@ -226,13 +262,26 @@ impl BodyState {
     }
 
     pub(super) fn size_hint(&self, position: &Position) -> SizeHint {
-        match self.is_end(position) {
-            true => SizeHint::with_exact(0),
-            false => longer(&self.hint, self.log.bytes() - position.bytes),
+        if self.is_end(position) {
+            return SizeHint::with_exact(0);
         }
+        if position.fate == Fate::Panicked && self.has_all(position) {
+            // Only an error comes, which is not nothing.
+            return SizeHint::default();
+        }
+        longer(&self.hint, self.log.bytes() - position.bytes)
     }
 
     pub(super) fn is_end(&self, position: &Position) -> bool {
+        match position.fate {
+            Fate::Reads => self.has_all(position),
+            Fate::Failed => true,
+            Fate::Panicked => false,
+        }
+    }
+
+    /// True if the reader has all frames of a body that ended well.
+    fn has_all(&self, position: &Position) -> bool {
         position.at == self.log.end() && matches!(self.over, Some(Ok(())))
     }
 
@@ -243,15 +292,21 @@ impl BodyState {
 
     pub(super) fn take_waker(&mut self, position: &Position, deferred: &mut Deferred) {
         deferred.waker = self.readers[position.slot].waker.take();
+        self.parked -= usize::from(deferred.waker.is_some());
     }
 
     pub(super) fn unpark(&mut self, deferred: &mut Deferred) {
-        let wakers = self.readers.iter_mut().filter_map(|(_, reader)| reader.waker.take());
-        deferred.wake.extend(wakers);
+        if self.parked > 0 {
+            self.parked = 0;
+            let wakers = self.readers.iter_mut().filter_map(|(_, reader)| reader.waker.take());
+            deferred.wake.extend(wakers);
+        }
     }
 
-    fn park(&mut self, position: &Position, deferred: &mut Deferred) {
-        mem::swap(&mut self.readers[position.slot].waker, &mut deferred.waker);
+    fn put_waker(&mut self, position: &Position, deferred: &mut Deferred) {
+        let slot = &mut self.readers[position.slot].waker;
+        self.parked += usize::from(slot.is_none());
+        mem::swap(slot, &mut deferred.waker);
     }
 
     fn too_slow(&self) -> SharedError {

@@ -33,6 +33,7 @@ pub(crate) struct FlightRules {
     pub(crate) unshareable_time: Duration,
     pub(crate) body_limit: u64,
     pub(crate) body_budget: u64,
+    pub(crate) keep_start: u64,
     pub(crate) slow_reader: SlowReader,
     pub(crate) hold_back_at_most: Duration,
     /// The name of the layer, as it is written in a `Cache-Status` header.
@@ -48,6 +49,7 @@ impl Default for FlightRules {
             unshareable_time: Duration::from_secs(30),
             body_limit: 16 << 20,
             body_budget: 256 << 20,
+            keep_start: 1 << 20,
             slow_reader: SlowReader::default(),
             hold_back_at_most: Duration::from_secs(30),
             cache_status: None,
@@ -145,6 +147,24 @@ impl HttpPolicy {
     #[must_use]
     pub fn body_budget(mut self, bytes: u64) -> Self {
         self.flight.body_budget = bytes;
+        self
+    }
+
+    /// Sets how many bytes of a body's start are kept for late joins while one
+    /// reader is alone. Default: 1 MiB.
+    ///
+    /// So the second viewer of a stream joins the first. It applies where requests
+    /// may join late ([`late_joins`](Self::late_joins)). Once a lone reader has had
+    /// more than this, its body keeps nothing, and no request joins any more. The
+    /// start counts into [`body_budget`](Self::body_budget), and is kept only while
+    /// half of that is free. While a body has several readers, as much of its start
+    /// is kept as fits [`body_limit`](Self::body_limit).
+    ///
+    /// *Risk of more:* memory, for each fresh response that streams. *Of less:*
+    /// requests that arrive while one client reads lead a flight of their own.
+    #[must_use]
+    pub fn keep_start(mut self, bytes: u64) -> Self {
+        self.flight.keep_start = bytes;
         self
     }
 

@@ -14,7 +14,7 @@ use futures_util::future::join_all;
 use http::{Request, Response};
 use http_body::Body;
 use std::{convert::Infallible, future::poll_fn, hint::black_box, pin::pin};
-use stream::{BURST, FRAME, Stream};
+use stream::{BURST, FRAME, Stream, buffer};
 use tokio::task::JoinSet;
 use tower::{Layer, Service, service_fn};
 use tower_singleflight::{Role, SharedBody, SingleflightLayer};
@@ -92,7 +92,8 @@ where
 
 async fn read<B: Body<Data = Bytes>>(body: B, copy: bool) -> usize {
     let mut body = pin!(body);
-    let mut socket = vec![0; FRAME];
+    let (mut buffer, socket) = buffer(0);
+    let socket = &mut buffer[socket];
     let mut read = 0;
     while let Some(Ok(frame)) = poll_fn(|cx| body.as_mut().poll_frame(cx)).await {
         let Ok(data) = frame.into_data() else { continue };

@@ -176,7 +176,7 @@ impl Wake for Count {
 
 fn config(limit: usize, slow: SlowReader) -> BodyConfig {
     let budget = Budget::new(u64::MAX);
-    BodyConfig { limit, slow, hold_back: Duration::from_secs(30), budget }
+    BodyConfig { limit, slow, keep_start: 0, hold_back: Duration::from_secs(30), budget }
 }
 
 fn trailers() -> HeaderMap {

@@ -47,6 +47,7 @@ struct Both {
 struct Setting {
     limit: usize,
     slow: SlowReader,
+    keep_start: usize,
     hold_back: u64,
     budget: usize,
     promised: Option<usize>,
@@ -54,9 +55,18 @@ struct Setting {
 }
 
 impl Both {
-    fn new(Setting { limit, slow, hold_back, budget, promised, door }: Setting) -> Self {
-        let model =
-            Model { limit, slow, hold_back, budget, bodies: Vec::new(), holders: Vec::new(), asked: None, now: 0 };
+    fn new(Setting { limit, slow, keep_start, hold_back, budget, promised, door }: Setting) -> Self {
+        let model = Model {
+            limit,
+            slow,
+            keep_start,
+            hold_back,
+            budget,
+            bodies: Vec::new(),
+            holders: Vec::new(),
+            asked: None,
+            now: 0,
+        };
         let mut both = Self { model, bodies: Vec::new(), budget: Budget::new(budget as u64) };
         both.add(promised, door);
         both.add(None, None);
@@ -69,7 +79,8 @@ impl Both {
             feed.announce(promised as u64);
         }
         let hold_back = Duration::from_millis(self.model.hold_back);
-        let config = BodyConfig { hold_back, budget: self.budget.clone(), ..config(self.model.limit, self.model.slow) };
+        let (keep_start, budget) = (self.model.keep_start as u64, self.budget.clone());
+        let config = BodyConfig { keep_start, hold_back, budget, ..config(self.model.limit, self.model.slow) };
         let body = SharedBody::new(feed.body(), config);
         let newcomers = door.and_then(|until| body.newcomers(Some(Instant::now() + Duration::from_millis(until))));
         self.bodies.push(Real { feed, readers: vec![task::spawn(body)], newcomers });
@@ -204,10 +215,12 @@ fn settings() -> impl Strategy<Value = Setting> {
     let slow = vec![SHORT, SlowReader::default(), SlowReader::Evict, SlowReader::BackPressure, SlowReader::Unbounded];
     let budget = prop_oneof![1 => 0..30_usize, 1 => Just(usize::MAX)];
     let (promised, door) = (option::weighted(0.3, 0..60_usize), option::weighted(0.5, 0..3_000_u64));
-    let all = (0..40_usize, select(slow), 0..3_000_u64, budget, promised, door);
-    all.prop_map(|(limit, slow, hold_back, budget, promised, door)| Setting {
+    let keep_start = prop_oneof![1 => Just(0_usize), 2 => 0..60_usize];
+    let all = (0..40_usize, select(slow), keep_start, 0..3_000_u64, budget, promised, door);
+    all.prop_map(|(limit, slow, keep_start, hold_back, budget, promised, door)| Setting {
         limit,
         slow,
+        keep_start,
         hold_back,
         budget,
         promised,

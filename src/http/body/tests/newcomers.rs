@@ -174,3 +174,98 @@ async fn newcomers_join_again_when_a_pause_for_the_budget_is_over_and_the_start_
     budget.relieve();
     assert!(newcomers.join().is_some());
 }
+
+fn keeping(bytes: u64) -> BodyConfig {
+    BodyConfig { keep_start: bytes, ..config(KIB, SlowReader::BackPressure) }
+}
+
+#[test]
+fn a_single_reader_keeps_the_start_for_newcomers_and_no_more_than_that() {
+    let config = keeping(6);
+    let budget = config.budget.clone();
+    let (feed, [mut a]) = readers(config);
+    let newcomers = a.newcomers(None).unwrap();
+    for data in ["one", "two"] {
+        feed.data(data);
+        assert_eq!(next(&mut a), data);
+    }
+    assert_eq!(budget.held(), 6);
+    let mut late = task::spawn(newcomers.join().expect("the start is held"));
+    assert_eq!((next(&mut late), next(&mut late)), ("one".into(), "two".into()));
+    drop(late);
+    feed.data("3");
+    assert_eq!(next(&mut a), "3");
+    assert_eq!(budget.held(), 0);
+    assert!(newcomers.join().is_none());
+}
+
+#[test]
+fn a_first_frame_that_is_larger_than_the_start_is_not_kept() {
+    let config = keeping(2);
+    let budget = config.budget.clone();
+    let (feed, [mut a]) = readers(config);
+    let newcomers = a.newcomers(None).unwrap();
+    feed.data("one");
+    assert_eq!(next(&mut a), "one");
+    assert_eq!(budget.held(), 0);
+    assert!(newcomers.join().is_none());
+}
+
+#[test]
+fn the_start_of_a_single_reader_leaves_half_of_the_budget() {
+    let config = BodyConfig { budget: Budget::new(11), ..keeping(100) };
+    let budget = config.budget.clone();
+    let (feed, [mut a]) = readers(config);
+    let newcomers = a.newcomers(None).unwrap();
+    feed.data("fives");
+    assert_eq!(next(&mut a), "fives");
+    assert_eq!(budget.held(), 5);
+    assert!(newcomers.join().is_some());
+    feed.data("6");
+    assert_eq!(next(&mut a), "6");
+    assert_eq!(budget.held(), 0);
+}
+
+#[test]
+fn the_start_of_a_single_reader_is_no_longer_than_the_window() {
+    let config = BodyConfig { limit: 4, ..keeping(100) };
+    let budget = config.budget.clone();
+    let (feed, [mut a]) = readers(config);
+    let _newcomers = a.newcomers(None).unwrap();
+    for data in ["one", "two", "six", "ten"] {
+        feed.data(data);
+        assert_eq!(next(&mut a), data);
+        assert!(budget.held() <= 6);
+    }
+    assert_eq!(budget.held(), 0);
+    pending(&mut a);
+}
+
+#[test]
+fn the_start_goes_with_its_only_reader() {
+    let config = keeping(100);
+    let budget = config.budget.clone();
+    let (feed, [mut a]) = readers(config);
+    let newcomers = a.newcomers(None).unwrap();
+    feed.data("one");
+    assert_eq!(next(&mut a), "one");
+    drop(a);
+    assert_eq!(budget.held(), 0);
+    assert!(feed.is_dropped());
+    assert!(newcomers.join().is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_start_of_a_single_reader_is_freed_once_its_time_is_up() {
+    let config = keeping(100);
+    let budget = config.budget.clone();
+    let (feed, [mut a]) = readers(config);
+    let _newcomers = a.newcomers(Some(Instant::now() + Duration::from_secs(1))).unwrap();
+    feed.data("one");
+    assert_eq!(next(&mut a), "one");
+    assert_eq!(budget.held(), 3);
+    advance(1_000).await;
+    feed.data("two");
+    assert_eq!(next(&mut a), "two");
+    assert_eq!(budget.held(), 0);
+}

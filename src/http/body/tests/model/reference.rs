@@ -66,6 +66,8 @@ pub(super) struct ModelBody {
 pub(super) struct Model {
     pub(super) limit: usize,
     pub(super) slow: SlowReader,
+    /// How much of the start one reader keeps.
+    pub(super) keep_start: usize,
     /// How long the slow may hold the others of a body back.
     pub(super) hold_back: u64,
     pub(super) budget: usize,
@@ -135,9 +137,17 @@ impl ModelBody {
         }
     }
 
-    pub(super) fn publish(&mut self, frame: Up, now: u64) {
-        let alone = self.live().count() == 1 && self.held().is_empty();
-        self.door = self.door.filter(|until| !alone && now < *until);
+    /// Whether the start is kept, also with `more` bytes. `half_left`: half of the budget is left then.
+    pub(super) fn may_keep(&self, more: usize, keep_start: usize, half_left: bool) -> bool {
+        match self.live().count() {
+            0 => false,
+            1 => bytes(&self.published) + more <= keep_start && half_left,
+            _ => true,
+        }
+    }
+
+    pub(super) fn publish(&mut self, frame: Up, may_keep: bool, now: u64) {
+        self.door = self.door.filter(|until| may_keep && now < *until);
         self.published.push(frame);
     }
 
@@ -160,6 +170,10 @@ impl ModelBody {
 impl Model {
     pub(super) fn held(&self) -> usize {
         self.bodies.iter().map(|body| bytes(body.held())).sum()
+    }
+
+    pub(super) fn leaves_half(&self, more: usize) -> bool {
+        self.held().saturating_add(more) <= self.budget / 2
     }
 
     pub(super) fn is_spent(&self) -> bool {
@@ -347,7 +361,11 @@ impl Model {
         let (seen, over) = match event {
             Up::Yield => return Seen::Pending,
             Up::Data(_) | Up::Trailers => {
-                body.publish(event, self.now);
+                let more = bytes(&[event]);
+                let half_left = self.leaves_half(more);
+                let body = &mut self.bodies[index];
+                let may_keep = body.may_keep(more, self.keep_start, half_left);
+                body.publish(event, may_keep, self.now);
                 return Seen::Data(0);
             }
             Up::End if body.promised.is_some_and(|promised| came < promised) => (Seen::Error, Seen::Error),
@@ -360,9 +378,11 @@ impl Model {
     }
 
     pub(super) fn leave(&mut self, body: usize, reader: usize) {
+        let half_left = self.leaves_half(0);
         let body = &mut self.bodies[body];
         body.readers.swap_remove(reader);
-        body.door = body.door.filter(|_| body.readers.len() > 1);
+        let may_keep = body.may_keep(0, self.keep_start, half_left);
+        body.door = body.door.filter(|until| may_keep && self.now < *until);
         self.relax();
     }
 
