@@ -6,8 +6,8 @@ use crate::{
     http::{
         key::{FlightKey, HashedKey},
         late::{LateStream, LateTable, ListedBody},
-        layer::PolicyId,
         policy::HttpPolicy,
+        settings::PolicyId,
         unshareable::UnshareableKeys,
     },
 };
