@@ -1,5 +1,8 @@
 //! The primitive, for code that is not a `Service`.
 
+#[cfg(tower_singleflight_loom)]
+mod models;
+
 use crate::{
     core::{
         key::Address,
@@ -224,53 +227,6 @@ where
     fn address(&self, key: &K) -> Address {
         Address::of(self.hasher.hash_one(key))
     }
-}
-
-/// What layers have beyond a group, for the model of the core: results that are their leader's alone, and a patience that
-/// ends.
-#[cfg(tower_singleflight_loom)]
-#[allow(missing_docs, reason = "only for the model")]
-impl<K, T, H> Group<K, T, H>
-where
-    K: Hash + Eq + Send + Sync + 'static,
-    T: crate::model::MayFail + Clone + Send + Sync + 'static,
-    H: BuildHasher,
-{
-    pub fn retrying(hasher: H) -> Self {
-        let setback = |value: &T| value.failed().then_some(crate::core::rules::Setback::Error);
-        let hooks = crate::core::shard::Hooks { setback, ..crate::core::shard::Hooks::NONE };
-        Self { table: Table::with_hooks(Arc::new(Observer::default()), hooks), hasher: Arc::new(hasher) }
-    }
-
-    pub fn run_and_retry<F, Fut>(&self, retries: u32, key: K, work: F) -> Run<T>
-    where
-        F: FnOnce() -> Fut + Send + 'static,
-        Fut: Future<Output = T> + Send + 'static,
-    {
-        self.run_by(&with_retries(retries), None, key, work)
-    }
-
-    /// Ends the patience of `left`, unless it leads.
-    pub fn run_newer<F, Fut>(&self, mut left: Run<T>, retries: u32, key: K, work: F) -> Run<T>
-    where
-        F: FnOnce() -> Fut + Send + 'static,
-        Fut: Future<Output = T> + Send + 'static,
-    {
-        match &mut left.0 {
-            RunState::Waiting { waiter, own_work: Some(_) } => {
-                let run = self.run_by(&with_retries(retries), Some(waiter.number()), key, work);
-                waiter.time_out();
-                run
-            }
-            _ => left,
-        }
-    }
-}
-
-#[cfg(tower_singleflight_loom)]
-fn with_retries(retries: u32) -> Rules {
-    let after_errors = retries.try_into().unwrap_or(u16::MAX);
-    Rules { rounds: crate::core::rules::Rounds { after_errors, after_refusals: 0 }, ..Rules::default() }
 }
 
 /// Calls the closure when first polled, so that its panic is one of the work.
