@@ -152,6 +152,7 @@ where
             Entered::Led(waiter, _) => (waiter, None),
             Entered::Joined(waiter, work) => (waiter, Some(lazily(work, Caller::here()))),
             Entered::Inside(work) => (self.table.lead_unlisted(address, &rules, lazily(work, Caller::here())), None),
+            Entered::Held(..) | Entered::Outdated(_) => unreachable!("{ONLY_FLIGHTS}"),
         };
         waiter.move_to_task();
         Ticket(Run(RunState::Waiting { own_work, waiter }))
@@ -199,6 +200,7 @@ where
                 self.table.observer().tell(Event::Passed { reason: PassReason::Reentrant, waited: false });
                 RunState::Passing(lazily(work, Caller::here()))
             }
+            Entered::Held(..) | Entered::Outdated(_) => unreachable!("{ONLY_FLIGHTS}"),
         })
     }
 
@@ -214,7 +216,8 @@ where
         F: FnOnce() -> Fut + Send + 'static,
         Fut: Future<Output = T> + Send + 'static,
     {
-        let entered = self.table.enter(address, key, rules, newer_than, work, |work, _, caller| lazily(work, caller));
+        let entered =
+            self.table.enter(address, key, rules, newer_than, work, |work, _, caller| lazily(work, caller), || true);
         if let Entered::Led(_, Some(Missed { why, .. })) = entered {
             self.table.observer().tell(Event::NearMiss { why, part: None });
         }
@@ -225,6 +228,8 @@ where
         Address::of(self.hasher.hash_one(key))
     }
 }
+
+const ONLY_FLIGHTS: &str = "the results of a group are in its flights alone";
 
 /// What layers have beyond a group, for the model of the core: results that are their leader's alone, and a patience that
 /// ends.
