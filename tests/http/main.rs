@@ -6,6 +6,7 @@ mod bounds;
 mod cookies;
 mod errors;
 mod go_on;
+mod hold_for;
 mod hostile;
 mod late;
 mod lost;

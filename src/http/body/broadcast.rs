@@ -127,6 +127,15 @@ impl Broadcast {
         self.with(|state, _| state.keep_start(until));
     }
 
+    /// Keeps that start when the body is complete and all readers have left.
+    pub(super) fn outlive_readers(&self) {
+        self.with(|state, _| state.outlive_readers());
+    }
+
+    pub(super) fn has_readers(&self) -> bool {
+        self.with(|state, _| !state.log.is_deserted())
+    }
+
     /// Lets no more newcomers in, and frees the start of the body.
     pub(super) fn release_start(&self) {
         self.with(BodyState::release_start);

@@ -142,13 +142,13 @@ impl Log {
     }
 
     /// Removes a reader, and moves the frames that no other reader needs to `passed`. `most`: how many bytes of the start
-    /// one reader keeps.
-    pub(super) fn leave(&mut self, position: u64, most: u64, passed: &mut Vec<SharedFrame>) {
+    /// one reader keeps. `is_held`: they are kept without a reader too.
+    pub(super) fn leave(&mut self, position: u64, most: u64, is_held: bool, passed: &mut Vec<SharedFrame>) {
         if let Some(readers) = self.readers_at(position) {
             *readers -= 1;
             self.readers -= 1;
         }
-        if self.is_deserted() || !self.may_keep(0, most) {
+        if (self.is_deserted() && !is_held) || !self.may_keep(0, most) {
             self.release_start(passed);
         }
         self.trim(passed);

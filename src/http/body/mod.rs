@@ -161,6 +161,9 @@ impl SharedBody {
 /// Lets newcomers read a body from its first byte, as long as that is held.
 pub(crate) struct Newcomers(Weak<Broadcast>);
 
+/// Keeps a body alive that may have no readers. As little of it is kept as newcomers need.
+pub(crate) struct HeldBody(Arc<Broadcast>);
+
 impl Newcomers {
     /// Makes a reader at the first byte. `None`: it is no longer held.
     pub(crate) fn join(&self) -> Option<SharedBody> {
@@ -173,6 +176,25 @@ impl Newcomers {
         if let Some(broadcast) = self.0.upgrade() {
             broadcast.release_start();
         }
+    }
+
+    /// Lets newcomers in after the end of the body as well, until it is closed, or the [`HeldBody`] is dropped.
+    pub(crate) fn outlive_readers(&self) {
+        if let Some(broadcast) = self.0.upgrade() {
+            broadcast.outlive_readers();
+        }
+    }
+
+    /// Keeps the body when it ends. Call it as upstream is dropped. `None`: that happens because all readers have left.
+    pub(crate) fn hold(&self) -> Option<HeldBody> {
+        self.0.upgrade().filter(|broadcast| broadcast.has_readers()).map(HeldBody)
+    }
+}
+
+/// Also gives the bytes back to the budget.
+impl Drop for HeldBody {
+    fn drop(&mut self) {
+        self.0.release_start();
     }
 }
 

@@ -30,6 +30,8 @@ pub(super) struct BodyState {
     /// Polling upstream may give something.
     ready: bool,
     hint: SizeHint,
+    /// Once the body is complete, its start is kept for newcomers when all readers have left.
+    outlives_readers: bool,
     /// Upstream is not polled before this ends.
     pub(super) pause: Option<Pause>,
     /// How long the slow readers that are still here held the others back, in all pauses that have ended.
@@ -92,6 +94,7 @@ impl BodyState {
             upstream: Some(upstream),
             over: None,
             ready: true,
+            outlives_readers: false,
             pause: None,
             held_back: Duration::ZERO,
             still: None,
@@ -115,13 +118,22 @@ impl BodyState {
         self.log.keep_start(until);
     }
 
+    pub(super) fn outlive_readers(&mut self) {
+        self.outlives_readers = true;
+    }
+
+    /// True if newcomers may come although no reader is left.
+    fn is_held(&self) -> bool {
+        self.outlives_readers && matches!(self.over, Some(Ok(())))
+    }
+
     pub(super) fn release_start(&mut self, deferred: &mut Deferred) {
         self.log.release_start(&mut deferred.frames);
         self.relax(deferred);
     }
 
     pub(super) fn enter_at_start(&mut self) -> Option<Position> {
-        let is_gone = self.log.is_deserted() || matches!(self.over, Some(Err(_)));
+        let is_gone = (self.log.is_deserted() && !self.is_held()) || matches!(self.over, Some(Err(_)));
         if is_gone || self.pause.is_some() || !self.log.has_start() {
             return None;
         }
@@ -134,7 +146,7 @@ impl BodyState {
     pub(super) fn leave(&mut self, position: &Position, deferred: &mut Deferred) {
         self.take_waker(position, deferred);
         self.readers.remove(position.slot);
-        self.log.leave(position.at, self.config.keep_start, &mut deferred.frames);
+        self.log.leave(position.at, self.config.keep_start, self.is_held(), &mut deferred.frames);
         self.drop_if_deserted(deferred);
         self.relax(deferred);
     }

@@ -32,7 +32,7 @@ use tokio_test::{assert_pending, assert_ready, task};
 
 use tokio::time::Instant;
 
-use super::{BodyConfig, Budget, Newcomers, SharedBody, SlowReader};
+use super::{BodyConfig, Budget, HeldBody, Newcomers, SharedBody, SlowReader};
 use crate::{error::SharedError, sync::Mutex};
 
 type Reader = task::Spawn<SharedBody>;
