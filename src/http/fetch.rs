@@ -98,12 +98,22 @@ impl<M: HttpMode> FetchContext<M> {
     {
         let hash = self.flight.key().map(|key| self.settings.observer().own_hash(key.address.hash));
         let body = NotedBody::new(body, hash);
+        let finishes = class == ResponseClass::Shared && self.settings.rules.run_to_completion;
         let may_be_joined = !body.is_end_stream() || self.settings.holds_for(head).is_some();
         let is_joinable = class == ResponseClass::Shared && may_be_joined;
         match self.late_join(facts, is_joinable) {
             Some((key, until)) => self.list_body::<X, _>(key, head, body, recipients.vary(), until),
-            None => SharedBody::new(body, self.settings.http().bodies.clone()),
+            None => self.new_body(body, finishes),
         }
+    }
+
+    fn new_body<B>(&self, body: B, finishes: bool) -> SharedBody
+    where
+        B: Body + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        let body = SharedBody::new(body, self.settings.http().bodies.clone());
+        if finishes { body.run_to_completion() } else { body }
     }
 
     /// Returns the flight that newcomers may join, and until when. `None`: they may not.
@@ -142,7 +152,7 @@ impl<M: HttpMode> FetchContext<M> {
             return SharedBody::default();
         }
         let (body, unlist) = ListedBody::new(body);
-        let body = SharedBody::new(body, self.settings.http().bodies.clone());
+        let body = self.new_body(body, self.settings.rules.run_to_completion);
         if let Some(newcomers) = body.newcomers(until) {
             if hold_until.is_some() {
                 newcomers.outlive_readers();

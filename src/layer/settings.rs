@@ -78,6 +78,11 @@ impl<M: Mode, E> SingleflightLayer<M, E> {
     /// With `true` the inner call is finished in a task. This needs a tokio runtime: the one in which the leader was
     /// called, or else the one in which the last waiter is dropped. If there is no runtime, or the leader's has shut
     /// down, the inner call is dropped.
+    ///
+    /// Over HTTP, this holds for the body of a response as well, unless the response is for its leader alone. When the last
+    /// reader of the body is dropped, a task of the current tokio runtime reads the body to its end. New requests may join
+    /// meanwhile, under the usual rules of late joins. The body is dropped if the rest of it turns out to be longer than
+    /// `HttpPolicy::body_limit`, or if the body budget is exhausted.
     #[must_use]
     pub fn run_to_completion(self, run_to_completion: bool) -> Self {
         self.set(|settings| settings.rules.run_to_completion = run_to_completion)

@@ -3,6 +3,7 @@
 
 mod body;
 mod bounds;
+mod completion;
 mod cookies;
 mod errors;
 mod go_on;

@@ -89,6 +89,10 @@ impl Log {
         self.readers == 0
     }
 
+    pub(super) fn has_one_reader(&self) -> bool {
+        self.readers == 1
+    }
+
     /// True if the slowest reader is as far behind as it may be. A single frame is never too far, or no frame larger
     /// than the window could pass.
     pub(super) fn is_full(&self, limit: usize) -> bool {
@@ -150,6 +154,15 @@ impl Log {
         }
         if (self.is_deserted() && !is_held) || !self.may_keep(0, most) {
             self.release_start(passed);
+        }
+        self.trim(passed);
+    }
+
+    /// Moves a reader that is not evicted past all frames, and moves those that no other reader needs to `passed`.
+    pub(super) fn skip_to_end(&mut self, position: u64, passed: &mut Vec<SharedFrame>) {
+        if let Some(readers) = self.readers_at(position) {
+            *readers -= 1;
+            self.at_end += 1;
         }
         self.trim(passed);
     }

@@ -2,6 +2,7 @@
 
 mod broadcast;
 mod budget;
+mod driver;
 mod error;
 mod frame;
 mod log;
@@ -88,7 +89,8 @@ pub(crate) struct BodyConfig {
 /// It streams: a reader gets every frame, data and trailers, as soon as upstream gives it to the
 /// reader that asks first. Data is never copied. A frame is freed when every reader has passed it, and
 /// no newcomer may need it any more. A clone goes on from the position of its origin. When the
-/// last reader is dropped, so is upstream.
+/// last reader is dropped, so is upstream, unless the layer has
+/// [`run_to_completion`](crate::SingleflightLayer::run_to_completion).
 ///
 /// A reader that is slow, or stops reading, does not hold back the others for long: see [`SlowReader`].
 ///
@@ -146,6 +148,14 @@ impl SharedBody {
         }
         let (hint, body) = (body.size_hint(), Adapter::new(body));
         Self(Content::Streamed(FrameSource::new(Box::pin(body), hint, config.into())))
+    }
+
+    /// Reads the body to its end after all readers have left, up to the window. Call it before the body is cloned.
+    pub(crate) fn run_to_completion(mut self) -> Self {
+        if let Content::Streamed(source) = &mut self.0 {
+            source.run_to_completion();
+        }
+        self
     }
 
     /// Keeps the start of the body for newcomers, until this time at most: while there are several readers as much as

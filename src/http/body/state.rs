@@ -151,6 +151,37 @@ impl BodyState {
         self.relax(deferred);
     }
 
+    /// Hands a body that streams over from its last reader to a driver, if the rest may fit the window. Returns the position
+    /// of the driver, which has all frames so far, and the window.
+    pub(super) fn hand_over(&mut self, position: &Position, deferred: &mut Deferred) -> Option<(Position, u64)> {
+        let window = self.config.limit as u64;
+        let streams = self.over.is_none() && self.upstream.is_some();
+        let is_last = position.fate == Fate::Reads && position.at >= self.log.front() && self.may_drive();
+        if !streams || !is_last || self.hint.lower() > window {
+            return None;
+        }
+        self.take_waker(position, deferred);
+        let mut driver = Position { ..*position };
+        self.skip_to_end(&mut driver, deferred);
+        Some((driver, window))
+    }
+
+    /// Moves a driver past all frames. Returns whether there were any.
+    pub(super) fn skip_to_end(&mut self, position: &mut Position, deferred: &mut Deferred) -> bool {
+        if position.at == self.log.end() {
+            return false;
+        }
+        self.log.skip_to_end(position.at, &mut deferred.frames);
+        (position.at, position.bytes) = (self.log.end(), self.log.bytes());
+        self.relax(deferred);
+        true
+    }
+
+    /// True if one reader is left, and the budget is not spent.
+    pub(super) fn may_drive(&self) -> bool {
+        self.log.has_one_reader() && !self.config.budget.is_spent()
+    }
+
     /// Drops upstream when all readers have left or are evicted.
     pub(super) fn drop_if_deserted(&mut self, deferred: &mut Deferred) {
         if self.log.is_deserted() {

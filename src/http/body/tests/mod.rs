@@ -1,6 +1,7 @@
 //! Readers stepped by hand: a body that is fed, and readers that are polled, one step at a time.
 
 mod budget;
+mod completion;
 mod fail;
 mod hint;
 mod model;
