@@ -5,7 +5,7 @@ pub(crate) use loom::thread_local;
 #[cfg(not(tower_singleflight_loom))]
 pub(crate) use std::thread_local;
 
-pub(crate) use runtime::{Runtime, current_runtime};
+pub(crate) use runtime::{Runtime, current_runtime, sleep_until};
 
 use std::{
     sync::{OnceLock, PoisonError},
@@ -117,6 +117,10 @@ mod runtime {
             drop(self.0.spawn(task));
         }
     }
+
+    pub(crate) async fn sleep_until(end: tokio::time::Instant) {
+        tokio::time::sleep_until(end).await;
+    }
 }
 
 #[cfg(tower_singleflight_loom)]
@@ -136,6 +140,9 @@ mod runtime {
             model::spawn(task);
         }
     }
+
+    /// A model may take any time, so it takes none.
+    pub(crate) async fn sleep_until(_: tokio::time::Instant) {}
 }
 
 /// What a model says about its runtime. All loom threads of one model run on one thread of `std`.

@@ -8,6 +8,7 @@ pub(crate) use end::{Landed, Left};
 
 use crate::{
     core::{
+        hold::{Hold, Timer},
         reentry::{Ancestors, FlightNumber},
         rules::{Rounds, Rules},
         seats::{Seat, Seats, Wakers},
@@ -32,6 +33,7 @@ use tokio::time::Instant;
 /// 6. Joiners also hold `end`, which the first of them makes, and read it without a lock.
 /// 7. After a setback the flight is lost to its followers, who lead it again, and its leader counts no more. The leader's
 ///    result is in `set_aside` until it takes it, and its seat stays taken for as long.
+/// 8. While its result is held, the flight has ended, is listed, and keeps its slot.
 pub(crate) struct Flight<T> {
     number: FlightNumber,
     stage: Stage<T>,
@@ -46,6 +48,7 @@ pub(crate) struct Flight<T> {
     /// Whether anybody has joined the leader.
     was_joined: bool,
     rounds: Rounds,
+    hold: Hold,
     opened: Option<Instant>,
     runtime: Option<Runtime>,
     ancestors: Ancestors,
@@ -109,6 +112,8 @@ pub(crate) enum After<T> {
         /// Whether the leader has gone, while others have yet to look at the result.
         is_leaderless: bool,
         wakers: Wakers,
+        /// Set if the result is held.
+        timer: Option<Timer>,
     },
 }
 
@@ -116,6 +121,8 @@ pub(crate) enum After<T> {
 pub(crate) enum Joining<T> {
     Joined(Joined<T>, Link, Option<Runtime>),
     LeadAgain(Joined<T>),
+    /// The flight has landed, and its result is held.
+    Held(SharedEnd<T>),
     /// The call comes from inside this flight.
     Inside,
     /// The flight takes no more joiners: why, if it is known.
@@ -167,6 +174,7 @@ impl<T> Flight<T> {
             run_to_completion: rules.run_to_completion,
             was_joined: false,
             rounds: rules.rounds,
+            hold: Hold::of(rules.holds_for()),
             opened,
             runtime: current_runtime(),
             ancestors,
@@ -191,11 +199,14 @@ impl<T> Flight<T> {
 
     /// Whether its slot is free for another flight.
     pub(crate) fn frees_slot(&self) -> bool {
-        self.has_ended() && !self.seats.has_opener() && self.set_aside.is_empty()
+        self.has_ended() && !self.seats.has_opener() && self.set_aside.is_empty() && !self.is_held()
     }
 
     /// Takes the joiner, if the rules let it in. `here` are the flights around the code that joins.
     pub(crate) fn join(&mut self, rules: &Rules, here: &Ancestors, caller: &mut Caller) -> Joining<T> {
+        if self.has_ended() {
+            return self.take_held(rules);
+        }
         if here.contains(self.number) {
             return Joining::Inside;
         }

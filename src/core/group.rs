@@ -155,6 +155,7 @@ where
             Entered::Led(waiter, _) => (waiter, None),
             Entered::Joined(waiter, work) => (waiter, Some(lazily(work, Caller::here()))),
             Entered::Inside(work) => (self.table.lead_unlisted(address, &rules, lazily(work, Caller::here())), None),
+            Entered::Held(..) | Entered::Outdated(_) => unreachable!("{ONLY_FLIGHTS}"),
         };
         waiter.move_to_task();
         Ticket(Run(RunState::Waiting { own_work, waiter }))
@@ -202,6 +203,7 @@ where
                 self.table.observer().tell(Event::Passed { reason: PassReason::Reentrant, waited: false });
                 RunState::Passing(lazily(work, Caller::here()))
             }
+            Entered::Held(..) | Entered::Outdated(_) => unreachable!("{ONLY_FLIGHTS}"),
         })
     }
 
@@ -217,7 +219,8 @@ where
         F: FnOnce() -> Fut + Send + 'static,
         Fut: Future<Output = T> + Send + 'static,
     {
-        let entered = self.table.enter(address, key, rules, newer_than, work, |work, _, caller| lazily(work, caller));
+        let entered =
+            self.table.enter(address, key, rules, newer_than, work, |work, _, caller| lazily(work, caller), || true);
         if let Entered::Led(_, Some(Missed { why, .. })) = entered {
             self.table.observer().tell(Event::NearMiss { why, part: None });
         }
@@ -229,6 +232,7 @@ where
     }
 }
 
+const ONLY_FLIGHTS: &str = "the results of a group are in its flights alone";
 /// Calls the closure when first polled, so that its panic is one of the work.
 fn lazily<T, F, Fut>(work: F, caller: Caller) -> Work<T>
 where

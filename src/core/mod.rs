@@ -22,6 +22,7 @@
 pub(crate) mod drive;
 pub(crate) mod flight;
 pub(crate) mod group;
+pub(crate) mod hold;
 pub(crate) mod key;
 pub(crate) mod reentry;
 pub(crate) mod rules;

@@ -8,12 +8,28 @@ pub(crate) struct Rules {
     pub(crate) join_within: Option<Duration>,
     pub(crate) max_waiters: usize,
     pub(crate) run_to_completion: bool,
+    /// How long a result may be taken after it landed.
+    pub(crate) hold_for: Option<Duration>,
     pub(crate) rounds: Rounds,
+}
+
+impl Rules {
+    /// How long a result is held. Nothing counts the calls that take it, so `max_waiters` rules that out.
+    #[inline]
+    pub(super) fn holds_for(&self) -> Option<Duration> {
+        self.hold_for.filter(|_| self.max_waiters == usize::MAX)
+    }
 }
 
 impl Default for Rules {
     fn default() -> Self {
-        Self { join_within: None, max_waiters: usize::MAX, run_to_completion: false, rounds: Rounds::default() }
+        Self {
+            join_within: None,
+            max_waiters: usize::MAX,
+            run_to_completion: false,
+            hold_for: None,
+            rounds: Rounds::default(),
+        }
     }
 }
 

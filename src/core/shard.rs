@@ -2,7 +2,7 @@
 
 use crate::{
     core::{
-        flight::{After, Flight, Joining},
+        flight::{After, Flight, Joining, SharedEnd},
         key::{Address, Key},
         reentry::{self, Ancestors, FlightNumber, Numbers},
         rules::{Rules, Setback},
@@ -21,7 +21,7 @@ use crate::{
 use hashbrown::HashTable;
 use std::{
     fmt, mem,
-    sync::{Arc, OnceLock},
+    sync::{Arc, OnceLock, Weak},
 };
 use tokio::time::Instant;
 
@@ -62,6 +62,8 @@ impl<K, T> Clone for Hooks<K, T> {
 /// Held by the waiters of its flights. If they held the table, all threads would count in one cache line.
 struct Shard<K, T> {
     flights: Mutex<ShardState<K, T>>,
+    /// For the timers of held results.
+    this: Weak<Self>,
     observer: Arc<Observer>,
     hooks: Hooks<K, T>,
 }
@@ -86,8 +88,12 @@ struct FlightEntry<K, T> {
 pub(crate) enum Entered<T: Send + Sync + 'static, J> {
     Led(Waiter<T>, Option<Missed>),
     Joined(Waiter<T>, J),
+    /// The flight has landed, and this is its result.
+    Held(SharedEnd<T>, J),
     /// The call comes from inside the flight that it would join.
     Inside(J),
+    /// There is no flight, and the call may not lead one before it has looked elsewhere again.
+    Outdated(J),
 }
 
 /// A flight for the key of a call that led all the same.
@@ -119,7 +125,8 @@ where
 
     /// Joins the flight of `key`, or leads one with `job`: here and now, in one critical section. `newer_than`: a flight
     /// that neither this call nor a later one joins. `start` makes the work. It runs under the lock, so it only moves its
-    /// arguments.
+    /// arguments. `may_lead` is asked under the lock too, if there is no flight.
+    #[allow(clippy::too_many_arguments, reason = "each call of it is inlined")]
     #[inline]
     pub(crate) fn enter<J>(
         &self,
@@ -129,17 +136,23 @@ where
         newer_than: Option<FlightNumber>,
         job: J,
         start: impl FnOnce(J, Option<Instant>, Caller) -> Work<T>,
+        may_lead: impl FnOnce() -> bool,
     ) -> Entered<T, J> {
         let (here, mut caller) = (Ancestors::here(), Caller::here());
         let shard = self.shard(address);
         let mut flights = shard.flights.lock();
         let mut replaced = None;
         let missed = match flights.find(address.hash, |entry| entry.key.is(|known| *known == key)) {
+            None if !may_lead() => {
+                drop(flights);
+                drop(key);
+                return Entered::Outdated(job);
+            }
             None => self.missed(&flights, address, &key),
             Some(index) => {
                 let flight = &mut flights.entries[index].flight;
                 let number = flight.number();
-                let is_left = newer_than == Some(number);
+                let is_left = newer_than == Some(number) && !flight.has_ended();
                 match if is_left { Joining::Closed(None) } else { flight.join(rules, &here, &mut caller) } {
                     Joining::Inside => return Entered::Inside(job),
                     Joining::Joined(joined, link, runtime) => {
@@ -157,8 +170,13 @@ where
                         waiter.lead_again(start(job, self.opening(), caller));
                         return Entered::Led(waiter, None);
                     }
+                    Joining::Held(end) => {
+                        drop(flights);
+                        drop(key);
+                        return Entered::Held(end, job);
+                    }
                     Joining::Closed(why) => {
-                        replaced = Some(flights.unlist(index));
+                        replaced = Some(flights.take_off(index));
                         why.map(Missed::from)
                     }
                 }
@@ -201,9 +219,9 @@ where
         let Some(shard) = self.existing_shard(hash) else { return };
         let mut flights = shard.flights.lock();
         let index = flights.find(hash, |entry| entry.key.is(&is_key));
-        let key = index.map(|index| shard.seal(&mut flights, index));
+        let taken_off = index.map(|index| shard.seal(&mut flights, index));
         drop(flights);
-        drop(key);
+        drop(taken_off);
     }
 
     /// Takes all flights off the table for whose address and key `is_it` holds: in the shard of this hash, or in all.
@@ -263,7 +281,8 @@ where
     fn new_shard(&self) -> Arc<Shard<K, T>> {
         let flights =
             ShardState { first: None, index: HashTable::new(), entries: Slots::new(), numbers: Numbers::default() };
-        Arc::new(Shard { flights: Mutex::new(flights), observer: self.observer.clone(), hooks: self.hooks })
+        let (observer, hooks) = (self.observer.clone(), self.hooks);
+        Arc::new_cyclic(|this| Shard { flights: Mutex::new(flights), this: this.clone(), observer, hooks })
     }
 
     fn existing_shard(&self, hash: u64) -> Option<&Arc<Shard<K, T>>> {
@@ -291,6 +310,13 @@ fn shard_count() -> usize {
         return 1;
     }
     (cores() * 4).next_power_of_two().min(64)
+}
+
+/// What a flight that was taken off the table leaves behind, to be dropped once nothing is locked: its key, and the rest of
+/// it if its result was held.
+struct TakenOff<K, T> {
+    _key: Key<K>,
+    _held: Option<FlightEntry<K, T>>,
 }
 
 /// A key that is lent, and the flight that it belongs to.
@@ -354,6 +380,16 @@ impl<K, T> ShardState<K, T> {
         key
     }
 
+    /// From now on no call finds this flight, and its result is not held.
+    #[must_use]
+    fn take_off(&mut self, index: u32) -> TakenOff<K, T> {
+        let key = self.unlist(index);
+        let flight = &mut self.entries[index].flight;
+        flight.end_hold();
+        let held = if flight.frees_slot() { self.entries.remove(index) } else { None };
+        TakenOff { _key: key, _held: held }
+    }
+
     /// Finds a flight with the same user key and another partition, and the part that differs. Of many flights it looks at
     /// some.
     #[cold]
@@ -410,9 +446,9 @@ impl<K, T> Shard<K, T> {
         let is_chosen = |entry: &FlightEntry<K, T>| entry.is_listed && entry.key.is(|key| is_it(entry.address, key));
         let chosen: Vec<_> =
             flights.entries.iter().filter(|(_, entry)| is_chosen(entry)).map(|(index, _)| index).collect();
-        let keys: Vec<_> = chosen.into_iter().map(|index| self.seal(&mut flights, index)).collect();
+        let taken_off: Vec<_> = chosen.into_iter().map(|index| self.seal(&mut flights, index)).collect();
         drop(flights);
-        drop(keys);
+        drop(taken_off);
     }
 
     /// Takes this flight off the table, if it is still there.
@@ -420,18 +456,19 @@ impl<K, T> Shard<K, T> {
         let mut flights = self.flights.lock();
         let entry = flights.entries.get(index);
         let is_listed = entry.is_some_and(|entry| entry.is_listed && entry.flight.number() == number);
-        let key = is_listed.then(|| self.seal(&mut flights, index));
+        let taken_off = is_listed.then(|| self.seal(&mut flights, index));
         drop(flights);
-        drop(key);
+        drop(taken_off);
     }
 
-    /// Takes a flight off the table, and notes that for calls that lead until it ends. Gives its key back, to be dropped
-    /// once nothing is locked.
+    /// Takes a flight off the table, and notes that for calls that lead until it ends.
     #[must_use]
-    fn seal(&self, flights: &mut ShardState<K, T>, index: u32) -> Key<K> {
-        let hash = flights.entries[index].address.hash;
-        near_miss::note(self.observer.own_hash(hash), Unjoinable::Sealed);
-        flights.unlist(index)
+    fn seal(&self, flights: &mut ShardState<K, T>, index: u32) -> TakenOff<K, T> {
+        let entry = &flights.entries[index];
+        if !entry.flight.has_ended() {
+            near_miss::note(self.observer.own_hash(entry.address.hash), Unjoinable::Sealed);
+        }
+        flights.take_off(index)
     }
 }
 
@@ -451,8 +488,10 @@ where
         let mut after = transition(flight);
         let ended_now = flight.has_ended() && !had_ended;
         let (left, frees_slot) = (waiters - flight.waiters(), flight.frees_slot());
-        let mut key = None;
-        if ended_now && *is_listed {
+        let (mut key, mut timer) = (None, None);
+        if ended_now && flight.is_held() {
+            timer = after.take_timer();
+        } else if ended_now && *is_listed {
             key = Some(flights.unlist(index));
         } else if ended_now {
             near_miss::erase(Note::new(self.observer.own_hash(address.hash), Unjoinable::Sealed));
@@ -467,6 +506,9 @@ where
         if ended_now {
             self.observer.tell(Event::Closed);
         }
+        if let Some(timer) = timer {
+            timer.spawn(self.this.clone(), index, number);
+        }
         after.run(self);
         drop(gone);
         drop(key);
@@ -479,6 +521,14 @@ where
 
     fn on_leader_gone(&self, value: &T) {
         (self.hooks.on_leader_gone)(value);
+    }
+
+    fn end_hold(&self, index: u32, number: FlightNumber) {
+        let mut flights = self.flights.lock();
+        let is_held = flights.entry(index, number).is_some_and(|entry| entry.flight.is_held());
+        let taken_off = is_held.then(|| flights.take_off(index));
+        drop(flights);
+        drop(taken_off);
     }
 
     fn observer(&self) -> &Observer {

@@ -3,6 +3,7 @@
 use crate::{
     core::{
         flight::{After, Flight},
+        hold::Timer,
         reentry::FlightNumber,
         rules::Setback,
     },
@@ -25,6 +26,9 @@ pub(crate) trait ErasedShard<T>: Send + Sync {
 
     /// The leader went without this value, while others have yet to look at it.
     fn on_leader_gone(&self, value: &T);
+
+    /// Drops the result of this flight, if it is held.
+    fn end_hold(&self, slot: u32, number: FlightNumber);
 
     fn observer(&self) -> &Observer;
 }
@@ -101,6 +105,15 @@ impl<T> After<T> {
         }
     }
 
+    /// Takes the timer of a held result, to be spawned once nothing is locked.
+    #[cold]
+    pub(crate) fn take_timer(&mut self) -> Option<Timer> {
+        match self {
+            Self::End { timer, .. } => timer.take(),
+            Self::Nothing | Self::Tell(_) | Self::Wake(..) => None,
+        }
+    }
+
     /// The state is right before this runs. What follows is user code. Each waiter is woken, whatever that does.
     #[inline]
     pub(crate) fn run(self, shard: &dyn ErasedShard<T>) {
@@ -112,7 +125,7 @@ impl<T> After<T> {
                 ending.into_iter().for_each(tell);
                 wakers.wake_all();
             }
-            Self::End { ending, end, is_leaderless, wakers, result: _ } => {
+            Self::End { ending, end, is_leaderless, wakers, result: _, timer: _ } => {
                 tell(ending);
                 let mut caught = CaughtPanic::default();
                 if let Some(value) = end.value().filter(|_| is_leaderless) {

@@ -74,6 +74,10 @@ impl<S, B, M: HttpMode, E, X> HttpCall<S, B, M, E, X> {
     fn headers(&self) -> &HeaderMap {
         self.head.headers()
     }
+
+    fn hashed_key(&self) -> &HashedKey<M::Key> {
+        self.flight.key().expect("only a call with a flight enters")
+    }
 }
 
 impl<S, B, RB, M, E> HttpCall<S, B, M, E, E::Error>
@@ -121,12 +125,33 @@ where
             let call = Self::new(service.clone(), head, body, settings.clone(), flight);
             return JobFuture::pass(call, PassReason::Reentrant, settings.observer());
         }
+        let version = flights.late.version();
         if let Some(response) = settings.join_late(&flights.late, &key, &head) {
-            settings.observer().tell(Event::JoinedLate);
-            return JobFuture::boxed(future::ready(Ok(response)));
+            return Self::joined_late(settings, response);
         }
         let call = Self::new(service.clone(), head, body, settings.clone(), FlightRef::Flight(key));
-        call.enter(settings, flights, None)
+        call.enter_if(settings, flights, None, || flights.late.version() == version)
+            .unwrap_or_else(|call| call.share_again(settings, flights))
+    }
+
+    /// Looks for a response again: one has landed since this call last looked.
+    #[cold]
+    fn share_again(mut self, settings: &Settings<M>, flights: &Flights<M::Key, E::Error>) -> JobFuture<Self> {
+        loop {
+            let version = flights.late.version();
+            if let Some(response) = settings.join_late(&flights.late, self.hashed_key(), &self.head) {
+                return Self::joined_late(settings, response);
+            }
+            match self.enter_if(settings, flights, None, || flights.late.version() == version) {
+                Ok(future) => return future,
+                Err(again) => self = again,
+            }
+        }
+    }
+
+    fn joined_late(settings: &Settings<M>, response: Response<SharedBody>) -> JobFuture<Self> {
+        settings.observer().tell(Event::JoinedLate);
+        JobFuture::boxed(future::ready(Ok(response)))
     }
 
     /// Joins or leads the flight of its key. A call that `left` a flight looks for a newer one.
@@ -136,8 +161,21 @@ where
         flights: &Flights<M::Key, E::Error>,
         left: Option<FlightNumber>,
     ) -> JobFuture<Self> {
-        let HashedKey { address, key } = self.flight.key().expect("only a call with a flight enters").clone();
-        JobFuture::enter(settings, &flights.table, address, key, self, left)
+        let entered = self.enter_if(settings, flights, left, || true);
+        entered.unwrap_or_else(|_| unreachable!("it may always lead"))
+    }
+
+    /// As `enter`. `Err`: there is no flight, and it may not lead one.
+    #[inline]
+    fn enter_if(
+        self,
+        settings: &Settings<M>,
+        flights: &Flights<M::Key, E::Error>,
+        left: Option<FlightNumber>,
+        may_lead: impl FnOnce() -> bool,
+    ) -> Result<JobFuture<Self>, Self> {
+        let HashedKey { address, key } = self.hashed_key().clone();
+        JobFuture::enter_if(settings, &flights.table, address, key, self, left, may_lead)
     }
 }
 
@@ -189,7 +227,7 @@ where
         self.vary.extend_from_slice(names);
         self.vary_retries += 1;
         let partition = self.settings.http().policy.partition(&self.head).with_vary(&self.vary);
-        let key = &self.flight.key().expect("only a call with a flight looks for another").key;
+        let key = &self.hashed_key().key;
         self.flight = FlightRef::Flight(self.settings.rehashed_key(key, &self.head, partition));
         let settings = self.settings.clone();
         self.enter(&settings, settings.table(Flights::new), None)

@@ -4,7 +4,7 @@ use crate::http::{
     body::SharedBody,
     flights::{Flights, HttpLanding},
     key::{FlightRef, HashedKey},
-    late::{LateStream, ListedBody},
+    late::{LateBody, LateStream, ListedBody, UnlistOnDrop},
     noted_body::NotedBody,
     response::{
         class::ResponseClass, facts::ResponseFacts, flight_response::FlightResponse, recipients::Recipients,
@@ -98,11 +98,22 @@ impl<M: HttpMode> FetchContext<M> {
     {
         let hash = self.flight.key().map(|key| self.settings.observer().own_hash(key.address.hash));
         let body = NotedBody::new(body, hash);
-        let is_joinable = class == ResponseClass::Shared && !body.is_end_stream();
+        let finishes = class == ResponseClass::Shared && self.settings.rules.run_to_completion;
+        let may_be_joined = !body.is_end_stream() || self.settings.holds_for(head).is_some();
+        let is_joinable = class == ResponseClass::Shared && may_be_joined;
         match self.late_join(facts, is_joinable) {
             Some((key, until)) => self.list_body::<X, _>(key, head, body, recipients.vary(), until),
-            None => SharedBody::new(body, self.settings.http().bodies.clone()),
+            None => self.new_body(body, finishes),
         }
+    }
+
+    fn new_body<B>(&self, body: B, finishes: bool) -> SharedBody
+    where
+        B: Body + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        let body = SharedBody::new(body, self.settings.http().bodies.clone());
+        if finishes { body.run_to_completion() } else { body }
     }
 
     /// Returns the flight that newcomers may join, and until when. `None`: they may not.
@@ -116,7 +127,7 @@ impl<M: HttpMode> FetchContext<M> {
         Some((key, self.settings.late_join_until(facts, opened)?))
     }
 
-    /// Makes the body shareable, and lists it for newcomers while it streams.
+    /// Makes the body shareable, and lists it for newcomers while it streams, or is held after that.
     fn list_body<X, B>(
         &self,
         key: &HashedKey<M::Key>,
@@ -130,12 +141,23 @@ impl<M: HttpMode> FetchContext<M> {
         B: Body + Send + 'static,
         B::Error: Into<BoxError>,
     {
-        let (body, unlist) = ListedBody::new(body);
-        let body = SharedBody::new(body, self.settings.http().bodies.clone());
-        if let Some(newcomers) = body.newcomers(until) {
+        let hold_until = self.settings.hold_until(head, until);
+        let list = |late_body, unlist: &UnlistOnDrop<M::Key>| {
             let flights = self.settings.table(Flights::<M::Key, X>::new);
-            let stream = LateStream::new(head.clone(), newcomers, vary, until);
-            flights.late.list(key, stream, &unlist, || flights.table.lists_this_flight(key.address));
+            let stream = LateStream::new(head.clone(), late_body, vary, until, hold_until);
+            flights.late.list(key, stream, unlist, || flights.table.lists_this_flight(key.address));
+        };
+        if body.is_end_stream() {
+            list(LateBody::Empty, &UnlistOnDrop::new());
+            return SharedBody::default();
+        }
+        let (body, unlist) = ListedBody::new(body);
+        let body = self.new_body(body, self.settings.rules.run_to_completion);
+        if let Some(newcomers) = body.newcomers(until) {
+            if hold_until.is_some() {
+                newcomers.outlive_readers();
+            }
+            list(LateBody::Streams(newcomers), &unlist);
         }
         body
     }

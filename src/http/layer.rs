@@ -79,6 +79,44 @@ impl<M: HttpMode> SingleflightLayer<M> {
     }
 }
 
+impl<M: HttpMode, E> SingleflightLayer<M, E> {
+    /// Holds a response for this long after it landed. Meanwhile requests join it, as they join a response whose body
+    /// still streams. By default, and with zero, nothing is held.
+    ///
+    /// So stragglers cost no call of their own: the requests of a burst that come a moment after the response. Use
+    /// milliseconds, or a second or two. This is not a cache: if you need one, put it outside of this layer.
+    ///
+    /// The rules of [late joins](HttpPolicy#after-the-head) apply. Without `hold_for`, late joins end with the body. With
+    /// it, they go on until `time` after the head arrived, if the body has ended by then:
+    ///
+    /// - A response is held only while it says that it is fresh, by `max-age` or `s-maxage` less its `Age`, or with
+    ///   [`LateJoin::Always`](crate::LateJoin::Always). With [`LateJoin::Never`](crate::LateJoin::Never) or
+    ///   [`max_waiters`](Self::max_waiters) nothing is held.
+    /// - An `Err`, a 5xx, a refusal, a response that is for its leader alone, and a body that failed or had no reader at
+    ///   its end are never held.
+    /// - A body is held up to [`keep_start`](HttpPolicy::keep_start). It counts into
+    ///   [`body_budget`](HttpPolicy::body_budget), and is dropped when others need that.
+    /// - A write and [`Handle::forget`](crate::Handle::forget) drop it. So do `forget_if`, `forget_all` and
+    ///   `set_enabled`.
+    /// - A timer drops it when its time is over. The timer needs a tokio runtime with a time driver. Without a runtime,
+    ///   nothing is held.
+    /// - A request that takes it counts as [`joined`](crate::Stats::joined). `in_flight` does not count held responses.
+    ///
+    /// ```
+    /// use axum::{Router, http::header, routing::get};
+    /// use std::time::Duration;
+    /// use tower_singleflight::SingleflightLayer;
+    ///
+    /// let layer = SingleflightLayer::new(|req| req.uri().path().to_owned()).hold_for(Duration::from_millis(500));
+    /// let report = || async { ([(header::CACHE_CONTROL, "max-age=1")], "expensive") };
+    /// let app: Router = Router::new().route("/report", get(report)).layer(layer);
+    /// ```
+    #[must_use]
+    pub fn hold_for(self, time: Duration) -> Self {
+        self.set(|settings| settings.hold_for = Some(time).filter(|time| !time.is_zero()))
+    }
+}
+
 impl<K: Hash + Eq + Send + Sync + 'static> SingleflightLayer<Http<K>> {
     /// Coalesces identical concurrent HTTP requests. `key` sees the head of a request (method, URI, version, headers,
     /// extensions) and returns the name of the requested resource. The closure needs no annotation.

@@ -109,7 +109,8 @@ pub(super) use status::StatusRule;
 /// - no write has sealed the flight;
 /// - the layer has no `max_waiters`.
 ///
-/// Its response carries the current `Age` (RFC 9111 §5.1).
+/// Its response carries the current `Age` (RFC 9111 §5.1). With [`hold_for`](crate::SingleflightLayer::hold_for), requests
+/// can join for a while after the end of the body too.
 ///
 /// # Writes
 ///

@@ -14,7 +14,7 @@ pub trait Job: Send + Sized + 'static {
     /// The result of a flight.
     type Landing: Clone + Send + Sync + 'static;
     /// The result of this call.
-    type Output;
+    type Output: Send + 'static;
 
     /// Makes the work of a flight that `caller` leads. `opened` is the time when the flight opened, if the flight needs
     /// that.

@@ -16,7 +16,7 @@ use crate::{
     stats::PassReason,
 };
 use std::{
-    fmt, mem,
+    fmt, future, mem,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -55,17 +55,43 @@ impl<J: Job> JobFuture<J> {
         M: Mode,
         K: Eq + Send + Sync + 'static,
     {
-        match table.enter(address, key, &settings.rules, left, job, J::start) {
+        let entered = Self::enter_if(settings, table, address, key, job, left, || true);
+        entered.unwrap_or_else(|_| unreachable!("it may always lead"))
+    }
+
+    /// As `enter`. `Err`: there is no flight, and it may not lead one.
+    #[allow(clippy::too_many_arguments, reason = "each call of it is inlined")]
+    #[inline]
+    pub(crate) fn enter_if<M, K>(
+        settings: &Settings<M>,
+        table: &Arc<Table<K, J::Landing>>,
+        address: Address,
+        key: K,
+        job: J,
+        left: Option<FlightNumber>,
+        may_lead: impl FnOnce() -> bool,
+    ) -> Result<Self, J>
+    where
+        M: Mode,
+        K: Eq + Send + Sync + 'static,
+    {
+        Ok(match table.enter(address, key, &settings.rules, left, job, J::start, may_lead) {
             Entered::Led(waiter, missed) => {
                 missed.into_iter().for_each(|missed| tell_missed(settings, missed));
                 Self::lead(waiter)
             }
             Entered::Joined(waiter, job) => Self::follow(waiter, job, settings.patience),
+            Entered::Held(end, job) => {
+                settings.observer().tell(Event::JoinedLate);
+                let landing = end.value().expect("it has landed").clone();
+                Self::boxed(future::ready(J::unpack(landing, Role::Follower, Some(&job))))
+            }
             Entered::Inside(job) => {
                 let reason = if left.is_some() { PassReason::Patience } else { PassReason::Reentrant };
                 Self::pass(job, reason, settings.observer())
             }
-        }
+            Entered::Outdated(job) => return Err(job),
+        })
     }
 
     /// Sends the call straight to the inner service.

@@ -1,10 +1,10 @@
 //! The settings of a layer.
 
 use crate::{
-    core::rules::Rules, layer::mode::Mode, layer::singleflight_layer::SingleflightLayer, layer::tables::FlightTable,
-    observe::Observer, stats::PassReason,
+    core::rules::Rules, layer::mode::ByKey, layer::mode::Mode, layer::singleflight_layer::SingleflightLayer,
+    layer::tables::FlightTable, observe::Observer, stats::PassReason,
 };
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, hash::Hash, sync::Arc, time::Duration};
 
 /// The settings of a layer or a service.
 #[derive(Clone)]
@@ -12,13 +12,16 @@ pub(crate) struct Settings<M> {
     pub(crate) mode: M,
     pub(crate) rules: Rules,
     pub(crate) patience: Option<Duration>,
+    /// HTTP: how long a response may be joined after it landed. For other results, the rules say it.
+    #[allow(dead_code, reason = "only HTTP reads it")]
+    pub(crate) hold_for: Option<Duration>,
     one_group: bool,
     name: Option<Arc<str>>,
 }
 
 impl<M: Mode> Settings<M> {
     pub(crate) fn new(mode: M) -> Self {
-        Self { mode, rules: Rules::default(), patience: None, one_group: true, name: None }
+        Self { mode, rules: Rules::default(), patience: None, hold_for: None, one_group: true, name: None }
     }
 
     /// Returns the settings of a service that the layer makes now.
@@ -75,6 +78,11 @@ impl<M: Mode, E> SingleflightLayer<M, E> {
     /// With `true` the inner call is finished in a task. This needs a tokio runtime: the one in which the leader was
     /// called, or else the one in which the last waiter is dropped. If there is no runtime, or the leader's has shut
     /// down, the inner call is dropped.
+    ///
+    /// Over HTTP, this holds for the body of a response as well, unless the response is for its leader alone. When the last
+    /// reader of the body is dropped, a task of the current tokio runtime reads the body to its end. New requests may join
+    /// meanwhile, under the usual rules of late joins. The body is dropped if the rest of it turns out to be longer than
+    /// `HttpPolicy::body_limit`, or if the body budget is exhausted.
     #[must_use]
     pub fn run_to_completion(self, run_to_completion: bool) -> Self {
         self.set(|settings| settings.rules.run_to_completion = run_to_completion)
@@ -180,12 +188,57 @@ impl<M: Mode, E> SingleflightLayer<M, E> {
     }
 }
 
+impl<Req: 'static, K: Hash + Eq + Send + Sync + 'static, E> SingleflightLayer<ByKey<Req, K>, E> {
+    /// Holds a result for this long after it landed. Meanwhile calls for its key take it, as if they had joined the
+    /// flight. By default, and with zero, nothing is held.
+    ///
+    /// So stragglers cost no call of their own: the calls of a burst that come a moment after the result. Use
+    /// milliseconds, or a second or two. This is not a cache: nothing limits how many results are held, and nothing
+    /// revalidates them. If you need a cache, put one such as [moka](https://docs.rs/moka) outside of this layer.
+    ///
+    /// - An `Err` is never held.
+    /// - [`Handle::forget`](crate::Handle::forget), `forget_if`, `forget_all` and `set_enabled` drop held results. If a
+    ///   flight is forgotten before it lands, its result is not held.
+    /// - A timer drops a held result when its time is over. The timer needs a tokio runtime with a time driver. Without a
+    ///   runtime, nothing is held. If the runtime shuts down, its held results are dropped.
+    /// - Held results are also dropped together with the group that holds them: see [Groups](Self#groups).
+    /// - A call that takes a held result counts as [`joined`](crate::Stats::joined). `in_flight` does not count held
+    ///   results, because they are not in progress.
+    /// - [`join_within`](Self::join_within) limits the age of a flight here too. With
+    ///   [`max_waiters`](Self::max_waiters) nothing is held.
+    ///
+    /// If services with different settings share a group, the leader's setting decides how long its result is held, and
+    /// only calls of services that hold results take it.
+    ///
+    /// ```
+    /// use std::{convert::Infallible, time::Duration};
+    /// use tower::{Layer, ServiceExt, service_fn};
+    /// use tower_singleflight::SingleflightLayer;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// let layer = SingleflightLayer::by_key(|id: &u32| *id).hold_for(Duration::from_millis(500));
+    /// let lookup = layer.layer(service_fn(|id: u32| async move { Ok::<_, Infallible>(format!("user {id}")) }));
+    ///
+    /// let first = lookup.clone().oneshot(7).await;
+    /// let straggler = lookup.oneshot(7).await;
+    /// assert_eq!(first, straggler);
+    /// assert_eq!(layer.handle().stats().led, 1); // one call of the inner service
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn hold_for(self, time: Duration) -> Self {
+        self.set(|settings| settings.rules.hold_for = Some(time).filter(|time| !time.is_zero()))
+    }
+}
+
 impl<M> fmt::Debug for Settings<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Settings")
             .field("name", &self.name)
             .field("rules", &self.rules)
             .field("wait_at_most", &self.patience)
+            .field("hold_for", &self.hold_for.or(self.rules.hold_for))
             .field("shared_group", &self.one_group)
             .finish_non_exhaustive()
     }

@@ -19,8 +19,7 @@ pub(super) enum Count {
     Led,
     /// Calls that joined a flight and waited.
     Seated,
-    /// Calls that joined a flight whose head was known.
-    #[allow(dead_code, reason = "only HTTP has heads")]
+    /// Calls that joined a flight after it landed.
     Late,
     /// Flights that are over.
     Closed,

@@ -42,8 +42,7 @@ pub(crate) enum Event<'a> {
     Led,
     /// A call joined a flight.
     Joined,
-    /// A call joined a flight after its head, and has the response already.
-    #[allow(dead_code, reason = "only HTTP has heads")]
+    /// A call joined a flight after it landed, and has the result already.
     JoinedLate,
     /// A waiter left its flight before the flight was over.
     Left,

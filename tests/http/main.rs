@@ -3,9 +3,11 @@
 
 mod body;
 mod bounds;
+mod completion;
 mod cookies;
 mod errors;
 mod go_on;
+mod hold_for;
 mod hostile;
 mod late;
 mod lost;

@@ -10,6 +10,7 @@ mod forget;
 mod go_on;
 mod groups;
 mod handle;
+mod hold_for;
 mod join_within;
 mod lost;
 mod max_waiters;

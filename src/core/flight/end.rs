@@ -1,16 +1,18 @@
 //! How a flight ends: with a result, with a panic, lost, or left by all its waiters.
 
-use super::{After, Driver, End, Flight, SharedEnd, Stage};
+use super::{After, Driver, End, Flight, Joining, SharedEnd, Stage};
 use crate::{
     core::{
-        rules::Setback,
+        hold::{Hold, Timer},
+        rules::{Rules, Setback},
         seats::{Seat, Wakers},
     },
     observe::{Ending, FlightEnd, Work},
     panics::Message,
-    sync::Runtime,
+    sync::{Runtime, current_runtime},
 };
 use std::{mem, task::Waker};
+use tokio::time::Instant;
 
 /// What the driver has after the work gave its result.
 pub(crate) enum Landed<T> {
@@ -57,6 +59,9 @@ impl<T> Flight<T> {
         if setback.is_some_and(|setback| self.take_round(setback)) {
             return self.go_on(value, driver);
         }
+        if let Some(timer) = self.begin_hold(setback) {
+            return self.land_and_hold(value, driver, timer);
+        }
         let (was_joined, leader) = (self.was_joined, self.leader);
         if self.waiters == u32::from(driver.is_some()) {
             let ending = self.end_as(Some(FlightEnd::Landed), driver);
@@ -67,6 +72,49 @@ impl<T> Flight<T> {
             _ => Landed::ForOthers,
         };
         (landed, self.end_with(End::Landed { value, was_joined, leader }, Some(FlightEnd::Landed), driver))
+    }
+
+    /// Begins to hold the result that lands now, if the rules say so and there is a runtime for the timer.
+    #[inline]
+    fn begin_hold(&mut self, setback: Option<Setback>) -> Option<Timer> {
+        if matches!(self.hold, Hold::Off) || setback.is_some() {
+            return None;
+        }
+        let runtime = current_runtime().or_else(|| self.runtime.take())?;
+        Some(Timer { runtime, until: self.hold.begin()? })
+    }
+
+    /// Lands, and keeps the result for newcomers.
+    #[cold]
+    fn land_and_hold(&mut self, value: T, driver: Option<Seat>, timer: Timer) -> (Landed<T>, After<T>) {
+        let end = self.end.get_or_insert_default().clone();
+        let landed = driver.map_or(Landed::ForOthers, |_| Landed::Shared(end.clone()));
+        let (was_joined, leader) = (self.was_joined, self.leader);
+        let (result, is_leaderless) = (Some(End::Landed { value, was_joined, leader }), leader.is_none());
+        let ending = self.end_as(Some(FlightEnd::Landed), driver);
+        let wakers = self.seats.empty(driver);
+        (landed, After::End { ending, end, result, is_leaderless, wakers, timer: Some(timer) })
+    }
+
+    pub(crate) fn is_held(&self) -> bool {
+        matches!(self.hold, Hold::Until(_))
+    }
+
+    /// Holds the result no more, now or when it lands.
+    pub(crate) fn end_hold(&mut self) {
+        self.hold = Hold::Off;
+    }
+
+    /// Gives the held result to a newcomer, if the rules let it have that.
+    #[cold]
+    pub(super) fn take_held(&self, rules: &Rules) -> Joining<T> {
+        let is_in_time = matches!(self.hold, Hold::Until(until) if Instant::now() < until);
+        match &self.end {
+            Some(end) if is_in_time && rules.holds_for().is_some() && self.is_young(rules.join_within) => {
+                Joining::Held(end.clone())
+            }
+            _ => Joining::Closed(None),
+        }
     }
 
     /// Takes a round, if one is left and followers with work of their own can go on.
@@ -140,7 +188,7 @@ impl<T> Flight<T> {
             None => After::Tell(ending),
             Some(end) => {
                 let wakers = self.seats.empty(driver);
-                After::End { ending, end, result: Some(result), is_leaderless, wakers }
+                After::End { ending, end, result: Some(result), is_leaderless, wakers, timer: None }
             }
         }
     }

@@ -19,6 +19,7 @@ const RULES: Rules = Rules {
     join_within: None,
     max_waiters: usize::MAX,
     run_to_completion: false,
+    hold_for: None,
     rounds: Rounds { after_errors: 1, after_refusals: 0 },
 };
 
@@ -33,7 +34,7 @@ fn flight() -> Flight<Value> {
 fn join(flight: &mut Flight<Value>) -> Seat {
     match flight.join(&RULES, &Ancestors::default(), &mut Caller::here()) {
         Joining::Joined(joined, ..) | Joining::LeadAgain(joined) => joined.seat,
-        Joining::Inside | Joining::Closed(_) => panic!("it takes joiners"),
+        Joining::Held(_) | Joining::Inside | Joining::Closed(_) => panic!("it takes joiners"),
     }
 }
 
@@ -177,6 +178,25 @@ fn a_full_or_old_flight_and_one_around_the_caller_take_no_joiner() {
     let old = Rules { join_within: Some(std::time::Duration::from_secs(1)), ..RULES };
     assert!(matches!(join(&old, &here), Joining::Closed(Some(NearMiss::TooOld))), "its age is not known");
     assert!(matches!(join(&RULES, &here), Joining::Joined(..)));
+}
+
+#[test]
+fn a_held_result_keeps_its_slot_until_the_hold_ends() {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let _inside = runtime.enter();
+    let holds = Rules { hold_for: Some(std::time::Duration::from_secs(9)), ..RULES };
+    let mut flight = Flight::new(FlightNumber::new(), work(), &holds, Ancestors::default(), None);
+    drop(drive(&mut flight, Seat::OPENER));
+    let (landed, mut after) = flight.land(Ok("held"), Some(Seat::OPENER), None);
+    assert!(matches!(landed, Landed::Shared(_)));
+    assert!(after.take_timer().is_some());
+    after.publish();
+    assert!(flight.has_ended() && !flight.frees_slot());
+    let mut join = |rules: &Rules| flight.join(rules, &Ancestors::default(), &mut Caller::here());
+    assert!(matches!(join(&holds), Joining::Held(end) if end.value() == Some(&Ok("held"))));
+    assert!(matches!(join(&RULES), Joining::Closed(None)), "its rules know no held results");
+    flight.end_hold();
+    assert!(flight.frees_slot());
 }
 
 #[test]

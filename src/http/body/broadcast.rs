@@ -45,6 +45,8 @@ use crate::{
 /// tests cover panics and real time.
 pub(super) struct Broadcast {
     state: Mutex<BodyState>,
+    /// It is read to its end after all readers have left.
+    pub(super) runs_to_completion: bool,
 }
 
 /// Work for after the lock is released: first the wake-ups, then the drops.
@@ -95,6 +97,14 @@ pub(super) enum Parked {
     Evict,
 }
 
+/// Tells a driver how to go on.
+pub(super) enum Drive {
+    Go,
+    /// Others have read meanwhile, and left again. It goes on after them.
+    Restart,
+    Leave,
+}
+
 /// Stands for upstream while it is out to be polled. If this is dropped before upstream is back, after a panic, the
 /// body ends with an error.
 struct UpstreamLease<'a> {
@@ -112,9 +122,14 @@ impl Drop for UpstreamLease<'_> {
 
 impl Broadcast {
     /// Makes the first reader of a body.
-    pub(super) fn new(upstream: BoxUpstream, hint: SizeHint, config: Arc<BodyConfig>) -> (Arc<Self>, Position) {
+    pub(super) fn new(
+        upstream: BoxUpstream,
+        hint: SizeHint,
+        config: Arc<BodyConfig>,
+        runs_to_completion: bool,
+    ) -> (Arc<Self>, Position) {
         let (state, position) = BodyState::new(upstream, hint, config);
-        (Arc::new(Self { state: Mutex::new(state) }), position)
+        (Arc::new(Self { state: Mutex::new(state), runs_to_completion }), position)
     }
 
     /// Adds a reader at the position of another.
@@ -125,6 +140,15 @@ impl Broadcast {
     /// Keeps the start of the body for newcomers.
     pub(super) fn keep_start(&self, until: Option<Instant>) {
         self.with(|state, _| state.keep_start(until));
+    }
+
+    /// Keeps that start when the body is complete and all readers have left.
+    pub(super) fn outlive_readers(&self) {
+        self.with(|state, _| state.outlive_readers());
+    }
+
+    pub(super) fn has_readers(&self) -> bool {
+        self.with(|state, _| !state.log.is_deserted())
     }
 
     /// Lets no more newcomers in, and frees the start of the body.
@@ -140,6 +164,29 @@ impl Broadcast {
     /// Removes a reader.
     pub(super) fn leave(&self, position: &Position) {
         self.with(|state, deferred| state.leave(position, deferred));
+    }
+
+    /// Removes a reader. If it is the last one, and the rest of the body may fit the window, returns the position of a
+    /// driver that reads on instead, and the window.
+    pub(super) fn leave_to_driver(&self, position: &Position) -> Option<(Position, u64)> {
+        self.with(|state, deferred| {
+            let driver = state.hand_over(position, deferred);
+            if driver.is_none() {
+                state.leave(position, deferred);
+            }
+            driver
+        })
+    }
+
+    /// Tells a driver how to go on. It is removed if others read, or if the budget is spent.
+    pub(super) fn drive(&self, position: &mut Position) -> Drive {
+        self.with(|state, deferred| {
+            if !state.may_drive() {
+                state.leave(position, deferred);
+                return Drive::Leave;
+            }
+            if state.skip_to_end(position, deferred) { Drive::Restart } else { Drive::Go }
+        })
     }
 
     /// Takes the next frame or the end from the log, or upstream out to be polled.

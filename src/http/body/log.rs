@@ -89,6 +89,10 @@ impl Log {
         self.readers == 0
     }
 
+    pub(super) fn has_one_reader(&self) -> bool {
+        self.readers == 1
+    }
+
     /// True if the slowest reader is as far behind as it may be. A single frame is never too far, or no frame larger
     /// than the window could pass.
     pub(super) fn is_full(&self, limit: usize) -> bool {
@@ -142,14 +146,23 @@ impl Log {
     }
 
     /// Removes a reader, and moves the frames that no other reader needs to `passed`. `most`: how many bytes of the start
-    /// one reader keeps.
-    pub(super) fn leave(&mut self, position: u64, most: u64, passed: &mut Vec<SharedFrame>) {
+    /// one reader keeps. `is_held`: they are kept without a reader too.
+    pub(super) fn leave(&mut self, position: u64, most: u64, is_held: bool, passed: &mut Vec<SharedFrame>) {
         if let Some(readers) = self.readers_at(position) {
             *readers -= 1;
             self.readers -= 1;
         }
-        if self.is_deserted() || !self.may_keep(0, most) {
+        if (self.is_deserted() && !is_held) || !self.may_keep(0, most) {
             self.release_start(passed);
+        }
+        self.trim(passed);
+    }
+
+    /// Moves a reader that is not evicted past all frames, and moves those that no other reader needs to `passed`.
+    pub(super) fn skip_to_end(&mut self, position: u64, passed: &mut Vec<SharedFrame>) {
+        if let Some(readers) = self.readers_at(position) {
+            *readers -= 1;
+            self.at_end += 1;
         }
         self.trim(passed);
     }

@@ -2,6 +2,7 @@
 
 mod broadcast;
 mod budget;
+mod driver;
 mod error;
 mod frame;
 mod log;
@@ -88,7 +89,8 @@ pub(crate) struct BodyConfig {
 /// It streams: a reader gets every frame, data and trailers, as soon as upstream gives it to the
 /// reader that asks first. Data is never copied. A frame is freed when every reader has passed it, and
 /// no newcomer may need it any more. A clone goes on from the position of its origin. When the
-/// last reader is dropped, so is upstream.
+/// last reader is dropped, so is upstream, unless the layer has
+/// [`run_to_completion`](crate::SingleflightLayer::run_to_completion).
 ///
 /// A reader that is slow, or stops reading, does not hold back the others for long: see [`SlowReader`].
 ///
@@ -148,6 +150,14 @@ impl SharedBody {
         Self(Content::Streamed(FrameSource::new(Box::pin(body), hint, config.into())))
     }
 
+    /// Reads the body to its end after all readers have left, up to the window. Call it before the body is cloned.
+    pub(crate) fn run_to_completion(mut self) -> Self {
+        if let Content::Streamed(source) = &mut self.0 {
+            source.run_to_completion();
+        }
+        self
+    }
+
     /// Keeps the start of the body for newcomers, until this time at most: while there are several readers as much as
     /// fits the window, with one reader up to `keep_start`. `None`: the body is complete.
     pub(crate) fn newcomers(&self, until: Option<Instant>) -> Option<Newcomers> {
@@ -161,6 +171,9 @@ impl SharedBody {
 /// Lets newcomers read a body from its first byte, as long as that is held.
 pub(crate) struct Newcomers(Weak<Broadcast>);
 
+/// Keeps a body alive that may have no readers. As little of it is kept as newcomers need.
+pub(crate) struct HeldBody(Arc<Broadcast>);
+
 impl Newcomers {
     /// Makes a reader at the first byte. `None`: it is no longer held.
     pub(crate) fn join(&self) -> Option<SharedBody> {
@@ -173,6 +186,25 @@ impl Newcomers {
         if let Some(broadcast) = self.0.upgrade() {
             broadcast.release_start();
         }
+    }
+
+    /// Lets newcomers in after the end of the body as well, until it is closed, or the [`HeldBody`] is dropped.
+    pub(crate) fn outlive_readers(&self) {
+        if let Some(broadcast) = self.0.upgrade() {
+            broadcast.outlive_readers();
+        }
+    }
+
+    /// Keeps the body when it ends. Call it as upstream is dropped. `None`: that happens because all readers have left.
+    pub(crate) fn hold(&self) -> Option<HeldBody> {
+        self.0.upgrade().filter(|broadcast| broadcast.has_readers()).map(HeldBody)
+    }
+}
+
+/// Also gives the bytes back to the budget.
+impl Drop for HeldBody {
+    fn drop(&mut self) {
+        self.0.release_start();
     }
 }
 

@@ -14,12 +14,13 @@ use tokio::{
 
 use super::{
     BodyConfig,
-    broadcast::{Broadcast, Parked, Turn},
+    broadcast::{Broadcast, Drive, Parked, Turn},
+    driver::Driver,
     frame::SharedFrame,
     state::Position,
     upstream::{BoxUpstream, Item},
 };
-use crate::sync::now;
+use crate::sync::{current_runtime, now};
 
 type Timer = Pin<Box<Sleep>>;
 
@@ -31,17 +32,34 @@ pub(super) struct Reader {
     /// Set while this reader waits for a slower one. Each reader has its own timer, so that it does not depend on the
     /// task or the runtime of another.
     timer: Option<Timer>,
+    departure: Departure,
+}
+
+/// What a reader does when it is dropped.
+#[derive(Clone, Copy, PartialEq)]
+enum Departure {
+    /// Leaves, or hands the body over to a driver, if the body runs to completion.
+    Reader,
+    /// Leaves.
+    Driver,
+    /// Has left.
+    Gone,
 }
 
 impl Reader {
     /// Makes the first reader of a body.
-    pub(super) fn new(upstream: BoxUpstream, hint: SizeHint, config: Arc<BodyConfig>) -> Self {
-        let (broadcast, position) = Broadcast::new(upstream, hint, config);
+    pub(super) fn new(
+        upstream: BoxUpstream,
+        hint: SizeHint,
+        config: Arc<BodyConfig>,
+        runs_to_completion: bool,
+    ) -> Self {
+        let (broadcast, position) = Broadcast::new(upstream, hint, config, runs_to_completion);
         Self::at(position, broadcast)
     }
 
     fn at(position: Position, broadcast: Arc<Broadcast>) -> Self {
-        Self { broadcast, position, upstream_waker: None, timer: None }
+        Self { broadcast, position, upstream_waker: None, timer: None, departure: Departure::Reader }
     }
 
     /// Makes a reader at the first frame, if that is held.
@@ -76,6 +94,26 @@ impl Reader {
 
     pub(super) fn is_end_stream(&self) -> bool {
         self.broadcast.is_end_stream(&self.position)
+    }
+
+    /// Tells a driver how to go on.
+    pub(super) fn drive(&mut self) -> Drive {
+        let drive = self.broadcast.drive(&mut self.position);
+        if matches!(drive, Drive::Leave) {
+            self.departure = Departure::Gone;
+        }
+        drive
+    }
+
+    /// Leaves. If this is the last reader, a task of the current runtime reads the body to its end.
+    #[cold]
+    fn leave_to_driver(&self) {
+        let Some(runtime) = current_runtime() else { return self.broadcast.leave(&self.position) };
+        if let Some((position, window)) = self.broadcast.leave_to_driver(&self.position) {
+            let mut reader = Self::at(position, Arc::clone(&self.broadcast));
+            reader.departure = Departure::Driver;
+            runtime.spawn(Driver::new(reader, window));
+        }
     }
 
     fn poll_upstream(&mut self, upstream: BoxUpstream, cx: &Context<'_>) -> Poll<Item> {
@@ -122,6 +160,10 @@ impl Clone for Reader {
 
 impl Drop for Reader {
     fn drop(&mut self) {
-        self.broadcast.leave(&self.position);
+        match self.departure {
+            Departure::Reader if self.broadcast.runs_to_completion => self.leave_to_driver(),
+            Departure::Reader | Departure::Driver => self.broadcast.leave(&self.position),
+            Departure::Gone => {}
+        }
     }
 }

@@ -35,6 +35,7 @@ struct Sole {
     upstream: BoxUpstream,
     report: Report,
     config: Arc<BodyConfig>,
+    runs_to_completion: bool,
 }
 
 /// A reader whose upstream failed before the body was shared. Its clones get the error as well.
@@ -47,7 +48,14 @@ struct Failed {
 
 impl FrameSource {
     pub(super) fn new(upstream: BoxUpstream, hint: SizeHint, config: Arc<BodyConfig>) -> Self {
-        Self(Mutex::new(Access::Sole(Sole { upstream, report: Report::sole(hint), config })))
+        Self(Mutex::new(Access::Sole(Sole { upstream, report: Report::sole(hint), config, runs_to_completion: false })))
+    }
+
+    /// Call it while there is one reader.
+    pub(super) fn run_to_completion(&mut self) {
+        if let Access::Sole(sole) = self.0.get_mut() {
+            sole.runs_to_completion = true;
+        }
     }
 
     #[inline]
@@ -110,13 +118,23 @@ impl Clone for FrameSource {
     }
 }
 
+/// A sole reader that leaves a body that runs to completion becomes one of several first, because only those hand it over.
+impl Drop for FrameSource {
+    fn drop(&mut self) {
+        let access = self.0.get_mut();
+        if matches!(access, Access::Sole(sole) if sole.runs_to_completion) {
+            drop(access.share());
+        }
+    }
+}
+
 impl Access {
     /// Turns a sole reader into one of several, and gives the waker of its task.
     fn share(&mut self) -> Option<Waker> {
-        let Sole { upstream, mut report, config } = self.take_sole()?;
+        let Sole { upstream, mut report, config, runs_to_completion } = self.take_sole()?;
         let parked = report.parked.take();
         *self = match report.streams() {
-            true => Self::Shared(Reader::new(upstream, report.hint, config)),
+            true => Self::Shared(Reader::new(upstream, report.hint, config, runs_to_completion)),
             false => Self::after(report),
         };
         parked

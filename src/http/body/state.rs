@@ -30,6 +30,8 @@ pub(super) struct BodyState {
     /// Polling upstream may give something.
     ready: bool,
     hint: SizeHint,
+    /// Once the body is complete, its start is kept for newcomers when all readers have left.
+    outlives_readers: bool,
     /// Upstream is not polled before this ends.
     pub(super) pause: Option<Pause>,
     /// How long the slow readers that are still here held the others back, in all pauses that have ended.
@@ -92,6 +94,7 @@ impl BodyState {
             upstream: Some(upstream),
             over: None,
             ready: true,
+            outlives_readers: false,
             pause: None,
             held_back: Duration::ZERO,
             still: None,
@@ -115,13 +118,22 @@ impl BodyState {
         self.log.keep_start(until);
     }
 
+    pub(super) fn outlive_readers(&mut self) {
+        self.outlives_readers = true;
+    }
+
+    /// True if newcomers may come although no reader is left.
+    fn is_held(&self) -> bool {
+        self.outlives_readers && matches!(self.over, Some(Ok(())))
+    }
+
     pub(super) fn release_start(&mut self, deferred: &mut Deferred) {
         self.log.release_start(&mut deferred.frames);
         self.relax(deferred);
     }
 
     pub(super) fn enter_at_start(&mut self) -> Option<Position> {
-        let is_gone = self.log.is_deserted() || matches!(self.over, Some(Err(_)));
+        let is_gone = (self.log.is_deserted() && !self.is_held()) || matches!(self.over, Some(Err(_)));
         if is_gone || self.pause.is_some() || !self.log.has_start() {
             return None;
         }
@@ -134,9 +146,40 @@ impl BodyState {
     pub(super) fn leave(&mut self, position: &Position, deferred: &mut Deferred) {
         self.take_waker(position, deferred);
         self.readers.remove(position.slot);
-        self.log.leave(position.at, self.config.keep_start, &mut deferred.frames);
+        self.log.leave(position.at, self.config.keep_start, self.is_held(), &mut deferred.frames);
         self.drop_if_deserted(deferred);
         self.relax(deferred);
+    }
+
+    /// Hands a body that streams over from its last reader to a driver, if the rest may fit the window. Returns the position
+    /// of the driver, which has all frames so far, and the window.
+    pub(super) fn hand_over(&mut self, position: &Position, deferred: &mut Deferred) -> Option<(Position, u64)> {
+        let window = self.config.limit as u64;
+        let streams = self.over.is_none() && self.upstream.is_some();
+        let is_last = position.fate == Fate::Reads && position.at >= self.log.front() && self.may_drive();
+        if !streams || !is_last || self.hint.lower() > window {
+            return None;
+        }
+        self.take_waker(position, deferred);
+        let mut driver = Position { ..*position };
+        self.skip_to_end(&mut driver, deferred);
+        Some((driver, window))
+    }
+
+    /// Moves a driver past all frames. Returns whether there were any.
+    pub(super) fn skip_to_end(&mut self, position: &mut Position, deferred: &mut Deferred) -> bool {
+        if position.at == self.log.end() {
+            return false;
+        }
+        self.log.skip_to_end(position.at, &mut deferred.frames);
+        (position.at, position.bytes) = (self.log.end(), self.log.bytes());
+        self.relax(deferred);
+        true
+    }
+
+    /// True if one reader is left, and the budget is not spent.
+    pub(super) fn may_drive(&self) -> bool {
+        self.log.has_one_reader() && !self.config.budget.is_spent()
     }
 
     /// Drops upstream when all readers have left or are evicted.

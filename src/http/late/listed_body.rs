@@ -11,33 +11,44 @@ use std::{
 };
 
 pin_project! {
-    /// Unlists its response when it is dropped.
-    pub(in crate::http) struct ListedBody<B, K> {
+    /// Unlists its response when it is dropped, or begins to hold it.
+    pub(in crate::http) struct ListedBody<B, K>
+    where
+        K: Send,
+        K: Sync,
+        K: 'static,
+    {
         #[pin]
         body: B,
         listing: Arc<UnlistOnDrop<K>>,
     }
 }
 
-/// Takes a stream off its table when it is dropped. Does nothing until it is armed.
-pub(in crate::http) struct UnlistOnDrop<K>(OnceLock<(Arc<LateTable<K>>, Address, Arc<LateStream>)>);
+/// Takes a stream off its table when it is dropped, or begins to hold it. Does nothing until it is armed.
+pub(in crate::http) struct UnlistOnDrop<K: Send + Sync + 'static>(
+    OnceLock<(Arc<LateTable<K>>, Address, Arc<LateStream>)>,
+);
 
-impl<B, K> ListedBody<B, K> {
+impl<B, K: Send + Sync + 'static> ListedBody<B, K> {
     /// The stream of a body exists only after the body does, so the caller arms the guard then.
     pub(in crate::http) fn new(body: B) -> (Self, Arc<UnlistOnDrop<K>>) {
-        let listing = Arc::new(UnlistOnDrop(OnceLock::new()));
+        let listing = Arc::new(UnlistOnDrop::new());
         (Self { body, listing: listing.clone() }, listing)
     }
 }
 
-impl<K> UnlistOnDrop<K> {
+impl<K: Send + Sync + 'static> UnlistOnDrop<K> {
+    pub(in crate::http) fn new() -> Self {
+        Self(OnceLock::new())
+    }
+
     pub(super) fn arm(&self, late: &Arc<LateTable<K>>, address: Address, stream: Arc<LateStream>) {
         let armed = self.0.set((late.clone(), address, stream));
         debug_assert!(armed.is_ok(), "a body is listed once");
     }
 }
 
-impl<B: Body, K> Body for ListedBody<B, K> {
+impl<B: Body, K: Send + Sync + 'static> Body for ListedBody<B, K> {
     type Data = B::Data;
     type Error = B::Error;
 
@@ -56,10 +67,10 @@ impl<B: Body, K> Body for ListedBody<B, K> {
     }
 }
 
-impl<K> Drop for UnlistOnDrop<K> {
+impl<K: Send + Sync + 'static> Drop for UnlistOnDrop<K> {
     fn drop(&mut self) {
         if let Some((late, address, stream)) = self.0.get() {
-            late.unlist(*address, stream);
+            late.hold_or_unlist(*address, stream);
         }
     }
 }

@@ -10,6 +10,7 @@ use crate::http::{
 };
 use crate::{core::group::Role, layer::settings::Settings, sync::now};
 use http::{Request, Response};
+use std::time::Duration;
 use tokio::time::Instant;
 
 impl<M: HttpMode> Settings<M> {
@@ -41,6 +42,25 @@ impl<M: HttpMode> Settings<M> {
         let fresh = self.http().policy.fresh_until(facts)?;
         let young = self.rules.join_within.and_then(|age| opened.checked_add(age));
         Some(fresh.into_iter().chain(young).min())
+    }
+}
+
+/// Thirty years. Replaces an end beyond the clock's range.
+const FOR_EVER: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
+
+impl<M: HttpMode> Settings<M> {
+    /// Returns for how long a response with this head may be joined after it landed. The answer of an upstream that fails
+    /// is not held.
+    pub(in crate::http) fn holds_for(&self, head: &Response<()>) -> Option<Duration> {
+        self.hold_for.filter(|_| !head.status().is_server_error())
+    }
+
+    /// Returns until when a response that lands now may be joined after the end of its body. `until`: when the late joins
+    /// end.
+    pub(in crate::http) fn hold_until(&self, head: &Response<()>, until: Option<Instant>) -> Option<Instant> {
+        let (time, now) = (self.holds_for(head)?, now());
+        let end = now.checked_add(time).unwrap_or_else(|| now + FOR_EVER);
+        until.into_iter().chain([end]).min()
     }
 }
 

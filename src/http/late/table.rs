@@ -22,6 +22,8 @@ use std::sync::Arc;
 pub(in crate::http) struct LateTable<K> {
     /// The length of `streams`. While it is zero, a lookup takes no lock.
     count: AtomicUsize,
+    /// How often a stream was listed.
+    lists: AtomicUsize,
     streams: Mutex<HashTable<LateEntry<K>>>,
 }
 
@@ -48,7 +50,7 @@ impl<K: Eq + Send + Sync + 'static> LateTable<K> {
         let mut caught = CaughtPanic::default();
         let closed = self.insert(LateEntry { address, key: key.key.clone(), stream }, is_open, &mut caught);
         if let Some(closed) = closed {
-            caught.run(|| closed.stream.body.close());
+            caught.run(|| closed.stream.close());
             caught.drop_caught(closed);
         }
         caught.forget();
@@ -73,6 +75,7 @@ impl<K: Eq + Send + Sync + 'static> LateTable<K> {
         }
         streams.insert_unique(hash, entry, |entry| entry.address.hash);
         self.count.store(streams.len(), Ordering::Release);
+        self.lists.fetch_add(1, Ordering::Release);
         earlier
     }
 
@@ -88,7 +91,8 @@ impl<K: Eq + Send + Sync + 'static> LateTable<K> {
         if self.is_empty() || reentry::innermost().is_none() {
             return false;
         }
-        self.find(key).is_some_and(|stream| reentry::is_inside(stream.number))
+        // A call inside an ended body waits for nothing when it takes what is held.
+        self.find(key).is_some_and(|stream| !stream.is_held() && reentry::is_inside(stream.number))
     }
 
     fn find(&self, key: &HashedKey<K>) -> Option<Arc<LateStream>> {
@@ -141,6 +145,12 @@ impl<K> LateTable<K> {
         self.count.load(Ordering::Acquire) == 0
     }
 
+    /// Changes with each stream that is listed. A flight lists its stream before it leaves the table of flights. So a call
+    /// that finds neither, while this stays the same, has missed none.
+    pub(in crate::http) fn version(&self) -> usize {
+        self.lists.load(Ordering::Acquire)
+    }
+
     /// Takes this stream off the table, and no other of its key.
     pub(super) fn unlist(&self, address: Address, stream: &Arc<LateStream>) {
         let mut streams = self.streams.lock();
@@ -152,7 +162,7 @@ impl<K> LateTable<K> {
         drop(streams);
         let mut caught = CaughtPanic::default();
         if unlisted.is_some() {
-            caught.run(|| stream.body.close());
+            caught.run(|| stream.close());
         }
         caught.drop_caught(unlisted);
         caught.resume();
@@ -170,6 +180,6 @@ fn remove<K>(
 
 impl<K> Default for LateTable<K> {
     fn default() -> Self {
-        Self { count: AtomicUsize::new(0), streams: Mutex::default() }
+        Self { count: AtomicUsize::new(0), lists: AtomicUsize::new(0), streams: Mutex::default() }
     }
 }

@@ -5,7 +5,7 @@ use crate::{
     core::key::Address,
     http::{
         key::{FlightKey, HashedKey},
-        late::{LateStream, LateTable, ListedBody},
+        late::{LateBody, LateStream, LateTable, ListedBody},
         policy::HttpPolicy,
         settings::PolicyId,
         unshareable::UnshareableKeys,
@@ -31,7 +31,13 @@ fn share(
     let feed = Feed(Arc::new(Mutex::new((fed.iter().copied().collect(), None))));
     let (upstream, unlist) = ListedBody::new(world.upstream(&feed));
     let body = SharedBody::new(upstream, world.config.clone());
-    let stream = LateStream::new(Response::new(()), body.newcomers(None).expect("it streams"), None, None);
+    let stream = LateStream::new(
+        Response::new(()),
+        LateBody::Streams(body.newcomers(None).expect("it streams")),
+        None,
+        None,
+        None,
+    );
     late.list(key, stream, &unlist, || !*sealed.lock().unwrap());
     body
 }

@@ -1,6 +1,7 @@
 //! Readers stepped by hand: a body that is fed, and readers that are polled, one step at a time.
 
 mod budget;
+mod completion;
 mod fail;
 mod hint;
 mod model;
@@ -32,7 +33,7 @@ use tokio_test::{assert_pending, assert_ready, task};
 
 use tokio::time::Instant;
 
-use super::{BodyConfig, Budget, Newcomers, SharedBody, SlowReader};
+use super::{BodyConfig, Budget, HeldBody, Newcomers, SharedBody, SlowReader};
 use crate::{error::SharedError, sync::Mutex};
 
 type Reader = task::Spawn<SharedBody>;

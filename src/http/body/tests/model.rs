@@ -33,6 +33,7 @@ struct Real {
     feed: Feed,
     readers: Vec<Reader>,
     newcomers: Option<Newcomers>,
+    held: Option<HeldBody>,
 }
 
 /// The model and the real thing, side by side.
@@ -42,7 +43,7 @@ struct Both {
     budget: Budget,
 }
 
-/// The first body takes newcomers until `door`, the other never.
+/// The first body takes newcomers until `door`, and after its end if it `holds`. The other never does.
 #[derive(Debug)]
 struct Setting {
     limit: usize,
@@ -52,10 +53,11 @@ struct Setting {
     budget: usize,
     promised: Option<usize>,
     door: Option<u64>,
+    holds: bool,
 }
 
 impl Both {
-    fn new(Setting { limit, slow, keep_start, hold_back, budget, promised, door }: Setting) -> Self {
+    fn new(Setting { limit, slow, keep_start, hold_back, budget, promised, door, holds }: Setting) -> Self {
         let model = Model {
             limit,
             slow,
@@ -68,12 +70,12 @@ impl Both {
             now: 0,
         };
         let mut both = Self { model, bodies: Vec::new(), budget: Budget::new(budget as u64) };
-        both.add(promised, door);
-        both.add(None, None);
+        both.add(promised, door, holds);
+        both.add(None, None, false);
         both
     }
 
-    fn add(&mut self, promised: Option<usize>, door: Option<u64>) {
+    fn add(&mut self, promised: Option<usize>, door: Option<u64>, holds: bool) {
         let feed = Feed::default();
         if let Some(promised) = promised {
             feed.announce(promised as u64);
@@ -83,9 +85,13 @@ impl Both {
         let config = BodyConfig { keep_start, hold_back, budget, ..config(self.model.limit, self.model.slow) };
         let body = SharedBody::new(feed.body(), config);
         let newcomers = door.and_then(|until| body.newcomers(Some(Instant::now() + Duration::from_millis(until))));
-        self.bodies.push(Real { feed, readers: vec![task::spawn(body)], newcomers });
+        let held = newcomers.as_ref().filter(|_| holds).and_then(|newcomers| {
+            newcomers.outlive_readers();
+            newcomers.hold()
+        });
+        self.bodies.push(Real { feed, readers: vec![task::spawn(body)], newcomers, held });
         let readers = vec![ModelReader::default()];
-        self.model.bodies.push(ModelBody { promised, awake: true, readers, door, ..ModelBody::default() });
+        self.model.bodies.push(ModelBody { promised, awake: true, readers, door, holds, ..ModelBody::default() });
     }
 
     async fn step(&mut self, index: usize, op: Op) {
@@ -216,8 +222,8 @@ fn settings() -> impl Strategy<Value = Setting> {
     let budget = prop_oneof![1 => 0..30_usize, 1 => Just(usize::MAX)];
     let (promised, door) = (option::weighted(0.3, 0..60_usize), option::weighted(0.5, 0..3_000_u64));
     let keep_start = prop_oneof![1 => Just(0_usize), 2 => 0..60_usize];
-    let all = (0..40_usize, select(slow), keep_start, 0..3_000_u64, budget, promised, door);
-    all.prop_map(|(limit, slow, keep_start, hold_back, budget, promised, door)| Setting {
+    let all = (0..40_usize, select(slow), keep_start, 0..3_000_u64, budget, promised, door, any::<bool>());
+    all.prop_map(|(limit, slow, keep_start, hold_back, budget, promised, door, holds)| Setting {
         limit,
         slow,
         keep_start,
@@ -225,6 +231,7 @@ fn settings() -> impl Strategy<Value = Setting> {
         budget,
         promised,
         door,
+        holds,
     })
 }
 
@@ -247,6 +254,7 @@ proptest! {
             for body in &mut both.bodies {
                 body.readers.clear();
                 assert!(body.feed.is_dropped());
+                drop(body.held.take());
             }
             assert_eq!(both.budget.held(), 0);
         });

@@ -269,3 +269,49 @@ async fn the_start_of_a_single_reader_is_freed_once_its_time_is_up() {
     assert_eq!(next(&mut a), "two");
     assert_eq!(budget.held(), 0);
 }
+
+#[test]
+fn a_body_that_ended_well_is_held_for_newcomers_without_a_reader() {
+    let config = BodyConfig { keep_start: 6, ..config(KIB, PAUSE) };
+    let budget = config.budget.clone();
+    let (feed, [a]) = readers(config);
+    let newcomers = a.newcomers(None).unwrap();
+    newcomers.outlive_readers();
+    let held = newcomers.hold().expect("it has a reader");
+    drop(read_to_end(&feed, a));
+    assert_eq!(budget.held(), 6);
+    drop(read_to_end(&feed, task::spawn(newcomers.join().unwrap())));
+    assert_eq!(budget.held(), 6);
+    drop(held);
+    assert_eq!(budget.held(), 0);
+    assert!(newcomers.join().is_none());
+}
+
+#[test]
+fn a_body_that_failed_is_not_held() {
+    let config = BodyConfig { keep_start: 6, ..config(KIB, PAUSE) };
+    let budget = config.budget.clone();
+    let (feed, [mut a]) = readers(config);
+    let newcomers = a.newcomers(None).unwrap();
+    newcomers.outlive_readers();
+    let _held = newcomers.hold().expect("it has a reader");
+    feed.data("one");
+    assert_eq!(next(&mut a), "one");
+    feed.push(Event::Fail);
+    error(&mut a);
+    drop(a);
+    assert_eq!(budget.held(), 0);
+    assert!(newcomers.join().is_none());
+}
+
+/// Feeds six bytes, if the body is not complete yet, and reads all.
+fn read_to_end(feed: &Feed, mut reader: Reader) -> Reader {
+    if !feed.is_dropped() {
+        feed.data("one");
+        feed.data("two");
+        feed.push(Event::End);
+    }
+    assert_eq!((next(&mut reader), next(&mut reader)), ("one".into(), "two".into()));
+    end(&mut reader);
+    reader
+}

@@ -54,6 +54,8 @@ pub(super) struct ModelBody {
     pub(super) readers: Vec<ModelReader>,
     /// Newcomers may come until then.
     pub(super) door: Option<u64>,
+    /// And without readers too, once it has ended well.
+    pub(super) holds: bool,
     pub(super) pause: Option<ModelPause>,
     /// In all pauses for the window that are over.
     pub(super) held_back: u64,
@@ -111,7 +113,11 @@ impl ModelBody {
 
     pub(super) fn takes_newcomers(&self) -> bool {
         let is_open = self.live().next().is_some() && self.over != Some(Seen::Error) && self.pause.is_none();
-        is_open && self.front() == 0
+        (is_open || self.is_held()) && self.front() == 0
+    }
+
+    pub(super) fn is_held(&self) -> bool {
+        self.holds && self.over == Some(Seen::End)
     }
 
     pub(super) fn enter(&mut self, reader: ModelReader) {
@@ -140,8 +146,8 @@ impl ModelBody {
     /// Whether the start is kept, also with `more` bytes. `half_left`: half of the budget is left then.
     pub(super) fn may_keep(&self, more: usize, keep_start: usize, half_left: bool) -> bool {
         match self.live().count() {
-            0 => false,
-            1 => bytes(&self.published) + more <= keep_start && half_left,
+            0 if !self.is_held() => false,
+            0 | 1 => bytes(&self.published) + more <= keep_start && half_left,
             _ => true,
         }
     }
