@@ -7,13 +7,14 @@ use slab::Slab;
 use tokio::time::Instant;
 
 use super::{
-    BodyConfig,
+    BodyConfig, SlowReader,
     broadcast::{Broadcast, Deferred, Parked, Turn},
     budget::{Budget, Holder, Registration},
     error::BodyError,
     frame::len_of,
     log::{Log, Next},
     pause::Pause,
+    spill::SpillState,
     upstream::{BoxUpstream, Item, longer},
 };
 use crate::error::SharedError;
@@ -26,7 +27,7 @@ pub(super) struct BodyState {
     parked: usize,
     pub(super) upstream: Option<BoxUpstream>,
     /// How upstream ended.
-    over: Option<Result<(), SharedError>>,
+    pub(super) over: Option<Result<(), SharedError>>,
     /// Polling upstream may give something.
     ready: bool,
     hint: SizeHint,
@@ -34,10 +35,11 @@ pub(super) struct BodyState {
     pub(super) pause: Option<Pause>,
     /// How long the slow readers that are still here held the others back, in all pauses that have ended.
     pub(super) held_back: Duration,
-    /// Where the slowest reader was, and since when, when the budget last asked for room.
-    pub(super) still: Option<(u64, Instant)>,
+    /// How far the slowest reader was, and since when, when the budget last asked for room.
+    pub(super) still: Option<((u64, u64), Instant)>,
     /// Set when the log first holds a frame.
     pub(super) registration: Option<Registration>,
+    pub(super) spill: SpillState,
     pub(super) config: Arc<BodyConfig>,
 }
 
@@ -53,8 +55,8 @@ pub(super) struct ReaderSlot {
 #[derive(Debug)]
 pub(super) struct Position {
     pub(super) slot: usize,
-    at: u64,
-    bytes: u64,
+    pub(super) at: u64,
+    pub(super) bytes: u64,
     pub(super) fate: Fate,
 }
 
@@ -96,6 +98,7 @@ impl BodyState {
             held_back: Duration::ZERO,
             still: None,
             registration: None,
+            spill: SpillState::default(),
             config,
         };
         (state, Position { slot, at: 0, bytes: 0, fate: Fate::Reads })
@@ -116,7 +119,7 @@ impl BodyState {
     }
 
     pub(super) fn release_start(&mut self, deferred: &mut Deferred) {
-        self.log.release_start(&mut deferred.frames);
+        self.log.release_start(&mut deferred.passed);
         self.relax(deferred);
     }
 
@@ -134,7 +137,7 @@ impl BodyState {
     pub(super) fn leave(&mut self, position: &Position, deferred: &mut Deferred) {
         self.take_waker(position, deferred);
         self.readers.remove(position.slot);
-        self.log.leave(position.at, self.config.keep_start, &mut deferred.frames);
+        self.log.leave(position.at, self.config.keep_start, &mut deferred.passed);
         self.drop_if_deserted(deferred);
         self.relax(deferred);
     }
@@ -152,7 +155,7 @@ impl BodyState {
         if position.fate != Fate::Reads {
             return self.next_after_failure(position);
         }
-        match self.log.next(position.at) {
+        match self.log.next(position.at, position.bytes) {
             Next::Frame(frame) => {
                 position.pass(frame.len());
                 if self.pause.is_some() {
@@ -161,6 +164,7 @@ impl BodyState {
                 Turn::Frame(frame)
             }
             Next::End => self.pull(position),
+            Next::OnDisk(chunk) => Turn::OnDisk(chunk),
             Next::Evicted => position.fail(self.too_slow()),
         }
     }
@@ -225,8 +229,11 @@ impl BodyState {
             _ => None,
         };
         if let Some(Ok(frame)) = item {
-            self.log.push(frame, self.config.keep_start, &mut deferred.frames);
+            self.log.push(frame, self.config.keep_start, &mut deferred.passed);
             position.pass(len_of(frame));
+        }
+        if self.config.slow == SlowReader::Unbounded {
+            self.start_write_if_outgrown(deferred);
         }
         self.unpark(deferred);
     }
@@ -236,6 +243,7 @@ impl BodyState {
         if self.registration.is_none() && !self.log.is_empty() {
             let holder: Arc<dyn Holder> = broadcast.clone();
             self.registration = Some(self.config.budget.register(Arc::downgrade(&holder)));
+            self.register_spill(broadcast);
         }
     }
 
