@@ -218,6 +218,11 @@ impl Broadcast {
         self.with(|state, deferred| state.pass_spilled(position, len, deferred))
     }
 
+    /// Lets the others go on without a reader that cannot read its lag.
+    pub(super) fn give_up(&self, position: &mut Position) {
+        self.with(|state, deferred| state.give_up(position, deferred));
+    }
+
     /// Takes the result of a write to the file, and gives the next one.
     #[cfg(feature = "spill")]
     pub(super) fn written(&self, piece: Piece, is_ok: bool) -> Option<Write> {

@@ -18,7 +18,7 @@ use super::{
     broadcast::{Broadcast, Parked, Turn},
     frame::SharedFrame,
     spill::{Chunk, ChunkRead},
-    state::{Fate, Position},
+    state::Position,
     upstream::{BoxUpstream, Item},
 };
 use crate::{error::SharedError, sync::now};
@@ -99,7 +99,7 @@ impl Reader {
                 is_here.then(|| Ok(Frame::data(data)))
             }
             Err(error) => {
-                self.position.fate = Fate::Failed;
+                self.broadcast.give_up(&mut self.position);
                 Some(Err(error))
             }
         })

@@ -145,17 +145,18 @@ impl BodyState {
 
     /// Tells why upstream has to pause, if it has to.
     fn cause(&self) -> Option<Cause> {
+        let is_full = self.log.is_full(self.window());
         if self.spill.is_writing() {
-            return self.is_full().then_some(Cause::Disk);
+            return (is_full || self.lacks_budget()).then_some(Cause::Disk);
         }
-        match self.log.is_full(self.config.limit) {
+        match is_full {
             true => Some(Cause::Window),
             false => self.lacks_budget().then_some(Cause::Budget),
         }
     }
 
     /// True if the budget is spent, also after it knows that this body waits for it.
-    fn lacks_budget(&self) -> bool {
+    pub(super) fn lacks_budget(&self) -> bool {
         if !self.log.is_over_budget() {
             return false;
         }

@@ -65,6 +65,8 @@ pub(super) enum Fate {
     Reads,
     /// It got an error.
     Failed,
+    /// It got an error because its lag cannot be read, and is no longer counted.
+    Unreadable,
     /// Upstream panicked while this reader polled it, or dropped it at its end. The result of that poll is lost.
     Panicked,
 }
@@ -110,7 +112,10 @@ impl BodyState {
         // It counts as moving until it has had the time to move.
         let slot = self.readers.insert(ReaderSlot { waker: None, moved_to: Some(origin.at) });
         // After an error a clone gets it again, because its owner has not seen it.
-        let fate = if origin.fate == Fate::Failed { Fate::Reads } else { origin.fate };
+        let fate = match origin.fate {
+            Fate::Failed | Fate::Unreadable => Fate::Reads,
+            fate => fate,
+        };
         Position { slot, fate, ..*origin }
     }
 
@@ -137,6 +142,18 @@ impl BodyState {
     pub(super) fn leave(&mut self, position: &Position, deferred: &mut Deferred) {
         self.take_waker(position, deferred);
         self.readers.remove(position.slot);
+        if position.fate != Fate::Unreadable {
+            self.leave_log(position, deferred);
+        }
+    }
+
+    /// Lets the others go on without a reader that cannot read its lag.
+    pub(super) fn give_up(&mut self, position: &mut Position, deferred: &mut Deferred) {
+        position.fate = Fate::Unreadable;
+        self.leave_log(position, deferred);
+    }
+
+    fn leave_log(&mut self, position: &Position, deferred: &mut Deferred) {
         self.log.leave(position.at, self.config.keep_start, &mut deferred.passed);
         self.drop_if_deserted(deferred);
         self.relax(deferred);
@@ -283,7 +300,7 @@ impl BodyState {
     pub(super) fn is_end(&self, position: &Position) -> bool {
         match position.fate {
             Fate::Reads => self.has_all(position),
-            Fate::Failed => true,
+            Fate::Failed | Fate::Unreadable => true,
             Fate::Panicked => false,
         }
     }

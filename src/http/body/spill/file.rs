@@ -83,7 +83,7 @@ impl Spill {
 
     /// Takes slots for this many bytes. `None`: too few are free.
     pub(super) fn reserve(&self, bytes: u64) -> Option<Extent> {
-        let slots = usize::try_from(bytes).ok()?.div_ceil(self.0.limits.slot);
+        let slots = usize::try_from(bytes).ok()?.div_ceil(self.0.limits.slot).max(1);
         if slots > self.0.most as usize {
             return None;
         }

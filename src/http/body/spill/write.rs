@@ -106,7 +106,7 @@ impl BodyState {
     /// True if so much is written that upstream may go on meanwhile.
     pub(in crate::http::body) fn has_slack(&self) -> bool {
         let window = self.config.limit / 2 + self.window() / 2;
-        self.spill.is_writing && !self.log.is_full(window) && !self.log.is_over_budget()
+        self.spill.is_writing && !self.log.is_full(window) && !self.lacks_budget()
     }
 
     /// Begins to write the oldest frames, if the file has room for them. True if a job writes.
@@ -124,11 +124,8 @@ impl BodyState {
 
     /// Writes what readers that are waited for without a bound have yet to read.
     pub(in crate::http::body) fn start_write_if_outgrown(&mut self, deferred: &mut Deferred) {
-        if self.over.is_none() && self.config.spill.is_some() && self.has_outgrown() {
+        if self.over.is_none() && self.has_outgrown() && self.start_write(deferred) {
             self.log.release_start(&mut deferred.passed);
-            if self.has_outgrown() {
-                self.start_write(deferred);
-            }
         }
     }
 
