@@ -285,14 +285,17 @@ impl Log {
 
 #[cfg(feature = "spill")]
 impl Log {
-    /// The oldest frames in memory, up to `piece` bytes, unless the rest is no more than `keep`. Trailers are no data: they
+    /// The oldest frames in memory, about `piece` bytes, or until the rest is no more than `keep`. Trailers are no data: they
     /// and the frames behind them stay.
     pub(super) fn batch(&self, piece: u64, keep: u64) -> Option<Batch> {
         let (mut data, mut len) = (Vec::new(), 0);
-        let has_to_go = |len, rest| self.held - len > keep || rest > MAX_FRAMES / 2 || self.budget.is_spent();
+        let has_to_go = |index, len| {
+            let rest = self.entries.len() - index;
+            index == 0 || self.held - len > keep || rest > MAX_FRAMES / 2 || self.budget.is_spent()
+        };
         for (index, entry) in self.entries.iter().enumerate() {
             match &entry.frame {
-                SharedFrame::Data(frame) if len < piece && has_to_go(len, self.entries.len() - index) => {
+                SharedFrame::Data(frame) if len < piece && has_to_go(index, len) => {
                     data.push(frame.clone());
                     len += frame.len() as u64;
                 }
