@@ -15,6 +15,8 @@ Usage: proxy --listen ADDR --upstream URL [options]
   --upstream URL         where requests go, such as http://127.0.0.1:8000
   --no-coalesce          leave the layer out
   --body-limit BYTES     how far a reader of a shared response may lag behind (default: 16 MiB)
+  --spill BYTES          keep what slow readers lag behind beyond that in a temporary file of this size, and share
+                         responses up to this length (needs the feature `spill`; default: no file)
   --join-within SECONDS  how old a request in progress may be for another to join it (default: 30)
   --cache-status NAME    tell clients how each response came, in a Cache-Status header";
 
@@ -33,6 +35,8 @@ pub(crate) fn parse() -> Result<Option<Args>, lexopt::Error> {
             Long("upstream") => upstream = Some(parser.value()?.parse_with(authority)?),
             Long("no-coalesce") => coalesces = false,
             Long("body-limit") => coalesce.body_limit = Some(parser.value()?.parse()?),
+            #[cfg(feature = "spill")]
+            Long("spill") => coalesce.spill = Some(parser.value()?.parse()?),
             Long("join-within") => coalesce.join_within = Some(parser.value()?.parse_with(seconds)?),
             Long("cache-status") => coalesce.cache_status = Some(parser.value()?.parse_with(printable)?),
             Long("help") | Short('h') => return Ok(None),

@@ -1,5 +1,7 @@
 //! The settings that all HTTP modes have: the policy, and what follows from it.
 
+#[cfg(feature = "spill")]
+use crate::http::body::Spill;
 use crate::http::{
     body::{BodyConfig, Budget},
     policy::HttpPolicy,
@@ -62,6 +64,8 @@ impl BodyConfig {
             keep_start: policy.flight.keep_start,
             hold_back: policy.flight.hold_back_at_most,
             budget: Budget::new(policy.flight.body_budget),
+            #[cfg(feature = "spill")]
+            spill: policy.flight.spill.map(|bytes| Spill::new(bytes, policy.flight.spill_to.clone())),
         }
     }
 }

@@ -23,6 +23,8 @@ mod readers;
 mod refusals;
 #[path = "../support/mod.rs"]
 mod shared;
+#[cfg(feature = "spill")]
+mod spill;
 mod stacks;
 mod start;
 mod storm;

@@ -46,6 +46,8 @@ pub(crate) struct Options {
 #[derive(Default)]
 pub(crate) struct Coalesce {
     pub(crate) body_limit: Option<u64>,
+    #[cfg(feature = "spill")]
+    pub(crate) spill: Option<u64>,
     pub(crate) join_within: Option<Duration>,
     pub(crate) cache_status: Option<String>,
 }
@@ -87,6 +89,10 @@ impl Coalesce {
         let mut policy = compared.into_iter().fold(HttpPolicy::default(), HttpPolicy::partition_header);
         if let Some(bytes) = self.body_limit {
             policy = policy.body_limit(bytes);
+        }
+        #[cfg(feature = "spill")]
+        if let Some(bytes) = self.spill {
+            policy = policy.spill(bytes);
         }
         if let Some(name) = self.cache_status {
             policy = policy.cache_status(&name);

@@ -10,5 +10,7 @@ mod example;
 mod failures;
 mod framing;
 mod headers;
+#[cfg(feature = "spill")]
+mod spill;
 mod stalled;
 mod support;

@@ -8,10 +8,14 @@ use std::{
 use http_body::SizeHint;
 use tokio::time::Instant;
 
+#[cfg(feature = "spill")]
+use super::spill::{Piece, Write};
 use super::{
     BodyConfig,
     budget::{Budget, Holder},
     frame::SharedFrame,
+    log::Passed,
+    spill::{Chunk, WriteJob},
     state::{BodyState, Fate, Position},
     upstream::{BoxUpstream, Item, Report},
 };
@@ -53,13 +57,14 @@ pub(super) struct Broadcast {
 #[derive(Default)]
 pub(super) struct Deferred {
     pub(super) wake: Vec<Waker>,
-    pub(super) frames: Vec<SharedFrame>,
+    pub(super) passed: Passed,
     pub(super) waker: Option<Waker>,
     pub(super) upstream: Option<BoxUpstream>,
     /// A budget that is no longer spent.
     pub(super) relieved: Option<Budget>,
     /// A budget that is spent, and that a reader waits for.
     pub(super) spent: Option<Budget>,
+    pub(super) write: Option<WriteJob>,
 }
 
 impl Drop for Deferred {
@@ -73,12 +78,17 @@ impl Drop for Deferred {
         if let Some(budget) = self.spent.take() {
             budget.ask();
         }
+        if let Some(write) = self.write.take() {
+            write.start();
+        }
     }
 }
 
 /// Tells a reader how to go on.
 pub(super) enum Turn {
     Frame(SharedFrame),
+    /// Read this back.
+    OnDisk(Chunk),
     Error(SharedError),
     End,
     /// Poll upstream, which is out now.
@@ -248,6 +258,22 @@ impl Broadcast {
             deferred.waker = Some(waker);
             state.park(position, deferred)
         })
+    }
+
+    /// Moves a reader past data from the file. False: it was evicted.
+    pub(super) fn pass_spilled(&self, position: &mut Position, len: u64) -> bool {
+        self.with(|state, deferred| state.pass_spilled(position, len, deferred))
+    }
+
+    /// Lets the others go on without a reader that cannot read its lag.
+    pub(super) fn give_up(&self, position: &mut Position) {
+        self.with(|state, deferred| state.give_up(position, deferred));
+    }
+
+    /// Takes the result of a write to the file, and gives the next one.
+    #[cfg(feature = "spill")]
+    pub(super) fn written(&self, piece: Piece, is_ok: bool) -> Option<Write> {
+        self.with(|state, deferred| state.written(piece, is_ok, deferred))
     }
 
     /// Evicts the readers that made this one wait until the deadline of the pause.

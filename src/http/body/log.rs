@@ -6,16 +6,19 @@ use bytes::Bytes;
 use http_body::Frame;
 use tokio::time::Instant;
 
+#[cfg(feature = "spill")]
+use super::spill::{Batch, Piece};
 use super::{
     budget::Budget,
     frame::{SharedFrame, len_of},
+    spill::{Chunk, SpilledLog},
 };
 use crate::sync::now;
 
 /// How many frames a reader may fall behind. A window of bytes does not bound the bookkeeping of tiny frames.
 const MAX_FRAMES: usize = 1 << 16;
 
-/// A queue of frames with one read position for each reader.
+/// A queue of frames with one read position for each reader. With `spill`, the oldest frames may be in a file.
 ///
 /// A position is the number of frames before it: a reader at position `n` gets frame `n` next.
 ///
@@ -23,13 +26,15 @@ const MAX_FRAMES: usize = 1 << 16;
 ///
 /// 1. Every reader that is not evicted is counted once: in the entry of the frame that it gets next, or in `at_end` if
 ///    it has them all. `readers` is the sum.
-/// 2. The first entry has a reader, or `start` is kept and the entry is the first frame of all. So, except for
-///    newcomers, a frame that every reader has passed is not held, `held` is the lag of the slowest reader, and a
-///    reader whose position is before the first entry was evicted.
+/// 2. The first entry has a reader, or `start` is kept and the entry is the first frame of all, or `spilled` has the
+///    frames before it. So, except for newcomers, a frame that every reader has passed is not held, `held` is the lag of
+///    the slowest reader in memory, and a reader whose position is before the first frame was evicted.
 /// 3. `held` is the sum of the entries' bytes, and exactly that is taken from the budget.
 /// 4. `start` never changes back from `Released`.
 #[derive(Debug)]
 pub(super) struct Log {
+    /// The frames before `entries`, in a file. While it has some, `start` is released.
+    spilled: SpilledLog,
     entries: VecDeque<HeldFrame>,
     end: u64,
     bytes: u64,
@@ -57,9 +62,18 @@ struct HeldFrame {
     readers: usize,
 }
 
+/// What no reader needs any more. It is dropped after the lock is released.
+#[derive(Default)]
+pub(super) struct Passed {
+    pub(super) frames: Vec<SharedFrame>,
+    #[cfg(feature = "spill")]
+    pub(super) pieces: Vec<Piece>,
+}
+
 /// The entry at a reader's position.
 pub(super) enum Next {
     Frame(SharedFrame),
+    OnDisk(Chunk),
     End,
     Evicted,
 }
@@ -67,8 +81,8 @@ pub(super) enum Next {
 impl Log {
     /// Makes an empty log with one reader.
     pub(super) fn new(budget: Budget) -> Self {
-        let (entries, start, relief) = (VecDeque::new(), Start::Released, false);
-        Self { entries, end: 0, bytes: 0, held: 0, at_end: 1, readers: 1, start, budget, relief }
+        let (spilled, entries, start, relief) = (SpilledLog::default(), VecDeque::new(), Start::Released, false);
+        Self { spilled, entries, end: 0, bytes: 0, held: 0, at_end: 1, readers: 1, start, budget, relief }
     }
 
     pub(super) fn end(&self) -> u64 {
@@ -80,6 +94,7 @@ impl Log {
         self.bytes
     }
 
+    /// True if it holds no frame in memory.
     pub(super) fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
@@ -93,7 +108,7 @@ impl Log {
         self.readers == 1
     }
 
-    /// True if the slowest reader is as far behind as it may be. A single frame is never too far, or no frame larger
+    /// True if it holds as much as it may. A single frame is never too far, or no frame larger
     /// than the window could pass.
     pub(super) fn is_full(&self, limit: usize) -> bool {
         let frames = self.entries.len();
@@ -120,7 +135,7 @@ impl Log {
     }
 
     /// Moves the frames that no reader needs to `passed`.
-    pub(super) fn release_start(&mut self, passed: &mut Vec<SharedFrame>) {
+    pub(super) fn release_start(&mut self, passed: &mut Passed) {
         if self.start != Start::Released {
             self.start = Start::Released;
             self.trim(passed);
@@ -132,8 +147,22 @@ impl Log {
         self.end == self.entries.len() as u64
     }
 
-    /// The position of the first frame that is held.
+    /// The position of the first frame that is held, in memory or in a file.
     pub(super) fn front(&self) -> u64 {
+        self.spilled.front().unwrap_or_else(|| self.front_in_memory())
+    }
+
+    /// What changes whenever the slowest reader moves.
+    pub(super) fn progress(&self) -> (u64, u64) {
+        (self.front(), self.spilled.taken_of_front())
+    }
+
+    /// The first position that is evicted together with `at`.
+    pub(super) fn floor(&self, at: u64) -> u64 {
+        self.spilled.floor(at)
+    }
+
+    fn front_in_memory(&self) -> u64 {
         self.end - self.entries.len() as u64
     }
 
@@ -147,7 +176,7 @@ impl Log {
 
     /// Removes a reader, and moves the frames that no other reader needs to `passed`. `most`: how many bytes of the start
     /// one reader keeps. `is_held`: they are kept without a reader too.
-    pub(super) fn leave(&mut self, position: u64, most: u64, is_held: bool, passed: &mut Vec<SharedFrame>) {
+    pub(super) fn leave(&mut self, position: u64, most: u64, is_held: bool, passed: &mut Passed) {
         if let Some(readers) = self.readers_at(position) {
             *readers -= 1;
             self.readers -= 1;
@@ -159,7 +188,7 @@ impl Log {
     }
 
     /// Moves a reader that is not evicted past all frames, and moves those that no other reader needs to `passed`.
-    pub(super) fn skip_to_end(&mut self, position: u64, passed: &mut Vec<SharedFrame>) {
+    pub(super) fn skip_to_end(&mut self, position: u64, passed: &mut Passed) {
         if let Some(readers) = self.readers_at(position) {
             *readers -= 1;
             self.at_end += 1;
@@ -167,16 +196,17 @@ impl Log {
         self.trim(passed);
     }
 
-    /// Moves a reader on by one frame, and gives it that frame.
-    pub(super) fn next(&mut self, position: u64) -> Next {
+    /// Moves a reader on by one frame, and gives it that frame. A reader that has `bytes` of the body and needs a file is
+    /// not moved.
+    pub(super) fn next(&mut self, position: u64, bytes: u64) -> Next {
         let Some(index) = self.index(position) else {
-            return Next::Evicted;
+            return self.spilled.chunk_at(position, bytes).map_or(Next::Evicted, Next::OnDisk);
         };
         let Some(entry) = self.entries.get_mut(index) else {
             return Next::End;
         };
         entry.readers -= 1;
-        let is_last = index == 0 && entry.readers == 0 && self.start == Start::Released;
+        let is_last = index == 0 && entry.readers == 0 && self.start == Start::Released && self.spilled.is_empty();
         let shared = (!is_last).then(|| entry.frame.clone());
         let next = self.entries.get_mut(index + 1);
         *next.map_or(&mut self.at_end, |entry| &mut entry.readers) += 1;
@@ -185,7 +215,7 @@ impl Log {
 
     /// Appends a frame that one of the readers at the end already has. It is held only for other readers and for
     /// newcomers. `most`: how many bytes of the start one reader keeps.
-    pub(super) fn push(&mut self, frame: &Frame<Bytes>, most: u64, passed: &mut Vec<SharedFrame>) {
+    pub(super) fn push(&mut self, frame: &Frame<Bytes>, most: u64, passed: &mut Passed) {
         let bytes = len_of(frame);
         if self.start != Start::Released && !self.may_keep(bytes, most) {
             self.release_start(passed);
@@ -193,7 +223,8 @@ impl Log {
         self.end += 1;
         self.bytes += bytes;
         let others = self.at_end - 1;
-        if others > 0 || !self.entries.is_empty() || self.start != Start::Released {
+        let is_needed = others > 0 || !self.entries.is_empty() || !self.spilled.is_empty();
+        if is_needed || self.start != Start::Released {
             self.hold(SharedFrame::of(frame), others);
         }
     }
@@ -208,9 +239,12 @@ impl Log {
     }
 
     /// Evicts the readers at the first entry.
-    pub(super) fn evict_slowest(&mut self, passed: &mut Vec<SharedFrame>) {
-        self.readers -= self.entries.front().map_or(0, |entry| entry.readers);
-        passed.extend(self.pop());
+    pub(super) fn evict_slowest(&mut self, passed: &mut Passed) {
+        self.readers -= self.spilled.evict_front(passed).unwrap_or_else(|| {
+            let readers = self.entries.front().map_or(0, |entry| entry.readers);
+            passed.frames.extend(self.pop());
+            readers
+        });
         self.trim(passed);
     }
 
@@ -238,23 +272,76 @@ impl Log {
         Some(frame)
     }
 
-    fn trim(&mut self, passed: &mut Vec<SharedFrame>) {
+    fn trim(&mut self, passed: &mut Passed) {
         if self.start != Start::Released {
             return;
         }
-        while self.entries.front().is_some_and(|entry| entry.readers == 0) {
-            passed.extend(self.pop());
+        self.spilled.trim(passed);
+        while self.spilled.is_empty() && self.entries.front().is_some_and(|entry| entry.readers == 0) {
+            passed.frames.extend(self.pop());
         }
     }
 
     /// The number of readers at `position`. `None`: they are evicted.
     fn readers_at(&mut self, position: u64) -> Option<&mut usize> {
-        let index = self.index(position)?;
+        let Some(index) = self.index(position) else {
+            return self.spilled.readers_at(position);
+        };
         let entry = self.entries.get_mut(index);
         Some(entry.map_or(&mut self.at_end, |entry| &mut entry.readers))
     }
 
     fn index(&self, position: u64) -> Option<usize> {
-        position.checked_sub(self.front()).map(|index| index as usize)
+        position.checked_sub(self.front_in_memory()).map(|index| index as usize)
+    }
+}
+
+#[cfg(feature = "spill")]
+impl Log {
+    /// The oldest frames in memory, about `piece` bytes, or until the rest is no more than `keep`. Trailers are no data: they
+    /// and the frames behind them stay.
+    pub(super) fn batch(&self, piece: u64, keep: u64) -> Option<Batch> {
+        let (mut data, mut len) = (Vec::new(), 0);
+        let has_to_go = |index, len| {
+            let rest = self.entries.len() - index;
+            index == 0 || self.held - len > keep || rest > MAX_FRAMES / 2 || self.budget.is_spent()
+        };
+        for (index, entry) in self.entries.iter().enumerate() {
+            match &entry.frame {
+                SharedFrame::Data(frame) if len < piece && has_to_go(index, len) => {
+                    data.push(frame.clone());
+                    len += frame.len() as u64;
+                }
+                _ => break,
+            }
+        }
+        let first = self.front_in_memory();
+        let (end, start) = (first + data.len() as u64, self.bytes - self.held);
+        (!data.is_empty()).then_some(Batch { first, end, start, len, data })
+    }
+
+    /// Replaces frames in memory by the file that has them.
+    pub(super) fn spill(&mut self, mut piece: Piece, passed: &mut Passed) {
+        // Readers may have passed its first frames meanwhile, or all of them.
+        while self.front_in_memory() < piece.end && !self.entries.is_empty() {
+            piece.readers += self.entries[0].readers;
+            passed.frames.extend(self.pop());
+        }
+        match piece.readers > 0 || !self.spilled.is_empty() {
+            true => self.spilled.push(piece),
+            false => passed.pieces.push(piece),
+        }
+    }
+
+    /// Moves a reader that got data from the file, so that it has `bytes` of the body, and gives its new position. `None`:
+    /// it was evicted.
+    pub(super) fn pass_spilled(&mut self, at: u64, bytes: u64, passed: &mut Passed) -> Option<u64> {
+        let next = self.spilled.pass(at, bytes)?;
+        if next != at {
+            // Where it goes on was not evicted, because it comes later.
+            *self.readers_at(next)? += 1;
+            self.trim(passed);
+        }
+        Some(next)
     }
 }

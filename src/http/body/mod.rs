@@ -10,6 +10,8 @@ mod pause;
 mod reader;
 mod slow;
 mod source;
+#[cfg_attr(not(feature = "spill"), path = "no_spill.rs")]
+mod spill;
 mod state;
 mod upstream;
 
@@ -28,6 +30,8 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::Instant;
 
+#[cfg(feature = "spill")]
+pub(crate) use self::spill::Spill;
 use self::{broadcast::Broadcast, reader::Reader, source::FrameSource, upstream::Adapter};
 pub(crate) use self::{budget::Budget, upstream::longer};
 use crate::error::{BoxError, SharedError};
@@ -82,6 +86,8 @@ pub(crate) struct BodyConfig {
     /// How long slow readers may hold the others back, in all.
     pub(crate) hold_back: Duration,
     pub(crate) budget: Budget,
+    #[cfg(feature = "spill")]
+    pub(crate) spill: Option<Spill>,
 }
 
 /// A response body that many readers share: each clone is a reader of its own.

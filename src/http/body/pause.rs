@@ -7,12 +7,15 @@ use tokio::time::Instant;
 use super::{BodyConfig, SlowReader};
 use crate::sync::now;
 
+/// How long readers wait for the disk if they never wait for readers.
+const DISK_PATIENCE: Duration = Duration::from_secs(1);
+
 /// Upstream is not polled, so that slow readers catch up.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Pause {
     cause: Cause,
     began: Instant,
-    /// A reader that took nothing since this time may have stopped reading.
+    /// A reader that took nothing since this time may have stopped reading, or the disk may hang.
     watched: Instant,
 }
 
@@ -22,6 +25,9 @@ pub(super) enum Cause {
     Window,
     /// The budget of all bodies is spent. The pause ends when it is no longer spent.
     Budget,
+    /// The window of the slowest reader is full, or the budget is spent, and the disk is slower than upstream. The pause
+    /// ends when enough is written.
+    Disk,
 }
 
 impl Pause {
@@ -34,12 +40,12 @@ impl Pause {
         self.cause
     }
 
-    /// How long slow readers have held the others back so far. A pause for the budget does not count: they did not cause
-    /// it.
+    /// How long slow readers have held the others back so far. A pause for the budget or for the disk does not count: they
+    /// did not cause it.
     pub(super) fn held_back(&self) -> Duration {
         match self.cause {
             Cause::Window => now().duration_since(self.began),
-            Cause::Budget => Duration::ZERO,
+            Cause::Budget | Cause::Disk => Duration::ZERO,
         }
     }
 
@@ -47,10 +53,14 @@ impl Pause {
         Self { watched: now(), ..self }
     }
 
-    /// The time to evict readers. `held_back` is how long slow readers held the others back in earlier pauses. `None`:
+    /// The time to evict readers, or to give up a disk that has written nothing. `held_back` is how long slow readers held the others back in earlier pauses. `None`:
     /// never.
     pub(super) fn deadline(&self, config: &BodyConfig, held_back: Duration) -> Option<Instant> {
-        let SlowReader::PauseThenEvict(pause) = config.slow else { return None };
+        let pause = match (config.slow, self.cause) {
+            (SlowReader::PauseThenEvict(pause), _) => pause,
+            (SlowReader::Evict, Cause::Disk) => DISK_PATIENCE,
+            _ => return None,
+        };
         // A time beyond the clock never comes.
         let look = self.watched.checked_add(pause);
         look.into_iter().chain(self.end(config, held_back)).min()
@@ -64,7 +74,7 @@ impl Pause {
     fn end(&self, config: &BodyConfig, held_back: Duration) -> Option<Instant> {
         match self.cause {
             Cause::Window => self.began.checked_add(config.hold_back.saturating_sub(held_back)),
-            Cause::Budget => None,
+            Cause::Budget | Cause::Disk => None,
         }
     }
 }

@@ -6,6 +6,7 @@ use std::{
     task::{Context, Poll, Waker, ready},
 };
 
+use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use tokio::{
     runtime::Handle,
@@ -17,10 +18,14 @@ use super::{
     broadcast::{Broadcast, Drive, Parked, Turn},
     driver::Driver,
     frame::SharedFrame,
+    spill::{Chunk, ChunkRead},
     state::Position,
     upstream::{BoxUpstream, Item},
 };
-use crate::sync::{current_runtime, now};
+use crate::{
+    error::SharedError,
+    sync::{current_runtime, now},
+};
 
 type Timer = Pin<Box<Sleep>>;
 
@@ -32,6 +37,8 @@ pub(super) struct Reader {
     /// Set while this reader waits for a slower one. Each reader has its own timer, so that it does not depend on the
     /// task or the runtime of another.
     timer: Option<Timer>,
+    /// Set while this reader waits for the disk.
+    read: Option<ChunkRead>,
     departure: Departure,
 }
 
@@ -59,7 +66,7 @@ impl Reader {
     }
 
     fn at(position: Position, broadcast: Arc<Broadcast>) -> Self {
-        Self { broadcast, position, upstream_waker: None, timer: None, departure: Departure::Reader }
+        Self { broadcast, position, upstream_waker: None, timer: None, read: None, departure: Departure::Reader }
     }
 
     /// Makes a reader at the first frame, if that is held.
@@ -77,6 +84,11 @@ impl Reader {
         self.timer = None;
         // Each way out writes the item in its last place: a frame is large, and each move of it counts.
         loop {
+            if self.read.is_some() {
+                if let Some(item) = ready!(self.poll_read(cx)) {
+                    return Poll::Ready(Some(item));
+                }
+            }
             match self.broadcast.next(&mut self.position) {
                 Turn::Frame(SharedFrame::Data(data)) => return Poll::Ready(Some(Ok(Frame::data(data)))),
                 Turn::Frame(trailers) => return Poll::Ready(Some(Ok(trailers.into()))),
@@ -84,8 +96,34 @@ impl Reader {
                 Turn::End => return Poll::Ready(None),
                 Turn::Poll(upstream) => return self.poll_upstream(upstream, cx),
                 Turn::Park => ready!(self.park(cx)),
+                Turn::OnDisk(chunk) => self.start_read(chunk),
             }
         }
+    }
+
+    #[cold]
+    fn start_read(&mut self, chunk: Chunk) {
+        self.read = ChunkRead::start(chunk);
+        if self.read.is_none() {
+            self.broadcast.pass_spilled(&mut self.position, 0);
+        }
+    }
+
+    /// Waits for the disk. `None`: this reader was evicted meanwhile.
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, SharedError>>> {
+        let Some(read) = &mut self.read else { return Poll::Ready(None) };
+        let read = ready!(read.poll(cx));
+        self.read = None;
+        Poll::Ready(match read {
+            Ok(data) => {
+                let is_here = self.broadcast.pass_spilled(&mut self.position, data.len() as u64);
+                is_here.then(|| Ok(Frame::data(data)))
+            }
+            Err(error) => {
+                self.broadcast.give_up(&mut self.position);
+                Some(Err(error))
+            }
+        })
     }
 
     pub(super) fn size_hint(&self) -> SizeHint {

@@ -16,7 +16,10 @@ impl BodyState {
         if self.pause.is_some() || !self.is_full() {
             return;
         }
-        self.log.release_start(&mut deferred.frames);
+        self.log.release_start(&mut deferred.passed);
+        if self.is_full() {
+            self.start_write(deferred);
+        }
         self.pause = self.cause().map(Pause::new);
         self.forget_moves();
     }
@@ -26,7 +29,7 @@ impl BodyState {
         let budget = &self.config.budget;
         deferred.spent = budget.is_spent().then(|| budget.clone());
         match self.config.slow {
-            SlowReader::Evict => Parked::Evict,
+            SlowReader::Evict if pause.cause() != Cause::Disk => Parked::Evict,
             _ => pause.deadline(&self.config, self.held_back).map_or(Parked::Wait, Parked::Pause),
         }
     }
@@ -43,10 +46,14 @@ impl BodyState {
     pub(super) fn evict_stopped(&mut self, position: &Position, deferred: &mut Deferred) {
         let Some(pause) = self.pause.filter(|pause| self.is_due(pause)) else { return };
         self.take_waker(position, deferred);
+        if pause.cause() == Cause::Disk {
+            self.give_up_writing();
+            return self.relax(deferred);
+        }
         let all = pause.is_too_long(&self.config, self.held_back);
         let end = if all { self.log.end() } else { self.slowest_that_moved() };
         while !self.has_room(&pause) && self.log.front() < end {
-            self.log.evict_slowest(&mut deferred.frames);
+            self.log.evict_slowest(&mut deferred.passed);
         }
         match self.has_room(&pause) {
             true => self.go_on_without(all, deferred),
@@ -57,19 +64,23 @@ impl BodyState {
     /// Evicts the slowest readers until the window is no longer full, and lets upstream go on.
     pub(super) fn evict_full(&mut self, deferred: &mut Deferred) {
         while self.is_full() {
-            self.log.evict_slowest(&mut deferred.frames);
+            self.log.evict_slowest(&mut deferred.passed);
         }
         self.end_pause(deferred);
     }
 
     /// Makes room in a spent budget: frees the start of the body, which newcomers might have wanted, and evicts the
-    /// slowest readers if they stand still, even if no other reader waits for them.
+    /// slowest readers if they stand still, even if no other reader waits for them. What can be written to a file is not
+    /// evicted.
     pub(super) fn give_way(&mut self, deferred: &mut Deferred) {
-        self.log.release_start(&mut deferred.frames);
+        self.log.release_start(&mut deferred.passed);
+        if self.start_write(deferred) {
+            return self.relax(deferred);
+        }
         let slow = self.config.slow;
         match slow {
             SlowReader::PauseThenEvict(pause) if self.stands_still(pause) => {
-                self.log.evict_slowest(&mut deferred.frames);
+                self.log.evict_slowest(&mut deferred.passed);
             }
             SlowReader::Evict => self.evict_full(deferred),
             _ => {}
@@ -85,11 +96,11 @@ impl BodyState {
             self.still = None;
             return false;
         }
-        let (front, now) = (self.log.front(), now());
+        let (progress, now) = (self.log.progress(), now());
         match self.still {
-            Some((at, since)) if at == front => now.duration_since(since) >= pause,
+            Some((before, since)) if before == progress => now.duration_since(since) >= pause,
             _ => {
-                self.still = Some((front, now));
+                self.still = Some((progress, now));
                 false
             }
         }
@@ -123,25 +134,29 @@ impl BodyState {
     fn slowest_that_moved(&self) -> u64 {
         let front = self.log.front();
         let moved = self.readers.iter().filter_map(|(_, reader)| reader.moved_to);
-        moved.filter(|at| *at >= front).min().unwrap_or(self.log.end())
+        moved.filter(|at| *at >= front).min().map_or(self.log.end(), |at| self.log.floor(at))
     }
 
     /// True if the slowest reader is as far behind as it may be, by the window or by the budget.
     pub(super) fn is_full(&self) -> bool {
-        let (log, limit) = (&self.log, self.config.limit);
-        self.config.slow != SlowReader::Unbounded && (log.is_full(limit) || log.is_over_budget())
+        let (log, window) = (&self.log, self.window());
+        self.config.slow != SlowReader::Unbounded && (log.is_full(window) || log.is_over_budget())
     }
 
     /// Tells why upstream has to pause, if it has to.
     fn cause(&self) -> Option<Cause> {
-        match self.log.is_full(self.config.limit) {
+        let is_full = self.log.is_full(self.window());
+        if self.spill.is_writing() {
+            return (is_full || self.lacks_budget()).then_some(Cause::Disk);
+        }
+        match is_full {
             true => Some(Cause::Window),
             false => self.lacks_budget().then_some(Cause::Budget),
         }
     }
 
     /// True if the budget is spent, also after it knows that this body waits for it.
-    fn lacks_budget(&self) -> bool {
+    pub(super) fn lacks_budget(&self) -> bool {
         if !self.log.is_over_budget() {
             return false;
         }
@@ -154,8 +169,9 @@ impl BodyState {
     /// True if the cause of a pause is gone.
     fn has_room(&self, pause: &Pause) -> bool {
         match pause.cause() {
-            Cause::Window => self.log.is_half_empty(self.config.limit),
+            Cause::Window => self.log.is_half_empty(self.config.limit) || self.has_slack(),
             Cause::Budget => !self.lacks_budget(),
+            Cause::Disk => !self.spill.is_writing() || self.has_slack(),
         }
     }
 

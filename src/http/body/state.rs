@@ -7,13 +7,14 @@ use slab::Slab;
 use tokio::time::Instant;
 
 use super::{
-    BodyConfig,
+    BodyConfig, SlowReader,
     broadcast::{Broadcast, Deferred, Parked, Turn},
     budget::{Budget, Holder, Registration},
     error::BodyError,
     frame::len_of,
     log::{Log, Next},
     pause::Pause,
+    spill::SpillState,
     upstream::{BoxUpstream, Item, longer},
 };
 use crate::error::SharedError;
@@ -26,7 +27,7 @@ pub(super) struct BodyState {
     parked: usize,
     pub(super) upstream: Option<BoxUpstream>,
     /// How upstream ended.
-    over: Option<Result<(), SharedError>>,
+    pub(super) over: Option<Result<(), SharedError>>,
     /// Polling upstream may give something.
     ready: bool,
     hint: SizeHint,
@@ -36,10 +37,11 @@ pub(super) struct BodyState {
     pub(super) pause: Option<Pause>,
     /// How long the slow readers that are still here held the others back, in all pauses that have ended.
     pub(super) held_back: Duration,
-    /// Where the slowest reader was, and since when, when the budget last asked for room.
-    pub(super) still: Option<(u64, Instant)>,
+    /// How far the slowest reader was, and since when, when the budget last asked for room.
+    pub(super) still: Option<((u64, u64), Instant)>,
     /// Set when the log first holds a frame.
     pub(super) registration: Option<Registration>,
+    pub(super) spill: SpillState,
     pub(super) config: Arc<BodyConfig>,
 }
 
@@ -55,8 +57,8 @@ pub(super) struct ReaderSlot {
 #[derive(Debug)]
 pub(super) struct Position {
     pub(super) slot: usize,
-    at: u64,
-    bytes: u64,
+    pub(super) at: u64,
+    pub(super) bytes: u64,
     pub(super) fate: Fate,
 }
 
@@ -65,6 +67,8 @@ pub(super) enum Fate {
     Reads,
     /// It got an error.
     Failed,
+    /// It got an error because its lag cannot be read, and is no longer counted.
+    Unreadable,
     /// Upstream panicked while this reader polled it, or dropped it at its end. The result of that poll is lost.
     Panicked,
 }
@@ -99,6 +103,7 @@ impl BodyState {
             held_back: Duration::ZERO,
             still: None,
             registration: None,
+            spill: SpillState::default(),
             config,
         };
         (state, Position { slot, at: 0, bytes: 0, fate: Fate::Reads })
@@ -110,7 +115,10 @@ impl BodyState {
         // It counts as moving until it has had the time to move.
         let slot = self.readers.insert(ReaderSlot { waker: None, moved_to: Some(origin.at) });
         // After an error a clone gets it again, because its owner has not seen it.
-        let fate = if origin.fate == Fate::Failed { Fate::Reads } else { origin.fate };
+        let fate = match origin.fate {
+            Fate::Failed | Fate::Unreadable => Fate::Reads,
+            fate => fate,
+        };
         Position { slot, fate, ..*origin }
     }
 
@@ -128,7 +136,7 @@ impl BodyState {
     }
 
     pub(super) fn release_start(&mut self, deferred: &mut Deferred) {
-        self.log.release_start(&mut deferred.frames);
+        self.log.release_start(&mut deferred.passed);
         self.relax(deferred);
     }
 
@@ -146,7 +154,19 @@ impl BodyState {
     pub(super) fn leave(&mut self, position: &Position, deferred: &mut Deferred) {
         self.take_waker(position, deferred);
         self.readers.remove(position.slot);
-        self.log.leave(position.at, self.config.keep_start, self.is_held(), &mut deferred.frames);
+        if position.fate != Fate::Unreadable {
+            self.leave_log(position, deferred);
+        }
+    }
+
+    /// Lets the others go on without a reader that cannot read its lag.
+    pub(super) fn give_up(&mut self, position: &mut Position, deferred: &mut Deferred) {
+        position.fate = Fate::Unreadable;
+        self.leave_log(position, deferred);
+    }
+
+    fn leave_log(&mut self, position: &Position, deferred: &mut Deferred) {
+        self.log.leave(position.at, self.config.keep_start, self.is_held(), &mut deferred.passed);
         self.drop_if_deserted(deferred);
         self.relax(deferred);
     }
@@ -171,7 +191,7 @@ impl BodyState {
         if position.at == self.log.end() {
             return false;
         }
-        self.log.skip_to_end(position.at, &mut deferred.frames);
+        self.log.skip_to_end(position.at, &mut deferred.passed);
         (position.at, position.bytes) = (self.log.end(), self.log.bytes());
         self.relax(deferred);
         true
@@ -195,7 +215,7 @@ impl BodyState {
         if position.fate != Fate::Reads {
             return self.next_after_failure(position);
         }
-        match self.log.next(position.at) {
+        match self.log.next(position.at, position.bytes) {
             Next::Frame(frame) => {
                 position.pass(frame.len());
                 if self.pause.is_some() {
@@ -204,6 +224,7 @@ impl BodyState {
                 Turn::Frame(frame)
             }
             Next::End => self.pull(position),
+            Next::OnDisk(chunk) => Turn::OnDisk(chunk),
             Next::Evicted => position.fail(self.too_slow()),
         }
     }
@@ -268,8 +289,11 @@ impl BodyState {
             _ => None,
         };
         if let Some(Ok(frame)) = item {
-            self.log.push(frame, self.config.keep_start, &mut deferred.frames);
+            self.log.push(frame, self.config.keep_start, &mut deferred.passed);
             position.pass(len_of(frame));
+        }
+        if self.config.slow == SlowReader::Unbounded {
+            self.start_write_if_outgrown(deferred);
         }
         self.unpark(deferred);
     }
@@ -279,6 +303,7 @@ impl BodyState {
         if self.registration.is_none() && !self.log.is_empty() {
             let holder: Arc<dyn Holder> = broadcast.clone();
             self.registration = Some(self.config.budget.register(Arc::downgrade(&holder)));
+            self.register_spill(broadcast);
         }
     }
 
@@ -318,7 +343,7 @@ impl BodyState {
     pub(super) fn is_end(&self, position: &Position) -> bool {
         match position.fate {
             Fate::Reads => self.has_all(position),
-            Fate::Failed => true,
+            Fate::Failed | Fate::Unreadable => true,
             Fate::Panicked => false,
         }
     }

@@ -54,7 +54,15 @@ fn check(preemptions: usize, slow: SlowReader, limit: usize, budget: u64, scenar
     builder.preemption_bound.get_or_insert(preemptions);
     builder.check(move || {
         model::reset();
-        let config = BodyConfig { limit, slow, keep_start: 0, hold_back: Duration::ZERO, budget: Budget::new(budget) };
+        let config = BodyConfig {
+            limit,
+            slow,
+            keep_start: 0,
+            hold_back: Duration::ZERO,
+            budget: Budget::new(budget),
+            #[cfg(feature = "spill")]
+            spill: None,
+        };
         let world = World { config, alive: Arc::default() };
         scenario(&world);
         assert_eq!(world.config.budget.held(), 0, "no bytes are held");

@@ -1,5 +1,7 @@
 //! The switches about flights in progress: time, memory, and the `Cache-Status` header.
 
+#[cfg(feature = "spill")]
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{
@@ -36,6 +38,11 @@ pub(crate) struct FlightRules {
     pub(crate) keep_start: u64,
     pub(crate) slow_reader: SlowReader,
     pub(crate) hold_back_at_most: Duration,
+    #[cfg(feature = "spill")]
+    pub(crate) spill: Option<u64>,
+    /// The folder of the file. `None`: the folder of the system.
+    #[cfg(feature = "spill")]
+    pub(crate) spill_to: Option<PathBuf>,
     /// The name of the layer, as it is written in a `Cache-Status` header.
     pub(crate) cache_status: Option<String>,
 }
@@ -52,8 +59,23 @@ impl Default for FlightRules {
             keep_start: 1 << 20,
             slow_reader: SlowReader::default(),
             hold_back_at_most: Duration::from_secs(30),
+            #[cfg(feature = "spill")]
+            spill: None,
+            #[cfg(feature = "spill")]
+            spill_to: None,
             cache_status: None,
         }
+    }
+}
+
+impl FlightRules {
+    /// How long a body may be that is known to be shared.
+    pub(crate) fn longest_shared(&self) -> u64 {
+        #[cfg(feature = "spill")]
+        if let Some(spill) = self.spill {
+            return self.body_limit.max(spill);
+        }
+        self.body_limit
     }
 }
 
@@ -203,6 +225,57 @@ impl HttpPolicy {
     #[must_use]
     pub fn hold_back_at_most(mut self, time: Duration) -> Self {
         self.flight.hold_back_at_most = time;
+        self
+    }
+
+    /// Moves the lag of slow readers to a temporary file, of this many bytes for
+    /// all bodies of a group together. Default: no file.
+    ///
+    /// What a reader is behind beyond [`body_limit`](Self::body_limit) is then
+    /// written to disk, and read back when the reader comes to it. So slow readers
+    /// hold no other reader back, and are not cut off. A body that is known to be
+    /// larger than `body_limit` is shared as well, up to this size. So one upstream
+    /// call serves a large download to clients of any speed.
+    ///
+    /// - A reader that is within the window never waits for the disk. All reads and
+    ///   writes run in the blocking pool of tokio.
+    /// - A body may hold 4 MiB beyond its window while the disk writes. If the disk
+    ///   is slower than the upstream, the upstream pauses until the disk has caught
+    ///   up. Each reader that reads from the file holds up to 256 KiB more. They are
+    ///   not counted in [`body_budget`](Self::body_budget).
+    /// - While [`body_budget`](Self::body_budget) is exhausted, bodies write what
+    ///   their readers are behind, even within the window.
+    /// - When the file is full, when a write fails, or when it takes longer than the
+    ///   pause of [`slow_reader`](Self::slow_reader), and outside of a tokio
+    ///   runtime, the rule of `slow_reader` applies as without a file. After a
+    ///   failed write it does so for the rest of that body. Only a reader whose lag
+    ///   is in the file and cannot be read back ends with an error for it.
+    /// - The file has no name, is opened when a body first needs it, and is closed
+    ///   when no reader needs it any more. Space that every reader has passed is
+    ///   used again. Space is given out in units of 64 KiB.
+    ///
+    /// A clone of the layer with a policy of its own has a file of its own.
+    ///
+    /// *Risk:* response bodies reach the disk, where they can outlive a crash of
+    /// the machine. A reader that never reads holds its part of the file until it
+    /// is dropped, or until the file is full. Set a timeout for writes on the
+    /// server's connections.
+    #[cfg(feature = "spill")]
+    #[must_use]
+    pub fn spill(mut self, bytes: u64) -> Self {
+        self.flight.spill = Some(bytes);
+        self
+    }
+
+    /// Sets the folder for the file of [`spill`](Self::spill). Default: the
+    /// system's folder for temporary files.
+    ///
+    /// The folder is first used when a body needs the file. On many systems `/tmp`
+    /// is in memory: name a folder on a disk there.
+    #[cfg(feature = "spill")]
+    #[must_use]
+    pub fn spill_to(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.flight.spill_to = Some(folder.into());
         self
     }
 

@@ -127,7 +127,7 @@ impl HttpPolicy {
         } else {
             facts.length.as_ref().map_or(u64::MAX, |length| length.largest().unwrap_or(0))
         };
-        body.lower().max(announced) > self.flight.body_limit
+        body.lower().max(announced) > self.flight.longest_shared()
     }
 
     /// True if followers may have to agree in this header, because a response varies by it.

@@ -28,6 +28,12 @@ impl Client {
         self.0.write_all(text.as_bytes()).await.unwrap();
     }
 
+    /// What is left of what it received.
+    #[cfg(feature = "spill")]
+    pub(crate) fn stream(&mut self) -> &mut BufReader<TcpStream> {
+        &mut self.0
+    }
+
     /// One frame of HTTP/2.
     pub(crate) async fn send_frame(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
         let length = u32::try_from(payload.len()).unwrap().to_be_bytes();

@@ -4,6 +4,8 @@ mod client;
 mod origin;
 mod wire;
 
+#[cfg(feature = "spill")]
+pub(crate) use client::PATIENCE;
 pub(crate) use client::{Client, h2, h2_get};
 pub(crate) use origin::{Origin, Reply};
 pub(crate) use wire::{Kind, Message};

@@ -9,6 +9,8 @@ mod newcomers;
 mod reentry;
 mod sole;
 mod speeds;
+#[cfg(feature = "spill")]
+mod spill;
 mod stream;
 mod stress;
 mod window;
@@ -177,7 +179,15 @@ impl Wake for Count {
 
 fn config(limit: usize, slow: SlowReader) -> BodyConfig {
     let budget = Budget::new(u64::MAX);
-    BodyConfig { limit, slow, keep_start: 0, hold_back: Duration::from_secs(30), budget }
+    BodyConfig {
+        limit,
+        slow,
+        keep_start: 0,
+        hold_back: Duration::from_secs(30),
+        budget,
+        #[cfg(feature = "spill")]
+        spill: None,
+    }
 }
 
 fn trailers() -> HeaderMap {

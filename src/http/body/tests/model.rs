@@ -1,5 +1,7 @@
 //! Any sequence of events, against a model that is too simple to be wrong.
 
+#[cfg(feature = "spill")]
+mod disk;
 mod reference;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -41,6 +43,7 @@ struct Both {
     model: Model,
     bodies: Vec<Real>,
     budget: Budget,
+    has_file: bool,
 }
 
 /// The first body takes newcomers until `door`, and after its end if it `holds`. The other never does.
@@ -54,10 +57,12 @@ struct Setting {
     promised: Option<usize>,
     door: Option<u64>,
     holds: bool,
+    /// With `spill`, a file that has room for nothing. It changes nothing.
+    has_file: bool,
 }
 
 impl Both {
-    fn new(Setting { limit, slow, keep_start, hold_back, budget, promised, door, holds }: Setting) -> Self {
+    fn new(Setting { limit, slow, keep_start, hold_back, budget, promised, door, holds, has_file }: Setting) -> Self {
         let model = Model {
             limit,
             slow,
@@ -69,7 +74,7 @@ impl Both {
             asked: None,
             now: 0,
         };
-        let mut both = Self { model, bodies: Vec::new(), budget: Budget::new(budget as u64) };
+        let mut both = Self { model, bodies: Vec::new(), budget: Budget::new(budget as u64), has_file };
         both.add(promised, door, holds);
         both.add(None, None, false);
         both
@@ -83,6 +88,8 @@ impl Both {
         let hold_back = Duration::from_millis(self.model.hold_back);
         let (keep_start, budget) = (self.model.keep_start as u64, self.budget.clone());
         let config = BodyConfig { keep_start, hold_back, budget, ..config(self.model.limit, self.model.slow) };
+        #[cfg(feature = "spill")]
+        let config = BodyConfig { spill: self.has_file.then(disk::without_room), ..config };
         let body = SharedBody::new(feed.body(), config);
         let newcomers = door.and_then(|until| body.newcomers(Some(Instant::now() + Duration::from_millis(until))));
         let held = newcomers.as_ref().filter(|_| holds).and_then(|newcomers| {
@@ -222,8 +229,9 @@ fn settings() -> impl Strategy<Value = Setting> {
     let budget = prop_oneof![1 => 0..30_usize, 1 => Just(usize::MAX)];
     let (promised, door) = (option::weighted(0.3, 0..60_usize), option::weighted(0.5, 0..3_000_u64));
     let keep_start = prop_oneof![1 => Just(0_usize), 2 => 0..60_usize];
-    let all = (0..40_usize, select(slow), keep_start, 0..3_000_u64, budget, promised, door, any::<bool>());
-    all.prop_map(|(limit, slow, keep_start, hold_back, budget, promised, door, holds)| Setting {
+    let all =
+        (0..40_usize, select(slow), keep_start, 0..3_000_u64, budget, promised, door, any::<bool>(), any::<bool>());
+    all.prop_map(|(limit, slow, keep_start, hold_back, budget, promised, door, holds, has_file)| Setting {
         limit,
         slow,
         keep_start,
@@ -232,6 +240,7 @@ fn settings() -> impl Strategy<Value = Setting> {
         promised,
         door,
         holds,
+        has_file: has_file && cfg!(feature = "spill"),
     })
 }
 
