@@ -1,6 +1,6 @@
 //! With `run_to_completion`, a body is read to its end although all readers have gone.
 
-use crate::support::{Bench, Body, Flow, Read, by_uri, flow, get, ok, paused, read, reply, role, settle, with_body};
+use crate::support::{Bench, Body, Flow, Read, by_uri, flow, ok, paused, read, reply, role, settle, with_body};
 use bytes::Bytes;
 use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::BodyExt;
