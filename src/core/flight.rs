@@ -8,7 +8,7 @@ pub(crate) use end::{Landed, Left};
 
 use crate::{
     core::{
-        hold::{Hold, Timer},
+        hold::{Hold, HoldTimer},
         reentry::{Ancestors, FlightNumber},
         rules::{Rounds, Rules},
         seats::{Seat, Seats, Wakers},
@@ -113,7 +113,7 @@ pub(crate) enum After<T> {
         is_leaderless: bool,
         wakers: Wakers,
         /// Set if the result is held.
-        timer: Option<Timer>,
+        timer: Option<HoldTimer>,
     },
 }
 

@@ -37,12 +37,12 @@ impl Hold {
 }
 
 /// A timer that has to be spawned once nothing is locked.
-pub(crate) struct Timer {
+pub(crate) struct HoldTimer {
     pub(super) runtime: Runtime,
     pub(super) until: Instant,
 }
 
-impl Timer {
+impl HoldTimer {
     /// Spawns the task that drops a held result when its time is over. Call it under no lock.
     pub(super) fn spawn<T: Send + Sync + 'static>(
         self,

@@ -3,7 +3,7 @@
 use crate::{
     core::{
         flight::{After, Flight},
-        hold::Timer,
+        hold::HoldTimer,
         reentry::FlightNumber,
         rules::Setback,
     },
@@ -107,7 +107,7 @@ impl<T> After<T> {
 
     /// Takes the timer of a held result, to be spawned once nothing is locked.
     #[cold]
-    pub(crate) fn take_timer(&mut self) -> Option<Timer> {
+    pub(crate) fn take_timer(&mut self) -> Option<HoldTimer> {
         match self {
             Self::End { timer, .. } => timer.take(),
             Self::Nothing | Self::Tell(_) | Self::Wake(..) => None,

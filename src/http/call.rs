@@ -166,6 +166,7 @@ where
     }
 
     /// As `enter`. `Err`: there is no flight, and it may not lead one.
+    #[allow(clippy::result_large_err, reason = "the future holds the call as well")]
     #[inline]
     fn enter_if(
         self,

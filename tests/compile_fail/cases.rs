@@ -15,6 +15,8 @@ mod key;
 mod method;
 #[path = "cases/mode.rs"]
 mod mode;
+#[path = "cases/request_body.rs"]
+mod request_body;
 #[path = "cases/response.rs"]
 mod response;
 #[path = "cases/send.rs"]

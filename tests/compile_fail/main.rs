@@ -92,6 +92,11 @@ fn a_response_that_is_not_clone_is_named_with_what_to_do() {
 }
 
 #[test]
+fn a_request_body_that_cannot_be_handed_on_is_named_with_what_to_do() {
+    check("request_body");
+}
+
+#[test]
 fn an_error_that_is_not_clone_leads_to_shared_errors() {
     check("error");
 }

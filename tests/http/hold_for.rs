@@ -376,7 +376,8 @@ async fn what_joins_a_held_response_has_the_head_and_the_age_of_a_late_join() {
 
 #[tokio::test(start_paused = true)]
 async fn forget_and_its_siblings_and_the_switch_drop_what_is_held() {
-    let enders: [(&str, fn(&Handle<String>)); 4] = [
+    type End = fn(&Handle<String>);
+    let enders: [(&str, End); 4] = [
         ("forget", |handle| handle.forget("/a")),
         ("forget_if", |handle| handle.forget_if(|key| key == "/a")),
         ("forget_all", |handle| handle.forget_all()),

@@ -655,6 +655,39 @@ async fn a_follower_that_does_not_agree_with_vary_leads_again_under_the_same_key
     assert_eq!((gateway.echo.seen().len(), gateway.handle.in_flight()), (2, 0));
 }
 
+#[test]
+fn a_follower_that_lost_its_leaders_runtime_leads_anew_with_its_own_whole_body() {
+    // One key, and a body for each caller.
+    let layer = SingleflightLayer::with_body(LIMIT, |request| {
+        let body = String::from_utf8(request.body().to_vec()).unwrap();
+        body.split(' ').next().map(str::to_owned)
+    });
+    let mut gateway = Gateway::of(layer);
+    let [mut leader, mut follower] = support::paused().block_on(async {
+        let leader = gateway.post("users for the leader");
+        let (flow, mut follower) = gateway.begin();
+        for part in ["users ", "for the ", "follower"] {
+            flow.data(part);
+        }
+        drop(flow);
+        assert!(follower.poll().is_pending());
+        settle().await;
+        [leader, follower]
+    });
+    assert_eq!((gateway.handle.stats().joined, gateway.echo.seen()), (1, vec!["users for the leader".to_owned()]));
+    support::paused().block_on(async {
+        assert!(follower.poll().is_pending());
+        settle().await;
+        assert_eq!(gateway.echo.seen()[1..], ["users for the follower"]);
+        gateway.echo.gate.open();
+        for call in [&mut follower, &mut leader] {
+            assert_eq!(support::text(within(call).await.unwrap()), "users for the follower");
+        }
+    });
+    let stats = gateway.handle.stats();
+    assert_eq!((stats.lost, stats.in_flight, stats.waiting), (1, 0, 0));
+}
+
 #[tokio::test]
 async fn a_handle_forgets_by_the_key_and_not_by_an_option_of_it() {
     let mut gateway = Gateway::new();

@@ -184,7 +184,8 @@ async fn a_panic_is_not_held() {
 
 #[tokio::test(start_paused = true)]
 async fn forget_and_its_siblings_and_the_switch_drop_what_is_held() {
-    let enders: [(&str, fn(&Handle<u32>)); 4] = [
+    type End = fn(&Handle<u32>);
+    let enders: [(&str, End); 4] = [
         ("forget", |handle| handle.forget(&1)),
         ("forget_if", |handle| handle.forget_if(|key| *key == 1)),
         ("forget_all", |handle| handle.forget_all()),
@@ -408,7 +409,9 @@ async fn a_call_takes_a_held_result_when_it_is_made_and_not_when_it_is_polled() 
 }
 
 /// A value that uses the layer as it is cloned and dropped.
-struct Entangled(Arc<Mutex<Option<Box<dyn FnMut() + Send>>>>);
+struct Entangled(Act);
+
+type Act = Arc<Mutex<Option<Box<dyn FnMut() + Send>>>>;
 
 impl Entangled {
     fn act(&self) {
@@ -436,7 +439,7 @@ impl Drop for Entangled {
 #[test]
 fn a_held_result_is_cloned_and_dropped_under_no_lock() {
     without_deadlock(|| async {
-        let act: Arc<Mutex<Option<Box<dyn FnMut() + Send>>>> = Arc::default();
+        let act = Act::default();
         let value = act.clone();
         let layer = holding();
         let (handle, acts) = (layer.handle(), Arc::new(AtomicUsize::new(0)));

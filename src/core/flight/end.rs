@@ -3,7 +3,7 @@
 use super::{After, Driver, End, Flight, Joining, SharedEnd, Stage};
 use crate::{
     core::{
-        hold::{Hold, Timer},
+        hold::{Hold, HoldTimer},
         rules::{Rules, Setback},
         seats::{Seat, Wakers},
     },
@@ -76,17 +76,17 @@ impl<T> Flight<T> {
 
     /// Begins to hold the result that lands now, if the rules say so and there is a runtime for the timer.
     #[inline]
-    fn begin_hold(&mut self, setback: Option<Setback>) -> Option<Timer> {
+    fn begin_hold(&mut self, setback: Option<Setback>) -> Option<HoldTimer> {
         if matches!(self.hold, Hold::Off) || setback.is_some() {
             return None;
         }
         let runtime = current_runtime().or_else(|| self.runtime.take())?;
-        Some(Timer { runtime, until: self.hold.begin()? })
+        Some(HoldTimer { runtime, until: self.hold.begin()? })
     }
 
     /// Lands, and keeps the result for newcomers.
     #[cold]
-    fn land_and_hold(&mut self, value: T, driver: Option<Seat>, timer: Timer) -> (Landed<T>, After<T>) {
+    fn land_and_hold(&mut self, value: T, driver: Option<Seat>, timer: HoldTimer) -> (Landed<T>, After<T>) {
         let end = self.end.get_or_insert_default().clone();
         let landed = driver.map_or(Landed::ForOthers, |_| Landed::Shared(end.clone()));
         let (was_joined, leader) = (self.was_joined, self.leader);

@@ -12,20 +12,20 @@ const FRAMES_AT_ONCE: usize = 32;
 
 /// The task that reads on. To the body it is a reader. It ends when the body does, when it has read more than the
 /// window, when the budget is spent, and when there are readers again.
-pub(super) struct Driver {
+pub(super) struct BodyDriver {
     reader: Reader,
     window: u64,
     /// How many bytes it may still read.
     left: u64,
 }
 
-impl Driver {
+impl BodyDriver {
     pub(super) fn new(reader: Reader, window: u64) -> Self {
         Self { reader, window, left: window }
     }
 }
 
-impl Future for Driver {
+impl Future for BodyDriver {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {

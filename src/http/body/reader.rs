@@ -16,7 +16,7 @@ use tokio::{
 use super::{
     BodyConfig,
     broadcast::{Broadcast, Drive, Parked, Turn},
-    driver::Driver,
+    driver::BodyDriver,
     frame::SharedFrame,
     spill::{Chunk, ChunkRead},
     state::Position,
@@ -150,7 +150,7 @@ impl Reader {
         if let Some((position, window)) = self.broadcast.leave_to_driver(&self.position) {
             let mut reader = Self::at(position, Arc::clone(&self.broadcast));
             reader.departure = Departure::Driver;
-            runtime.spawn(Driver::new(reader, window));
+            runtime.spawn(BodyDriver::new(reader, window));
         }
     }
 

@@ -19,7 +19,7 @@ impl<K: Send + Sync + 'static> LateTable<K> {
     fn hold(self: &Arc<Self>, address: Address, stream: &Arc<LateStream>) -> bool {
         let Some(runtime) = current_runtime().filter(|_| stream.may_be_held()) else { return false };
         let Some(until) = stream.hold() else { return false };
-        let end = EndHold { late: Arc::downgrade(self), address, stream: Arc::downgrade(stream) };
+        let end = UnlistHeld { late: Arc::downgrade(self), address, stream: Arc::downgrade(stream) };
         runtime.spawn(async move {
             let _end = end;
             sleep_until(until).await;
@@ -29,13 +29,13 @@ impl<K: Send + Sync + 'static> LateTable<K> {
 }
 
 /// Unlists a held stream when it is dropped: at the end of the time, or with its runtime. It keeps neither alive.
-struct EndHold<K> {
+struct UnlistHeld<K> {
     late: Weak<LateTable<K>>,
     address: Address,
     stream: Weak<LateStream>,
 }
 
-impl<K> Drop for EndHold<K> {
+impl<K> Drop for UnlistHeld<K> {
     fn drop(&mut self) {
         if let Some((late, stream)) = self.late.upgrade().zip(self.stream.upgrade()) {
             late.unlist(self.address, &stream);

@@ -24,6 +24,7 @@ pub(crate) struct Facts {
     begun: OnceLock<(u64, Instant)>,
     /// When somebody first had the answer, and its flight was over.
     seen: AtomicU64,
+    seen_at: OnceLock<Instant>,
     receivers: AtomicUsize,
 }
 
@@ -32,6 +33,8 @@ pub(crate) struct Facts {
 pub(crate) struct Limits {
     pub(crate) max_waiters: Option<usize>,
     pub(crate) join_within: Option<Duration>,
+    /// Later calls may have an answer for this long after its flight landed.
+    pub(crate) hold_for: Option<Duration>,
     /// A call may lead a flight long after it was made, when its patience has ended.
     pub(crate) re_elects: bool,
 }
@@ -48,6 +51,7 @@ impl Facts {
             made: OnceLock::new(),
             begun: OnceLock::new(),
             seen: AtomicU64::new(u64::MAX),
+            seen_at: OnceLock::new(),
             receivers: AtomicUsize::new(0),
         }
     }
@@ -64,9 +68,11 @@ impl Facts {
     pub(crate) fn accept(&self, from: &Self, now: u64, limits: Limits) -> Result<(), String> {
         let receivers = from.receivers.fetch_add(1, SeqCst) + 1;
         let seen = from.seen.fetch_min(now, SeqCst);
+        let seen_at = *from.seen_at.get_or_init(Instant::now);
+        let was_held = limits.hold_for.is_some_and(|time| self.began_at.saturating_duration_since(seen_at) < time);
         let wrong = if (self.key, self.user) != (from.key, from.user) {
             "an answer that is not its own"
-        } else if self.began > seen {
+        } else if self.began > seen && !was_held {
             "an answer that somebody had before it was made"
         } else if from.was_open_by(limits).is_some_and(|open| open < self.floor) {
             "an answer that was forgotten before it was made"

@@ -43,6 +43,7 @@ const JUDGES: HeaderName = HeaderName::from_static("x-judges");
 
 /// Small, so that a client that does not read is soon noticed.
 const SEND_BUFFER: u32 = 16 << 10;
+const HOLD: Duration = Duration::from_millis(10);
 const IDLE: Duration = Duration::from_millis(50);
 
 type GatewayLayer = SingleflightLayer<Http<Path>, SharedErrors>;
@@ -68,7 +69,8 @@ impl Gateway {
             .partition_cookies([SESSION])
             .slow_reader(SlowReader::PauseThenEvict(Duration::from_millis(50)))
             .unshareable_memory(64, Duration::from_millis(30));
-        let layer = layer(world).policy(policy).join_within(Duration::from_millis(250)).followers_retry(1);
+        let layer =
+            layer(world).policy(policy).join_within(Duration::from_millis(250)).followers_retry(1).hold_for(HOLD);
         Self::start("roomy", layer, origin, limit as usize, &world.calls).await
     }
 
@@ -83,7 +85,8 @@ impl Gateway {
             .slow_reader(SlowReader::Evict)
             .body_budget(256 << 10)
             .unshareable_memory(0, Duration::ZERO);
-        let layer = layer(world).policy(policy).wait_at_most(Duration::from_millis(20)).run_to_completion(true);
+        let layer =
+            layer(world).policy(policy).wait_at_most(Duration::from_millis(20)).run_to_completion(true).hold_for(HOLD);
         Self::start("tight", layer, origin, 0, &world.calls).await
     }
 

@@ -5,6 +5,7 @@ mod shop;
 
 use crate::{
     answer::{Answer, Failure},
+    facts::Limits,
     part::{Asked, Part, any_name},
     verdict::Events,
     work::Work,
@@ -77,11 +78,13 @@ impl Part for Services {
 
     fn judge(&self, asked: &Asked<Self>, answer: &Self::Answer) {
         let (world, facts) = (&self.0.world, &asked.facts);
-        let from = match answer {
-            Ok(answer) => &answer.facts,
-            Err(failure) => &failure.facts,
+        let limits = self.0.shops[asked.terms.shop].limits;
+        let (from, limits) = match answer {
+            Ok(answer) => (&answer.facts, limits),
+            // No failure is held.
+            Err(failure) => (&failure.facts, Limits { hold_for: None, ..limits }),
         };
-        Self::EVENTS.received(world, facts, from, self.0.shops[asked.terms.shop].limits);
+        Self::EVENTS.received(world, facts, from, limits);
         if asked.terms.alone && facts.id != from.id {
             let (this, other) = (facts.tell(), from.tell());
             world.report.fail(Self::EVENTS.part, &format!("{this} wanted to be alone, and got that of {other}"));

@@ -16,6 +16,7 @@ use tower_singleflight::{Handle, SharedError, SingleflightLayer, mode::ByKey};
 /// missed.
 const PERMITS: usize = 6;
 const YOUNG: Duration = Duration::from_millis(3);
+const HOLD: Duration = Duration::from_millis(3);
 const FEW: usize = 3;
 
 pub(crate) struct Shop {
@@ -41,6 +42,7 @@ impl Shop {
     pub(crate) fn all(world: &Arc<World>) -> Vec<Self> {
         let few = Limits { max_waiters: Some(FEW), ..Limits::default() };
         let young = Limits { join_within: Some(YOUNG), ..Limits::default() };
+        let holds = Limits { hold_for: Some(HOLD), ..Limits::default() };
         let re_elects = Limits { re_elects: true, ..Limits::default() };
         let few_re_elect = Limits { re_elects: true, ..few };
         let millis = Duration::from_millis;
@@ -57,6 +59,7 @@ impl Shop {
             },
             Self { limits: few, ..Self::plain("few waiters", layer(world).max_waiters(FEW)) },
             Self { limits: young, ..Self::plain("young flights", layer(world).join_within(YOUNG)) },
+            Self { limits: holds, switches: true, ..Self::plain("holding", layer(world).hold_for(HOLD)) },
             Self { finishes: true, ..Self::plain("finishing", layer(world).run_to_completion(true)) },
             Self { limits: re_elects, ..Self::plain("impatient", layer(world).wait_at_most(millis(4))) },
             Self {
