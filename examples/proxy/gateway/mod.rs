@@ -3,8 +3,9 @@
 //! | On the way | What happens |
 //! |---|---|
 //! | `Host` | passed on as the client sent it; in absolute form and in HTTP/2 the target's authority takes its place (RFC 9112 §3.2.2, RFC 9113 §8.3.1). So a request is the same request whatever it came over, and coalesces |
-//! | `Connection`, what it names, `Upgrade`, … | end here, both ways (RFC 9110 §7.6.1); of `TE`, `trailers` goes on |
-//! | `Upgrade` | ignored: the request is answered in the protocol that it came in (RFC 9110 §7.8) |
+//! | `Connection`, what it names, … | end here, both ways (RFC 9110 §7.6.1); of `TE`, `trailers` goes on |
+//! | `Upgrade` of HTTP/1.1, such as WebSocket | passed on. If the upstream switches, the two connections become a tunnel, which ends with them or with the proxy |
+//! | `Upgrade` to HTTP or TLS, or with a body | ignored: the request is answered in the protocol that it came in (RFC 9110 §7.8) |
 //! | `CONNECT`, `TRACE` | 501 |
 //! | `X-Forwarded-For`, `Via` | extended |
 //! | `X-Forwarded-Host`, `X-Forwarded-Proto`, `Forwarded` | passed on, and compared, because origins go by them |
@@ -19,6 +20,7 @@ mod hop;
 mod refusal;
 mod request;
 mod server;
+mod upgrade;
 
 use http::{
     HeaderName, header,

@@ -12,3 +12,4 @@ mod framing;
 mod headers;
 mod stalled;
 mod support;
+mod upgrades;

@@ -4,7 +4,7 @@ mod client;
 mod origin;
 mod wire;
 
-pub(crate) use client::{Client, h2, h2_get};
+pub(crate) use client::{Client, PATIENCE, h2, h2_get};
 pub(crate) use origin::{Origin, Reply};
 pub(crate) use wire::{Kind, Message};
 
