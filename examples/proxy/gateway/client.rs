@@ -2,7 +2,9 @@
 
 use super::{
     body::{Passage, RequestBody},
-    framing, hop, upgrade,
+    framing, hop,
+    summary::Counters,
+    upgrade,
 };
 use http::{
     HeaderValue, Request, Response, StatusCode, Uri, Version,
@@ -34,12 +36,14 @@ impl<S, B> Upstream<B> for S where
 /// A request that its pooled connection turns out unable to send is sent on another one; nothing is ever sent twice.
 pub(super) fn service(
     upstream: Authority,
+    counters: Arc<Counters>,
 ) -> impl Service<Request<RequestBody>, Response = Response<Passage>, Error = BoxError, Future: Send> + Clone + Send + Sync
 {
     let mut builder = Client::builder(TokioExecutor::new());
     builder.pool_timer(TokioTimer::new()).pool_idle_timeout(IDLE_TIMEOUT);
     let client = Arc::new(builder.build::<_, RequestBody>(connector()));
     service_fn(move |mut request| {
+        counters.count_upstream_call();
         address(&mut request, &upstream);
         let asked = upgrade::asked(&request);
         let response = client.request(request);

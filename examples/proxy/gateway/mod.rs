@@ -20,16 +20,22 @@ mod hop;
 mod refusal;
 mod request;
 mod server;
+mod summary;
 mod upgrade;
+
+pub(crate) use summary::Summary;
 
 use http::{
     HeaderName, header,
     uri::{Authority, PathAndQuery},
 };
+use server::Proxy;
 use std::{
     io::{self, ErrorKind},
+    sync::Arc,
     time::Duration,
 };
+use summary::Counters;
 use tokio::net::{TcpListener, ToSocketAddrs, lookup_host};
 use tower::Layer;
 use tower_singleflight::{
@@ -64,13 +70,19 @@ pub(crate) async fn listen(address: impl ToSocketAddrs) -> io::Result<TcpListene
     Err(failure)
 }
 
-/// Serves until `stop`, and then finishes what is in progress.
-pub(crate) async fn run(listener: TcpListener, options: Options, stop: impl Future<Output = ()>) {
-    let client = client::service(options.upstream.clone());
-    match options.coalesce {
-        Some(coalesce) => server::serve(listener, coalesce.layer().layer(client), options.upstream, stop).await,
-        None => server::serve(listener, client, options.upstream, stop).await,
-    }
+/// Serves until `stop`, then finishes the requests in progress, and returns what the proxy did.
+pub(crate) async fn run(listener: TcpListener, options: Options, stop: impl Future<Output = ()>) -> Summary {
+    let counters = Arc::<Counters>::default();
+    let client = client::service(options.upstream.clone(), counters.clone());
+    let proxy = Proxy::new(options.upstream, counters.clone());
+    let Some(coalesce) = options.coalesce else {
+        server::serve(listener, client, proxy, stop).await;
+        return counters.summary(None);
+    };
+    let layer = coalesce.layer();
+    let flights = layer.handle();
+    server::serve(listener, layer.layer(client), proxy, stop).await;
+    counters.summary(Some(flights.stats()))
 }
 
 impl Coalesce {
