@@ -14,6 +14,9 @@
 //!
 //! `--help` tells what can be turned; `--no-coalesce` leaves the layer out, to compare.
 //!
+//! `--key-from-body 65536` also shares `POST`s whose bodies are equal and not longer than 64 KiB. It is only for an upstream
+//! whose `POST`s are reads, as with GraphQL queries or searches: equal `POST`s that come at once are done once.
+//!
 //! Clients speak HTTP/1.1 or HTTP/2 with prior knowledge (h2c) on one port; the upstream gets HTTP/1.1. The layer is set up
 //! in `gateway/mod.rs`; what a proxy owes to RFC 9110 besides is in the files next to it.
 

@@ -25,8 +25,9 @@ mod upgrade;
 
 pub(crate) use summary::Summary;
 
+use bytes::Bytes;
 use http::{
-    HeaderName, header,
+    HeaderName, Request, header,
     uri::{Authority, PathAndQuery},
 };
 use server::Proxy;
@@ -40,7 +41,7 @@ use tokio::net::{TcpListener, ToSocketAddrs, lookup_host};
 use tower::Layer;
 use tower_singleflight::{
     HttpPolicy, SingleflightLayer,
-    mode::{Http, SharedErrors},
+    mode::{Http, HttpBody, Mode, SharedErrors},
 };
 
 /// What the proxy can be told.
@@ -56,6 +57,8 @@ pub(crate) struct Coalesce {
     pub(crate) body_limit: Option<u64>,
     pub(crate) join_within: Option<Duration>,
     pub(crate) cache_status: Option<String>,
+    /// Requests with equal bodies of up to so many bytes share, `POST`s too.
+    pub(crate) key_from_body: Option<usize>,
 }
 
 /// Takes the first of the addresses that it can.
@@ -75,25 +78,49 @@ pub(crate) async fn run(listener: TcpListener, options: Options, stop: impl Futu
     let counters = Arc::<Counters>::default();
     let client = client::service(options.upstream.clone(), counters.clone());
     let proxy = Proxy::new(options.upstream, counters.clone());
-    let Some(coalesce) = options.coalesce else {
-        server::serve(listener, client, proxy, stop).await;
-        return counters.summary(None);
+    let flights = match options.coalesce {
+        None => {
+            server::serve(listener, client, proxy, stop).await;
+            None
+        }
+        Some(coalesce @ Coalesce { key_from_body: None, .. }) => {
+            let layer = coalesce.by_head();
+            server::serve(listener, layer.layer(client), proxy, stop).await;
+            Some(layer.handle().stats())
+        }
+        Some(coalesce @ Coalesce { key_from_body: Some(limit), .. }) => {
+            let layer = coalesce.by_body(limit);
+            server::serve(listener, layer.layer(client), proxy, stop).await;
+            Some(layer.handle().stats())
+        }
     };
-    let layer = coalesce.layer();
-    let flights = layer.handle();
-    server::serve(listener, layer.layer(client), proxy, stop).await;
-    counters.summary(Some(flights.stats()))
+    counters.summary(flights)
+}
+
+/// Cheaper than a `String`. At the layer, a request has no other URI, whatever it came over.
+type Target = Option<PathAndQuery>;
+
+fn target<B>(request: &Request<B>) -> Target {
+    request.uri().path_and_query().cloned()
 }
 
 impl Coalesce {
-    fn layer(self) -> SingleflightLayer<Http<Option<PathAndQuery>>, SharedErrors> {
-        // Cheaper than a `String`. Whatever it came over, the request has no other URI by now.
-        let layer = SingleflightLayer::new(|req| req.uri().path_and_query().cloned()).shared_errors();
-        let layer = match self.join_within {
+    fn by_head(self) -> SingleflightLayer<Http<Target>, SharedErrors> {
+        let layer = SingleflightLayer::new(|request| target(request)).shared_errors();
+        self.with_age(layer).policy(self.policy())
+    }
+
+    fn by_body(self, limit: usize) -> SingleflightLayer<HttpBody<(Target, Bytes)>, SharedErrors> {
+        let key = |request: &Request<Bytes>| Some((target(request), request.body().clone()));
+        let layer = SingleflightLayer::with_body(limit, key).shared_errors();
+        self.with_age(layer).policy(self.policy())
+    }
+
+    fn with_age<M: Mode, E>(&self, layer: SingleflightLayer<M, E>) -> SingleflightLayer<M, E> {
+        match self.join_within {
             Some(age) => layer.join_within(age),
             None => layer,
-        };
-        layer.policy(self.policy())
+        }
     }
 
     fn policy(self) -> HttpPolicy {

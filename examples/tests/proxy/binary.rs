@@ -101,6 +101,25 @@ async fn the_program_says_what_it_did_when_it_stops() {
 }
 
 #[tokio::test]
+async fn the_program_shares_posts_if_it_is_told_to() {
+    let origin = Origin::new(|_| Reply::default().hold().send("HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nhot")).await;
+    let proxy = Program::start_with(&origin, &["--key-from-body", "5"]).await;
+    let addr = proxy.addr;
+    let post = |path: &str, body: &str| {
+        format!("POST {path} HTTP/1.1\r\nhost: example\r\ncontent-length: {}\r\n\r\n{body}", body.len())
+    };
+    let texts = [post("/a", "short"), post("/a", "short"), post("/b", "longer")];
+    let clients: JoinSet<_> = texts.into_iter().map(|text| async move { Client::once(addr, &text).await }).collect();
+    origin.hit(2).await;
+    sleep(Duration::from_millis(300)).await;
+    origin.release();
+    assert!(clients.join_all().await.into_iter().all(|answer| answer.unwrap().text() == "hot"));
+    proxy.signal("-TERM");
+    let words = proxy.last_words().await;
+    assert!(words.starts_with("requests 3, upstream calls 2\nlayer: led 1, joined 1, passed 1 (body 1), "), "{words}");
+}
+
+#[tokio::test]
 async fn the_program_refuses_what_it_does_not_know() {
     for args in [&["--nonsense"][..], &[], &["--listen", "127.0.0.1:0", "--upstream", "https://example.com"]] {
         let output = process::Command::new(example("proxy")).args(args).output().await.unwrap();

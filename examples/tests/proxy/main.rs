@@ -4,6 +4,7 @@
 mod gateway;
 
 mod binary;
+mod bodies;
 mod coalescing;
 #[cfg(unix)]
 mod example;
