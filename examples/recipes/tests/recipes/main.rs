@@ -9,6 +9,7 @@ mod hold;
 mod hyper_server;
 mod json_rpc;
 mod program;
+mod repository;
 mod sqlite;
 mod stack;
 mod told;
