@@ -8,6 +8,7 @@ mod graphql;
 mod hold;
 mod hyper_server;
 mod json_rpc;
+mod llm_gateway;
 mod program;
 mod repository;
 mod sqlite;
