@@ -18,7 +18,9 @@ Usage: proxy --listen ADDR --upstream URL [options]
   --spill BYTES          keep what slow readers lag behind beyond that in a temporary file of this size, and share
                          responses up to this length (needs the feature `spill`; default: no file)
   --join-within SECONDS  how old a request in progress may be for another to join it (default: 30)
-  --cache-status NAME    tell clients how each response came, in a Cache-Status header";
+  --cache-status NAME    tell clients how each response came, in a Cache-Status header
+  --key-from-body BYTES  share requests with equal bodies of up to so many bytes, POST and QUERY too;
+                         only for an upstream whose POSTs are reads";
 
 pub(crate) struct Args {
     pub(crate) listen: String,
@@ -38,6 +40,7 @@ pub(crate) fn parse() -> Result<Option<Args>, lexopt::Error> {
             #[cfg(feature = "spill")]
             Long("spill") => coalesce.spill = Some(parser.value()?.parse()?),
             Long("join-within") => coalesce.join_within = Some(parser.value()?.parse_with(seconds)?),
+            Long("key-from-body") => coalesce.key_from_body = Some(parser.value()?.parse()?),
             Long("cache-status") => coalesce.cache_status = Some(parser.value()?.parse_with(printable)?),
             Long("help") | Short('h') => return Ok(None),
             other => return Err(other.unexpected()),

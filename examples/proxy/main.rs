@@ -4,8 +4,18 @@
 //! cargo run --release --example proxy -- --listen 127.0.0.1:3000 --upstream http://127.0.0.1:8000
 //! ```
 //!
-//! It says `listening on ADDR` when it is ready, and stops on SIGTERM or ctrl-c, once the requests in progress are
-//! answered. `--help` tells what can be turned; `--no-coalesce` leaves the layer out, to compare.
+//! It says `listening on ADDR` when it is ready. On SIGTERM or ctrl-c it accepts no more, answers the requests in progress,
+//! and says on stderr what it did:
+//!
+//! ```text
+//! requests 20, upstream calls 1
+//! layer: led 1, joined 19, passed 0, in flight 0, waiting 0
+//! ```
+//!
+//! `--help` tells what can be turned; `--no-coalesce` leaves the layer out, to compare.
+//!
+//! `--key-from-body 65536` also shares `POST`s whose bodies are equal and not longer than 64 KiB. It is only for an upstream
+//! whose `POST`s are reads, as with GraphQL queries or searches: equal `POST`s that come at once are done once.
 //!
 //! Clients speak HTTP/1.1 or HTTP/2 with prior knowledge (h2c) on one port; the upstream gets HTTP/1.1. The layer is set up
 //! in `gateway/mod.rs`; what a proxy owes to RFC 9110 besides is in the files next to it.
@@ -45,7 +55,7 @@ async fn serve(Args { listen, options }: Args) -> Result<(), Box<dyn Error>> {
     let listener = gateway::listen(&listen).await.map_err(|error| format!("cannot listen on {listen}: {error}"))?;
     let stop = stop()?;
     println!("listening on {}", listener.local_addr()?);
-    gateway::run(listener, options, stop).await;
+    eprintln!("{}", gateway::run(listener, options, stop).await);
     Ok(())
 }
 

@@ -30,6 +30,7 @@ mod start;
 mod storm;
 mod support;
 mod switches;
+mod uploads;
 mod vary;
 mod versions;
 mod veto;

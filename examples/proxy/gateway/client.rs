@@ -3,9 +3,11 @@
 use super::{
     body::{Passage, RequestBody},
     framing, hop,
+    summary::Counters,
+    upgrade,
 };
 use http::{
-    Request, Response, StatusCode, Uri, Version,
+    HeaderValue, Request, Response, StatusCode, Uri, Version,
     uri::{Authority, Scheme},
 };
 use hyper::body::Incoming;
@@ -34,15 +36,21 @@ impl<S, B> Upstream<B> for S where
 /// A request that its pooled connection turns out unable to send is sent on another one; nothing is ever sent twice.
 pub(super) fn service(
     upstream: Authority,
+    counters: Arc<Counters>,
 ) -> impl Service<Request<RequestBody>, Response = Response<Passage>, Error = BoxError, Future: Send> + Clone + Send + Sync
 {
     let mut builder = Client::builder(TokioExecutor::new());
     builder.pool_timer(TokioTimer::new()).pool_idle_timeout(IDLE_TIMEOUT);
     let client = Arc::new(builder.build::<_, RequestBody>(connector()));
     service_fn(move |mut request| {
+        counters.count_upstream_call();
         address(&mut request, &upstream);
+        let asked = upgrade::asked(&request);
         let response = client.request(request);
-        async move { response.await.map_err(BoxError::from).and_then(receive).inspect_err(|error| report(&**error)) }
+        async move {
+            let response = response.await.map_err(BoxError::from);
+            response.and_then(|response| receive(response, asked)).inspect_err(|error| report(&**error))
+        }
     })
 }
 
@@ -62,13 +70,17 @@ fn connector() -> HttpConnector {
 }
 
 /// Here and not after the layer: so it is done once a flight, and the layer judges what clients get.
-fn receive(response: Response<Incoming>) -> Result<Response<Passage>, BoxError> {
+///
+/// `asked` are the protocols that the request asked for.
+fn receive(response: Response<Incoming>, asked: Option<HeaderValue>) -> Result<Response<Passage>, BoxError> {
     let (mut head, body) = response.into_parts();
-    if head.status == StatusCode::SWITCHING_PROTOCOLS {
-        return Err("it switched to a protocol that nobody asked for".into());
-    }
+    let agreed = upgrade::agreed(&head.headers, asked);
     framing::settle(&mut head.headers)?;
     hop::strip(&mut head.headers);
+    if head.status == StatusCode::SWITCHING_PROTOCOLS {
+        let protocols = agreed.ok_or("it switched to a protocol that nobody asked for")?;
+        upgrade::insert(&mut head.headers, protocols);
+    }
     hop::add_via(&mut head.headers, head.version);
     head.version = Version::HTTP_11;
     Ok(Response::from_parts(head, Passage::of_response(body)))

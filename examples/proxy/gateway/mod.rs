@@ -3,8 +3,9 @@
 //! | On the way | What happens |
 //! |---|---|
 //! | `Host` | passed on as the client sent it; in absolute form and in HTTP/2 the target's authority takes its place (RFC 9112 §3.2.2, RFC 9113 §8.3.1). So a request is the same request whatever it came over, and coalesces |
-//! | `Connection`, what it names, `Upgrade`, … | end here, both ways (RFC 9110 §7.6.1); of `TE`, `trailers` goes on |
-//! | `Upgrade` | ignored: the request is answered in the protocol that it came in (RFC 9110 §7.8) |
+//! | `Connection`, what it names, … | end here, both ways (RFC 9110 §7.6.1); of `TE`, `trailers` goes on |
+//! | `Upgrade` of HTTP/1.1, such as WebSocket | passed on. If the upstream switches, the two connections become a tunnel, which ends with them or with the proxy |
+//! | `Upgrade` to HTTP or TLS, or with a body | ignored: the request is answered in the protocol that it came in (RFC 9110 §7.8) |
 //! | `CONNECT`, `TRACE` | 501 |
 //! | `X-Forwarded-For`, `Via` | extended |
 //! | `X-Forwarded-Host`, `X-Forwarded-Proto`, `Forwarded` | passed on, and compared, because origins go by them |
@@ -19,20 +20,28 @@ mod hop;
 mod refusal;
 mod request;
 mod server;
+mod summary;
+mod upgrade;
 
+pub(crate) use summary::Summary;
+
+use bytes::Bytes;
 use http::{
-    HeaderName, header,
+    HeaderName, Request, header,
     uri::{Authority, PathAndQuery},
 };
+use server::Proxy;
 use std::{
     io::{self, ErrorKind},
+    sync::Arc,
     time::Duration,
 };
+use summary::Counters;
 use tokio::net::{TcpListener, ToSocketAddrs, lookup_host};
 use tower::Layer;
 use tower_singleflight::{
     HttpPolicy, SingleflightLayer,
-    mode::{Http, SharedErrors},
+    mode::{Http, HttpBody, Mode, SharedErrors},
 };
 
 /// What the proxy can be told.
@@ -50,6 +59,8 @@ pub(crate) struct Coalesce {
     pub(crate) spill: Option<u64>,
     pub(crate) join_within: Option<Duration>,
     pub(crate) cache_status: Option<String>,
+    /// Requests with equal bodies of up to so many bytes share, `POST`s too.
+    pub(crate) key_from_body: Option<usize>,
 }
 
 /// Takes the first of the addresses that it can.
@@ -64,24 +75,54 @@ pub(crate) async fn listen(address: impl ToSocketAddrs) -> io::Result<TcpListene
     Err(failure)
 }
 
-/// Serves until `stop`, and then finishes what is in progress.
-pub(crate) async fn run(listener: TcpListener, options: Options, stop: impl Future<Output = ()>) {
-    let client = client::service(options.upstream.clone());
-    match options.coalesce {
-        Some(coalesce) => server::serve(listener, coalesce.layer().layer(client), options.upstream, stop).await,
-        None => server::serve(listener, client, options.upstream, stop).await,
-    }
+/// Serves until `stop`, then finishes the requests in progress, and returns what the proxy did.
+pub(crate) async fn run(listener: TcpListener, options: Options, stop: impl Future<Output = ()>) -> Summary {
+    let counters = Arc::<Counters>::default();
+    let client = client::service(options.upstream.clone(), counters.clone());
+    let proxy = Proxy::new(options.upstream, counters.clone());
+    let flights = match options.coalesce {
+        None => {
+            server::serve(listener, client, proxy, stop).await;
+            None
+        }
+        Some(coalesce @ Coalesce { key_from_body: None, .. }) => {
+            let layer = coalesce.by_head();
+            server::serve(listener, layer.layer(client), proxy, stop).await;
+            Some(layer.handle().stats())
+        }
+        Some(coalesce @ Coalesce { key_from_body: Some(limit), .. }) => {
+            let layer = coalesce.by_body(limit);
+            server::serve(listener, layer.layer(client), proxy, stop).await;
+            Some(layer.handle().stats())
+        }
+    };
+    counters.summary(flights)
+}
+
+/// Cheaper than a `String`. At the layer, a request has no other URI, whatever it came over.
+type Target = Option<PathAndQuery>;
+
+fn target<B>(request: &Request<B>) -> Target {
+    request.uri().path_and_query().cloned()
 }
 
 impl Coalesce {
-    fn layer(self) -> SingleflightLayer<Http<Option<PathAndQuery>>, SharedErrors> {
-        // Cheaper than a `String`. Whatever it came over, the request has no other URI by now.
-        let layer = SingleflightLayer::new(|req| req.uri().path_and_query().cloned()).shared_errors();
-        let layer = match self.join_within {
+    fn by_head(self) -> SingleflightLayer<Http<Target>, SharedErrors> {
+        let layer = SingleflightLayer::new(|request| target(request)).shared_errors();
+        self.with_age(layer).policy(self.policy())
+    }
+
+    fn by_body(self, limit: usize) -> SingleflightLayer<HttpBody<(Target, Bytes)>, SharedErrors> {
+        let key = |request: &Request<Bytes>| Some((target(request), request.body().clone()));
+        let layer = SingleflightLayer::with_body(limit, key).shared_errors();
+        self.with_age(layer).policy(self.policy())
+    }
+
+    fn with_age<M: Mode, E>(&self, layer: SingleflightLayer<M, E>) -> SingleflightLayer<M, E> {
+        match self.join_within {
             Some(age) => layer.join_within(age),
             None => layer,
-        };
-        layer.policy(self.policy())
+        }
     }
 
     fn policy(self) -> HttpPolicy {

@@ -7,6 +7,7 @@ use super::{
     framing, hop,
     refusal::Refusal,
     server::Peer,
+    upgrade,
 };
 use http::{
     HeaderMap, HeaderValue, Method, Request, Uri, Version,
@@ -26,7 +27,11 @@ pub(super) fn forward(
     check_method(&mut head)?;
     let host = host(&head, upstream)?;
     framing::settle(&mut head.headers).map_err(|_| Refusal::CODING)?;
+    let protocols = upgrade::wanted(&head, &body);
     hop::strip_request(&mut head.headers);
+    if let Some(protocols) = protocols {
+        upgrade::ask(&mut head.headers, protocols);
+    }
     head.headers.insert(HOST, host);
     hop::add_forwarded_for(&mut head.headers, &peer.address);
     hop::add_via(&mut head.headers, head.version);

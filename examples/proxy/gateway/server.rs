@@ -1,8 +1,8 @@
 //! The side of the clients.
 
-use super::{client::Upstream, refusal::Refusal, request};
+use super::{client::Upstream, refusal::Refusal, request, summary::Counters, upgrade};
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response, uri::Authority};
+use http::{HeaderValue, Request, Response, StatusCode, uri::Authority};
 use http_body::Body;
 use http_body_util::{Either, Full};
 use hyper::{body::Incoming, service::service_fn};
@@ -23,6 +23,7 @@ use std::{
 };
 use tokio::{
     net::{TcpListener, TcpSocket, TcpStream},
+    sync::watch,
     time::{sleep, timeout},
 };
 use tower::{BoxError, ServiceExt};
@@ -47,12 +48,27 @@ pub(super) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
-pub(super) async fn serve<S, B>(listener: TcpListener, service: S, upstream: Authority, stop: impl Future<Output = ()>)
+/// What all connections use.
+pub(super) struct Proxy {
+    upstream: Authority,
+    counters: Arc<Counters>,
+}
+
+impl Proxy {
+    pub(super) fn new(upstream: Authority, counters: Arc<Counters>) -> Self {
+        Self { upstream, counters }
+    }
+}
+
+pub(super) async fn serve<S, B>(listener: TcpListener, service: S, proxy: Proxy, stop: impl Future<Output = ()>)
 where
     S: Upstream<B> + Sync,
     B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
 {
-    let server = Server { http: http(), service, upstream: Arc::new(upstream), graceful: GracefulShutdown::new() };
+    // Tunnels end when this is dropped.
+    let (_running, tunnels) = watch::channel(());
+    let (proxy, graceful) = (Arc::new(proxy), GracefulShutdown::new());
+    let server = Server { http: http(), service, proxy, tunnels, graceful };
     let mut stop = pin!(stop);
     loop {
         tokio::select! {
@@ -82,7 +98,8 @@ fn http() -> Builder<TokioExecutor> {
 struct Server<S> {
     http: Builder<TokioExecutor>,
     service: S,
-    upstream: Arc<Authority>,
+    proxy: Arc<Proxy>,
+    tunnels: watch::Receiver<()>,
     graceful: GracefulShutdown,
 }
 
@@ -108,9 +125,11 @@ impl<S> Server<S> {
         // Only worth a warning if it were to fail: the connection works without.
         let _ = stream.set_nodelay(true);
         let peer = Arc::new(Peer::new(ip));
-        let (service, upstream, client) = (self.service.clone(), self.upstream.clone(), peer.clone());
-        let answer = service_fn(move |request| answer(service.clone(), client.clone(), upstream.clone(), request));
-        let connection = self.http.serve_connection(TokioIo::new(stream), answer).into_owned();
+        let (service, proxy, client) = (self.service.clone(), self.proxy.clone(), peer.clone());
+        let tunnels = self.tunnels.clone();
+        let answer =
+            service_fn(move |request| answer(service.clone(), client.clone(), proxy.clone(), tunnels.clone(), request));
+        let connection = self.http.serve_connection_with_upgrades(TokioIo::new(stream), answer).into_owned();
         let connection = self.graceful.watch(connection);
         tokio::spawn(async move {
             let mut connection = pin!(connection);
@@ -125,17 +144,27 @@ impl<S> Server<S> {
 async fn answer<S, B>(
     service: S,
     peer: Arc<Peer>,
-    upstream: Arc<Authority>,
-    request: Request<Incoming>,
+    proxy: Arc<Proxy>,
+    tunnels: watch::Receiver<()>,
+    mut request: Request<Incoming>,
 ) -> Result<Response<Either<B, Full<Bytes>>>, Infallible>
 where
     S: Upstream<B>,
     B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
 {
     peer.has_asked.store(true, Ordering::Relaxed);
-    let answer = match request::forward(request, &peer, &upstream) {
+    proxy.counters.count_request();
+    let client = hyper::upgrade::on(&mut request);
+    let answer = match request::forward(request, &peer, &proxy.upstream) {
         Ok(request) => service.oneshot(request).await.map_err(|_| Refusal::BAD_GATEWAY),
         Err(refusal) => Err(refusal),
     };
+    let answer = answer.map(|mut response| {
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            let upstream = hyper::upgrade::on(&mut response);
+            tokio::spawn(upgrade::tunnel(client, upstream, tunnels));
+        }
+        response
+    });
     Ok(answer.map_or_else(|refusal| refusal.into_response().map(Either::Right), |response| response.map(Either::Left)))
 }

@@ -4,6 +4,7 @@
 mod gateway;
 
 mod binary;
+mod bodies;
 mod coalescing;
 #[cfg(unix)]
 mod example;
@@ -14,3 +15,4 @@ mod headers;
 mod spill;
 mod stalled;
 mod support;
+mod upgrades;

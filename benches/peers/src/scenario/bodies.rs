@@ -14,14 +14,17 @@ use futures_util::future::join_all;
 use http::{Request, Response};
 use http_body::Body;
 use std::{convert::Infallible, future::poll_fn, hint::black_box, pin::pin};
-use stream::{BURST, FRAME, Stream, buffer};
+use stream::{BURST, Size, Stream, buffer};
 use tokio::task::JoinSet;
 use tower::{Layer, Service, service_fn};
 use tower_singleflight::{Role, SharedBody, SingleflightLayer};
 
-const PLAIN: &str = "plain";
 /// How many readers, and how many times in one turn.
-const READERS: [(&str, usize, usize); 3] = [("1", 1, 20), ("10", 10, 2), ("100", 100, 1)];
+const READERS: [(usize, usize); 3] = [(1, 20), (10, 2), (100, 1)];
+/// The readers of one shared body, and as many that read a plain body each.
+const SHARED: [&str; 3] = ["1 shared", "10 shared", "100 shared"];
+const PLAIN: [&str; 3] = ["1 plain", "10 plain", "100 plain"];
+const FRAMES: [usize; 2] = [16 * 1024, 1024];
 const TAKEN: usize = 0;
 const COPIED: usize = 1;
 /// Whether the bytes are copied.
@@ -30,44 +33,49 @@ const HOW: [bool; 2] = [false, true];
 pub(crate) fn run(options: &Options) -> Report {
     let bytes = options.size(64, 1) * 1024 * 1024;
     let rounds = options.rounds(15);
-    let runtime = one_thread();
+    let tables = FRAMES.map(|frame| table(Size { bytes, frame }, rounds)).into();
+    let about = format!(
+        "One body of {} MiB, of which {BURST} frames come at a time, read to its end by N tasks on one thread; time a byte \
+        and reader, of what the same body takes that one task reads as it is; {rounds} rounds. Once the frames are only \
+        taken, and once their bytes are copied out, as to a socket. The floor is N tasks that read N plain bodies: each \
+        reader has a buffer of its own, so it costs more as well.",
+        bytes / 1024 / 1024,
+    );
+    Report { title: "Bodies", about, tables, panel: None }
+}
+
+fn table(size: Size, rounds: usize) -> Table {
+    let runtime = &one_thread();
     let mut lineup = Lineup::new();
-    let runtime = &runtime;
-    lineup.add(PLAIN, || {
-        HOW.map(|copy| {
-            let reads = (0..20).map(|_| runtime.block_on(time(vec![Stream::of(bytes)], bytes, copy)));
-            reads.sum::<f64>() / 20.0
-        })
-    });
-    for (name, readers, times) in READERS {
-        let read = async move |copy| time(shared(bytes, readers).await, bytes, copy).await;
-        lineup.add(name, move || {
-            HOW.map(|copy| {
-                let reads = (0..times).map(|_| runtime.block_on(read(copy)));
-                reads.sum::<f64>() / (times * readers) as f64
-            })
+    for ((readers, times), (shared_name, plain_name)) in READERS.into_iter().zip(SHARED.into_iter().zip(PLAIN)) {
+        let mean = move |read: &mut dyn FnMut() -> f64| {
+            let reads = (0..times).map(|_| read());
+            reads.sum::<f64>() / (times * readers) as f64
+        };
+        lineup.add(plain_name, move || {
+            let bodies = move || (0..readers).map(|_| Stream::of(size)).collect();
+            HOW.map(|copy| mean(&mut || runtime.block_on(time(bodies(), size, copy))))
+        });
+        lineup.add(shared_name, move || {
+            let read = async move |copy| time(shared(size, readers).await, size, copy).await;
+            HOW.map(|copy| mean(&mut || runtime.block_on(read(copy))))
         });
     }
     let measured = lineup.run(rounds);
-    let mut table = Table::new("", &["readers", "frames taken, of a plain read", "bytes copied out, of a plain read"]);
-    for (name, ..) in READERS {
-        let ratios = [TAKEN, COPIED].map(|how| measured.ratio((name, how), (PLAIN, how)).to_string());
-        table.row([name.to_string()].into_iter().chain(ratios));
+    let head =
+        ["readers", "frames taken, of a plain read", "bytes copied out, of a plain read", "the same of the floor"];
+    let mut table = Table::new(format!("Frames of {} KiB", size.frame / 1024), &head);
+    for (((readers, _), shared), plain) in READERS.into_iter().zip(SHARED).zip(PLAIN) {
+        let ratio = |name, how| measured.ratio((name, how), (PLAIN[0], how)).to_string();
+        table.row([readers.to_string(), ratio(shared, TAKEN), ratio(shared, COPIED), ratio(plain, COPIED)]);
     }
-    let about = format!(
-        "One body of {} MiB, in frames of {} KiB of which {BURST} come at a time, read to its end by N tasks on one \
-        thread; time a byte and reader, of what the same body takes that one task reads as it is; {rounds} rounds. \
-        Once the frames are only taken, and once their bytes are copied out, as to a socket.",
-        bytes / 1024 / 1024,
-        FRAME / 1024
-    );
-    Report { title: "Bodies", about, tables: vec![table], panel: None }
+    table
 }
 
 /// The responses' bodies of as many calls, which share one flight.
-async fn shared(bytes: usize, readers: usize) -> Vec<SharedBody> {
+async fn shared(size: Size, readers: usize) -> Vec<SharedBody> {
     let upstream =
-        service_fn(move |_: Request<String>| async move { Ok::<_, Infallible>(Response::new(Stream::of(bytes))) });
+        service_fn(move |_: Request<String>| async move { Ok::<_, Infallible>(Response::new(Stream::of(size))) });
     let mut service = SingleflightLayer::new(|request| request.uri().path().to_string()).layer(upstream);
     let calls: Vec<_> = (0..readers).map(|_| service.call(Request::new(String::new()))).collect();
     let responses: Vec<_> =
@@ -78,21 +86,21 @@ async fn shared(bytes: usize, readers: usize) -> Vec<SharedBody> {
 }
 
 /// Until all bodies are read to their ends.
-async fn time<B>(bodies: Vec<B>, bytes: usize, copy: bool) -> f64
+async fn time<B>(bodies: Vec<B>, size: Size, copy: bool) -> f64
 where
     B: Body<Data = Bytes> + Send + 'static,
 {
     let start = clock::now();
     let mut tasks = JoinSet::new();
-    bodies.into_iter().for_each(|body| drop(tasks.spawn(read(body, copy))));
+    bodies.into_iter().for_each(|body| drop(tasks.spawn(read(body, size.frame, copy))));
     let read = tasks.join_all().await;
-    assert!(read.iter().all(|read| *read == bytes), "every reader gets the whole body");
+    assert!(read.iter().all(|read| *read == size.bytes), "every reader gets the whole body");
     clock::since(start)
 }
 
-async fn read<B: Body<Data = Bytes>>(body: B, copy: bool) -> usize {
+async fn read<B: Body<Data = Bytes>>(body: B, frame: usize, copy: bool) -> usize {
     let mut body = pin!(body);
-    let (mut buffer, socket) = buffer(0);
+    let (mut buffer, socket) = buffer(0, frame);
     let socket = &mut buffer[socket];
     let mut read = 0;
     while let Some(Ok(frame)) = poll_fn(|cx| body.as_mut().poll_frame(cx)).await {

@@ -33,3 +33,9 @@ async fn grpc() {
 async fn the_group() {
     assert_eq!(output(env!("CARGO_BIN_EXE_group")).await, told(include_str!("../../src/bin/group.rs")));
 }
+
+#[tokio::test]
+async fn reqwest() {
+    let program = include_str!("../../src/bin/reqwest_client.rs");
+    assert_eq!(output(env!("CARGO_BIN_EXE_reqwest_client")).await, told(program));
+}

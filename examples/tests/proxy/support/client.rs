@@ -24,6 +24,11 @@ impl Client {
         Self(BufReader::new(TcpStream::connect(addr).await.unwrap()))
     }
 
+    /// True if somebody listens.
+    pub(crate) async fn try_connect(addr: SocketAddr) -> bool {
+        TcpStream::connect(addr).await.is_ok()
+    }
+
     pub(crate) async fn send(&mut self, text: &str) {
         self.0.write_all(text.as_bytes()).await.unwrap();
     }

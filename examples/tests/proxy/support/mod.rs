@@ -4,13 +4,11 @@ mod client;
 mod origin;
 mod wire;
 
-#[cfg(feature = "spill")]
-pub(crate) use client::PATIENCE;
-pub(crate) use client::{Client, h2, h2_get};
+pub(crate) use client::{Client, PATIENCE, h2, h2_get};
 pub(crate) use origin::{Origin, Reply};
 pub(crate) use wire::{Kind, Message};
 
-use crate::gateway::{self, Coalesce, Options};
+use crate::gateway::{self, Coalesce, Options, Summary};
 use std::net::SocketAddr;
 use tokio::{sync::oneshot, task::JoinHandle};
 
@@ -18,7 +16,7 @@ use tokio::{sync::oneshot, task::JoinHandle};
 pub(crate) struct Proxy {
     pub(crate) addr: SocketAddr,
     stop: oneshot::Sender<()>,
-    pub(crate) running: JoinHandle<()>,
+    pub(crate) running: JoinHandle<Summary>,
 }
 
 impl Proxy {
@@ -35,7 +33,7 @@ impl Proxy {
         Self { addr, stop, running }
     }
 
-    pub(crate) fn stop(self) -> JoinHandle<()> {
+    pub(crate) fn stop(self) -> JoinHandle<Summary> {
         self.stop.send(()).unwrap();
         self.running
     }

@@ -9,7 +9,13 @@ use std::{
     task::{Context, Poll},
 };
 
-pub(super) const FRAME: usize = 16 * 1024;
+/// Of a body, and of its frames.
+#[derive(Clone, Copy)]
+pub(super) struct Size {
+    pub(super) bytes: usize,
+    pub(super) frame: usize,
+}
+
 /// How many frames there are before the next has to be waited for.
 pub(super) const BURST: usize = 4;
 
@@ -21,9 +27,9 @@ pub(super) struct Stream {
 
 impl Stream {
     /// Its length is not announced: it is over the limit up to which bodies are shared that announce it.
-    pub(super) fn of(bytes: usize) -> Self {
-        let (buffer, frame) = buffer(7);
-        Self { left: bytes, burst: BURST, frame: Bytes::from(buffer).slice(frame) }
+    pub(super) fn of(size: Size) -> Self {
+        let (buffer, frame) = buffer(7, size.frame);
+        Self { left: size.bytes, burst: BURST, frame: Bytes::from(buffer).slice(frame) }
     }
 }
 
@@ -31,11 +37,11 @@ impl Stream {
 ///
 /// Copying from one such frame to another takes one time. Where an allocator puts them matters: on some processors a
 /// copy whose ends are a few bytes apart, modulo a page, takes twenty times as long.
-pub(super) fn buffer(byte: u8) -> (Vec<u8>, Range<usize>) {
+pub(super) fn buffer(byte: u8, length: usize) -> (Vec<u8>, Range<usize>) {
     const PAGE: usize = 4096;
-    let buffer = vec![byte; FRAME + PAGE];
+    let buffer = vec![byte; length + PAGE];
     let at = buffer.as_ptr().align_offset(PAGE);
-    (buffer, at..at + FRAME)
+    (buffer, at..at + length)
 }
 
 impl Body for Stream {
@@ -52,7 +58,7 @@ impl Body for Stream {
             return Poll::Pending;
         }
         self.burst -= 1;
-        self.left -= FRAME;
+        self.left -= self.frame.len();
         Poll::Ready(Some(Ok(Frame::data(self.frame.clone()))))
     }
 }
