@@ -100,7 +100,7 @@ async fn a_follower_in_no_span_has_no_link() {
     let _early = follow(&group, 1);
     settle().await;
     let _late = follow(&group, 1);
-    assert_eq!(log.followers_of(log.flights()[0]), []);
+    assert!(log.followers_of(log.flights()[0]).is_empty());
 }
 
 #[tokio::test]
@@ -122,7 +122,7 @@ async fn a_flight_that_never_took_off_has_no_span_and_keeps_none_of_its_follower
     let leader = group.run(1, pending);
     let follower = info_span!("follower").in_scope(|| group.run(1, pending));
     drop((leader, follower));
-    assert_eq!(log.flights(), []);
+    assert!(log.flights().is_empty());
     assert!(log.is_closed(log.opened("follower")[0]), "{:?}", log.all());
 }
 
@@ -135,7 +135,7 @@ async fn a_flight_that_took_off_unseen_keeps_none_of_its_followers_open() {
     let follower = info_span!("follower").in_scope(|| follow(&group, 1));
     drop(follower);
     assert!(log.is_closed(log.opened("follower")[0]), "{:?}", log.all());
-    assert_eq!(log.flights(), []);
+    assert!(log.flights().is_empty());
 }
 
 #[test]
@@ -171,7 +171,7 @@ fn a_lost_flight_that_is_led_anew_has_another_span_in_that_of_its_new_leader() {
     assert_eq!(log.parent_of(lost), Some(log.opened("first")[0]));
     assert_eq!(log.parent_of(anew), Some(log.opened("second")[0]));
     assert_eq!(log.fields_of(anew), " outcome=\"landed\" waiters=2");
-    assert_eq!(log.followers_of(anew), []);
+    assert!(log.followers_of(anew).is_empty());
 }
 
 #[test]
@@ -209,7 +209,7 @@ async fn a_subscriber_that_wants_no_spans_of_flights_has_the_work_in_the_leaders
         panic!("{:?}", log.all())
     };
     assert!(!log.all().iter().any(|told| matches!(told, Told::Follows { .. })));
-    assert_eq!(log.flights(), []);
+    assert!(log.flights().is_empty());
 }
 
 #[test]
@@ -221,7 +221,7 @@ fn the_subscriber_that_knows_the_leader_gets_the_span_whoever_polls() {
     let (other, _tracing) = trace();
     assert_ready!(spawn(leader).poll());
     assert_eq!(log.parent_of(log.flights()[0]), Some(log.opened("leader")[0]));
-    assert_eq!(other.all(), []);
+    assert!(other.all().is_empty());
 }
 
 #[tokio::test]
