@@ -108,7 +108,7 @@ fn target<B>(request: &Request<B>) -> Target {
 
 impl Coalesce {
     fn by_head(self) -> SingleflightLayer<Http<Target>, SharedErrors> {
-        let layer = SingleflightLayer::new(|request| target(request)).shared_errors();
+        let layer = SingleflightLayer::new(target).shared_errors();
         self.with_age(layer).policy(self.policy())
     }
 

@@ -8,7 +8,7 @@
 //! same twice, the second time two seconds later:
 //!
 //! ```sh
-//! ask() { curl -sN http://127.0.0.1:3000/v1/completions -H 'content-type: application/json' -d "{\"prompt\": \"$1\"}"; }
+//! ask() { curl -sN http://127.0.0.1:3000/v1/completions -d "{\"prompt\": \"$1\"}"; }
 //! ask 'why is the sky blue' & sleep 2; ask 'why is the sky blue' & wait    # the second client catches up at once
 //! curl -s http://127.0.0.1:3000/stats                                      # calls 1, led 1, joined 1
 //! ```
@@ -18,7 +18,7 @@
 use axum::{
     Router,
     body::{Body, Bytes},
-    extract::{Json, Request, State},
+    extract::{Request, State},
     http::{StatusCode, Uri, header::HOST},
     response::{
         Response,
@@ -124,15 +124,16 @@ async fn start_model(calls: Arc<AtomicUsize>) -> Result<Uri, BoxError> {
 
 async fn complete(
     State(calls): State<Arc<AtomicUsize>>,
-    Json(body): Json<Value>,
-) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
+    body: Bytes,
+) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, StatusCode> {
     calls.fetch_add(1, Relaxed);
+    let body: Value = serde_json::from_slice(&body).map_err(|_| StatusCode::BAD_REQUEST)?;
     let answer = format!("You ask {} of me?", body["prompt"].as_str().unwrap_or("nothing"));
     let mut words: Vec<_> = answer.split(' ').map(str::to_owned).collect();
     words.push("[DONE]".to_owned());
-    Sse::new(stream::unfold(words.into_iter(), async |mut words| {
+    Ok(Sse::new(stream::unfold(words.into_iter(), async |mut words| {
         let word = words.next()?;
         recipes::expensive(Duration::from_secs(1)).await;
         Some((Ok(Event::default().data(word)), words))
-    }))
+    })))
 }
