@@ -9,13 +9,13 @@ use http_body_util::{BodyExt, Empty, Full};
 use std::{
     convert::Infallible,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicUsize, Ordering::SeqCst},
     },
     time::Duration,
 };
 use tokio::time::advance;
-use tower::{Layer, ServiceExt, service_fn};
+use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_singleflight::{Handle, HttpPolicy, LateJoin, Role, SharedBody, SingleflightLayer, mode::Http};
 
 const TIME: Duration = Duration::from_millis(50);
@@ -579,5 +579,59 @@ async fn in_a_storm_each_key_is_called_once_while_its_response_is_held() {
         assert_eq!(calls.load(SeqCst), 500);
         let stats = layer.handle().stats();
         assert_eq!((stats.led, stats.joined, stats.in_flight, stats.waiting), (500, 7500, 0, 0));
+    }
+}
+
+/// An inner service that runs something when it is cloned: a call clones it after it has looked for a response, and before
+/// it looks for a flight.
+struct Cloned {
+    inner: crate::support::Upstream,
+    on_clone: Arc<Mutex<Option<OnClone>>>,
+}
+
+type OnClone = Box<dyn FnOnce() + Send>;
+
+impl Clone for Cloned {
+    fn clone(&self) -> Self {
+        let on_clone = self.on_clone.lock().unwrap().take();
+        if let Some(run) = on_clone {
+            run();
+        }
+        Self { inner: self.inner.clone(), on_clone: self.on_clone.clone() }
+    }
+}
+
+impl Service<Ask> for Cloned {
+    type Response = Response<crate::support::Body>;
+    type Error = crate::support::Failure;
+    type Future = <crate::support::Upstream as Service<Ask>>::Future;
+
+    fn poll_ready(&mut self, cx: &mut std::task::Context<'_>) -> std::task::Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Ask) -> Self::Future {
+        self.inner.call(request)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_whose_flight_lands_while_it_looks_for_it_gets_the_response_all_the_same() {
+    for ends in [false, true] {
+        let (upstream, on_clone) = (crate::support::Upstream::default(), Arc::new(Mutex::new(None)));
+        let mut service = holding().layer(Cloned { inner: upstream.clone(), on_clone: on_clone.clone() });
+        let mut leader = tokio_test::task::spawn(service.call(get("/a", &[])));
+        assert!(leader.poll().is_pending());
+        let (flow, body) = flow();
+        let response = if ends { reply(200, &[FRESH], "") } else { with_body(200, &[FRESH], body) };
+        upstream.next().answer(response);
+        let led = Arc::new(Mutex::new(None));
+        let lands = led.clone();
+        *on_clone.lock().unwrap() = Some(Box::new(move || *lands.lock().unwrap() = Some(leader.poll())));
+        let mut newcomer = tokio_test::task::spawn(service.call(get("/a", &[])));
+        assert!(matches!(*led.lock().unwrap(), Some(std::task::Poll::Ready(Ok(_)))), "it has landed meanwhile");
+        let std::task::Poll::Ready(Ok(response)) = newcomer.poll() else { panic!("it leads: the body ends: {ends}") };
+        assert_eq!((role(&response), upstream.calls()), (Some(Role::Follower), 1));
+        drop(flow);
     }
 }
