@@ -89,12 +89,14 @@
 //! - `http` (default): the layer for HTTP.
 //! - `axum`: compares the `OriginalUri` of axum 0.8, so that nested routers do not share responses. It also lets the layer
 //!   look into axum's request bodies.
+//! - `spill`: [`HttpPolicy::spill`] moves what slow readers of a body are behind to a temporary file, so that they hold no
+//!   other reader back. It adds the dependency `tempfile`.
 //! - `metrics`: counters, gauges and histograms for [the `metrics` facade](guide::watch#metrics).
 //! - `tracing`: [a span for each flight](guide::watch#traces) inside its leader's span, and events that tell why requests did
 //!   not share a flight.
 #![cfg_attr(docsrs, feature(doc_cfg))]
-// Without the feature `http` there are no guides to link to.
-#![cfg_attr(not(feature = "http"), allow(rustdoc::broken_intra_doc_links))]
+// Without the feature `http` there are no guides to link to, and without `spill` no methods of it.
+#![cfg_attr(not(feature = "spill"), allow(rustdoc::broken_intra_doc_links))]
 
 mod core;
 mod error;

@@ -89,7 +89,7 @@ pub(super) use status::StatusRule;
 /// | `Vary: *` | the same | RFC 9110 §12.5.5 | [`ignore_vary`](HttpPolicy::ignore_vary) |
 /// | `Vary` on a header outside the partition | share it if their header equals the leader's; the others share among themselves | RFC 9111 §4.1 | [`ignore_vary`](HttpPolicy::ignore_vary) |
 /// | `text/event-stream`, `multipart/x-mixed-replace` | send their own requests | the body never ends | [`share_content_type`](HttpPolicy::share_content_type), [`veto_content_type`](HttpPolicy::veto_content_type) |
-/// | body known to be larger than 16 MiB | the same | memory | [`body_limit`](HttpPolicy::body_limit), [`share_large_bodies`](HttpPolicy::share_large_bodies) |
+/// | body known to be larger than 16 MiB | the same | memory | [`body_limit`](HttpPolicy::body_limit), [`share_large_bodies`](HttpPolicy::share_large_bodies), with the feature `spill` [`spill`](HttpPolicy::spill) |
 ///
 /// Followers that send their own requests do so at once, in parallel. Their key is remembered as unshareable for a while,
 /// so that later requests pass without waiting ([`unshareable_memory`](HttpPolicy::unshareable_memory)).
@@ -144,6 +144,9 @@ pub(super) use status::StatusRule;
 /// | reads nothing for 1 s of a pause | ends with an error, if it is more than half a window behind; the others go on | [`slow_reader`](HttpPolicy::slow_reader) |
 /// | has held the others back for 30 s in all, alone or with other slow readers | ends with an error, if it is more than half a window behind; the others go on | [`hold_back_at_most`](HttpPolicy::hold_back_at_most) |
 /// | is behind while all bodies of the group together hold 256 MiB | the upstream pauses until they hold less; if the reader reads nothing for 1 s, it ends with an error; no new request joins | [`body_budget`](HttpPolicy::body_budget) |
+///
+/// With the feature `spill`, [`spill`](HttpPolicy::spill) moves what a reader is behind beyond its window to a temporary file:
+/// then a slow reader delays no other reader, and is not cut off, until that file is full.
 ///
 /// If the upstream fails or is cut short, every reader gets an error, and never a clean end.
 ///

@@ -236,3 +236,134 @@ fn a_file_is_read_outside_of_a_runtime() {
     }
     assert_eq!(len, 32 * MIB);
 }
+
+/// How long the clients of a download of 1 GiB take beside one that reads 2 MiB/s, and alone; and what that costs.
+///
+/// ```text
+/// cargo test --release --all-features --test http spill::cost -- --ignored --nocapture
+/// ```
+#[cfg(target_os = "linux")]
+mod cost {
+    use super::*;
+    use crate::net::{Gate, Origin, gateway};
+    use std::{io, net::SocketAddr, time::Instant};
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpStream,
+        task::JoinSet,
+        time::sleep,
+    };
+
+    const BLOCK: usize = 64 << 10;
+    const WINDOW: usize = 16 << 20;
+
+    fn block(number: usize) -> String {
+        let fill = (b'a' + (number % 26) as u8) as char;
+        let mut block = format!("{number:016}");
+        block.extend(std::iter::repeat_n(fill, BLOCK - 16));
+        block
+    }
+
+    async fn origin(len: usize, begin: Gate) -> Origin {
+        Origin::new(move |mut exchange| {
+            let begin = begin.clone();
+            async move {
+                let headers = format!("content-length: {len}\r\ncache-control: max-age=600\r\n");
+                exchange.head("200 OK", &headers).await;
+                begin.passed().await;
+                for number in 0..len / BLOCK {
+                    exchange.write(&block(number)).await;
+                }
+            }
+        })
+        .await
+    }
+
+    async fn ask(gateway: SocketAddr) -> io::Result<TcpStream> {
+        let mut socket = TcpStream::connect(gateway).await?;
+        socket.write_all(b"GET /blob HTTP/1.1\r\nhost: a\r\n\r\n").await?;
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(socket.read_u8().await?);
+        }
+        assert!(head.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&head));
+        Ok(socket)
+    }
+
+    /// Reads and checks all, no quicker than a block in this time.
+    async fn download(mut socket: TcpStream, len: usize, pause: Duration) {
+        let mut data = vec![0; BLOCK];
+        for number in 0..len / BLOCK {
+            socket.read_exact(&mut data).await.unwrap();
+            assert!(data == block(number).as_bytes(), "block {number}");
+            sleep(pause).await;
+        }
+    }
+
+    fn status(what: &str) -> usize {
+        let status = fs::read_to_string("/proc/self/status").unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix(what)).unwrap();
+        line.trim().strip_suffix(" kB").unwrap().parse::<usize>().unwrap() << 10
+    }
+
+    /// The time of the quick clients, and how the peak of the memory grew.
+    async fn run(len: usize, has_slow: bool, finishes: bool) -> (Duration, usize) {
+        let folder = TempDir::new().unwrap();
+        let policy = HttpPolicy::new().spill(2 << 30).spill_to(folder.path());
+        let begin = Gate::new();
+        let origin = origin(len, begin.clone()).await;
+        let layer = SingleflightLayer::new(|req: &Request<()>| req.uri().to_string()).policy(policy);
+        let gateway = gateway(layer, &origin).await;
+        let mut quick = Vec::new();
+        for _ in 0..7 {
+            quick.push(ask(gateway.address).await.unwrap());
+        }
+        let slow = if has_slow { Some(ask(gateway.address).await.unwrap()) } else { None };
+        // What was the peak so far does not count.
+        fs::write("/proc/self/clear_refs", "5").unwrap();
+        let before = status("VmRSS:");
+        let began = Instant::now();
+        begin.open();
+        // Two MiB a second, unless it is to finish.
+        let pause = Duration::from_millis(if finishes { 1 } else { 31 });
+        let slow = slow.map(|slow| tokio::spawn(download(slow, len, pause)));
+        let mut quick: JoinSet<()> = quick.into_iter().map(|socket| download(socket, len, Duration::ZERO)).collect();
+        while let Some(done) = quick.join_next().await {
+            done.unwrap();
+        }
+        let time = began.elapsed();
+        let grown = status("VmHWM:").saturating_sub(before);
+        assert_eq!(origin.hits(), 1, "calls of upstream");
+        if let Some(slow) = slow {
+            println!("open files while the slow one reads: {}", open_files(folder.path()));
+            if !finishes {
+                slow.abort();
+            }
+            assert_eq!(slow.await.is_ok(), finishes);
+        }
+        until("no file is left", || open_files(folder.path()) == 0).await;
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 0);
+        (time, grown)
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    #[ignore = "it takes minutes, and its figures are for people"]
+    async fn cost() {
+        for _ in 0..3 {
+            let (alone, grown_alone) = run(1 << 30, false, true).await;
+            let (beside, grown) = run(1 << 30, true, false).await;
+            let ratio = beside.as_secs_f64() / alone.as_secs_f64();
+            println!(
+                "seven alone {alone:.2?} (+{} MiB), beside a slow one {beside:.2?} (+{} MiB, window {}): {ratio:.2}",
+                grown_alone >> 20,
+                grown >> 20,
+                WINDOW >> 20,
+            );
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_slow_client_gets_every_byte_over_real_sockets() {
+        run(64 << 20, true, true).await;
+    }
+}

@@ -43,6 +43,9 @@ use crate::error::{BoxError, SharedError};
 /// [`body_budget`](crate::HttpPolicy::body_budget) is spent, a reader more than one frame behind is
 /// treated as if its window were full. It is also evicted for the budget when the others ask for
 /// nothing, once its bytes keep a newcomer out.
+///
+/// With [`HttpPolicy::spill`](crate::HttpPolicy::spill) the lag of the slow reader first goes to a temporary file, which
+/// empties the window. These rules apply when nothing can be written: the file is full, or the disk failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SlowReader {

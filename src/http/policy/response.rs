@@ -282,6 +282,9 @@ impl HttpPolicy {
     /// because it describes another body. A body of unknown length is always
     /// shared.
     ///
+    /// With the feature `spill`, bodies up to the size of
+    /// [`spill`](Self::spill) are shared in any case.
+    ///
     /// *Risk:* a reader that is further behind than the limit is cut off, as
     /// [`slow_reader`](Self::slow_reader) says. Alone, it would have got the whole
     /// body.
