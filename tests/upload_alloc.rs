@@ -43,7 +43,10 @@ async fn upload(chunked: bool) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     let (socket, _) = listener.accept().await.unwrap();
-    let server = http1::Builder::new().serve_connection(TokioIo::new(socket), TowerToHyperService::new(service));
+    // By default, hyper's own buffer grows to 400 KiB, depending on how much each read gives.
+    let mut server = http1::Builder::new();
+    server.max_buf_size(LIMIT);
+    let server = server.serve_connection(TokioIo::new(socket), TowerToHyperService::new(service));
     let client = async move {
         let framing =
             if chunked { "transfer-encoding: chunked".to_owned() } else { format!("content-length: {LENGTH}") };
