@@ -12,21 +12,21 @@ use tokio::runtime::Handle;
 
 use crate::panics::forget_payload;
 
-/// Work that may block. If it is dropped instead of called, it reports that itself.
-pub(in crate::http::body) type Job = Box<dyn FnOnce() + Send>;
+/// Work that may block. A job that is dropped without being called reports that itself.
+pub(in crate::http::body) type DiskJob = Box<dyn FnOnce() + Send>;
 
-/// A place for a temporary file. Tests put in one that fails when they say so.
+/// Opens temporary files and runs the jobs that use them. Tests replace it to inject faults.
 pub(in crate::http::body) trait Disk: Send + Sync {
     /// True if jobs can run off the caller's thread.
     fn is_ready(&self) -> bool;
 
     /// Runs a job where it may block, or drops it. Call it under no lock.
-    fn run(&self, job: Job);
+    fn run(&self, job: DiskJob);
 
     /// Runs a job that the runtime has dropped once. Call it under no lock.
-    fn run_elsewhere(&self, job: Job);
+    fn run_elsewhere(&self, job: DiskJob);
 
-    /// Makes a file that nobody else can see. Only a job calls this.
+    /// Opens a new file that has no name. Only a job calls this.
     fn open(&self) -> io::Result<Box<dyn Storage>>;
 }
 
@@ -46,7 +46,7 @@ impl Disk for TempDisk {
         Handle::try_current().is_ok()
     }
 
-    fn run(&self, job: Job) {
+    fn run(&self, job: DiskJob) {
         let Ok(runtime) = Handle::try_current() else { return self.run_elsewhere(job) };
         // It panics if the process may have no more threads.
         if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(runtime.spawn_blocking(job)))) {
@@ -54,7 +54,7 @@ impl Disk for TempDisk {
         }
     }
 
-    fn run_elsewhere(&self, job: Job) {
+    fn run_elsewhere(&self, job: DiskJob) {
         drop(thread::Builder::new().name("singleflight-spill".to_owned()).spawn(job));
     }
 

@@ -26,11 +26,11 @@ pub(in crate::http::body) struct Limits {
 
 const LIMITS: Limits = Limits { slot: 64 << 10, piece: 1 << 20, chunk: 256 << 10, slack: 4 << 20 };
 
-/// What the bodies of a group may keep on disk together. A clone is the same.
+/// The temporary file of a group's bodies, and its limit. A clone shares the file.
 #[derive(Clone)]
-pub(crate) struct Spill(Arc<Group>);
+pub(crate) struct Spill(Arc<SharedFile>);
 
-struct Group {
+struct SharedFile {
     disk: Box<dyn Disk>,
     limits: Limits,
     /// How many slots the file may have.
@@ -40,21 +40,21 @@ struct Group {
 }
 
 struct SpillFile {
-    group: Arc<Group>,
-    slots: Mutex<Slots>,
+    group: Arc<SharedFile>,
+    slots: Mutex<FileSlots>,
     /// Opened by the first job that writes. Only jobs take this lock, because it is held meanwhile.
     storage: Mutex<Option<Arc<dyn Storage>>>,
 }
 
 /// A slot is free, or in one extent.
 #[derive(Default)]
-struct Slots {
+struct FileSlots {
     free: Vec<u32>,
     /// How many slots the file has.
     len: u32,
 }
 
-/// Some slots of the file. Its end gives them back, and the last one closes the file: drop it under no lock.
+/// Owns some slots of the file. `Drop` gives them back, and the last extent closes the file: drop it under no lock.
 ///
 /// A job holds the extent that it writes or reads, so that the slots are not given out again meanwhile.
 pub(super) struct Extent {
@@ -70,7 +70,7 @@ impl Spill {
 
     pub(in crate::http::body) fn on(disk: Box<dyn Disk>, bytes: u64, limits: Limits) -> Self {
         let most = u32::try_from(bytes / limits.slot as u64).unwrap_or(u32::MAX);
-        Self(Arc::new(Group { disk, limits, most, file: Mutex::default() }))
+        Self(Arc::new(SharedFile { disk, limits, most, file: Mutex::default() }))
     }
 
     pub(in crate::http::body) fn limits(&self) -> &Limits {
@@ -102,7 +102,7 @@ impl Spill {
 }
 
 impl SpillFile {
-    fn of(group: &Arc<Group>) -> Arc<Self> {
+    fn of(group: &Arc<SharedFile>) -> Arc<Self> {
         Arc::new(Self { group: group.clone(), slots: Mutex::default(), storage: Mutex::default() })
     }
 
@@ -126,7 +126,7 @@ impl Drop for SpillFile {
     }
 }
 
-impl Slots {
+impl FileSlots {
     fn take(&mut self, count: usize, most: u32) -> Option<Vec<u32>> {
         let new = count.saturating_sub(self.free.len());
         let end = u32::try_from(new).ok()?.checked_add(self.len).filter(|end| *end <= most)?;

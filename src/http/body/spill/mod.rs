@@ -19,6 +19,6 @@ pub(super) use self::{
 
 #[cfg(test)]
 pub(super) use self::{
-    disk::{Disk, Job, Storage},
+    disk::{Disk, DiskJob, Storage},
     file::Limits,
 };

@@ -9,10 +9,10 @@ use std::{
 
 use bytes::Bytes;
 
-use super::{disk::Job, file::Extent, log::Chunk};
+use super::{disk::DiskJob, file::Extent, log::Chunk};
 use crate::{error::SharedError, panics::wake_all, sync::Mutex};
 
-/// A chunk on its way to one reader. When this is dropped, its job has nothing left to do.
+/// Waits for a chunk, for one reader. When this is dropped, its job does nothing.
 pub(in crate::http::body) struct ChunkRead {
     chunk: Chunk,
     result: Arc<ReadResult>,
@@ -21,15 +21,15 @@ pub(in crate::http::body) struct ChunkRead {
 }
 
 #[derive(Default)]
-struct ReadResult(Mutex<(Option<Outcome>, Option<Waker>)>);
+struct ReadResult(Mutex<(Option<ReadOutcome>, Option<Waker>)>);
 
-enum Outcome {
+enum ReadOutcome {
     Read(io::Result<Bytes>),
     /// The job was dropped.
     Lost,
 }
 
-/// Reads a chunk. If this is dropped before, it says so.
+/// Reads a chunk. Reports a loss if it is dropped before it has run.
 struct ReadJob {
     extent: Arc<Extent>,
     from: usize,
@@ -57,12 +57,12 @@ impl ChunkRead {
         loop {
             match self.result.poll(cx) {
                 Poll::Pending => return Poll::Pending,
-                Poll::Ready(Outcome::Read(data)) => return Poll::Ready(data.map_err(unreadable)),
-                Poll::Ready(Outcome::Lost) if self.is_second => {
+                Poll::Ready(ReadOutcome::Read(data)) => return Poll::Ready(data.map_err(unreadable)),
+                Poll::Ready(ReadOutcome::Lost) if self.is_second => {
                     return Poll::Ready(Err(unreadable(io::Error::other("no thread can read it"))));
                 }
                 // Its runtime has shut down.
-                Poll::Ready(Outcome::Lost) => {
+                Poll::Ready(ReadOutcome::Lost) => {
                     (self.result, self.is_second) = (Arc::default(), true);
                     self.chunk.extent.disk().run_elsewhere(job(&self.chunk, &self.result));
                 }
@@ -72,7 +72,7 @@ impl ChunkRead {
 }
 
 impl ReadResult {
-    fn poll(&self, cx: &Context<'_>) -> Poll<Outcome> {
+    fn poll(&self, cx: &Context<'_>) -> Poll<ReadOutcome> {
         // Cloned and dropped under no lock.
         let mut waker = Some(cx.waker().clone());
         let mut state = self.0.lock();
@@ -84,7 +84,7 @@ impl ReadResult {
         outcome.map_or(Poll::Pending, Poll::Ready)
     }
 
-    fn set(&self, outcome: Outcome) {
+    fn set(&self, outcome: ReadOutcome) {
         let mut state = self.0.lock();
         state.0 = Some(outcome);
         let waker = state.1.take();
@@ -95,14 +95,14 @@ impl ReadResult {
 
 impl ReadJob {
     fn run(mut self) {
-        // Nobody waits for it if this is the only reference.
+        // The reader may have gone meanwhile.
         if self.result.strong_count() > 0 {
             let data = self.extent.read(self.from, self.len);
-            self.finish(Outcome::Read(data));
+            self.finish(ReadOutcome::Read(data));
         }
     }
 
-    fn finish(&mut self, outcome: Outcome) {
+    fn finish(&mut self, outcome: ReadOutcome) {
         self.is_done = true;
         if let Some(result) = self.result.upgrade() {
             result.set(outcome);
@@ -113,12 +113,12 @@ impl ReadJob {
 impl Drop for ReadJob {
     fn drop(&mut self) {
         if !self.is_done {
-            self.finish(Outcome::Lost);
+            self.finish(ReadOutcome::Lost);
         }
     }
 }
 
-fn job(chunk: &Chunk, result: &Arc<ReadResult>) -> Job {
+fn job(chunk: &Chunk, result: &Arc<ReadResult>) -> DiskJob {
     let (extent, result) = (chunk.extent.clone(), Arc::downgrade(result));
     let job = ReadJob { extent, from: chunk.from, len: chunk.len, result, is_done: false };
     Box::new(|| job.run())

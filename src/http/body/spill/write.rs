@@ -17,7 +17,7 @@ use crate::http::body::{
     state::{BodyState, Position},
 };
 
-/// What a body has to do with the file.
+/// The writes of one body.
 #[derive(Default)]
 pub(in crate::http::body) struct SpillState {
     /// Set when the log first holds a frame.
@@ -91,7 +91,7 @@ impl SpillState {
 }
 
 impl BodyState {
-    /// Tells the jobs of this body whom to report to.
+    /// Sets the body that the jobs report to.
     pub(in crate::http::body) fn register_spill(&mut self, body: &Arc<Broadcast>) {
         self.spill.body = Arc::downgrade(body);
     }
@@ -103,7 +103,7 @@ impl BodyState {
         self.config.limit.saturating_add(slack)
     }
 
-    /// True if so much is written that upstream may go on meanwhile.
+    /// True if upstream may go on while a job writes.
     pub(in crate::http::body) fn has_slack(&self) -> bool {
         let window = self.config.limit / 2 + self.window() / 2;
         self.spill.is_writing && !self.log.is_full(window) && !self.lacks_budget()
@@ -122,7 +122,7 @@ impl BodyState {
         self.spill.is_writing
     }
 
-    /// Writes what readers that are waited for without a bound have yet to read.
+    /// Begins to write when the window is full, for [`SlowReader::Unbounded`](super::super::SlowReader), which never pauses.
     pub(in crate::http::body) fn start_write_if_outgrown(&mut self, deferred: &mut Deferred) {
         if self.over.is_none() && self.has_outgrown() && self.start_write(deferred) {
             self.log.release_start(&mut deferred.passed);
@@ -184,7 +184,7 @@ impl BodyState {
         true
     }
 
-    /// Treats a disk that takes too long as one that failed.
+    /// Stops writing, as after a failed write: the disk takes too long.
     pub(in crate::http::body) fn give_up_writing(&mut self) {
         (self.spill.has_failed, self.spill.is_writing) = (true, false);
     }

@@ -1,6 +1,6 @@
 //! Lag that goes to a file: a disk that is stepped by hand, and fails when it is told to.
 
-use super::super::spill::{Disk, Job, Limits, Spill, Storage};
+use super::super::spill::{Disk, DiskJob, Limits, Spill, Storage};
 use super::*;
 
 const LIMITS: Limits = Limits { slot: 4, piece: 8, chunk: 8, slack: 16 };
@@ -11,7 +11,7 @@ pub(super) struct TestDisk(Arc<Mutex<DiskState>>);
 
 #[derive(Default)]
 struct DiskState {
-    jobs: VecDeque<Job>,
+    jobs: VecDeque<DiskJob>,
     data: Vec<u8>,
     open_files: usize,
     opened: usize,
@@ -73,11 +73,11 @@ impl Disk for TestDisk {
         !self.0.lock().is_absent
     }
 
-    fn run(&self, job: Job) {
+    fn run(&self, job: DiskJob) {
         self.set(|disk| disk.jobs.push_back(job));
     }
 
-    fn run_elsewhere(&self, job: Job) {
+    fn run_elsewhere(&self, job: DiskJob) {
         self.set(|disk| disk.elsewhere += 1);
         self.run(job);
     }
