@@ -322,7 +322,9 @@ impl Log {
 
     /// Replaces frames in memory by the file that has them.
     pub(super) fn spill(&mut self, mut piece: Piece, passed: &mut Passed) {
-        // Readers may have passed its first frames meanwhile, or all of them.
+        // Meanwhile readers may have passed its first frames, or all of them. Readers before those were evicted, and must
+        // not find their frames again: they are no longer counted.
+        piece.first = piece.first.max(self.front_in_memory());
         while self.front_in_memory() < piece.end && !self.entries.is_empty() {
             piece.readers += self.entries[0].readers;
             passed.frames.extend(self.pop());

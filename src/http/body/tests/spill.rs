@@ -625,3 +625,36 @@ fn empty_frames_are_passed_without_the_disk() {
     }
     assert_eq!(came, b"ab");
 }
+
+#[test]
+fn a_reader_that_is_evicted_while_its_lag_is_written_takes_nothing_from_the_others() {
+    let disk = TestDisk::default();
+    let config = counted(disk.config(PAUSE));
+    let (feed, mut first, [mut stopped, mut slow]) = ahead(config.clone(), ["aaaa"]);
+    assert_eq!(next(&mut slow), "aaaa");
+    for data in ["bb", "cccc", "dddd", "eeee", "ffff", "gggg"] {
+        feed.data(data);
+        assert_eq!(next(&mut first), data);
+    }
+    assert_eq!(disk.jobs(), 1, "the disk writes");
+    feed.data("hhhh");
+    assert_eq!(next(&mut first), "hhhh", "outside of a runtime it does not wait");
+    disk.run_all();
+    evicted(&mut stopped);
+    drop(stopped);
+    next_on_disk(&mut slow, &disk, "bb");
+    let mut got = String::new();
+    while got.len() < 24 {
+        match poll(&mut slow) {
+            Poll::Ready(Some(Ok(frame))) => got.push_str(std::str::from_utf8(&frame.into_data().unwrap()).unwrap()),
+            Poll::Ready(_) => panic!("cut off after {got}"),
+            Poll::Pending => assert!(disk.step(), "it waits for the disk"),
+        }
+    }
+    assert_eq!(got, "ccccddddeeeeffffgggghhhh");
+    feed.push(Event::End);
+    end(&mut slow);
+    end(&mut first);
+    drop(slow);
+    nothing_left(&disk, &config);
+}
