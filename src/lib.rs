@@ -98,6 +98,8 @@
 
 mod core;
 mod error;
+#[cfg(feature = "fleet")]
+pub mod fleet;
 #[cfg(all(any(doc, doctest), feature = "http"))]
 pub mod guide;
 #[cfg(feature = "http")]
