@@ -112,6 +112,8 @@ mod stats;
 mod sync;
 
 pub use self::core::group::{Group, Outcome, Role, Run, Ticket};
+#[cfg(feature = "fleet")]
+pub use self::fleet::key::{FleetKey, KeyWriter};
 #[cfg(feature = "http")]
 pub use self::http::{HttpPolicy, LateJoin, ReadBody, RequestBody, SharedBody, SlowReader, StatusRange};
 pub use error::{BoxError, SharedError};
