@@ -5,3 +5,5 @@
 pub mod engine;
 #[allow(dead_code)]
 pub(crate) mod key;
+#[allow(dead_code)]
+pub(crate) mod name;
