@@ -7,3 +7,7 @@ pub mod engine;
 pub(crate) mod key;
 #[allow(dead_code)]
 pub(crate) mod name;
+#[allow(dead_code)]
+pub(crate) mod random;
+#[allow(dead_code)]
+pub(crate) mod seal;
