@@ -11,3 +11,5 @@ pub(crate) mod name;
 pub(crate) mod random;
 #[allow(dead_code)]
 pub(crate) mod seal;
+#[allow(dead_code)]
+pub(crate) mod wire;
