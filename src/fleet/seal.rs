@@ -177,6 +177,13 @@ mod tests {
     }
 
     #[test]
+    fn a_payload_that_promises_more_tokens_than_it_has_is_garbled() {
+        let mut promising = payload(PLAIN).to_vec();
+        promising[2..6].fill(0xff);
+        assert_eq!(secret().open(&subject(b"key"), token(1), token(2), &promising), Err(Unopened::Garbled));
+    }
+
+    #[test]
     fn two_payloads_of_one_text_have_nothing_in_common_behind_their_tokens() {
         let (one, two) = (payload(PLAIN), payload(PLAIN));
         let head = 6 + 2 * TOKEN;

@@ -13,7 +13,7 @@ use http::{
 #[derive(Debug)]
 pub(crate) enum Landed {
     /// Those who wait take this answer.
-    Value(Answer),
+    Value(Box<Answer>),
     /// Those who wait make the call themselves.
     Go(Go),
 }
@@ -82,7 +82,7 @@ impl Landed {
     pub(crate) fn decode(plain: Bytes) -> Option<Self> {
         let mut from = Reader(plain);
         let landed = match from.byte()? {
-            VALUE => Self::Value(Answer::decode(&mut from)?),
+            VALUE => Self::Value(Box::new(Answer::decode(&mut from)?)),
             VETO => Self::Go(Go::Veto(from.byte()?)),
             TOO_LARGE => Self::Go(Go::TooLarge),
             TOO_SLOW => Self::Go(Go::TooSlow),

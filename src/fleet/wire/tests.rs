@@ -7,7 +7,7 @@ fn decode(plain: &[u8]) -> Option<Landed> {
 
 fn answer(landed: Option<Landed>) -> Answer {
     match landed {
-        Some(Landed::Value(answer)) => answer,
+        Some(Landed::Value(answer)) => *answer,
         other => panic!("no answer: {other:?}"),
     }
 }
@@ -240,6 +240,70 @@ proptest! {
         prop_assert!(decode(&plain[..end.index(plain.len())]).is_none());
     }
 }
+
+/// Draws a part of a long input: bytes of any kind, an answer, one byte many times, a text with its length, a number.
+fn part() -> impl Strategy<Value = Vec<u8>> {
+    prop_oneof![
+        vec(any::<u8>(), 0..200),
+        any_answer().prop_map(|answer| answer.encode()),
+        (small(), 0..60_000_usize).prop_map(|(byte, times)| vec![byte; times]),
+        (vec(small(), 1..9), 0..6_000_usize).prop_map(|(bytes, times)| bytes.repeat(times)),
+        (0..60_000_usize).prop_map(|length| {
+            let mut text = Vec::new();
+            push_text(&mut text, &vec![b'a'; length]);
+            text
+        }),
+        any::<usize>().prop_map(|number| {
+            let mut bytes = Vec::new();
+            push_number(&mut bytes, number);
+            bytes
+        }),
+    ]
+}
+
+/// Draws the start of an answer, up to where a long input costs most.
+fn start() -> impl Strategy<Value = Vec<u8>> {
+    prop_oneof![
+        prop_oneof![Just(&[][..]), Just(NAMES), Just(LINES), Just(FIELDS), Just(BODY)].prop_map(<[u8]>::to_vec),
+        any_answer().prop_map(|answer| answer.encode()),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(100))]
+
+    #[test]
+    fn long_bytes_of_any_kind_are_an_answer_or_nothing(start in start(), parts in vec(part(), 1..8)) {
+        assert_stable(&[start, parts.concat()].concat());
+    }
+}
+
+/// A field costs a map some 100 bytes, and a map that grows is there twice.
+#[test]
+#[cfg(not(tower_singleflight_loom))]
+fn the_memory_that_decoding_takes_is_bounded_by_the_input() {
+    let fields =
+        (0..20_000).flat_map(|number| [&b"\x04"[..], format!("{number:04x}").as_bytes(), b"\x00\x00"].concat());
+    let inputs = [
+        [NAMES, &b"\x01x\x00".repeat(20_000)].concat(),
+        [LINES, &b"\x00\x00".repeat(20_000)].concat(),
+        [FIELDS, &b"\x01a\x00\x00".repeat(20_000)].concat(),
+        [FIELDS, &fields.collect::<Vec<_>>()].concat(),
+        [BODY, &b"\xff\xff\xff\x7f"[..]].concat(),
+    ];
+    for (number, plain) in inputs.into_iter().map(Bytes::from).enumerate() {
+        let length = plain.len() as u64;
+        let taken = allocation_counter::measure(|| assert!(Landed::decode(plain).is_none()));
+        assert!(taken.bytes_max <= 128 * length + 1024, "input {number}: {} bytes for {length}", taken.bytes_max);
+    }
+}
+
+// The starts of answers, up to a number that promises much.
+
+const NAMES: &[u8] = b"\x00\xff\xff\xff\x7f";
+const LINES: &[u8] = b"\x00\x01\x01x\xff\xff\xff\x7f";
+const FIELDS: &[u8] = b"\x00\x00\x00\xc8\x02\xff\xff\xff\x7f";
+const BODY: &[u8] = b"\x00\x00\x00\xc8\x02\x00";
 
 /// Draws bytes that mean something in lengths and flags.
 fn small() -> impl Strategy<Value = u8> {
