@@ -1,4 +1,4 @@
-//! Names the flights of a fleet, so that a store learns nothing of what they are for.
+//! Names the flights of a fleet, so that a store learns neither keys nor requests.
 //!
 //! A *record* is all that two requests must agree on to share a flight: the group, the version, the policy, the key and the
 //! partition. A flight is found by a MAC of its record, and its result opens only for an equal record, byte by byte. So two

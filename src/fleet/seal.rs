@@ -103,7 +103,7 @@ impl<'a> Frame<'a> {
     }
 }
 
-/// Returns what is authenticated beside the plain text. Where the record ends is clear from the record.
+/// Returns the bytes that are authenticated beside the plain text. A record shows where it ends.
 fn associated(subject: &Subject, flight: Token, tokens: &[u8]) -> Vec<u8> {
     [subject.record(), flight.as_bytes(), tokens, &[FORMAT]].concat()
 }

@@ -12,13 +12,13 @@ use http::{
 /// How a flight landed.
 #[derive(Debug)]
 pub(crate) enum Landed {
-    /// Those who wait take this answer.
+    /// The requests that wait take this answer.
     Value(Box<Answer>),
-    /// Those who wait make the call themselves.
+    /// The requests that wait make the call themselves.
     Go(Go),
 }
 
-/// Why there is no answer for those who wait.
+/// Why there is no answer for the requests that wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Go {
     /// The response is for its leader only. The number stands for the reason.
@@ -54,7 +54,7 @@ const LATE: u8 = 5;
 
 const VERSIONS: [Version; 5] = [Version::HTTP_09, Version::HTTP_10, Version::HTTP_11, Version::HTTP_2, Version::HTTP_3];
 
-/// Fields for one connection only, beside those that `Connection` names (RFC 9110 §7.6.1).
+/// Fields for one connection only. `Connection` names others (RFC 9110 §7.6.1).
 const HOP_BY_HOP: [HeaderName; 7] = [
     CONNECTION,
     TE,
@@ -80,7 +80,7 @@ impl Landed {
 
     /// Reads the plain text of a payload. `None` if it is not one. The body shares the memory of `plain`.
     pub(crate) fn decode(plain: Bytes) -> Option<Self> {
-        let mut from = Reader(plain);
+        let mut from = Unread(plain);
         let landed = match from.byte()? {
             VALUE => Self::Value(Box::new(Answer::decode(&mut from)?)),
             VETO => Self::Go(Go::Veto(from.byte()?)),
@@ -114,7 +114,7 @@ impl Answer {
         to
     }
 
-    fn decode(from: &mut Reader) -> Option<Self> {
+    fn decode(from: &mut Unread) -> Option<Self> {
         let vary = (0..from.number()?).map(|_| Some((from.name()?, from.lines()?))).collect::<Option<_>>()?;
         let mut head = Response::new(());
         *head.status_mut() = StatusCode::from_u16(u16::from_be_bytes([from.byte()?, from.byte()?])).ok()?;
@@ -163,10 +163,10 @@ fn is_hop_by_hop(name: &HeaderName, head: &HeaderMap) -> bool {
     HOP_BY_HOP.contains(name) || named.any(|named| named.eq_ignore_ascii_case(name.as_str().as_bytes()))
 }
 
-/// Reads a plain text from its start.
-struct Reader(Bytes);
+/// The rest of a plain text.
+struct Unread(Bytes);
 
-impl Reader {
+impl Unread {
     fn byte(&mut self) -> Option<u8> {
         (!self.0.is_empty()).then(|| self.0.get_u8())
     }

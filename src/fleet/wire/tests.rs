@@ -211,7 +211,7 @@ proptest! {
         for number in [number, number >> few_bits] {
             let mut plain = Vec::new();
             push_number(&mut plain, number);
-            prop_assert_eq!(Reader(plain.into()).number(), Some(number));
+            prop_assert_eq!(Unread(plain.into()).number(), Some(number));
         }
     }
 
