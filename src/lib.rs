@@ -115,7 +115,10 @@ mod sync;
 
 pub use self::core::group::{Group, Outcome, Role, Run, Ticket};
 #[cfg(feature = "fleet")]
-pub use self::fleet::key::{FleetKey, KeyWriter};
+pub use self::fleet::{
+    Fleet, FleetReason, FleetRole, FleetStats,
+    key::{FleetKey, KeyWriter},
+};
 #[cfg(feature = "http")]
 pub use self::http::{HttpPolicy, LateJoin, ReadBody, RequestBody, SharedBody, SlowReader, StatusRange};
 pub use error::{BoxError, SharedError};

@@ -2,16 +2,24 @@
 //!
 //! The engine is a rendezvous, never an authority. It can make the fleet useless. It cannot make a response wrong.
 
+pub(crate) mod ask;
+pub(crate) mod breaker;
 pub mod engine;
-#[allow(dead_code)]
+pub(crate) mod flight;
+mod follow;
+mod handle;
+mod keeper;
 pub(crate) mod key;
-#[allow(dead_code)]
+pub(crate) mod lead;
 pub(crate) mod name;
-#[allow(dead_code)]
+pub(crate) mod node;
 pub(crate) mod random;
-#[allow(dead_code)]
 pub(crate) mod seal;
-#[allow(dead_code)]
-pub(crate) mod wire;
+pub(crate) mod slots;
+pub(crate) mod stats;
 #[cfg(feature = "fleet-testing")]
 pub mod testing;
+pub(crate) mod wire;
+
+pub use handle::{Fleet, FleetRole};
+pub use stats::{FleetReason, FleetStats};
