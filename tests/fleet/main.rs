@@ -3,6 +3,7 @@
 mod alone;
 mod coalesce;
 mod faults;
+mod storm;
 mod support;
 mod takeover;
 mod writes;
