@@ -28,6 +28,7 @@
 //! - [Where the layer belongs in a stack](guide::order): sessions, timeouts, limits, compression.
 //! - [Examples for axum, hyper, reqwest and tonic](guide::frameworks), and how to name the types.
 //! - [Counters, metrics and traces](guide::watch).
+//! - [Several replicas, one call](guide::fleet), through Redis.
 //! - [Every promise of this crate, with its test](guide::promises).
 //! - [Coming from Go or from another crate](guide::migrating), and [a comparison with other crates](guide::peers).
 //!
@@ -91,6 +92,7 @@
 //!   look into axum's request bodies.
 //! - `spill`: [`HttpPolicy::spill`] moves what slow readers of a body are behind to a temporary file, so that they hold no
 //!   other reader back. It adds the dependency `tempfile`.
+//! - `fleet`: [several replicas of a program share a call](guide::fleet), through an engine such as Redis.
 //! - `metrics`: counters, gauges and histograms for [the `metrics` facade](guide::watch#metrics).
 //! - `tracing`: [a span for each flight](guide::watch#traces) inside its leader's span, and events that tell why requests did
 //!   not share a flight.
@@ -100,6 +102,8 @@
 
 mod core;
 mod error;
+#[cfg(feature = "fleet")]
+pub mod fleet;
 #[cfg(all(any(doc, doctest), feature = "http"))]
 pub mod guide;
 #[cfg(feature = "http")]
@@ -112,6 +116,11 @@ mod stats;
 mod sync;
 
 pub use self::core::group::{Group, Outcome, Role, Run, Ticket};
+#[cfg(feature = "fleet")]
+pub use self::fleet::{
+    Fleet, FleetReason, FleetRole, FleetStats,
+    key::{FleetKey, KeyWriter},
+};
 #[cfg(feature = "http")]
 pub use self::http::{HttpPolicy, LateJoin, ReadBody, RequestBody, SharedBody, SlowReader, StatusRange};
 pub use error::{BoxError, SharedError};

@@ -11,6 +11,16 @@ use http::{
     header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, SET_COOKIE, TRAILER, TRANSFER_ENCODING},
 };
 use std::{fmt, sync::Arc};
+#[cfg(feature = "fleet")]
+use {
+    crate::fleet::{
+        flight::{Outcome, Shared},
+        wire::Go,
+    },
+    http::HeaderValue,
+    http_body::Body,
+    std::{any::Any, pin::Pin, time::Duration},
+};
 
 /// A response, and who may have it.
 #[derive(Clone)]
@@ -34,7 +44,18 @@ enum Delivery {
     Leader(VetoReason, LeaderSlot),
     /// Followers get this head.
     HeadForAll(Box<Response<()>>, LeaderSlot),
+    /// Followers get nothing. The leader has yet to make its call.
+    #[cfg(feature = "fleet")]
+    LeaderCall(VetoReason, CallSlot),
 }
+
+/// The call of the leader alone, until the leader takes it.
+#[cfg(feature = "fleet")]
+type CallSlot = Arc<Mutex<Option<LeaderCall>>>;
+
+/// Gives the response for the leader, or the error of its callers.
+#[cfg(feature = "fleet")]
+pub(in crate::http) type LeaderCall = Pin<Box<dyn Future<Output = Result<FlightResponse, Box<dyn Any + Send>>> + Send>>;
 
 /// A response for the leader alone, until the leader takes it. It is never cloned: its body must have a single reader.
 type LeaderSlot = Arc<Mutex<Option<Response<SharedBody>>>>;
@@ -62,6 +83,8 @@ impl FlightResponse {
             Delivery::Matching(vary, _) if headers.is_some_and(|headers| vary.matches(headers)) => Verdict::Take,
             Delivery::Matching(..) => Verdict::Again(VetoReason::Vary),
             Delivery::Leader(reason, _) => Verdict::Pass(*reason),
+            #[cfg(feature = "fleet")]
+            Delivery::LeaderCall(reason, _) => Verdict::Pass(*reason),
         }
     }
 
@@ -71,6 +94,8 @@ impl FlightResponse {
             let response = slot.lock().take();
             drop(response);
         }
+        #[cfg(feature = "fleet")]
+        drop(self.take_leader_call());
     }
 
     /// The headers that it varies by and the partition lacks.
@@ -78,6 +103,8 @@ impl FlightResponse {
         match &self.delivery {
             Delivery::Matching(vary, _) => vary.names(),
             Delivery::All(_) | Delivery::Leader(..) | Delivery::HeadForAll(..) => &[],
+            #[cfg(feature = "fleet")]
+            Delivery::LeaderCall(..) => &[],
         }
     }
 
@@ -102,6 +129,52 @@ impl FlightResponse {
             Delivery::Leader(_, slot) | Delivery::HeadForAll(_, slot) => {
                 slot.lock().take().expect("only the leader takes it, once")
             }
+            #[cfg(feature = "fleet")]
+            Delivery::LeaderCall(..) => unreachable!("its leader makes a call, and its followers get nothing"),
+        }
+    }
+
+    /// Releases the followers before the leader makes its call: the response of another replica was vetoed.
+    #[cfg(feature = "fleet")]
+    pub(in crate::http) fn leader_calls(reason: VetoReason, call: LeaderCall) -> Self {
+        let delivery = Delivery::LeaderCall(reason, Arc::new(Mutex::new(Some(call))));
+        Self { delivery, is_refusal: false, policy: None, refetched: false }
+    }
+
+    /// Takes the call that the leader has yet to make, if there is one.
+    #[cfg(feature = "fleet")]
+    pub(in crate::http) fn take_leader_call(&self) -> Option<LeaderCall> {
+        match &self.delivery {
+            Delivery::LeaderCall(_, slot) => slot.lock().take(),
+            _ => None,
+        }
+    }
+
+    /// What the other replicas of a fleet get of it. `mark`: how long they pass without waiting after a veto. `has_room`:
+    /// whether the body may be held for them.
+    #[cfg(feature = "fleet")]
+    pub(in crate::http) fn outcome(&self, mark: Duration, has_room: bool) -> Outcome<SharedBody> {
+        let (vary, response) = match &self.delivery {
+            _ if self.is_refusal => return Outcome::Go(Go::Veto(REFUSED), None),
+            Delivery::HeadForAll(..) => return Outcome::Go(Go::Veto(REFUSED), None),
+            Delivery::Leader(reason, _) | Delivery::LeaderCall(reason, _) => {
+                return Outcome::Go(Go::Veto(*reason as u8), Some(mark));
+            }
+            Delivery::All(_) | Delivery::Matching(..) if !has_room => return Outcome::Go(Go::TooLarge, None),
+            Delivery::All(response) => (Vec::new(), response),
+            Delivery::Matching(vary, response) => (lines_of(vary), response),
+        };
+        Outcome::Share(Shared { vary, response: Response::clone(response), mark })
+    }
+
+    /// True if other replicas may have it. `limit`: how large its body may be.
+    #[cfg(feature = "fleet")]
+    pub(in crate::http) fn is_for_others(&self, limit: u64) -> bool {
+        match &self.delivery {
+            Delivery::All(response) | Delivery::Matching(_, response) => {
+                !self.is_refusal && response.body().size_hint().upper().is_some_and(|length| length <= limit)
+            }
+            Delivery::Leader(..) | Delivery::HeadForAll(..) | Delivery::LeaderCall(..) => false,
         }
     }
 
@@ -112,6 +185,17 @@ impl FlightResponse {
             Role::Leader => Forwarded::Led,
         }
     }
+}
+
+/// Stands for a refusal, among the numbers of the reasons for a veto.
+#[cfg(feature = "fleet")]
+const REFUSED: u8 = u8::MAX;
+
+/// The headers that a response varies by, each with the leader's lines.
+#[cfg(feature = "fleet")]
+fn lines_of(vary: &VaryHeaders) -> Vec<(HeaderName, Vec<HeaderValue>)> {
+    let lines = |name| vary.lines(name).filter_map(|line| HeaderValue::from_bytes(line).ok()).collect();
+    vary.names().iter().map(|name| (name.clone(), lines(name))).collect()
 }
 
 impl Delivery {
