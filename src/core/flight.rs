@@ -48,7 +48,8 @@ pub(crate) struct Flight<T> {
     /// Whether anybody has joined the leader.
     was_joined: bool,
     rounds: Rounds,
-    hold: Hold,
+    /// Boxed, because most flights have none.
+    hold: Option<Box<Hold>>,
     opened: Option<Instant>,
     runtime: Option<Runtime>,
     ancestors: Ancestors,
@@ -113,7 +114,7 @@ pub(crate) enum After<T> {
         is_leaderless: bool,
         wakers: Wakers,
         /// Set if the result is held.
-        timer: Option<HoldTimer>,
+        timer: Option<Box<HoldTimer>>,
     },
 }
 
@@ -155,7 +156,7 @@ pub(crate) enum NextStep<T> {
 
 impl<T> Flight<T> {
     /// A flight that its leader opens.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn new(
         number: FlightNumber,
         work: Work<T>,
@@ -174,7 +175,7 @@ impl<T> Flight<T> {
             run_to_completion: rules.run_to_completion,
             was_joined: false,
             rounds: rules.rounds,
-            hold: Hold::of(rules.holds_for()),
+            hold: rules.holds_for().map(Hold::boxed),
             opened,
             runtime: current_runtime(),
             ancestors,

@@ -10,7 +10,6 @@ use tokio::time::Instant;
 /// Whether a flight's result stays in the table after it landed.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Hold {
-    Off,
     /// It will stay for this long.
     For(Duration),
     /// It stays until this time.
@@ -21,9 +20,9 @@ pub(crate) enum Hold {
 const FOR_EVER: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
 
 impl Hold {
-    #[inline]
-    pub(super) fn of(time: Option<Duration>) -> Self {
-        time.map_or(Self::Off, Self::For)
+    #[cold]
+    pub(super) fn boxed(time: Duration) -> Box<Self> {
+        Box::new(Self::For(time))
     }
 
     /// Begins to hold a result that lands now. Returns when that ends.

@@ -316,7 +316,7 @@ fn shard_count() -> usize {
 /// it if its result was held.
 struct TakenOff<K, T> {
     _key: Key<K>,
-    _held: Option<FlightEntry<K, T>>,
+    _held: Option<Box<FlightEntry<K, T>>>,
 }
 
 /// A key that is lent, and the flight that it belongs to.
@@ -381,12 +381,13 @@ impl<K, T> ShardState<K, T> {
     }
 
     /// From now on no call finds this flight, and its result is not held.
+    #[cold]
     #[must_use]
     fn take_off(&mut self, index: u32) -> TakenOff<K, T> {
         let key = self.unlist(index);
         let flight = &mut self.entries[index].flight;
         flight.end_hold();
-        let held = if flight.frees_slot() { self.entries.remove(index) } else { None };
+        let held = if flight.frees_slot() { self.entries.remove(index).map(Box::new) } else { None };
         TakenOff { _key: key, _held: held }
     }
 

@@ -107,7 +107,7 @@ impl<T> After<T> {
 
     /// Takes the timer of a held result, to be spawned once nothing is locked.
     #[cold]
-    pub(crate) fn take_timer(&mut self) -> Option<HoldTimer> {
+    pub(crate) fn take_timer(&mut self) -> Option<Box<HoldTimer>> {
         match self {
             Self::End { timer, .. } => timer.take(),
             Self::Nothing | Self::Tell(_) | Self::Wake(..) => None,

@@ -130,7 +130,7 @@ where
             return Self::joined_late(settings, response);
         }
         let call = Self::new(service.clone(), head, body, settings.clone(), FlightRef::Flight(key));
-        call.enter_if(settings, flights, None, || flights.late.version() == version)
+        call.enter_if(settings, flights, || flights.late.version() == version)
             .unwrap_or_else(|call| call.share_again(settings, flights))
     }
 
@@ -142,7 +142,7 @@ where
             if let Some(response) = settings.join_late(&flights.late, self.hashed_key(), &self.head) {
                 return Self::joined_late(settings, response);
             }
-            match self.enter_if(settings, flights, None, || flights.late.version() == version) {
+            match self.enter_if(settings, flights, || flights.late.version() == version) {
                 Ok(future) => return future,
                 Err(again) => self = again,
             }
@@ -161,8 +161,8 @@ where
         flights: &Flights<M::Key, E::Error>,
         left: Option<FlightNumber>,
     ) -> JobFuture<Self> {
-        let entered = self.enter_if(settings, flights, left, || true);
-        entered.unwrap_or_else(|_| unreachable!("it may always lead"))
+        let HashedKey { address, key } = self.hashed_key().clone();
+        JobFuture::enter(settings, &flights.table, address, key, self, left)
     }
 
     /// As `enter`. `Err`: there is no flight, and it may not lead one.
@@ -172,11 +172,10 @@ where
         self,
         settings: &Settings<M>,
         flights: &Flights<M::Key, E::Error>,
-        left: Option<FlightNumber>,
         may_lead: impl FnOnce() -> bool,
     ) -> Result<JobFuture<Self>, Self> {
         let HashedKey { address, key } = self.hashed_key().clone();
-        JobFuture::enter_if(settings, &flights.table, address, key, self, left, may_lead)
+        JobFuture::enter_if(settings, &flights.table, address, key, self, None, may_lead)
     }
 }
 

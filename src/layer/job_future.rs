@@ -55,12 +55,13 @@ impl<J: Job> JobFuture<J> {
         M: Mode,
         K: Eq + Send + Sync + 'static,
     {
-        let entered = Self::enter_if(settings, table, address, key, job, left, || true);
-        entered.unwrap_or_else(|_| unreachable!("it may always lead"))
+        let entered = table.enter(address, key, &settings.rules, left, job, J::start, || true);
+        Self::of(entered, settings, left)
     }
 
     /// As `enter`. `Err`: there is no flight, and it may not lead one.
     #[allow(clippy::too_many_arguments, reason = "each call of it is inlined")]
+    #[allow(dead_code, reason = "only HTTP looks elsewhere first")]
     #[inline]
     pub(crate) fn enter_if<M, K>(
         settings: &Settings<M>,
@@ -75,7 +76,15 @@ impl<J: Job> JobFuture<J> {
         M: Mode,
         K: Eq + Send + Sync + 'static,
     {
-        Ok(match table.enter(address, key, &settings.rules, left, job, J::start, may_lead) {
+        match table.enter(address, key, &settings.rules, left, job, J::start, may_lead) {
+            Entered::Outdated(job) => Err(job),
+            entered => Ok(Self::of(entered, settings, left)),
+        }
+    }
+
+    #[inline(always)]
+    fn of<M: Mode>(entered: Entered<J::Landing, J>, settings: &Settings<M>, left: Option<FlightNumber>) -> Self {
+        match entered {
             Entered::Led(waiter, missed) => {
                 missed.into_iter().for_each(|missed| tell_missed(settings, missed));
                 Self::lead(waiter)
@@ -90,8 +99,8 @@ impl<J: Job> JobFuture<J> {
                 let reason = if left.is_some() { PassReason::Patience } else { PassReason::Reentrant };
                 Self::pass(job, reason, settings.observer())
             }
-            Entered::Outdated(job) => return Err(job),
-        })
+            Entered::Outdated(_) => unreachable!("it may always lead"),
+        }
     }
 
     /// Sends the call straight to the inner service.

@@ -59,8 +59,10 @@ impl<T> Flight<T> {
         if setback.is_some_and(|setback| self.take_round(setback)) {
             return self.go_on(value, driver);
         }
-        if let Some(timer) = self.begin_hold(setback) {
-            return self.land_and_hold(value, driver, timer);
+        if self.hold.is_some() {
+            if let Some(timer) = self.begin_hold(setback) {
+                return self.land_and_hold(value, driver, timer);
+            }
         }
         let (was_joined, leader) = (self.was_joined, self.leader);
         if self.waiters == u32::from(driver.is_some()) {
@@ -75,13 +77,13 @@ impl<T> Flight<T> {
     }
 
     /// Begins to hold the result that lands now, if the rules say so and there is a runtime for the timer.
-    #[inline]
+    #[cold]
     fn begin_hold(&mut self, setback: Option<Setback>) -> Option<HoldTimer> {
-        if matches!(self.hold, Hold::Off) || setback.is_some() {
+        if setback.is_some() {
             return None;
         }
         let runtime = current_runtime().or_else(|| self.runtime.take())?;
-        Some(HoldTimer { runtime, until: self.hold.begin()? })
+        Some(HoldTimer { runtime, until: self.hold.as_mut()?.begin()? })
     }
 
     /// Lands, and keeps the result for newcomers.
@@ -93,22 +95,22 @@ impl<T> Flight<T> {
         let (result, is_leaderless) = (Some(End::Landed { value, was_joined, leader }), leader.is_none());
         let ending = self.end_as(Some(FlightEnd::Landed), driver);
         let wakers = self.seats.empty(driver);
-        (landed, After::End { ending, end, result, is_leaderless, wakers, timer: Some(timer) })
+        (landed, After::End { ending, end, result, is_leaderless, wakers, timer: Some(Box::new(timer)) })
     }
 
     pub(crate) fn is_held(&self) -> bool {
-        matches!(self.hold, Hold::Until(_))
+        matches!(self.hold.as_deref(), Some(Hold::Until(_)))
     }
 
     /// Holds the result no more, now or when it lands.
     pub(crate) fn end_hold(&mut self) {
-        self.hold = Hold::Off;
+        self.hold = None;
     }
 
     /// Gives the held result to a newcomer, if the rules let it have that.
     #[cold]
     pub(super) fn take_held(&self, rules: &Rules) -> Joining<T> {
-        let is_in_time = matches!(self.hold, Hold::Until(until) if Instant::now() < until);
+        let is_in_time = matches!(self.hold.as_deref(), Some(Hold::Until(until)) if Instant::now() < *until);
         match &self.end {
             Some(end) if is_in_time && rules.holds_for().is_some() && self.is_young(rules.join_within) => {
                 Joining::Held(end.clone())
