@@ -61,6 +61,7 @@ impl<J: Job> JobFuture<J> {
 
     /// As `enter`. `Err`: there is no flight, and it may not lead one.
     #[allow(clippy::too_many_arguments, reason = "each call of it is inlined")]
+    #[allow(dead_code, reason = "only HTTP looks elsewhere first")]
     #[inline]
     pub(crate) fn enter_if<M, K>(
         settings: &Settings<M>,
