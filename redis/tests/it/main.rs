@@ -1,0 +1,10 @@
+//! The engine against real servers. Each test starts its own.
+
+mod acl;
+mod faults;
+mod keys;
+mod operations;
+mod replica;
+#[cfg(feature = "tracing")]
+mod reports;
+mod server;
