@@ -85,7 +85,8 @@ pub trait Engine: Send + Sync + 'static {
     /// Asks for each flight that is waited for, by one pipeline, and lets the token wait for it again if it is pending.
     fn check<'a>(&'a self, waiting: &'a [Waiting]) -> EngineResult<'a, Vec<Checked>>;
 
-    /// Gives the flight up without a payload. Each token that waits gets [`Push::Again`].
+    /// Gives the flight up without a payload. Each token that waits gets [`Push::Again`]. With [`Token::MARK`] it removes
+    /// the mark of the name.
     fn release<'a>(&'a self, name: &'a Name, flight: Token) -> EngineResult<'a, ()>;
 
     /// The payload of a flight that landed, if it is still kept. Ask once for each [`Push::Landed`] without one, and say
@@ -248,6 +249,9 @@ impl Replica {
 }
 
 impl Token {
+    /// Stands for the mark "unshareable" where a name has no flight. No replica has it: a [`Replica`] is not all zeros.
+    pub const MARK: Self = Self([0; 16]);
+
     /// The token with this number of a replica.
     pub fn new(replica: Replica, number: u64) -> Self {
         let mut token = [0; 16];

@@ -3,3 +3,5 @@
 //! The engine is a rendezvous, never an authority. It can make the fleet useless. It cannot make a response wrong.
 
 pub mod engine;
+#[cfg(feature = "fleet-testing")]
+pub mod testing;
