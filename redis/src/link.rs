@@ -9,6 +9,7 @@ use redis::{AsyncConnectionConfig, Client, Pipeline, PushInfo, PushKind, Value, 
 use std::{
     collections::HashMap,
     fmt,
+    panic::{AssertUnwindSafe, catch_unwind},
     pin::pin,
     sync::{
         Arc, OnceLock,
@@ -271,7 +272,8 @@ fn on_push(
         // A newer link may have subscribed: each push is delivered once.
         if kind == PushKind::Message && !ended.gate.is_closed() {
             if let (Some(pushes), Some(push)) = (&pushes, pushes::read(data)) {
-                pushes(push);
+                // A panic would end the connection's task, and with it the inbox, unnoticed.
+                let _ = catch_unwind(AssertUnwindSafe(|| pushes(push)));
             }
         }
         Ok(())

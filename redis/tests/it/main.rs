@@ -1,6 +1,7 @@
 //! The engine against real servers. Each test starts its own.
 
 mod acl;
+mod conformance;
 mod faults;
 mod keys;
 mod operations;
