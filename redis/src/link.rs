@@ -56,10 +56,10 @@ pub(crate) struct Link {
 pub(crate) struct Wire {
     connection: MultiplexedConnection,
     within: Duration,
-    clock: Arc<Clock>,
+    clock: Clock,
 }
 
-/// When a connection last gave something.
+/// When a connection last gave a reply.
 struct Clock {
     start: Instant,
     /// In microseconds from the start.
@@ -228,16 +228,15 @@ impl Wire {
         pushes: Option<&Pushes>,
         ended: &Arc<Ended>,
     ) -> Result<Self, Trouble> {
-        let clock = Arc::new(Clock { start: Instant::now(), heard: AtomicU64::new(0) });
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(connect_within))
             // There is one in `send`.
             .set_response_timeout(None)
             .set_pipeline_buffer_size(PIPELINE_BUFFER)
-            .set_push_sender(on_push(Arc::clone(&clock), Arc::clone(ended), pushes.cloned()));
+            .set_push_sender(on_push(Arc::clone(ended), pushes.cloned()));
         let connection = client.get_multiplexed_async_connection_with_config(&config).await;
         let connection = connection.map_err(|error| Trouble::of_error(&error))?;
-        Ok(Self { connection, within, clock })
+        Ok(Self { connection, within, clock: Clock { start: Instant::now(), heard: AtomicU64::new(0) } })
     }
 
     async fn send(&self, commands: &Pipeline) -> Result<Vec<Value>, Trouble> {
@@ -259,7 +258,6 @@ impl Wire {
 
 /// Delivers what a connection gives beside replies. Runs in the connection's own task.
 fn on_push(
-    clock: Arc<Clock>,
     ended: Arc<Ended>,
     pushes: Option<Pushes>,
 ) -> impl Fn(PushInfo) -> Result<(), fmt::Error> + Send + Sync + 'static {
@@ -268,7 +266,6 @@ fn on_push(
             ended.end(Trouble::new(Kind::Away, "the connection was closed"));
             return Ok(());
         }
-        clock.hear();
         // A newer link may have subscribed: each push is delivered once.
         if kind == PushKind::Message && !ended.gate.is_closed() {
             if let (Some(pushes), Some(push)) = (&pushes, pushes::read(data)) {

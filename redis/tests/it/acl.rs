@@ -64,7 +64,7 @@ async fn all_operations(one: &mut Replica, two: &mut Replica) -> Result<(), Engi
         assert_eq!(one.enter(&name, token, LEASE).await?.flight(), Some(flight));
         assert_eq!(two.renew(&[(name, flight)], LEASE).await?, [true]);
         let waiting = Waiting { name, flight, token };
-        assert!(matches!(one.check(&[waiting.clone()]).await?[..], [Checked::Pending { .. }]));
+        assert!(matches!(one.check(std::slice::from_ref(&waiting)).await?[..], [Checked::Pending { .. }]));
         assert_eq!(two.close(&name, flight, LEASE, true).await?, Closed::Followed(vec![token]));
         let landing = Landing { payload: vec![1; payload].into(), keep: LEASE, mark: None };
         assert!(two.land(&name, flight, landing).await?);

@@ -1,6 +1,7 @@
 //! What goes wrong between a replica and Redis.
 
 use crate::{
+    relay::{Faults, Relay},
     replica::{LEASE, PATIENCE, Replica, name, soon, timed},
     server::{free_port, server},
 };
@@ -328,4 +329,104 @@ async fn payloads_do_not_stand_in_the_way_of_entries() {
     let (landed, entered) = futures_util::future::join(land, enter).await;
     assert_eq!((landed, entered), (Ok(true), Ok(Entry::Lead)));
     assert_eq!(two.fetch(&name, flight).await.unwrap().unwrap().len(), 4 << 20);
+}
+
+#[tokio::test]
+async fn a_process_that_was_stopped_does_not_blame_the_server() {
+    let server = server!();
+    let mut replica = Replica::connected(1, &server.url()).await;
+    {
+        let mut ping = replica.ping();
+        assert!((&mut ping).now_or_never().is_none());
+        std::thread::sleep(Duration::from_millis(600));
+        assert_eq!(ping.await, Ok(()));
+    }
+    replica.no_push().await;
+}
+
+#[tokio::test]
+async fn a_far_server_is_as_good_as_a_near_one() {
+    let server = server!();
+    let relay = Relay::to(server.port).await;
+    relay.set(Faults { delay: Duration::from_millis(30), ..Faults::default() });
+    let mut one = Replica::connected(1, &relay.url()).await;
+    let two = Replica::connected(2, &relay.url()).await;
+
+    for number in 0..5 {
+        let flight = one.lead(&name(number)).await;
+        two.follow(&name(number), flight).await;
+        assert_eq!(one.push().await, Push::Joined { flight });
+    }
+    assert!(one.is_up() && two.is_up());
+}
+
+#[tokio::test]
+async fn a_connection_that_is_half_open_is_replaced() {
+    let server = server!();
+    let relay = Relay::to(server.port).await;
+    let mut replica = Replica::connected(1, &relay.url()).await;
+
+    for faults in [
+        Faults { mute: true, deaf: true, ..Faults::default() },
+        Faults { mute: true, ..Faults::default() },
+        Faults { deaf: true, ..Faults::default() },
+    ] {
+        relay.abandon(faults);
+        let (reply, time) = timed(replica.ping()).await;
+        assert_eq!(reply, Err(EngineError::Down));
+        assert!(time < AT_MOST, "{time:?}");
+        assert!(!replica.is_up());
+        replica.reconnected().await;
+        let flight = replica.lead(&name(1)).await;
+        replica.release(&name(1), flight).await.unwrap();
+    }
+}
+
+/// Pushes are no replies: a connection that only listens is of no use.
+#[tokio::test]
+async fn a_connection_that_only_hears_is_replaced() {
+    let server = server!();
+    let relay = Relay::to(server.port).await;
+    let mut mute = Replica::connected(1, &relay.url()).await;
+    let two = Replica::connected(2, &server.url()).await;
+    let flight = mute.lead(&name(1)).await;
+
+    relay.abandon(Faults { mute: true, ..Faults::default() });
+    let (ping, _) = futures_util::future::join(mute.ping(), async {
+        for _ in 0..10 {
+            // The leader is told of each.
+            let token = two.follow(&name(1), flight).await;
+            two.close(&name(1), flight, LEASE, false).await.unwrap();
+            two.release(&name(1), flight).await.unwrap();
+            assert_eq!(token.replica(), two.number);
+            let entry = two.enter(&name(1), flight, LEASE).await;
+            assert_eq!(entry, Ok(Entry::Lead));
+            sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+    assert_eq!(ping, Err(EngineError::Down));
+    assert!(!mute.is_up());
+    mute.reconnected().await;
+}
+
+#[tokio::test]
+async fn a_reply_that_is_cut_is_no_reply() {
+    let server = server!();
+    let relay = Relay::to(server.port).await;
+    let one = Replica::connected(1, &server.url()).await;
+    let mut two = Replica::connected(2, &relay.url()).await;
+    let flight = one.lead(&name(1)).await;
+    two.follow(&name(1), flight).await;
+    one.close(&name(1), flight, LEASE, true).await.unwrap();
+    let landing = Landing { payload: vec![7; 100_000].into(), keep: LEASE, mark: None };
+    assert_eq!(one.land(&name(1), flight, landing).await, Ok(true));
+    while !matches!(two.push().await, Push::Landed { .. }) {}
+
+    for bytes in [1, 10, 50_000, 100_005] {
+        relay.cut_after(bytes);
+        assert_eq!(two.fetch(&name(1), flight).await, Err(EngineError::Down));
+        two.reconnected().await;
+        assert_eq!(two.fetch(&name(1), flight).await.unwrap().unwrap(), vec![7; 100_000]);
+    }
 }

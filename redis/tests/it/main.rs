@@ -5,6 +5,7 @@ mod conformance;
 mod faults;
 mod keys;
 mod operations;
+mod relay;
 mod replica;
 #[cfg(feature = "tracing")]
 mod reports;
