@@ -12,6 +12,9 @@ pub mod order {}
 #[doc = include_str!("guide/frameworks.md")]
 pub mod frameworks {}
 
+#[doc = include_str!("guide/fleet.md")]
+pub mod fleet {}
+
 #[doc = include_str!("guide/promises.md")]
 pub mod promises {}
 

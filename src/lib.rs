@@ -28,6 +28,7 @@
 //! - [Where the layer belongs in a stack](guide::order): sessions, timeouts, limits, compression.
 //! - [Examples for axum, hyper, reqwest and tonic](guide::frameworks), and how to name the types.
 //! - [Counters, metrics and traces](guide::watch).
+//! - [Several replicas, one call](guide::fleet), through Redis.
 //! - [Every promise of this crate, with its test](guide::promises).
 //! - [Coming from Go or from another crate](guide::migrating), and [a comparison with other crates](guide::peers).
 //!
@@ -89,6 +90,7 @@
 //! - `http` (default): the layer for HTTP.
 //! - `axum`: compares the `OriginalUri` of axum 0.8, so that nested routers do not share responses. It also lets the layer
 //!   look into axum's request bodies.
+//! - `fleet`: [several replicas of a program share a call](guide::fleet), through an engine such as Redis.
 //! - `metrics`: counters, gauges and histograms for [the `metrics` facade](guide::watch#metrics).
 //! - `tracing`: [a span for each flight](guide::watch#traces) inside its leader's span, and events that tell why requests did
 //!   not share a flight.
@@ -112,6 +114,11 @@ mod stats;
 mod sync;
 
 pub use self::core::group::{Group, Outcome, Role, Run, Ticket};
+#[cfg(feature = "fleet")]
+pub use self::fleet::{
+    Fleet, FleetReason, FleetRole, FleetStats,
+    key::{FleetKey, KeyWriter},
+};
 #[cfg(feature = "http")]
 pub use self::http::{HttpPolicy, LateJoin, ReadBody, RequestBody, SharedBody, SlowReader, StatusRange};
 pub use error::{BoxError, SharedError};

@@ -33,6 +33,9 @@ macro_rules! reasons {
     };
 }
 
+#[cfg(feature = "fleet")]
+pub(crate) use reasons;
+
 reasons! {
     /// Why a call passed: it went straight to the inner service, at once or after it left a flight.
     pub enum PassReason {

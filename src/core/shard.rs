@@ -245,6 +245,18 @@ where
         flights.find(address.hash, |entry| entry.flight.number() == number).is_some()
     }
 
+    /// Takes the flight that is being polled here off the table: no call joins it from now on.
+    #[cfg(feature = "fleet")]
+    pub(crate) fn unlist_this_flight(&self, address: Address) {
+        let Some((shard, number)) = self.existing_shard(address.shard).zip(reentry::innermost()) else { return };
+        let flights = shard.flights.lock();
+        let index = flights.find(address.hash, |entry| entry.flight.number() == number);
+        drop(flights);
+        if let Some(index) = index {
+            shard.forget_flight(index, number);
+        }
+    }
+
     pub(crate) fn observer(&self) -> &Observer {
         &self.observer
     }

@@ -10,6 +10,7 @@ use crate::http::{
         cache_status::{Forwarded, append_cache_status},
         flight_response::FlightResponse,
     },
+    seal::WriteSeal,
     settings::HttpMode,
 };
 use crate::{
@@ -26,7 +27,7 @@ use http::{HeaderMap, HeaderName, Method, Request, Response};
 use http_body::Body;
 use std::{fmt, future, hash::Hash, marker::PhantomData, pin::Pin, sync::Arc};
 use tokio::time::Instant;
-use tower::ServiceExt;
+use tower::{ServiceExt, util::Oneshot};
 use tower_service::Service;
 
 /// How many further flights a follower joins because of `Vary`. An origin whose `Vary` changes with every response must
@@ -46,7 +47,7 @@ pub struct HttpCall<S, B, M: HttpMode, E, X> {
     /// Whether it was a follower before.
     has_followed: bool,
     /// Seals flights when a write is answered.
-    seal: Option<Box<dyn Send>>,
+    seal: Option<Box<dyn WriteSeal>>,
     errors: PhantomData<fn() -> (E, X)>,
 }
 
@@ -62,7 +63,7 @@ impl<S, B, M: HttpMode, E, X> HttpCall<S, B, M, E, X> {
         Self { service, head, body, settings, flight, vary, vary_retries, has_followed, seal, errors: PhantomData }
     }
 
-    pub(super) fn with_seal(self, seal: Option<Box<dyn Send>>) -> Self {
+    pub(super) fn with_seal(self, seal: Option<Box<dyn WriteSeal>>) -> Self {
         Self { seal, ..self }
     }
 
@@ -89,18 +90,26 @@ where
     /// Sends the request for this caller alone.
     async fn send(self) -> Result<Response<SharedBody>, E::Error> {
         let bodies = self.settings.http().bodies.clone();
-        let response = self.service.oneshot(unsplit(self.head, self.body)).await;
-        drop(self.seal);
-        response.map(|response| response.map(|body| SharedBody::new(body, bodies))).map_err(E::convert)
+        let response = self.service.oneshot(unsplit(self.head, self.body)).await.map_err(E::convert);
+        if let Some(sealed) = self.seal.and_then(WriteSeal::answered) {
+            sealed.await;
+        }
+        response.map(|response| response.map(|body| SharedBody::new(body, bodies)))
     }
 
     /// Sends the request, and decides who may have the response. `opened`: when its flight opened, if newcomers may
     /// join after its head.
     fn fetch(self, opened: Option<Instant>) -> impl Future<Output = HttpLanding<E::Error>> + Send + 'static {
+        let (call, context) = self.into_call(opened);
+        Fetch::<_, _, E>::new(call, context)
+    }
+
+    /// The call of the inner service, and what has to be known when its response arrives.
+    fn into_call(self, opened: Option<Instant>) -> (Oneshot<S, Request<B>>, FetchContext<M>) {
         let Self { service, head, body, settings, flight, vary, has_followed, .. } = self;
         let is_head = head.method() == Method::HEAD;
         let context = FetchContext { settings, flight, opened, vary: vary.into(), has_followed, is_head };
-        Fetch::<_, _, E>::new(service.oneshot(unsplit(head, body)), context)
+        (service.oneshot(unsplit(head, body)), context)
     }
 
     /// Joins a flight whose body streams or whose head is awaited, or leads a new one.
@@ -155,6 +164,12 @@ where
     type Output = Result<Response<SharedBody>, E::Error>;
 
     fn start(self, opened: Option<Instant>, caller: Caller) -> Work<Self::Landing> {
+        #[cfg(feature = "fleet")]
+        if let Some(fleet) = self.settings.http().fleet.clone() {
+            let (call, context) = self.into_call(opened);
+            let call = async move { call.await.map_err(E::convert) };
+            return Work::new(crate::http::fleet::fetch(fleet, call, context), caller);
+        }
         Work::new(self.fetch(opened), caller)
     }
 

@@ -56,7 +56,7 @@ impl<F, C, E> Fetch<F, C, E> {
 
 impl<M: HttpMode> FetchContext<M> {
     /// `X` is the error that callers get.
-    fn judge<X, B>(&self, response: Response<B>) -> FlightResponse
+    pub(super) fn judge<X, B>(&self, response: Response<B>) -> FlightResponse
     where
         X: Send + Sync + 'static,
         B: Body + Send + 'static,

@@ -3,6 +3,8 @@
 mod body;
 mod call;
 mod fetch;
+#[cfg(feature = "fleet")]
+mod fleet;
 mod flights;
 mod key;
 mod late;

@@ -1,6 +1,9 @@
 //! [`HttpPolicy`]: every HTTP-only switch in one value.
 
 mod cookies;
+#[cfg(feature = "fleet")]
+#[allow(dead_code)]
+mod fingerprint;
 mod flight;
 mod headers;
 mod request;

@@ -1,9 +1,17 @@
 //! Seals flights when a write happens, so that no later read gets an answer from before the write.
 
+#[cfg(feature = "fleet")]
+use crate::http::fleet::{FleetSeal, KeyOf};
 use crate::http::{layer::Http, path::path_hash, settings::HttpMode};
 use crate::{layer::settings::Settings, layer::tables::GroupTables, panics::CaughtPanic};
 use http::Request;
-use std::{hash::Hash, sync::Arc};
+use std::{hash::Hash, pin::Pin, sync::Arc};
+
+/// Seals the flights of a write again when it is dropped, or when it is told of the answer.
+pub(super) trait WriteSeal: Send {
+    /// The write was answered. The answer waits for the future, if there is one.
+    fn answered(self: Box<Self>) -> Option<Pin<Box<dyn Future<Output = ()> + Send>>>;
+}
 
 /// Seals the flights of a key and of a path, when it is made and again when it is dropped.
 ///
@@ -47,13 +55,13 @@ impl<K: Eq> Seal<K> {
 
 impl<M: HttpMode> Settings<M> {
     /// Seals the flights of the path of a write that has no key, now and when the returned value is dropped. `None`: not a write.
-    pub(super) fn seal_path(&self, head: &Request<()>) -> Option<Box<dyn Send>> {
+    pub(super) fn seal_path(&self, head: &Request<()>) -> Option<Box<dyn WriteSeal>> {
         if !self.http().policy.is_write_without_key(head.method()) {
             return None;
         }
         let (group, path) = (self.http().keys.group.clone(), path_hash(head));
         drop(SealPath { group: group.clone(), path });
-        Some(Box::new(SealPath { group, path }))
+        Some(Box::new(LocalSeal(SealPath { group, path })))
     }
 }
 
@@ -62,16 +70,55 @@ impl<K: Hash + Eq + Send + Sync + 'static> Settings<Http<K>> {
     ///
     /// While the layer is disabled no flight can be joined, and the key closure is not called. All flights are sealed at
     /// the end, because the layer may have been enabled before the write is answered.
-    pub(super) fn seal(&self, head: &Request<()>) -> Option<Box<dyn Send>> {
+    pub(super) fn seal(&self, head: &Request<()>) -> Option<Box<dyn WriteSeal>> {
         if !self.http().policy.is_write(head.method()) {
             return None;
         }
+        let path = path_hash(head);
         if !self.is_enabled() {
-            return Some(Box::new(SealAll(self.http().keys.group.clone())));
+            let seal = SealAll(self.http().keys.group.clone());
+            #[cfg(feature = "fleet")]
+            if let Some(fleet) = &self.http().fleet {
+                return Some(Box::new(SealBoth { seal, fleet: fleet.seal_write(KeyOf::Unknown, path) }));
+            }
+            return Some(Box::new(LocalSeal(seal)));
         }
         let key = self.mode.key(head);
         let hash = self.http().keys.layer.address(&key).hash;
-        Some(Box::new(Seal::new(self.http().keys.group.clone(), hash, key, path_hash(head))))
+        #[cfg(feature = "fleet")]
+        if let Some(fleet) = &self.http().fleet {
+            let fleet = fleet.seal_write(KeyOf::Known(&key), path);
+            let seal = Seal::new(self.http().keys.group.clone(), hash, key, path);
+            return Some(Box::new(SealBoth { seal, fleet }));
+        }
+        Some(Box::new(LocalSeal(Seal::new(self.http().keys.group.clone(), hash, key, path))))
+    }
+}
+
+/// Seals flights of this process only.
+struct LocalSeal<L>(L);
+
+impl<L: Send> WriteSeal for LocalSeal<L> {
+    fn answered(self: Box<Self>) -> Option<Pin<Box<dyn Future<Output = ()> + Send>>> {
+        drop(self.0);
+        None
+    }
+}
+
+/// Seals flights of this process, and of the other replicas.
+#[cfg(feature = "fleet")]
+struct SealBoth<L> {
+    /// Dropped first: this process does not wait for the engine.
+    seal: L,
+    fleet: FleetSeal,
+}
+
+#[cfg(feature = "fleet")]
+impl<L: Send> WriteSeal for SealBoth<L> {
+    fn answered(self: Box<Self>) -> Option<Pin<Box<dyn Future<Output = ()> + Send>>> {
+        let Self { seal, fleet } = *self;
+        drop(seal);
+        Some(Box::pin(fleet.answered()))
     }
 }
 

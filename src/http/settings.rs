@@ -1,5 +1,7 @@
 //! The settings that all HTTP modes have: the policy, and what follows from it.
 
+#[cfg(feature = "fleet")]
+use crate::http::fleet::LayerFleet;
 use crate::http::{
     body::{BodyConfig, Budget},
     policy::HttpPolicy,
@@ -7,6 +9,8 @@ use crate::http::{
 };
 use crate::layer::{keys::Keys, mode::Mode, settings::Settings};
 use http::Request;
+#[cfg(feature = "fleet")]
+use std::hash::Hash;
 use std::{
     fmt,
     sync::{
@@ -27,6 +31,8 @@ pub struct HttpSettings<K> {
     pub(super) policy: Arc<HttpPolicy>,
     pub(super) bodies: Arc<BodyConfig>,
     pub(super) unshareable: UnshareableKeys,
+    #[cfg(feature = "fleet")]
+    pub(super) fleet: Option<Arc<LayerFleet<K>>>,
 }
 
 /// Identifies a policy value. Two policies with the same rules have different numbers.
@@ -43,14 +49,41 @@ impl PolicyId {
 impl<K: 'static> HttpSettings<K> {
     pub(super) fn new(keys: Keys<Request<()>, K>, policy: HttpPolicy) -> Self {
         let (bodies, unshareable) = (Arc::new(BodyConfig::of(&policy)), UnshareableKeys::new(&policy));
-        Self { keys, id: PolicyId::new(), policy: Arc::new(policy), bodies, unshareable }
+        Self {
+            keys,
+            id: PolicyId::new(),
+            policy: Arc::new(policy),
+            bodies,
+            unshareable,
+            #[cfg(feature = "fleet")]
+            fleet: None,
+        }
     }
 
     /// Gives each separate group its own body budget and its own unshareable keys. The policy and its number stay.
     pub(super) fn in_separate_group(&self) -> Self {
         let (bodies, unshareable) = (Arc::new(BodyConfig::of(&self.policy)), UnshareableKeys::new(&self.policy));
         let keys = self.keys.in_separate_group();
-        Self { keys, id: self.id, policy: self.policy.clone(), bodies, unshareable }
+        Self {
+            keys,
+            id: self.id,
+            policy: self.policy.clone(),
+            bodies,
+            unshareable,
+            // The replicas cannot know which of their groups belong together.
+            #[cfg(feature = "fleet")]
+            fleet: None,
+        }
+    }
+}
+
+#[cfg(feature = "fleet")]
+impl<K: Hash + Eq + Send + Sync + 'static> HttpSettings<K> {
+    pub(super) fn set_fleet(&mut self, fleet: Option<Arc<LayerFleet<K>>>) {
+        if let Some(fleet) = &fleet {
+            self.keys.layer.add_fleet(fleet.clone());
+        }
+        self.fleet = fleet;
     }
 }
 
@@ -81,6 +114,8 @@ impl<K> Clone for HttpSettings<K> {
             policy: self.policy.clone(),
             bodies: self.bodies.clone(),
             unshareable: self.unshareable.clone(),
+            #[cfg(feature = "fleet")]
+            fleet: self.fleet.clone(),
         }
     }
 }

@@ -7,6 +7,8 @@ use crate::{
     panics::CaughtPanic,
     sync::Mutex,
 };
+#[cfg(feature = "fleet")]
+use std::hash::{BuildHasherDefault, DefaultHasher};
 use std::{
     fmt,
     hash::{BuildHasher, Hash, RandomState},
@@ -29,6 +31,15 @@ pub(crate) struct LayerShared<K> {
     common_group: Arc<GroupTables<K>>,
     /// The groups of the services made with `separate_groups`.
     separate_groups: Mutex<Vec<Weak<GroupTables<K>>>>,
+    #[cfg(feature = "fleet")]
+    fleets: Mutex<Vec<Weak<dyn ForgetsElsewhere>>>,
+}
+
+/// Tells other replicas that a key is forgotten.
+#[cfg(feature = "fleet")]
+pub(crate) trait ForgetsElsewhere: Send + Sync {
+    /// `hash` is the same in all processes of one build.
+    fn forget(&self, hash: u64);
 }
 
 impl<K: Hash + 'static> LayerShared<K> {
@@ -41,6 +52,17 @@ impl<K: Hash + 'static> LayerShared<K> {
     pub(crate) fn forget_key<Q: Hash + ?Sized>(&self, key: &Q, is_key: &dyn Fn(&K) -> bool) {
         let hash = self.hasher.hash_one(key);
         self.for_each_table(|table| table.forget_key(hash, is_key));
+        #[cfg(feature = "fleet")]
+        self.forget_elsewhere(key);
+    }
+
+    #[cfg(feature = "fleet")]
+    fn forget_elsewhere<Q: Hash + ?Sized>(&self, key: &Q) {
+        let fleets: Vec<_> = self.fleets.lock().iter().filter_map(Weak::upgrade).collect();
+        if !fleets.is_empty() {
+            let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(key);
+            fleets.iter().for_each(|fleet| fleet.forget(hash));
+        }
     }
 
     /// Forgets the flights of all keys for which `is_it` returns `true`, in all groups.
@@ -79,7 +101,16 @@ impl<K> LayerShared<K> {
             is_disabled: AtomicBool::new(false),
             common_group: Arc::default(),
             separate_groups: Mutex::default(),
+            #[cfg(feature = "fleet")]
+            fleets: Mutex::default(),
         }
+    }
+
+    #[cfg(feature = "fleet")]
+    pub(crate) fn add_fleet(&self, fleet: Arc<dyn ForgetsElsewhere>) {
+        let mut fleets = self.fleets.lock();
+        fleets.retain(|fleet| fleet.strong_count() > 0);
+        fleets.push(Arc::downgrade(&fleet));
     }
 
     pub(crate) fn observer(&self) -> &Arc<Observer> {

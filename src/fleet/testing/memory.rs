@@ -149,6 +149,12 @@ impl MemoryEngine {
         }
     }
 
+    /// Returns the replica that this value is the way of, once it listens.
+    #[must_use]
+    pub fn replica(&self) -> Option<Replica> {
+        self.way(|way| way.replica)
+    }
+
     /// Delivers a push to this replica, whether or not there is a cause.
     pub fn push(&self, push: Push) {
         let pushes = self.way(|way| way.pushes.clone());

@@ -7,9 +7,9 @@ use crate::http::response::field::{Malformed, is_token_byte};
 #[derive(Clone, Debug)]
 pub(super) struct Cookies {
     /// The place of the `Cookie` header among the compared headers.
-    header: usize,
+    pub(super) header: usize,
     /// The names of the compared cookies. Each has a place of its own.
-    listed: Vec<(String, usize)>,
+    pub(super) listed: Vec<(String, usize)>,
 }
 
 impl Cookies {

@@ -11,18 +11,18 @@ use std::fmt;
 pub(crate) struct HeaderRules {
     /// One row for each length of a name. Most rows have at most one header, so a header without a meaning is found to have
     /// none at once.
-    meanings: [Vec<(HeaderName, Meaning)>; LENGTHS],
+    pub(super) meanings: [Vec<(HeaderName, Meaning)>; LENGTHS],
     /// How many places are taken.
-    places: usize,
+    pub(super) places: usize,
     /// The cookies that are compared, if `Cookie` is compared and not as a whole.
-    cookies: Option<Cookies>,
+    pub(super) cookies: Option<Cookies>,
 }
 
 /// The last row is for all longer names.
 const LENGTHS: usize = 32;
 
 #[derive(Clone, Copy, Debug)]
-enum Meaning {
+pub(super) enum Meaning {
     /// Makes the request pass.
     Passes,
     /// Is compared. Has this place among the compared headers.

@@ -16,9 +16,9 @@ use super::{HttpPolicy, cookies, headers::HeaderRules};
 pub(crate) struct RequestRules {
     pub(crate) methods: Vec<Method>,
     /// True until the user names the methods.
-    has_default_methods: bool,
+    pub(super) has_default_methods: bool,
     /// The headers of a body. `with_body` compares them.
-    body_headers: Vec<HeaderName>,
+    pub(super) body_headers: Vec<HeaderName>,
     pub(crate) ignore_body: bool,
     pub(crate) headers: HeaderRules,
     pub(crate) ignore_authority: bool,

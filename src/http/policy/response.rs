@@ -12,8 +12,8 @@ use super::{
 #[derive(Clone, Debug)]
 pub(crate) struct ResponseRules {
     /// The user's rules. The last rule for a status counts.
-    statuses: Vec<(StatusRange, StatusRule)>,
-    share_if: Vec<Predicate>,
+    pub(super) statuses: Vec<(StatusRange, StatusRule)>,
+    pub(super) share_if: Vec<Predicate>,
     pub(crate) refusals: u32,
     pub(crate) share_set_cookie: bool,
     pub(crate) share_private: bool,
@@ -73,7 +73,7 @@ impl ResponseRules {
 
 /// A `share_if` closure.
 #[derive(Clone)]
-struct Predicate(Arc<MayShare>);
+pub(super) struct Predicate(Arc<MayShare>);
 
 type MayShare = dyn Fn(&Response<()>) -> bool + Send + Sync;
 

@@ -18,9 +18,9 @@ use std::ops::{Range, RangeInclusive};
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StatusRange {
-    first: u16,
+    pub(super) first: u16,
     /// Exclusive. It is a `u32` because `..=u16::MAX` ends above `u16::MAX`.
-    end: u32,
+    pub(super) end: u32,
 }
 
 impl From<StatusCode> for StatusRange {

@@ -83,7 +83,8 @@ impl Partition {
         }
     }
 
-    fn compared(&self) -> &[u8] {
+    /// Returns the bytes that are compared. Under one policy, partitions are equal exactly if these are.
+    pub(in crate::http) fn compared(&self) -> &[u8] {
         &self.texts.as_bytes()[..self.compared]
     }
 

@@ -12,6 +12,9 @@ pub(in crate::http) enum Forwarded {
     Collapsed,
     /// The request followed a flight, and was sent after all.
     Refetched,
+    /// The client got the response of another replica of the fleet.
+    #[cfg(feature = "fleet")]
+    Fleet,
     /// The request passed.
     Bypassed,
 }
@@ -22,6 +25,8 @@ impl Forwarded {
             Self::Led => "fwd=miss",
             Self::Collapsed => "fwd=uri-miss; collapsed",
             Self::Refetched => "fwd=uri-miss; collapsed=?0",
+            #[cfg(feature = "fleet")]
+            Self::Fleet => "fwd=uri-miss; collapsed; detail=fleet",
             Self::Bypassed => "fwd=bypass",
         }
     }

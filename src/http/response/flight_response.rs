@@ -11,6 +11,16 @@ use http::{
     header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, SET_COOKIE, TRAILER, TRANSFER_ENCODING},
 };
 use std::{fmt, sync::Arc};
+#[cfg(feature = "fleet")]
+use {
+    crate::fleet::{
+        flight::{Outcome, Shared},
+        wire::Go,
+    },
+    http::HeaderValue,
+    http_body::Body,
+    std::time::Duration,
+};
 
 /// A response, and who may have it.
 #[derive(Clone)]
@@ -105,6 +115,32 @@ impl FlightResponse {
         }
     }
 
+    /// What the other replicas of a fleet get of it. `mark`: how long they pass without waiting after a veto. `has_room`:
+    /// whether the body may be held for them.
+    #[cfg(feature = "fleet")]
+    pub(in crate::http) fn outcome(&self, mark: Duration, has_room: bool) -> Outcome<SharedBody> {
+        let (vary, response) = match &self.delivery {
+            _ if self.is_refusal => return Outcome::Go(Go::Veto(REFUSED), None),
+            Delivery::HeadForAll(..) => return Outcome::Go(Go::Veto(REFUSED), None),
+            Delivery::Leader(reason, _) => return Outcome::Go(Go::Veto(*reason as u8), Some(mark)),
+            Delivery::All(_) | Delivery::Matching(..) if !has_room => return Outcome::Go(Go::TooLarge, None),
+            Delivery::All(response) => (Vec::new(), response),
+            Delivery::Matching(vary, response) => (lines_of(vary), response),
+        };
+        Outcome::Share(Shared { vary, response: Response::clone(response), mark })
+    }
+
+    /// True if other replicas may have it. `limit`: how large its body may be.
+    #[cfg(feature = "fleet")]
+    pub(in crate::http) fn is_for_others(&self, limit: u64) -> bool {
+        match &self.delivery {
+            Delivery::All(response) | Delivery::Matching(_, response) => {
+                !self.is_refusal && response.body().size_hint().upper().is_some_and(|length| length <= limit)
+            }
+            Delivery::Leader(..) | Delivery::HeadForAll(..) => false,
+        }
+    }
+
     fn forwarded(&self, role: Role) -> Forwarded {
         match role {
             Role::Follower => Forwarded::Collapsed,
@@ -112,6 +148,17 @@ impl FlightResponse {
             Role::Leader => Forwarded::Led,
         }
     }
+}
+
+/// Stands for a refusal, among the numbers of the reasons for a veto.
+#[cfg(feature = "fleet")]
+const REFUSED: u8 = u8::MAX;
+
+/// The headers that a response varies by, each with the leader's lines.
+#[cfg(feature = "fleet")]
+fn lines_of(vary: &VaryHeaders) -> Vec<(HeaderName, Vec<HeaderValue>)> {
+    let lines = |name| vary.lines(name).filter_map(|line| HeaderValue::from_bytes(line).ok()).collect();
+    vary.names().iter().map(|name| (name.clone(), lines(name))).collect()
 }
 
 impl Delivery {

@@ -22,6 +22,11 @@ pub(in crate::http) fn mark_response(
     if role == Role::Follower {
         policy.put_own_headers(request, response.headers_mut());
     }
+    #[cfg(feature = "fleet")]
+    let how = match response.extensions().get() {
+        Some(crate::FleetRole::Follower) => Forwarded::Fleet,
+        Some(crate::FleetRole::Leader) | None => how,
+    };
     append_cache_status(policy, how, response);
 }
 

@@ -19,6 +19,12 @@ impl VaryHeaders {
         &self.names
     }
 
+    /// The leader's lines of a header.
+    #[cfg(feature = "fleet")]
+    pub(super) fn lines(&self, name: &HeaderName) -> impl Iterator<Item = &[u8]> {
+        self.leader.lines(name)
+    }
+
     /// True if `headers` has the leader's lines of each name, in their order.
     pub(in crate::http) fn matches(&self, headers: &HeaderMap) -> bool {
         let lines = |name| headers.get_all(name).into_iter().map(HeaderValue::as_bytes);

@@ -1,0 +1,300 @@
+//! A flight that this replica leads for the fleet.
+
+use crate::fleet::{
+    ask::BLOCKS,
+    engine::{Closed, EngineError, Landing, Token},
+    handle::Fleet,
+    lead::{Act, CLOSE_WITHIN, Deserted, Leading},
+    name::Subject,
+    slots::{Slot, Told},
+    wire::{Answer, Go, Landed},
+};
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, HeaderName, HeaderValue, Response};
+use http_body::Body;
+use std::{
+    future::poll_fn,
+    pin::Pin,
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+use tokio::{
+    runtime::Handle,
+    task::spawn_blocking,
+    time::{Instant, sleep, timeout, timeout_at},
+};
+
+/// Leads a flight until its result is known. Dropped before that, it releases the flight.
+pub(crate) struct Lead {
+    fleet: Fleet,
+    subject: Subject,
+    slot: Slot,
+    leading: Leading,
+    runtime: Handle,
+}
+
+/// What the others get of a response.
+pub(crate) enum Outcome<B> {
+    Share(Shared<B>),
+    /// `mark`: how long other replicas pass without waiting.
+    Go(Go, Option<Duration>),
+}
+
+/// A response for others, whose body is still on its way.
+pub(crate) struct Shared<B> {
+    pub(crate) vary: Vec<(HeaderName, Vec<HeaderValue>)>,
+    pub(crate) response: Response<B>,
+    /// How long other replicas pass without waiting if it is too large or too slow.
+    pub(crate) mark: Duration,
+}
+
+/// How much longer than a lease a result is kept.
+const KEPT: Duration = Duration::from_secs(2);
+
+/// A result that is larger is not pushed, but fetched.
+const INLINE: usize = 8 * 1024;
+
+impl Lead {
+    pub(super) fn new(fleet: Fleet, subject: Subject, slot: Slot, runtime: Handle) -> Self {
+        slot.leads(subject.name(), fleet.config.lease);
+        Self { fleet, subject, slot, leading: Leading::new(), runtime }
+    }
+
+    pub(crate) fn token(&self) -> Token {
+        self.slot.token()
+    }
+
+    pub(crate) fn runtime(&self) -> &Handle {
+        &self.runtime
+    }
+
+    /// Hears what the others tell. Registers the waker.
+    pub(crate) fn hear(&mut self, cx: &mut Context<'_>) {
+        while let Poll::Ready(told) = self.slot.poll_recv(cx) {
+            self.told(told);
+        }
+    }
+
+    fn told(&mut self, told: Told) {
+        match told {
+            Told::Joined => self.leading.joined(),
+            Told::Sealed => self.shut(),
+            Told::LeaseLost => {
+                self.fleet.node.counters.leases_lost.add(1);
+                self.leading.lost();
+                self.slot.rests();
+            }
+            Told::Closed | Told::Landed(_) | Told::Again | Told::Checked(_) | Told::Lost => {}
+        }
+    }
+
+    /// Lets no one else follow. Those who wait go on waiting.
+    pub(crate) fn shut(&mut self) {
+        if let Act::Close { tells } = self.leading.shut() {
+            let (fleet, name, token) = (self.fleet.clone(), *self.subject.name(), self.token());
+            drop(self.runtime.spawn(async move {
+                let lease = fleet.config.lease;
+                drop(timeout(lease, fleet.node.engine.close(&name, token, lease, tells)).await);
+            }));
+        }
+    }
+
+    /// What to do with the call when all callers here have gone.
+    pub(crate) fn deserted(&mut self) -> Deserted {
+        while let Some(told) = self.slot.try_recv() {
+            self.told(told);
+        }
+        self.leading.deserted()
+    }
+
+    /// The head is known. A task closes the flight, and gives the others their result.
+    pub(crate) fn head<B>(mut self, outcome: Outcome<B>)
+    where
+        B: Body<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Send,
+    {
+        let head = Instant::now();
+        if self.leading.head(head) == Act::Nothing {
+            return;
+        }
+        let runtime = self.runtime.clone();
+        let mut finish = Box::pin(self.finish(head, outcome));
+        // The flight is closed before callers here have the head, as far as that needs no waiting.
+        let polled = {
+            let _here = runtime.enter();
+            finish.as_mut().poll(&mut Context::from_waker(Waker::noop()))
+        };
+        if polled.is_pending() {
+            drop(runtime.spawn(finish));
+        }
+    }
+
+    /// The call failed.
+    pub(crate) fn failed(self) {
+        self.head::<http_body_util::Empty<Bytes>>(Outcome::Go(Go::Failed, None));
+    }
+
+    async fn finish<B>(mut self, head: Instant, outcome: Outcome<B>)
+    where
+        B: Body<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Send,
+    {
+        let (mut shared, go, mark) = match outcome {
+            Outcome::Go(go, mark) => (None, Some(go), mark),
+            Outcome::Share(shared) => match self.too_large(&shared.response) {
+                true => (None, Some(Go::TooLarge), Some(shared.mark)),
+                false => (Some(shared), None, None),
+            },
+        };
+        let reply = self.close(|| drop(shared.take())).await;
+        match self.leading.closed(Instant::now(), reply, go) {
+            Act::Land(tokens) => {
+                let Some(Shared { vary, response, mark }) = shared else { return };
+                match self.read(response, head).await {
+                    Ok((response, body, trailers)) => {
+                        let answer = Answer { vary, head: response, body, trailers };
+                        self.land(&tokens, Landed::Value(Box::new(answer)), Some(mark)).await;
+                    }
+                    Err(go) => {
+                        let mark = Some(mark).filter(|_| go != Go::Failed);
+                        self.land(&tokens, Landed::Go(go), mark).await;
+                    }
+                }
+            }
+            Act::Go(tokens, go) => {
+                drop(shared);
+                let mark = mark.filter(|_| go != Go::Late);
+                self.land(&tokens, Landed::Go(go), mark).await;
+            }
+            Act::Nothing | Act::Close { .. } | Act::Release => {}
+        }
+    }
+
+    /// Closes the flight. `late` is called if that takes too long.
+    async fn close(&self, late: impl FnOnce()) -> Option<Closed> {
+        let (engine, lease) = (&self.fleet.node.engine, self.fleet.config.lease);
+        let mut close = engine.close(self.subject.name(), self.token(), lease, true);
+        let reply = match timeout(CLOSE_WITHIN, &mut close).await {
+            Ok(reply) => Ok(reply),
+            Err(_) => {
+                late();
+                timeout(lease, close).await
+            }
+        };
+        let closed = reply.ok()?.ok()?;
+        if closed == Closed::Lost {
+            self.fleet.node.counters.leases_lost.add(1);
+        }
+        Some(closed)
+    }
+
+    /// Whether the response says that its body is too large.
+    fn too_large<B: Body>(&self, response: &Response<B>) -> bool {
+        response.body().size_hint().lower() > self.fleet.config.body_limit
+    }
+
+    /// Reads the whole body, so that no slow client delays the others.
+    async fn read<B>(
+        &self,
+        response: Response<B>,
+        head: Instant,
+    ) -> Result<(Response<()>, Bytes, Option<HeaderMap>), Go>
+    where
+        B: Body<Data = Bytes> + Unpin,
+    {
+        let (parts, mut body) = response.into_parts();
+        let (end, limit) = (head + self.fleet.config.body_within, self.fleet.config.body_limit);
+        let (mut chunks, mut length, mut trailers) = (Vec::new(), 0, None);
+        loop {
+            let frame = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx));
+            match timeout_at(end, frame).await {
+                Err(_) => return Err(Go::TooSlow),
+                Ok(None) => break,
+                Ok(Some(Err(_))) => return Err(Go::Failed),
+                Ok(Some(Ok(frame))) => match frame.into_data() {
+                    Ok(data) => {
+                        length += data.len() as u64;
+                        if length > limit {
+                            return Err(Go::TooLarge);
+                        }
+                        chunks.push(data);
+                    }
+                    Err(frame) => trailers = frame.into_trailers().ok(),
+                },
+            }
+        }
+        Ok((Response::from_parts(parts, ()), concat(chunks), trailers))
+    }
+
+    /// Gives the result to those who wait.
+    async fn land(&self, tokens: &[Token], landed: Landed, mark: Option<Duration>) {
+        let is_value = matches!(landed, Landed::Value(_));
+        let Some(payload) = self.seal(tokens, landed).await else { return };
+        let length = payload.len();
+        let mark = mark.filter(|_| !is_value);
+        match self.land_payload(payload, mark).await {
+            Ok(true) if is_value => {
+                self.fleet.node.counters.published.add(1);
+                self.fleet.node.counters.published_bytes.add(length as u64);
+            }
+            Err(EngineError::Refused) if length > INLINE => {
+                let go = self.seal(tokens, Landed::Go(Go::TooLarge)).await;
+                if let Some(go) = go {
+                    let _ = self.land_payload(go, None).await;
+                }
+            }
+            Ok(_) | Err(_) => {}
+        }
+    }
+
+    async fn seal(&self, tokens: &[Token], landed: Landed) -> Option<Bytes> {
+        let (secret, subject, flight) = (self.fleet.node.secret.clone(), self.subject.clone(), self.token());
+        let is_large = matches!(&landed, Landed::Value(answer) if answer.body.len() > BLOCKS);
+        let tokens = tokens.to_vec();
+        let seal = move || secret.seal(&subject, flight, &tokens, &landed.encode());
+        if is_large { spawn_blocking(seal).await.ok()? } else { seal() }
+    }
+
+    /// Lands. It is repeated once if the connection was lost: landing twice is as landing once.
+    async fn land_payload(&self, payload: Bytes, mark: Option<Duration>) -> Result<bool, EngineError> {
+        let (engine, lease) = (&self.fleet.node.engine, self.fleet.config.lease);
+        let landing = Landing { payload, keep: lease + KEPT, mark };
+        let land = || timeout(lease, engine.land(self.subject.name(), self.token(), landing.clone()));
+        match land().await {
+            Ok(Err(EngineError::Down)) => {}
+            Ok(reply) => return reply,
+            Err(_) => return Err(EngineError::Down),
+        }
+        let end = Instant::now() + lease;
+        while !engine.is_up() {
+            if Instant::now() >= end {
+                return Err(EngineError::Down);
+            }
+            sleep(LOOK_AGAIN).await;
+        }
+        land().await.unwrap_or(Err(EngineError::Down))
+    }
+}
+
+/// How often a task looks whether its engine is up again.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
+fn concat(mut chunks: Vec<Bytes>) -> Bytes {
+    if chunks.len() <= 1 {
+        return chunks.pop().unwrap_or_default();
+    }
+    let mut all = BytesMut::with_capacity(chunks.iter().map(Bytes::len).sum());
+    chunks.iter().for_each(|chunk| all.extend_from_slice(chunk));
+    all.freeze()
+}
+
+impl Drop for Lead {
+    fn drop(&mut self) {
+        if self.leading.release() != Act::Release {
+            return;
+        }
+        let (node, name, token) = (self.fleet.node.clone(), *self.subject.name(), self.token());
+        let lease = self.fleet.config.lease;
+        drop(self.runtime.spawn(async move { drop(timeout(lease, node.engine.release(&name, token)).await) }));
+    }
+}

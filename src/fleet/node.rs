@@ -1,0 +1,269 @@
+//! This process in a fleet: its engine, and what its requests share.
+
+use crate::{
+    fleet::{
+        breaker::Breaker,
+        engine::{Engine, EngineError, Entry, Epoch, Name, Push, Replica, Tag, Token},
+        name::Secret,
+        random::random,
+        slots::{Slot, Slots},
+        stats::{Counters, FleetReason},
+    },
+    sync::Mutex,
+};
+use lru::LruCache;
+use std::{
+    fmt,
+    num::NonZeroUsize,
+    sync::{
+        Arc, Weak,
+        atomic::{
+            AtomicBool, AtomicU64, AtomicUsize,
+            Ordering::{Relaxed, SeqCst},
+        },
+    },
+    time::Duration,
+};
+use tokio::{
+    runtime::Handle,
+    sync::Notify,
+    time::{Instant, timeout},
+};
+
+/// How many entries may be under way at once.
+const MAX_UNDER_WAY: usize = 1024;
+
+/// How many flights are remembered that are not worth asking for.
+const REMEMBERED: NonZeroUsize = NonZeroUsize::new(4096).unwrap();
+
+/// One replica of a fleet.
+pub(crate) struct Node {
+    pub(crate) engine: Box<dyn Engine>,
+    pub(crate) secret: Secret,
+    /// `None` if the operating system had no random bytes: the fleet goes alone.
+    replica: Option<Replica>,
+    next_token: AtomicU64,
+    pub(crate) slots: Slots,
+    pub(crate) breaker: Breaker,
+    under_way: AtomicUsize,
+    /// Wakes the task that looks after the slots.
+    pub(crate) wake_keeper: Notify,
+    pub(crate) has_reconnected: AtomicBool,
+    layers: Mutex<Vec<Weak<dyn Sealing>>>,
+    passes: Mutex<LruCache<Name, Instant>>,
+    pub(crate) counters: Counters,
+}
+
+/// A layer, which takes its flights off its table when a write on another replica concerns them.
+pub(crate) trait Sealing: Send + Sync {
+    fn sealed(&self, tag: &Tag);
+}
+
+/// Counts an entry that is under way.
+struct UnderWay(Arc<Node>);
+
+impl Node {
+    pub(crate) fn new(engine: Box<dyn Engine>, secret: Secret) -> Arc<Self> {
+        let replica = random().map(Replica::new);
+        let node = Arc::new(Self {
+            engine,
+            secret,
+            replica,
+            next_token: AtomicU64::new(1),
+            slots: Slots::default(),
+            breaker: Breaker::default(),
+            under_way: AtomicUsize::new(0),
+            wake_keeper: Notify::new(),
+            has_reconnected: AtomicBool::new(false),
+            layers: Mutex::default(),
+            passes: Mutex::new(LruCache::unbounded()),
+            counters: Counters::default(),
+        });
+        node.passes.lock().resize(REMEMBERED);
+        if let Some(replica) = replica {
+            let weak = Arc::downgrade(&node);
+            node.engine.listen(
+                replica,
+                Arc::new(move |push| {
+                    if let Some(node) = weak.upgrade() {
+                        node.told(push);
+                    }
+                }),
+            );
+        }
+        node
+    }
+
+    fn told(&self, push: Push) {
+        match push {
+            Push::Sealed { tag } => self.sealed(&tag),
+            Push::Reconnected => {
+                self.has_reconnected.store(true, SeqCst);
+                self.wake_keeper.notify_one();
+            }
+            push => self.slots.push(push),
+        }
+    }
+
+    fn sealed(&self, tag: &Tag) {
+        let layers: Vec<_> = self.layers.lock().iter().filter_map(Weak::upgrade).collect();
+        layers.iter().for_each(|layer| layer.sealed(tag));
+    }
+
+    /// Tells this layer of writes on other replicas.
+    pub(crate) fn watch(&self, group: &str, layer: Weak<dyn Sealing>) {
+        let mut layers = self.layers.lock();
+        layers.retain(|layer| layer.strong_count() > 0);
+        layers.push(layer);
+        drop(layers);
+        self.engine.watch(group);
+    }
+
+    pub(crate) fn is_up(&self) -> bool {
+        self.replica.is_some() && self.engine.is_up() && !self.breaker.is_open()
+    }
+
+    /// Why the engine is not asked now, if it is not.
+    pub(crate) fn reason_not_to_ask(&self, name: &Name) -> Option<FleetReason> {
+        if !self.is_up() {
+            Some(FleetReason::Down)
+        } else if self.is_remembered(name) {
+            Some(FleetReason::Unshareable)
+        } else if self.under_way.load(Relaxed) >= MAX_UNDER_WAY {
+            Some(FleetReason::Busy)
+        } else {
+            None
+        }
+    }
+
+    /// Remembers that the results of this name are not for other replicas.
+    pub(crate) fn remember(&self, name: &Name, time: Duration) {
+        if let Some(end) = Instant::now().checked_add(time) {
+            self.passes.lock().put(*name, end);
+        }
+    }
+
+    pub(crate) fn forget(&self, name: &Name) {
+        self.passes.lock().pop(name);
+    }
+
+    fn is_remembered(&self, name: &Name) -> bool {
+        let mut passes = self.passes.lock();
+        let Some(end) = passes.peek(name) else { return false };
+        let is_live = Instant::now() < *end;
+        if !is_live {
+            passes.pop(name);
+        }
+        is_live
+    }
+
+    /// A slot for a new token.
+    pub(crate) fn open_slot(self: &Arc<Self>) -> Option<Slot> {
+        let token = Token::new(self.replica?, self.next_token.fetch_add(1, Relaxed));
+        Some(Slots::open(self, token))
+    }
+
+    /// Enters with this token. `None`: there was no reply in time. A late reply is dealt with: a flight that it leads is
+    /// released, since its call has begun elsewhere, and its epoch may be from after that.
+    pub(crate) async fn enter(
+        self: &Arc<Self>,
+        name: &Name,
+        token: Token,
+        shuts: Option<Token>,
+        times: EnterTimes,
+        runtime: &Handle,
+    ) -> Option<Result<Entry, EngineError>> {
+        self.under_way.fetch_add(1, Relaxed);
+        let under_way = UnderWay(self.clone());
+        let (node, name, lease) = (self.clone(), *name, times.lease);
+        let reply = async move {
+            let _under_way = under_way;
+            match shuts {
+                None => node.engine.enter(&name, token, lease).await,
+                Some(sealed) => node.engine.shut_and_enter(&name, sealed, token, lease).await,
+            }
+        };
+        let entering =
+            Entering { reply: Some(Box::pin(reply)), node: self.clone(), name, token, lease, runtime: runtime.clone() };
+        match timeout(times.enter_within, entering).await {
+            Ok(reply) => {
+                match reply {
+                    Err(EngineError::Down) => self.had_no_reply(runtime),
+                    Ok(_) | Err(_) => self.breaker.replied(),
+                }
+                Some(reply)
+            }
+            Err(_) => {
+                self.had_no_reply(runtime);
+                None
+            }
+        }
+    }
+
+    /// Tells the other replicas of a write.
+    pub(crate) async fn seal(&self, tag: Tag, group: &str, life: Duration, within: Duration) {
+        let epoch = random().map(Epoch::new).filter(|_| self.is_up());
+        let sealed = match epoch {
+            None => false,
+            Some(epoch) => matches!(timeout(within, self.engine.seal(&tag, group, epoch, life)).await, Ok(Ok(()))),
+        };
+        if sealed { self.counters.seals.add(1) } else { self.counters.seals_lost.add(1) }
+    }
+}
+
+/// How long an entry lives, and how long its reply may take.
+#[derive(Clone, Copy)]
+pub(crate) struct EnterTimes {
+    pub(crate) lease: Duration,
+    pub(crate) enter_within: Duration,
+}
+
+type Reply = std::pin::Pin<Box<dyn Future<Output = Result<Entry, EngineError>> + Send>>;
+
+/// An entry under way. If it is dropped before its reply, a task deals with that.
+struct Entering {
+    reply: Option<Reply>,
+    node: Arc<Node>,
+    name: Name,
+    token: Token,
+    lease: Duration,
+    runtime: Handle,
+}
+
+impl Future for Entering {
+    type Output = Result<Entry, EngineError>;
+
+    fn poll(mut self: std::pin::Pin<&mut Self>, cx: &mut std::task::Context<'_>) -> std::task::Poll<Self::Output> {
+        let reply = self.reply.as_mut().expect("a future is not polled after it was ready");
+        let polled = reply.as_mut().poll(cx);
+        if polled.is_ready() {
+            self.reply = None;
+        }
+        polled
+    }
+}
+
+impl Drop for Entering {
+    fn drop(&mut self) {
+        let Some(reply) = self.reply.take() else { return };
+        let (node, name, token, lease) = (self.node.clone(), self.name, self.token, self.lease);
+        drop(self.runtime.spawn(async move {
+            // After its lease, the flight is gone without this.
+            if let Ok(Ok(Entry::Lead)) = timeout(lease, reply).await {
+                drop(timeout(lease, node.engine.release(&name, token)).await);
+            }
+        }));
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.under_way.fetch_sub(1, Relaxed);
+    }
+}
+
+impl fmt::Debug for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Node").field("replica", &self.replica).field("up", &self.is_up()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,186 @@
+//! HTTP flights that several replicas share: a flight asks the fleet before it sends its request.
+
+mod layer;
+mod listed;
+mod upstream;
+mod write;
+
+pub(super) use layer::LayerFleet;
+pub(super) use write::{FleetSeal, KeyOf};
+
+use crate::http::{
+    fetch::FetchContext,
+    flights::{Flights, HttpLanding},
+    settings::HttpMode,
+};
+use crate::{
+    error::BoxError,
+    fleet::{
+        FleetReason, FleetRole,
+        ask::Asked,
+        engine::Token,
+        wire::{Answer, Go, Landed},
+    },
+};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Response};
+use http_body::{Body, Frame, SizeHint};
+use listed::Listing;
+use std::{
+    convert::Infallible,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+use upstream::{ListedHere, Upstream};
+
+/// How long a flight waits for another replica, at most.
+const LONGEST: Duration = Duration::from_secs(60);
+
+/// Gets the response of a flight: from the fleet, or by `call`.
+pub(super) async fn fetch<C, B, X, M>(
+    fleet: Arc<LayerFleet<M::Key>>,
+    call: C,
+    context: FetchContext<M>,
+) -> HttpLanding<X>
+where
+    C: Future<Output = Result<Response<B>, X>> + Send + 'static,
+    B: Body + Send + 'static,
+    B::Error: Into<BoxError>,
+    X: Send + Sync + 'static,
+    M: HttpMode,
+{
+    let call = Box::pin(call);
+    let Some(key) = context.flight.key() else {
+        let response = call.await?;
+        return Ok(context.judge::<X, _>(response));
+    };
+    let listing = fleet.list(key);
+    // A call that comes from another flight wants another answer than that of the fleet.
+    if context.has_followed || !context.vary.is_empty() {
+        return alone(&fleet, call, context, listing, FleetReason::Patience).await;
+    }
+    let subject = fleet.subject(key);
+    let name = *subject.name();
+    let longest = context.settings.rules.join_within.unwrap_or(LONGEST).min(LONGEST);
+    let wait = context.settings.patience.unwrap_or(longest).min(longest);
+    let close_here = || {
+        let flights = context.settings.table(Flights::<M::Key, X>::new);
+        flights.table.unlist_this_flight(key.address);
+    };
+    match fleet.fleet().ask(subject, wait, close_here).await {
+        Asked::Lead(lead) => {
+            listing.leads(lead.token());
+            Upstream::new(call, context, lead, listing, longest).await
+        }
+        Asked::Take(Landed::Value(answer)) if !agrees(&context, &answer) => {
+            alone(&fleet, call, context, listing, FleetReason::Vary).await
+        }
+        Asked::Take(Landed::Value(answer)) => {
+            drop(call);
+            fleet.fleet().node.counters.taken.add(1);
+            Ok(context.judge::<X, _>(listed_response(*answer, listing)))
+        }
+        Asked::Take(Landed::Go(go)) => {
+            let reason = reason_of(go);
+            if matches!(reason, FleetReason::TooLarge | FleetReason::TooSlow) {
+                fleet.fleet().node.remember(&name, context.settings.http().policy.flight.unshareable_time);
+            }
+            alone(&fleet, call, context, listing, reason).await
+        }
+        Asked::Alone(reason) => {
+            let landing = alone(&fleet, call, context, listing, reason).await;
+            if reason == FleetReason::Unshareable {
+                fleet.unmark(&name, &landing);
+            }
+            landing
+        }
+    }
+}
+
+/// Sends the request for this replica.
+async fn alone<C, B, X, M>(
+    fleet: &LayerFleet<M::Key>,
+    call: C,
+    context: FetchContext<M>,
+    listing: Listing<M::Key>,
+    reason: FleetReason,
+) -> HttpLanding<X>
+where
+    C: Future<Output = Result<Response<B>, X>>,
+    B: Body + Send + 'static,
+    B::Error: Into<BoxError>,
+    X: Send + Sync + 'static,
+    M: HttpMode,
+{
+    fleet.fleet().node.counters.alone(reason);
+    let response = call.await?;
+    Ok(context.judge::<X, _>(response.map(|body| ListedHere::new(body, listing))))
+}
+
+fn reason_of(go: Go) -> FleetReason {
+    match go {
+        Go::Veto(_) => FleetReason::Veto,
+        Go::TooLarge => FleetReason::TooLarge,
+        Go::TooSlow | Go::Late => FleetReason::TooSlow,
+        Go::Failed => FleetReason::Failed,
+    }
+}
+
+/// True if this request has the leader's lines of all headers by which the response varies.
+fn agrees<M: HttpMode>(context: &FetchContext<M>, answer: &Answer) -> bool {
+    if answer.vary.is_empty() {
+        return true;
+    }
+    let Some(key) = context.flight.key() else { return false };
+    let own = key.key.partition().uncompared_headers();
+    answer.vary.iter().all(|(name, lines)| own.lines(name).eq(lines.iter().map(HeaderValue::as_bytes)))
+}
+
+/// The response of another replica, as if the inner service had given it.
+fn listed_response<K>(answer: Answer, listing: Listing<K>) -> Response<ListedHere<WholeBody, K>> {
+    let Answer { mut head, body, trailers, .. } = answer;
+    head.extensions_mut().insert(FleetRole::Follower);
+    let data = Some(body).filter(|body| !body.is_empty());
+    head.map(|()| ListedHere::new(WholeBody { data, trailers }, listing))
+}
+
+/// A body that came as a whole.
+struct WholeBody {
+    data: Option<Bytes>,
+    trailers: Option<HeaderMap>,
+}
+
+impl Body for WholeBody {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let data = self.data.take().map(Frame::data);
+        Poll::Ready(data.or_else(|| self.trailers.take().map(Frame::trailers)).map(Ok))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.data.is_none() && self.trailers.is_none()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.data.as_ref().map_or(0, |data| data.len() as u64))
+    }
+}
+
+impl<K> LayerFleet<K> {
+    /// Removes the mark of a name whose response turned out to be for all.
+    fn unmark<X>(&self, name: &crate::fleet::engine::Name, landing: &HttpLanding<X>) {
+        let is_for_others =
+            landing.as_ref().is_ok_and(|response| response.is_for_others(self.fleet().config.body_limit));
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        if !is_for_others || !self.fleet().is_up() {
+            return;
+        }
+        let (node, name) = (self.fleet().node.clone(), *name);
+        node.forget(&name);
+        drop(runtime.spawn(async move { node.engine.release(&name, Token::MARK).await }));
+    }
+}

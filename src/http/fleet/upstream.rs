@@ -1,0 +1,203 @@
+//! The upstream call of a flight that this replica leads for the fleet.
+
+use crate::http::{
+    body::SharedBody, fetch::FetchContext, fleet::listed::Listing, flights::HttpLanding, settings::HttpMode,
+};
+use crate::{
+    error::BoxError,
+    fleet::{FleetRole, flight::Lead, lead::Deserted},
+};
+use http::Response;
+use http_body::{Body, Frame, SizeHint};
+use pin_project_lite::pin_project;
+use std::{
+    marker::PhantomData,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+use tokio::time::{Sleep, sleep};
+
+/// The call of a leader. If it is dropped before the head, while others follow elsewhere, the call goes on in a task.
+pub(super) struct Upstream<C, B, X, M>
+where
+    C: Future<Output = Result<Response<B>, X>> + Send + 'static,
+    B: Body + Send + 'static,
+    B::Error: Into<BoxError>,
+    X: Send + Sync + 'static,
+    M: HttpMode,
+{
+    /// Until the head is known.
+    rest: Option<Rest<C, M>>,
+    /// True while the call or the policy's closures run. So a drop knows of a panic.
+    is_polled: bool,
+    /// Whether it is in a task of its own, for others.
+    is_moved: bool,
+    types: PhantomData<fn() -> (B, X)>,
+}
+
+struct Rest<C, M: HttpMode> {
+    call: Pin<Box<C>>,
+    context: FetchContext<M>,
+    lead: Lead,
+    listing: Listing<M::Key>,
+    /// When the flight takes no more.
+    too_old: Option<Pin<Box<Sleep>>>,
+}
+
+impl<C, B, X, M> Upstream<C, B, X, M>
+where
+    C: Future<Output = Result<Response<B>, X>> + Send + 'static,
+    B: Body + Send + 'static,
+    B::Error: Into<BoxError>,
+    X: Send + Sync + 'static,
+    M: HttpMode,
+{
+    /// `joinable`: for how long others may follow.
+    pub(super) fn new(
+        call: Pin<Box<C>>,
+        context: FetchContext<M>,
+        lead: Lead,
+        listing: Listing<M::Key>,
+        joinable: Duration,
+    ) -> Self {
+        let too_old = Some(Box::pin(sleep(joinable)));
+        let rest = Some(Rest { call, context, lead, listing, too_old });
+        Self { rest, is_polled: false, is_moved: false, types: PhantomData }
+    }
+
+    /// The call has ended. Those who wait here get its result at once, the others by a task.
+    fn land(&mut self, result: Result<Response<B>, X>) -> HttpLanding<X> {
+        let context = &self.rest.as_ref().expect(POLLED_AGAIN).context;
+        let is_shared = !context.settings.http().bodies.budget.is_spent();
+        let response = match result {
+            Err(error) => {
+                let Rest { lead, .. } = self.rest.take().expect(POLLED_AGAIN);
+                lead.failed();
+                return Err(error);
+            }
+            Ok(response) => response,
+        };
+        let (mut parts, body) = response.into_parts();
+        parts.extensions.insert(FleetRole::Leader);
+        // The listing is taken out only with the rest: a panic of the policy's closures has to find that whole.
+        let (body, place) = ListedHere::reserved(body);
+        let mark = context.settings.http().policy.flight.unshareable_time;
+        let landing = context.judge::<X, _>(Response::from_parts(parts, body));
+        let outcome = landing.outcome(mark, is_shared);
+        let Rest { lead, listing, .. } = self.rest.take().expect(POLLED_AGAIN);
+        place.fill(listing);
+        lead.head::<SharedBody>(outcome);
+        Ok(landing)
+    }
+}
+
+const POLLED_AGAIN: &str = "a future is not polled after it was ready";
+
+impl<C, B, X, M> Future for Upstream<C, B, X, M>
+where
+    C: Future<Output = Result<Response<B>, X>> + Send + 'static,
+    B: Body + Send + 'static,
+    B::Error: Into<BoxError>,
+    X: Send + Sync + 'static,
+    M: HttpMode,
+{
+    type Output = HttpLanding<X>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        let rest = this.rest.as_mut().expect(POLLED_AGAIN);
+        rest.lead.hear(cx);
+        if rest.too_old.as_mut().is_some_and(|too_old| too_old.as_mut().poll(cx).is_ready()) {
+            rest.too_old = None;
+            rest.lead.shut();
+        }
+        this.is_polled = true;
+        let polled = match rest.call.as_mut().poll(cx) {
+            Poll::Ready(result) => Poll::Ready(this.land(result)),
+            Poll::Pending => Poll::Pending,
+        };
+        this.is_polled = false;
+        polled
+    }
+}
+
+impl<C, B, X, M> Drop for Upstream<C, B, X, M>
+where
+    C: Future<Output = Result<Response<B>, X>> + Send + 'static,
+    B: Body + Send + 'static,
+    B::Error: Into<BoxError>,
+    X: Send + Sync + 'static,
+    M: HttpMode,
+{
+    fn drop(&mut self) {
+        let Some(mut rest) = self.rest.take() else { return };
+        if self.is_polled {
+            rest.lead.failed();
+            return;
+        }
+        if !self.is_moved && rest.lead.deserted() == Deserted::GoOn {
+            let runtime = rest.lead.runtime().clone();
+            let moved = Self { rest: Some(rest), is_polled: false, is_moved: true, types: PhantomData };
+            drop(runtime.spawn(async move { drop(moved.await) }));
+        }
+    }
+}
+
+impl<C, B, X, M> Unpin for Upstream<C, B, X, M>
+where
+    C: Future<Output = Result<Response<B>, X>> + Send + 'static,
+    B: Body + Send + 'static,
+    B::Error: Into<BoxError>,
+    X: Send + Sync + 'static,
+    M: HttpMode,
+{
+}
+
+pin_project! {
+    /// A body that keeps its flight listed until it is dropped: newcomers may join it.
+    pub(super) struct ListedHere<B, K> {
+        #[pin]
+        body: B,
+        listing: std::sync::Arc<std::sync::OnceLock<Listing<K>>>,
+    }
+}
+
+/// Where a listing goes that is not there yet.
+pub(super) struct Place<K>(std::sync::Arc<std::sync::OnceLock<Listing<K>>>);
+
+impl<B, K> ListedHere<B, K> {
+    pub(super) fn new(body: B, listing: Listing<K>) -> Self {
+        let (listed, place) = Self::reserved(body);
+        place.fill(listing);
+        listed
+    }
+
+    fn reserved(body: B) -> (Self, Place<K>) {
+        let listing = std::sync::Arc::default();
+        (Self { body, listing: std::sync::Arc::clone(&listing) }, Place(listing))
+    }
+}
+
+impl<K> Place<K> {
+    fn fill(self, listing: Listing<K>) {
+        drop(self.0.set(listing));
+    }
+}
+
+impl<B: Body, K> Body for ListedHere<B, K> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+        self.project().body.poll_frame(cx)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+}

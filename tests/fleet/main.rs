@@ -1,0 +1,8 @@
+//! What a fleet promises: several replicas in one process, over an engine in the process, with a clock that stands still.
+
+mod alone;
+mod coalesce;
+mod faults;
+mod support;
+mod takeover;
+mod writes;

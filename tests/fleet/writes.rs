@@ -1,0 +1,246 @@
+//! Writes and `forget` through one replica concern the flights of all.
+
+use crate::support::*;
+use http::Method;
+use tokio::time::{Instant, sleep};
+use tower_singleflight::{
+    HttpPolicy,
+    fleet::testing::{Fault, Operation},
+};
+
+/// Reads take 200 ms. A write takes no time.
+fn upstream() -> Upstream {
+    Upstream::with(|number, request| {
+        Box::pin(async move {
+            if request.method() == Method::GET {
+                sleep(ms(200)).await;
+            }
+            Ok(whole(&number.to_string()))
+        })
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_read_after_a_write_through_another_replica_joins_no_flight_from_before_it() {
+    let upstream = upstream();
+    let replicas = replicas(&upstream, 3);
+    let before = replicas[0].ask("/x");
+    settle().await;
+    replicas[1].write("/x").await;
+    let after = replicas[2].ask("/x");
+    assert_eq!(before.await.unwrap(), "1");
+    assert_eq!(after.await.unwrap(), "3");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_epoch_alone_keeps_a_read_from_a_flight_from_before_a_write() {
+    let upstream = upstream();
+    let replicas = replicas(&upstream, 3);
+    // The leader hears nothing of the write, so that its flight stays open.
+    replicas[0].engine.drop_pushes(true);
+    let before = replicas[0].ask("/x");
+    settle().await;
+    replicas[1].write("/x").await;
+    let after = [replicas[2].ask("/x"), replicas[1].ask("/x")];
+    settle().await;
+    assert!(replicas.iter().any(|replica| replica.count(Operation::ShutAndEnter) == 1));
+    for answer in after {
+        assert_eq!(answer.await.unwrap(), "3");
+    }
+    assert_eq!(before.await.unwrap(), "1");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_seals_all_queries_keys_and_users_of_its_path() {
+    let upstream = upstream();
+    let replicas = replicas(&upstream, 2);
+    replicas[0].engine.drop_pushes(true);
+    let ask = |replica: &Replica, path: &str, user: &str| {
+        tokio::spawn(text(replica.send(request(Method::GET, path, &[("authorization", user)]))))
+    };
+    let before = [ask(&replicas[0], "/x?a", "one"), ask(&replicas[0], "/x?b", "two"), ask(&replicas[0], "/y", "one")];
+    settle().await;
+    replicas[1].write("/x").await;
+    let after = [ask(&replicas[1], "/x?a", "one"), ask(&replicas[1], "/x?b", "two"), ask(&replicas[1], "/y", "one")];
+    let mut answers = Vec::new();
+    for answer in before.into_iter().chain(after) {
+        answers.push(answer.await.unwrap());
+    }
+    assert_eq!(answers, ["1", "2", "3", "5", "6", "3"], "another path is not concerned");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_flight_that_is_on_a_replica_already_is_sealed_by_a_push() {
+    let upstream = upstream();
+    let replicas = replicas(&upstream, 2);
+    let before = replicas[0].ask("/x");
+    settle().await;
+    replicas[1].write("/x").await;
+    settle().await;
+    let after = replicas[0].ask("/x");
+    assert_eq!((before.await.unwrap(), after.await.unwrap()), ("1".to_owned(), "3".to_owned()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_flight_that_follows_another_replica_is_sealed_too() {
+    let upstream = upstream();
+    let replicas = replicas(&upstream, 3);
+    let before = [replicas[0].ask("/x"), replicas[1].ask("/x")];
+    settle().await;
+    replicas[2].write("/x").await;
+    settle().await;
+    let after = replicas[1].ask("/x");
+    for answer in before {
+        assert_eq!(answer.await.unwrap(), "1");
+    }
+    assert_eq!(after.await.unwrap(), "3");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_late_stream_elsewhere_is_sealed_too() {
+    let upstream = Upstream::with(|number, request| {
+        Box::pin(async move {
+            let mut response = match request.method() {
+                &Method::GET => http::Response::new(frames(ms(100), vec![data(&number.to_string()), data(".")])),
+                _ => whole("written"),
+            };
+            response.headers_mut().insert("cache-control", "max-age=60".parse().unwrap());
+            Ok(response)
+        })
+    });
+    let replicas = replicas(&upstream, 2);
+    let before = replicas[0].ask("/x");
+    sleep(ms(50)).await;
+    let late = replicas[0].ask("/x");
+    settle().await;
+    assert_eq!(upstream.calls(), 1, "it joined late");
+    replicas[1].write("/x").await;
+    settle().await;
+    let after = replicas[0].ask("/x");
+    assert_eq!((before.await.unwrap(), late.await.unwrap()), ("1.".to_owned(), "1.".to_owned()));
+    assert_eq!(after.await.unwrap(), "3.");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_read_during_a_write_is_not_joined_after_it() {
+    let upstream = Upstream::with(|number, _| {
+        Box::pin(async move {
+            sleep(ms(200)).await;
+            Ok(whole(&number.to_string()))
+        })
+    });
+    let replicas = replicas(&upstream, 3);
+    replicas[0].engine.drop_pushes(true);
+    let writing = tokio::spawn({
+        let replica = replicas[1].clone();
+        async move { replica.write("/x").await }
+    });
+    sleep(ms(100)).await;
+    let during = replicas[0].ask("/x");
+    writing.await.unwrap();
+    let after = replicas[2].ask("/x");
+    assert_eq!((during.await.unwrap(), after.await.unwrap()), ("2".to_owned(), "3".to_owned()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_writes_that_overlap_seal_each() {
+    let upstream = Upstream::with(|number, request| {
+        let time = if request.method() == Method::GET { 300 } else { number as u64 * 100 };
+        Box::pin(async move {
+            sleep(ms(time)).await;
+            Ok(whole(&number.to_string()))
+        })
+    });
+    let replicas = replicas(&upstream, 3);
+    let write = |at: usize| {
+        let replica = replicas[at].clone();
+        tokio::spawn(async move { replica.write("/x").await })
+    };
+    let (one, two) = (write(0), write(1));
+    one.await.unwrap();
+    let between = replicas[0].ask("/x");
+    settle().await;
+    two.await.unwrap();
+    let after = replicas[2].ask("/x");
+    assert_eq!((between.await.unwrap(), after.await.unwrap()), ("3".to_owned(), "4".to_owned()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_answer_of_a_write_waits_for_its_seal_but_not_long() {
+    let upstream = upstream();
+    let replica = &replicas(&upstream, 1)[0];
+    replica.engine.delay(ms(10));
+    let start = Instant::now();
+    replica.write("/x").await;
+    assert!((ms(10)..=ms(30)).contains(&start.elapsed()), "{:?}", start.elapsed());
+    replica.engine.delay(ms(0));
+    replica.engine.stop(true);
+    let start = Instant::now();
+    replica.write("/x").await;
+    assert_eq!(start.elapsed(), ms(50));
+    replica.engine.stop(false);
+    replica.engine.partition(true);
+    let start = Instant::now();
+    replica.write("/x").await;
+    assert_eq!(start.elapsed(), ms(0));
+    assert!(replica.stats().seals_lost > 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_seal_that_is_lost_is_counted_and_does_not_fail_the_write() {
+    let upstream = upstream();
+    let replica = &replicas(&upstream, 1)[0];
+    for _ in 0..4 {
+        replica.engine.fault(Operation::Seal, Fault::FailReply);
+    }
+    replica.write("/x").await;
+    sleep(ms(100)).await;
+    assert_eq!((replica.stats().seals, replica.stats().seals_lost), (0, 4));
+}
+
+#[tokio::test(start_paused = true)]
+async fn forget_seals_on_all_replicas() {
+    let upstream = upstream();
+    let replicas = replicas(&upstream, 3);
+    let before = [replicas[0].ask("/x"), replicas[1].ask("/x"), replicas[0].ask("/y")];
+    settle().await;
+    replicas[2].handle.forget("/x");
+    settle().await;
+    let after = [replicas[0].ask("/x"), replicas[1].ask("/x"), replicas[2].ask("/x"), replicas[2].ask("/y")];
+    let mut answers = Vec::new();
+    for answer in before.into_iter().chain(after) {
+        answers.push(answer.await.unwrap());
+    }
+    assert_eq!(answers, ["1", "1", "2", "3", "3", "3", "2"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_seal_on_write_nothing_is_sent() {
+    let upstream = upstream();
+    let policy = || HttpPolicy::new().seal_on_write(false);
+    let replicas = replicas_with(&upstream, 2, |fleet| fleet, |layer| layer.policy(policy()));
+    let before = replicas[0].ask("/x");
+    settle().await;
+    replicas[1].write("/x").await;
+    settle().await;
+    assert_eq!(replicas[1].count(Operation::Seal), 0);
+    assert_eq!(replicas[1].ask("/x").await.unwrap(), "1");
+    before.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_the_policy_ignores_the_path_a_write_seals_its_key() {
+    let upstream = upstream();
+    let fleet = |fleet| fleet;
+    let replicas = replicas_with(&upstream, 2, fleet, |layer| layer.policy(HttpPolicy::new().ignore_path(true)));
+    replicas[0].engine.drop_pushes(true);
+    let before = [replicas[0].ask("/x"), replicas[0].ask("/y")];
+    settle().await;
+    replicas[1].write("/x").await;
+    let after = [replicas[1].ask("/x"), replicas[1].ask("/y")];
+    let mut answers = Vec::new();
+    for answer in before.into_iter().chain(after) {
+        answers.push(answer.await.unwrap());
+    }
+    assert_eq!(answers, ["1", "2", "4", "2"]);
+}
