@@ -95,6 +95,9 @@ impl Inquiry<'_> {
         let (node, name, token) = (&self.fleet.node, self.subject.name(), self.slot.token());
         let reply = node.enter(name, token, shuts, self.fleet.times(), &self.runtime).await;
         if let Some(Ok(Entry::Follow { flight, .. })) = &reply {
+            if flight.replica() == token.replica() && !node.slots.is_for_others(*flight) {
+                return asking.entered_own();
+            }
             self.slot.waits(name, *flight);
             node.keep(&self.runtime);
             if !std::mem::replace(&mut self.has_followed, true) {

@@ -30,6 +30,8 @@ pub(crate) struct Lead {
     subject: Subject,
     slot: Slot,
     leading: Leading,
+    /// Whether it was closed before its head. If nobody waited then, nothing is left to close.
+    was_shut: bool,
     runtime: Handle,
 }
 
@@ -57,7 +59,7 @@ const INLINE: usize = 8 * 1024;
 impl Lead {
     pub(super) fn new(fleet: Fleet, subject: Subject, slot: Slot, runtime: Handle) -> Self {
         slot.leads(subject.name(), fleet.config.lease);
-        Self { fleet, subject, slot, leading: Leading::new(), runtime }
+        Self { fleet, subject, slot, leading: Leading::new(), was_shut: false, runtime }
     }
 
     pub(crate) fn token(&self) -> Token {
@@ -91,6 +93,7 @@ impl Lead {
     /// Lets no one else follow. Those who wait go on waiting.
     pub(crate) fn shut(&mut self) {
         if let Act::Close { tells } = self.leading.shut() {
+            self.was_shut = true;
             let (fleet, name, token) = (self.fleet.clone(), *self.subject.name(), self.token());
             drop(self.runtime.spawn(async move {
                 let lease = fleet.config.lease;
@@ -104,7 +107,11 @@ impl Lead {
         while let Some(told) = self.slot.try_recv() {
             self.told(told);
         }
-        self.leading.deserted()
+        let deserted = self.leading.deserted();
+        if deserted == Deserted::GoOn && !self.leading.is_shut() {
+            self.slot.goes_on_for_others();
+        }
+        deserted
     }
 
     /// The head is known. A task closes the flight, and gives the others their result.
@@ -182,7 +189,7 @@ impl Lead {
             }
         };
         let closed = reply.ok()?.ok()?;
-        if closed == Closed::Lost {
+        if closed == Closed::Lost && !self.was_shut {
             self.fleet.node.counters.leases_lost.add(1);
         }
         Some(closed)

@@ -107,6 +107,11 @@ impl Asking {
         }
     }
 
+    /// The flight that it would follow is this replica's own. Its callers here did not join it: it was sealed, say, or full.
+    pub(crate) fn entered_own(&mut self) -> Step {
+        self.alone(FleetReason::Sealed)
+    }
+
     /// The flight that it waits for was closed.
     pub(crate) fn closed(&mut self, now: Instant) -> Step {
         match self.state {

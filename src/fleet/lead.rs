@@ -116,6 +116,11 @@ impl Leading {
         }
     }
 
+    /// True if it takes no more.
+    pub(crate) fn is_shut(&self) -> bool {
+        self.state != State::Open
+    }
+
     /// The flight is given up.
     pub(crate) fn release(&mut self) -> Act {
         let state = std::mem::replace(&mut self.state, State::Over);

@@ -67,6 +67,8 @@ enum Part {
         lease: Duration,
         /// When its lease began, or was renewed.
         since: Instant,
+        /// Whether its callers here have gone, and no write has sealed it. So callers here may follow it.
+        is_for_others: bool,
     },
 }
 
@@ -96,10 +98,24 @@ impl Slots {
     }
 
     pub(crate) fn tell(&self, token: Token, what: Told) {
-        let tell = self.0.lock().slots.get(&token).map(|entry| entry.tell.clone());
+        let mut state = self.0.lock();
+        let tell = state.slots.get_mut(&token).map(|entry| {
+            if let (Part::Leads { is_for_others, .. }, Told::Sealed) = (&mut entry.part, &what) {
+                *is_for_others = false;
+            }
+            entry.tell.clone()
+        });
+        drop(state);
         if let Some(tell) = tell {
             drop(tell.send(what));
         }
+    }
+
+    /// True if this flight of this replica goes on for others, and callers here may follow it.
+    pub(crate) fn is_for_others(&self, token: Token) -> bool {
+        let state = self.0.lock();
+        let entry = state.slots.get(&token);
+        entry.is_some_and(|entry| matches!(entry.part, Part::Leads { is_for_others: true, .. }))
     }
 
     /// Tells all that wait to go alone.
@@ -126,7 +142,7 @@ impl Slots {
     pub(crate) fn take_due(&self, now: Instant) -> Vec<(Duration, Vec<(Name, Token)>)> {
         let mut due: Vec<(Duration, Vec<(Name, Token)>)> = Vec::new();
         for (token, entry) in &mut self.0.lock().slots {
-            let Part::Leads { name, lease, since } = &mut entry.part else { continue };
+            let Part::Leads { name, lease, since, .. } = &mut entry.part else { continue };
             if now < *since + *lease / 3 {
                 continue;
             }
@@ -181,7 +197,15 @@ impl Slot {
 
     /// It leads a flight now.
     pub(crate) fn leads(&self, name: &Name, lease: Duration) {
-        self.plays(Part::Leads { name: *name, lease, since: Instant::now() });
+        self.plays(Part::Leads { name: *name, lease, since: Instant::now(), is_for_others: false });
+    }
+
+    /// The flight that it leads goes on for others alone.
+    pub(crate) fn goes_on_for_others(&self) {
+        let mut state = self.node.slots.0.lock();
+        if let Some(Entry { part: Part::Leads { is_for_others, .. }, .. }) = state.slots.get_mut(&self.token) {
+            *is_for_others = true;
+        }
     }
 
     /// It does neither now.

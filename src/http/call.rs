@@ -219,6 +219,17 @@ where
         self.enter(&settings, settings.table(Flights::new), Some(left))
     }
 
+    #[cfg(feature = "fleet")]
+    fn leader_goes_on(landing: &Self::Landing) -> Option<Pin<Box<dyn Future<Output = Self::Output> + Send>>> {
+        let call = landing.as_ref().ok()?.take_leader_call()?;
+        Some(Box::pin(async move {
+            match call.await {
+                Ok(response) => Ok(response.for_waiter(Role::Leader, None)),
+                Err(error) => Err(*error.downcast().expect("the error of the call that it is")),
+            }
+        }))
+    }
+
     fn unpack(landing: Self::Landing, role: Role, request: Option<&Self>) -> Self::Output {
         landing.map(|response| response.for_waiter(role, request.map(Self::headers)))
     }

@@ -11,6 +11,7 @@ pub(super) use write::{FleetSeal, KeyOf};
 use crate::http::{
     fetch::FetchContext,
     flights::{Flights, HttpLanding},
+    response::flight_response::FlightResponse,
     settings::HttpMode,
 };
 use crate::{
@@ -21,12 +22,14 @@ use crate::{
         engine::Token,
         wire::{Answer, Go, Landed},
     },
+    stats::VetoReason,
 };
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response};
 use http_body::{Body, Frame, SizeHint};
 use listed::Listing;
 use std::{
+    any::Any,
     convert::Infallible,
     pin::Pin,
     sync::Arc,
@@ -82,6 +85,19 @@ where
             fleet.fleet().node.counters.taken.add(1);
             Ok(context.judge::<X, _>(listed_response(*answer, listing)))
         }
+        Asked::Take(Landed::Go(Go::Veto(number))) if veto_of(number).is_some() => {
+            // All callers here go at once, as those of the leader's replica do.
+            fleet.fleet().node.counters.alone(FleetReason::Veto);
+            context.settings.http().unshareable.record(key.address.hash, false);
+            let reason = veto_of(number).unwrap_or(VetoReason::Status);
+            Ok(FlightResponse::leader_calls(
+                reason,
+                Box::pin(async move {
+                    let response = call.await.map_err(|error| Box::new(error) as Box<dyn Any + Send>)?;
+                    Ok(context.judge::<X, _>(response.map(|body| ListedHere::new(body, listing))))
+                }),
+            ))
+        }
         Asked::Take(Landed::Go(go)) => {
             let reason = reason_of(go);
             if matches!(reason, FleetReason::TooLarge | FleetReason::TooSlow) {
@@ -117,6 +133,11 @@ where
     fleet.fleet().node.counters.alone(reason);
     let response = call.await?;
     Ok(context.judge::<X, _>(response.map(|body| ListedHere::new(body, listing))))
+}
+
+/// Why the response of another replica was vetoed. `None`: it was a refusal, which says nothing about other clients.
+fn veto_of(number: u8) -> Option<VetoReason> {
+    VetoReason::ALL.get(usize::from(number)).copied()
 }
 
 fn reason_of(go: Go) -> FleetReason {

@@ -44,6 +44,12 @@ pub trait Job: Send + Sized + 'static {
     /// Joins or leads a flight that is newer than `left`.
     fn newer(self, left: FlightNumber) -> JobFuture<Self>;
 
+    /// Returns the rest of the leader's call, if its flight landed for the others only.
+    #[cfg(feature = "fleet")]
+    fn leader_goes_on(_landing: &Self::Landing) -> Option<Pin<Box<dyn Future<Output = Self::Output> + Send>>> {
+        None
+    }
+
     /// Makes the result of this call from that of its flight. `request` is a follower's own call, if it still has it.
     fn unpack(landing: Self::Landing, role: Role, request: Option<&Self>) -> Self::Output;
 }

@@ -138,6 +138,12 @@ impl<J: Job> Future for JobFuture<J> {
                 |opened| own_work.take().expect("a follower has its request").start(opened, Caller::here());
             match waiter.poll(cx, lead_again) {
                 Poll::Ready(arrival) if arrival.leads() => {
+                    #[cfg(feature = "fleet")]
+                    if let Some(call) = J::leader_goes_on(arrival.get_ref()) {
+                        drop(arrival.take());
+                        self.state = JobState::Boxed(call);
+                        continue;
+                    }
                     return Poll::Ready(J::unpack(arrival.take(), Role::Leader, None));
                 }
                 Poll::Ready(arrival) => {

@@ -439,3 +439,41 @@ fn a_layer_keeps_its_type() {
     takes(by_path().fleet(&fleet, "test"));
     takes(by_path());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_veto_elsewhere_releases_all_callers_of_a_replica_at_once() {
+    let upstream = with_header("cache-control", "private");
+    let replicas = replicas(&upstream, 2);
+    let led = replicas[0].ask("/x");
+    settle().await;
+    let start = Instant::now();
+    let asked: Vec<_> = (0..5).map(|_| replicas[1].ask("/x")).collect();
+    let mut answers = Vec::new();
+    for answer in asked {
+        answers.push(answer.await.unwrap());
+    }
+    assert_eq!(start.elapsed(), 2 * WORK, "two upstream times in all, not three");
+    answers.sort();
+    assert_eq!(answers, ["2", "3", "4", "5", "6"]);
+    led.await.unwrap();
+    replicas[1].went_alone(1, FleetReason::Veto);
+    assert_eq!(replicas[1].handle.stats().vetoed, 4);
+    let entries = replicas[1].count(Operation::Enter);
+    replicas[1].ask("/x").await.unwrap();
+    assert_eq!(replicas[1].count(Operation::Enter), entries, "it is remembered here as well");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_leader_that_leaves_after_a_veto_elsewhere_takes_its_call_along() {
+    let upstream = with_header("cache-control", "private");
+    let replicas = replicas(&upstream, 2);
+    let led = replicas[0].ask("/x");
+    settle().await;
+    let (leader, follower) = (tokio::spawn(replicas[1].get("/x")), replicas[1].ask("/x"));
+    led.await.unwrap();
+    sleep(ms(10)).await;
+    leader.abort();
+    assert_eq!(follower.await.unwrap(), "3");
+    assert_eq!((upstream.calls(), upstream.dropped()), (3, 1));
+    assert_eq!((replicas[1].handle.in_flight(), replicas[1].handle.waiting()), (0, 0));
+}

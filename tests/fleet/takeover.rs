@@ -275,3 +275,27 @@ async fn a_panic_after_the_clients_left_lets_the_others_go() {
     assert_eq!(start.elapsed(), ms(0));
     replicas[1].went_alone(1, FleetReason::Failed);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_newcomer_follows_a_call_of_its_own_replica_that_goes_on_for_others() {
+    for writes in [false, true] {
+        let upstream = Upstream::new();
+        let replicas = replicas(&upstream, 2);
+        let led = tokio::spawn(replicas[0].get("/x"));
+        settle().await;
+        let taken = replicas[1].ask("/x");
+        settle().await;
+        led.abort();
+        settle().await;
+        if writes {
+            replicas[0].engine.fault(Operation::Seal, Fault::LoseOperation);
+            replicas[0].engine.fault(Operation::Close, Fault::LoseOperation);
+            let write = tokio::spawn(replicas[0].send(request(http::Method::PUT, "/x", &[])));
+            settle().await;
+            drop(write);
+        }
+        let newcomer = replicas[0].ask("/x");
+        assert_eq!(taken.await.unwrap(), "1");
+        assert_eq!(newcomer.await.unwrap(), if writes { "3" } else { "1" });
+    }
+}

@@ -244,3 +244,19 @@ async fn where_the_policy_ignores_the_path_a_write_seals_its_key() {
     }
     assert_eq!(answers, ["1", "2", "4", "2"]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_replica_does_not_follow_its_own_flight_from_before_a_write_although_the_seal_was_lost() {
+    let upstream = upstream();
+    let replica = &replicas(&upstream, 1)[0];
+    let before = replica.ask("/x");
+    settle().await;
+    for _ in 0..4 {
+        replica.engine.fault(Operation::Seal, Fault::LoseOperation);
+    }
+    // Neither is its flight closed in the engine.
+    replica.engine.fault(Operation::Close, Fault::LoseOperation);
+    replica.write("/x").await;
+    let after = replica.ask("/x");
+    assert_eq!((before.await.unwrap(), after.await.unwrap()), ("1".to_owned(), "3".to_owned()));
+}

@@ -139,8 +139,17 @@ impl<K: Send + Sync> Sealing for LayerFleet<K> {
     }
 }
 
+impl<K> LayerFleet<K> {
+    /// Seals the flights of this replica that a write concerns, also those that go on for others alone.
+    pub(super) fn seal_here(&self, tag: &Tag) {
+        self.listed.seal(tag, &self.fleet.node);
+    }
+}
+
 impl<K: Send + Sync> ForgetsElsewhere for LayerFleet<K> {
     fn forget(&self, hash: u64) {
-        self.seal_later(vec![self.forget_tag(hash)]);
+        let tag = self.forget_tag(hash);
+        self.seal_here(&tag);
+        self.seal_later(vec![tag]);
     }
 }

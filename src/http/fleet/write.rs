@@ -36,6 +36,7 @@ impl<K: Hash + Eq + Send + Sync + 'static> LayerFleet<K> {
             }
             KeyOf::Unknown => tags.push(self.path_tag(path)),
         }
+        tags.iter().for_each(|tag| self.seal_here(tag));
         let layer = self.clone();
         let send = Box::new(move || layer.seal_later(tags.clone()));
         drop(send());

@@ -19,7 +19,7 @@ use {
     },
     http::HeaderValue,
     http_body::Body,
-    std::time::Duration,
+    std::{any::Any, pin::Pin, time::Duration},
 };
 
 /// A response, and who may have it.
@@ -44,7 +44,18 @@ enum Delivery {
     Leader(VetoReason, LeaderSlot),
     /// Followers get this head.
     HeadForAll(Box<Response<()>>, LeaderSlot),
+    /// Followers get nothing. The leader has yet to make its call.
+    #[cfg(feature = "fleet")]
+    LeaderCall(VetoReason, CallSlot),
 }
+
+/// The call of the leader alone, until the leader takes it.
+#[cfg(feature = "fleet")]
+type CallSlot = Arc<Mutex<Option<LeaderCall>>>;
+
+/// Gives the response for the leader, or the error of its callers.
+#[cfg(feature = "fleet")]
+pub(in crate::http) type LeaderCall = Pin<Box<dyn Future<Output = Result<FlightResponse, Box<dyn Any + Send>>> + Send>>;
 
 /// A response for the leader alone, until the leader takes it. It is never cloned: its body must have a single reader.
 type LeaderSlot = Arc<Mutex<Option<Response<SharedBody>>>>;
@@ -72,6 +83,8 @@ impl FlightResponse {
             Delivery::Matching(vary, _) if headers.is_some_and(|headers| vary.matches(headers)) => Verdict::Take,
             Delivery::Matching(..) => Verdict::Again(VetoReason::Vary),
             Delivery::Leader(reason, _) => Verdict::Pass(*reason),
+            #[cfg(feature = "fleet")]
+            Delivery::LeaderCall(reason, _) => Verdict::Pass(*reason),
         }
     }
 
@@ -81,6 +94,8 @@ impl FlightResponse {
             let response = slot.lock().take();
             drop(response);
         }
+        #[cfg(feature = "fleet")]
+        drop(self.take_leader_call());
     }
 
     /// The headers that it varies by and the partition lacks.
@@ -88,6 +103,8 @@ impl FlightResponse {
         match &self.delivery {
             Delivery::Matching(vary, _) => vary.names(),
             Delivery::All(_) | Delivery::Leader(..) | Delivery::HeadForAll(..) => &[],
+            #[cfg(feature = "fleet")]
+            Delivery::LeaderCall(..) => &[],
         }
     }
 
@@ -112,6 +129,24 @@ impl FlightResponse {
             Delivery::Leader(_, slot) | Delivery::HeadForAll(_, slot) => {
                 slot.lock().take().expect("only the leader takes it, once")
             }
+            #[cfg(feature = "fleet")]
+            Delivery::LeaderCall(..) => unreachable!("its leader makes a call, and its followers get nothing"),
+        }
+    }
+
+    /// Releases the followers before the leader makes its call: the response of another replica was vetoed.
+    #[cfg(feature = "fleet")]
+    pub(in crate::http) fn leader_calls(reason: VetoReason, call: LeaderCall) -> Self {
+        let delivery = Delivery::LeaderCall(reason, Arc::new(Mutex::new(Some(call))));
+        Self { delivery, is_refusal: false, policy: None, refetched: false }
+    }
+
+    /// Takes the call that the leader has yet to make, if there is one.
+    #[cfg(feature = "fleet")]
+    pub(in crate::http) fn take_leader_call(&self) -> Option<LeaderCall> {
+        match &self.delivery {
+            Delivery::LeaderCall(_, slot) => slot.lock().take(),
+            _ => None,
         }
     }
 
@@ -122,7 +157,9 @@ impl FlightResponse {
         let (vary, response) = match &self.delivery {
             _ if self.is_refusal => return Outcome::Go(Go::Veto(REFUSED), None),
             Delivery::HeadForAll(..) => return Outcome::Go(Go::Veto(REFUSED), None),
-            Delivery::Leader(reason, _) => return Outcome::Go(Go::Veto(*reason as u8), Some(mark)),
+            Delivery::Leader(reason, _) | Delivery::LeaderCall(reason, _) => {
+                return Outcome::Go(Go::Veto(*reason as u8), Some(mark));
+            }
             Delivery::All(_) | Delivery::Matching(..) if !has_room => return Outcome::Go(Go::TooLarge, None),
             Delivery::All(response) => (Vec::new(), response),
             Delivery::Matching(vary, response) => (lines_of(vary), response),
@@ -137,7 +174,7 @@ impl FlightResponse {
             Delivery::All(response) | Delivery::Matching(_, response) => {
                 !self.is_refusal && response.body().size_hint().upper().is_some_and(|length| length <= limit)
             }
-            Delivery::Leader(..) | Delivery::HeadForAll(..) => false,
+            Delivery::Leader(..) | Delivery::HeadForAll(..) | Delivery::LeaderCall(..) => false,
         }
     }
 
