@@ -1,0 +1,143 @@
+//! What the log says when Redis goes away.
+
+use crate::{
+    faults::resp2_server,
+    replica::{LEASE, Replica, name, soon},
+    server::{free_port, server},
+};
+use std::{
+    fmt::Write,
+    sync::{Mutex, Once},
+    time::Duration,
+};
+use tokio::time::sleep;
+use tower_singleflight::fleet::engine::Engine;
+use tower_singleflight_redis::RedisEngine;
+use tracing::{Event, Level, Subscriber, field::Visit};
+use tracing_subscriber::{Layer, Registry, layer::Context, layer::SubscriberExt};
+
+static REPORTS: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+/// Keeps the text of each event of the package.
+struct Keep;
+
+impl<S: Subscriber> Layer<S> for Keep {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        if event.metadata().target().starts_with("tower_singleflight_redis") {
+            assert_eq!(*event.metadata().level(), Level::WARN);
+            let mut text = Text(String::new());
+            event.record(&mut text);
+            REPORTS.lock().unwrap().push(text.0);
+        }
+    }
+}
+
+struct Text(String);
+
+impl Visit for Text {
+    fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn std::fmt::Debug) {
+        write!(self.0, "{field}={value:?} ").unwrap();
+    }
+}
+
+fn listen() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| tracing::subscriber::set_global_default(Registry::default().with(Keep)).unwrap());
+}
+
+/// The reports about one server.
+fn reports(address: &str) -> Vec<String> {
+    REPORTS.lock().unwrap().iter().filter(|report| report.contains(address)).cloned().collect()
+}
+
+/// Waits for the first report, and for others that must not come.
+async fn only_report(url: &str) -> String {
+    listen();
+    let address = url.rsplit(['@', '/']).next().unwrap();
+    let replica = Replica::new(1, RedisEngine::open(url).unwrap());
+    assert!(!replica.is_up());
+    soon(|| !reports(address).is_empty()).await;
+    for _ in 0..100 {
+        let _ = replica.enter(&name(1), replica.token(), LEASE).await;
+        sleep(Duration::from_millis(5)).await;
+    }
+    let [report] = reports(address).try_into().unwrap();
+    assert!(report.contains("each replica works alone"), "{report}");
+    report
+}
+
+#[tokio::test]
+async fn it_says_that_nothing_is_there() {
+    let report = only_report(&format!("redis://127.0.0.1:{}", free_port())).await;
+    assert!(report.contains("cannot be reached") && report.contains("refused"), "{report}");
+}
+
+#[tokio::test]
+async fn it_says_that_a_password_is_asked_for() {
+    let server = server!("--requirepass", "secret");
+    let report = only_report(&server.url()).await;
+    assert!(report.contains("asks for a password, or refuses the one in the URL"), "{report}");
+}
+
+#[tokio::test]
+async fn it_says_that_a_password_is_wrong_and_not_which() {
+    let server = server!("--requirepass", "secret");
+    let report = only_report(&format!("redis://:wr0ng@{}", server.address())).await;
+    assert!(report.contains("asks for a password, or refuses the one in the URL"), "{report}");
+    assert!(!report.contains("wr0ng"), "{report}");
+}
+
+#[tokio::test]
+async fn it_says_that_it_is_a_replica() {
+    let primary = server!();
+    let server = server!("--replicaof", "127.0.0.1", &primary.port.to_string());
+    let report = only_report(&server.url()).await;
+    assert!(report.contains("is a read-only replica: use the address of the primary"), "{report}");
+}
+
+#[tokio::test]
+async fn it_says_that_it_is_a_node_of_a_cluster() {
+    let server = server!("--cluster-enabled", "yes");
+    let report = only_report(&server.url()).await;
+    assert!(report.contains("is a node of a cluster"), "{report}");
+}
+
+#[tokio::test]
+async fn it_says_that_there_is_no_resp3() {
+    let (url, _server) = resp2_server().await;
+    let report = only_report(&url).await;
+    assert!(report.contains("speaks no RESP3"), "{report}");
+}
+
+#[tokio::test]
+async fn it_says_that_a_command_is_not_allowed() {
+    let server = server!();
+    let () = server.ask("ACL SETUSER fleet on >secret ~* resetchannels &other:* +@all");
+    let report = only_report(&format!("redis://fleet:secret@{}", server.address())).await;
+    assert!(report.contains("refuses a command that is needed") && report.contains("no permissions"), "{report}");
+}
+
+#[tokio::test]
+async fn it_says_once_that_it_is_away_and_once_that_it_is_back() {
+    listen();
+    let mut server = server!();
+    let address = server.address();
+    let mut replica = Replica::connected(1, &server.url()).await;
+    assert_eq!(reports(&address), [""; 0]);
+
+    for round in 1..=2 {
+        let port = server.port;
+        server.kill();
+        soon(|| reports(&address).len() == 2 * round - 1).await;
+        for _ in 0..100 {
+            let _ = replica.enter(&name(1), replica.token(), LEASE).await;
+            sleep(Duration::from_millis(2)).await;
+        }
+        server.start_at(port);
+        replica.reconnected().await;
+        let reports = reports(&address);
+        assert_eq!(reports.len(), 2 * round, "{reports:?}");
+        assert!(reports[2 * round - 2].contains("each replica works alone"), "{reports:?}");
+        assert!(reports[2 * round - 1].contains("share calls again"), "{reports:?}");
+    }
+}
