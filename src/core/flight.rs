@@ -103,19 +103,22 @@ pub(crate) enum After<T> {
     Nothing,
     Tell(Ending),
     Wake(Option<Ending>, Wakers),
-    /// The flight ended with company.
-    End {
-        ending: Ending,
-        /// Dropped before any waiter is woken, so that the last one finds itself alone with the result.
-        end: SharedEnd<T>,
-        /// Set before the lock is gone, and after all is counted: a joiner reads it without the lock.
-        result: Option<End<T>>,
-        /// Whether the leader has gone, while others have yet to look at the result.
-        is_leaderless: bool,
-        wakers: Wakers,
-        /// Set if the result is held.
-        timer: Option<Box<HoldTimer>>,
-    },
+    /// The flight ended with company. Boxed, so that a lone flight does not move it about.
+    End(Box<AfterEnd<T>>),
+}
+
+/// The work that the end of a shared flight leaves.
+pub(crate) struct AfterEnd<T> {
+    pub(crate) ending: Ending,
+    /// Dropped before any waiter is woken, so that the last one finds itself alone with the result.
+    pub(crate) end: SharedEnd<T>,
+    /// Set before the lock is gone, and after all is counted: a joiner reads it without the lock.
+    pub(crate) result: Option<End<T>>,
+    /// Whether the leader has gone, while others have yet to look at the result.
+    pub(crate) is_leaderless: bool,
+    pub(crate) wakers: Wakers,
+    /// Set if the result is held.
+    pub(crate) timer: Option<HoldTimer>,
 }
 
 /// What a joiner finds.

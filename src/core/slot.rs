@@ -2,7 +2,7 @@
 
 use crate::{
     core::{
-        flight::{After, Flight},
+        flight::{After, AfterEnd, Flight},
         hold::HoldTimer,
         reentry::FlightNumber,
         rules::Setback,
@@ -100,16 +100,16 @@ impl<T> After<T> {
     /// Lets the waiters see how the flight ended. Call it under the lock, when all else is counted.
     #[inline]
     pub(crate) fn publish(&mut self) {
-        if let Self::End { end, result, .. } = self {
-            end.set(result.take().expect("it is published once"));
+        if let Self::End(after) = self {
+            after.end.set(after.result.take().expect("it is published once"));
         }
     }
 
     /// Takes the timer of a held result, to be spawned once nothing is locked.
     #[cold]
-    pub(crate) fn take_timer(&mut self) -> Option<Box<HoldTimer>> {
+    pub(crate) fn take_timer(&mut self) -> Option<HoldTimer> {
         match self {
-            Self::End { timer, .. } => timer.take(),
+            Self::End(after) => after.timer.take(),
             Self::Nothing | Self::Tell(_) | Self::Wake(..) => None,
         }
     }
@@ -125,7 +125,8 @@ impl<T> After<T> {
                 ending.into_iter().for_each(tell);
                 wakers.wake_all();
             }
-            Self::End { ending, end, is_leaderless, wakers, result: _, timer: _ } => {
+            Self::End(after) => {
+                let AfterEnd { ending, end, is_leaderless, wakers, result: _, timer: _ } = *after;
                 tell(ending);
                 let mut caught = CaughtPanic::default();
                 if let Some(value) = end.value().filter(|_| is_leaderless) {

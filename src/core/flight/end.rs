@@ -1,6 +1,6 @@
 //! How a flight ends: with a result, with a panic, lost, or left by all its waiters.
 
-use super::{After, Driver, End, Flight, Joining, SharedEnd, Stage};
+use super::{After, AfterEnd, Driver, End, Flight, Joining, SharedEnd, Stage};
 use crate::{
     core::{
         hold::{Hold, HoldTimer},
@@ -95,7 +95,7 @@ impl<T> Flight<T> {
         let (result, is_leaderless) = (Some(End::Landed { value, was_joined, leader }), leader.is_none());
         let ending = self.end_as(Some(FlightEnd::Landed), driver);
         let wakers = self.seats.empty(driver);
-        (landed, After::End { ending, end, result, is_leaderless, wakers, timer: Some(Box::new(timer)) })
+        (landed, After::End(Box::new(AfterEnd { ending, end, result, is_leaderless, wakers, timer: Some(timer) })))
     }
 
     pub(crate) fn is_held(&self) -> bool {
@@ -190,7 +190,7 @@ impl<T> Flight<T> {
             None => After::Tell(ending),
             Some(end) => {
                 let wakers = self.seats.empty(driver);
-                After::End { ending, end, result: Some(result), is_leaderless, wakers, timer: None }
+                After::End(Box::new(AfterEnd { ending, end, result: Some(result), is_leaderless, wakers, timer: None }))
             }
         }
     }

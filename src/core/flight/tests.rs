@@ -52,12 +52,12 @@ fn drive(flight: &mut Flight<Value>, seat: Seat) -> Work<Value> {
 
 /// How the flight ended, and for how many waiters.
 fn told(after: &After<Value>) -> Option<(FlightEnd, usize)> {
-    match after {
-        After::Tell(ending) | After::Wake(Some(ending), _) | After::End { ending, .. } => {
-            Some((ending.outcome?, ending.released))
-        }
-        After::Nothing | After::Wake(None, _) => None,
-    }
+    let ending = match after {
+        After::Tell(ending) | After::Wake(Some(ending), _) => ending,
+        After::End(after) => &after.ending,
+        After::Nothing | After::Wake(None, _) => return None,
+    };
+    Some((ending.outcome?, ending.released))
 }
 
 #[test]
