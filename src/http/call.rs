@@ -99,11 +99,15 @@ where
     }
 
     /// Sends the request, and decides who may have the response. `opened`: when its flight opened, if newcomers may
-    /// join after its head.
-    fn fetch(self, opened: Option<Instant>) -> impl Future<Output = HttpLanding<E::Error>> + Send + 'static {
+    /// join after its head. `passes`: it has no flight.
+    fn fetch(
+        self,
+        opened: Option<Instant>,
+        passes: bool,
+    ) -> impl Future<Output = HttpLanding<E::Error>> + Send + 'static {
         let Self { service, head, body, settings, flight, vary, has_followed, .. } = self;
         let is_head = head.method() == Method::HEAD;
-        let context = FetchContext { settings, flight, opened, vary: vary.into(), has_followed, is_head };
+        let context = FetchContext { settings, flight, opened, vary: vary.into(), has_followed, is_head, passes };
         Fetch::<_, _, E>::new(service.oneshot(unsplit(head, body)), context)
     }
 
@@ -194,7 +198,7 @@ where
     type Output = Result<Response<SharedBody>, E::Error>;
 
     fn start(self, opened: Option<Instant>, caller: Caller) -> Work<Self::Landing> {
-        Work::new(self.fetch(opened), caller)
+        Work::new(self.fetch(opened, false), caller)
     }
 
     fn follows(&mut self) {
@@ -207,7 +211,7 @@ where
             let settings = self.settings.clone();
             let mut response = match self.flight {
                 FlightRef::Untracked => self.send().await?,
-                _ => self.fetch(None).await?.into_response(Role::Leader),
+                _ => self.fetch(None, true).await?.into_response(Role::Leader),
             };
             response.extensions_mut().remove::<Role>();
             append_cache_status(&settings.http().policy, how, &mut response);
