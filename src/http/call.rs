@@ -102,17 +102,21 @@ where
     }
 
     /// Sends the request, and decides who may have the response. `opened`: when its flight opened, if newcomers may
-    /// join after its head.
-    fn fetch(self, opened: Option<Instant>) -> impl Future<Output = HttpLanding<E::Error>> + Send + 'static {
-        let (call, context) = self.into_call(opened);
+    /// join after its head. `passes`: it has no flight.
+    fn fetch(
+        self,
+        opened: Option<Instant>,
+        passes: bool,
+    ) -> impl Future<Output = HttpLanding<E::Error>> + Send + 'static {
+        let (call, context) = self.into_call(opened, passes);
         Fetch::<_, _, E>::new(call, context)
     }
 
     /// The call of the inner service, and what has to be known when its response arrives.
-    fn into_call(self, opened: Option<Instant>) -> (Oneshot<S, Request<B>>, FetchContext<M>) {
+    fn into_call(self, opened: Option<Instant>, passes: bool) -> (Oneshot<S, Request<B>>, FetchContext<M>) {
         let Self { service, head, body, settings, flight, vary, has_followed, .. } = self;
         let is_head = head.method() == Method::HEAD;
-        let context = FetchContext { settings, flight, opened, vary: vary.into(), has_followed, is_head };
+        let context = FetchContext { settings, flight, opened, vary: vary.into(), has_followed, is_head, passes };
         (service.oneshot(unsplit(head, body)), context)
     }
 
@@ -204,11 +208,11 @@ where
     fn start(self, opened: Option<Instant>, caller: Caller) -> Work<Self::Landing> {
         #[cfg(feature = "fleet")]
         if let Some(fleet) = self.settings.http().fleet.clone() {
-            let (call, context) = self.into_call(opened);
+            let (call, context) = self.into_call(opened, false);
             let call = async move { call.await.map_err(E::convert) };
             return Work::new(crate::http::fleet::fetch(fleet, call, context), caller);
         }
-        Work::new(self.fetch(opened), caller)
+        Work::new(self.fetch(opened, false), caller)
     }
 
     fn follows(&mut self) {
@@ -221,7 +225,7 @@ where
             let settings = self.settings.clone();
             let mut response = match self.flight {
                 FlightRef::Untracked => self.send().await?,
-                _ => self.fetch(None).await?.into_response(Role::Leader),
+                _ => self.fetch(None, true).await?.into_response(Role::Leader),
             };
             response.extensions_mut().remove::<Role>();
             append_cache_status(&settings.http().policy, how, &mut response);

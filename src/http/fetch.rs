@@ -46,6 +46,8 @@ pub(super) struct FetchContext<M: HttpMode> {
     pub(super) vary: Box<[HeaderName]>,
     pub(super) has_followed: bool,
     pub(super) is_head: bool,
+    /// The request passes: its response is for one caller.
+    pub(super) passes: bool,
 }
 
 impl<F, C, E> Fetch<F, C, E> {
@@ -98,7 +100,7 @@ impl<M: HttpMode> FetchContext<M> {
     {
         let hash = self.flight.key().map(|key| self.settings.observer().own_hash(key.address.hash));
         let body = NotedBody::new(body, hash);
-        let finishes = class == ResponseClass::Shared && self.settings.rules.run_to_completion;
+        let finishes = class == ResponseClass::Shared && self.settings.rules.run_to_completion && !self.passes;
         let may_be_joined = !body.is_end_stream() || self.settings.holds_for(head).is_some();
         let is_joinable = class == ResponseClass::Shared && may_be_joined;
         match self.late_join(facts, is_joinable) {

@@ -346,3 +346,32 @@ async fn an_endless_body_does_not_keep_other_tasks_from_running() {
     bench.answer(ok("other")).await;
     assert_eq!(other.text(), "other");
 }
+
+#[tokio::test]
+async fn the_body_of_a_request_that_passed_is_dropped_with_its_reader() {
+    let mut bench = Bench::of(&completing());
+    drop(led(&mut bench, with_body(200, &[("set-cookie", "a=b")], flow().1)).await);
+    let mut passing = bench.get("/a");
+    let (flow, body) = flow();
+    bench.answer(with_body(200, &[FRESH], body)).await;
+    let response = passing.response();
+    assert_eq!(role(&response), None, "it passed, because its key is unshareable");
+    drop(response);
+    settle().await;
+    assert!(flow.is_dropped());
+}
+
+#[tokio::test]
+async fn the_body_of_a_follower_that_sent_its_own_request_is_dropped_with_its_reader() {
+    let mut bench = Bench::of(&completing());
+    let (mut leader, mut follower) = (bench.get("/a"), bench.get("/a"));
+    assert!(follower.waits());
+    bench.answer(with_body(200, &[("set-cookie", "a=b")], flow().1)).await;
+    drop(leader.response());
+    assert!(follower.waits(), "it sends its own request");
+    let (flow, body) = flow();
+    bench.answer(with_body(200, &[FRESH], body)).await;
+    drop(follower.response());
+    settle().await;
+    assert!(flow.is_dropped());
+}

@@ -108,6 +108,10 @@ impl BodyState {
     #[inline(always)]
     pub(super) fn start_write_if_outgrown(&mut self, _: &mut Deferred) {}
 
+    pub(super) fn disk_hangs(&self) -> bool {
+        false
+    }
+
     pub(super) fn give_up_writing(&mut self) {}
 
     pub(super) fn pass_spilled(&mut self, _: &mut Position, _: u64, _: &mut Deferred) -> bool {

@@ -30,6 +30,15 @@ pub(super) enum Cause {
     Disk,
 }
 
+/// How long the disk may take with a batch before it counts as failed. `None`: as long as it likes.
+pub(super) fn disk_patience(config: &BodyConfig) -> Option<Duration> {
+    match config.slow {
+        SlowReader::PauseThenEvict(pause) => Some(pause),
+        SlowReader::Evict => Some(DISK_PATIENCE),
+        SlowReader::BackPressure | SlowReader::Unbounded => None,
+    }
+}
+
 impl Pause {
     pub(super) fn new(cause: Cause) -> Self {
         let began = now();
@@ -58,7 +67,7 @@ impl Pause {
     pub(super) fn deadline(&self, config: &BodyConfig, held_back: Duration) -> Option<Instant> {
         let pause = match (config.slow, self.cause) {
             (SlowReader::PauseThenEvict(pause), _) => pause,
-            (SlowReader::Evict, Cause::Disk) => DISK_PATIENCE,
+            (_, Cause::Disk) => disk_patience(config)?,
             _ => return None,
         };
         // A time beyond the clock never comes.

@@ -71,9 +71,12 @@ impl BodyState {
 
     /// Makes room in a spent budget: frees the start of the body, which newcomers might have wanted, and evicts the
     /// slowest readers if they stand still, even if no other reader waits for them. What can be written to a file is not
-    /// evicted.
+    /// evicted, unless the disk hangs.
     pub(super) fn give_way(&mut self, deferred: &mut Deferred) {
         self.log.release_start(&mut deferred.passed);
+        if self.disk_hangs() {
+            self.give_up_writing();
+        }
         if self.start_write(deferred) {
             return self.relax(deferred);
         }

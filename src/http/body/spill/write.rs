@@ -6,15 +6,19 @@ use std::{
 };
 
 use bytes::Bytes;
+use tokio::time::Instant;
 
 use super::{
     file::{Extent, Spill},
     log::Piece,
 };
-use crate::http::body::{
-    broadcast::{Broadcast, Deferred},
-    pause::Cause,
-    state::{BodyState, Position},
+use crate::{
+    http::body::{
+        broadcast::{Broadcast, Deferred},
+        pause::{Cause, disk_patience},
+        state::{BodyState, Position},
+    },
+    sync::now,
 };
 
 /// The writes of one body.
@@ -22,8 +26,8 @@ use crate::http::body::{
 pub(in crate::http::body) struct SpillState {
     /// Set when the log first holds a frame.
     body: Weak<Broadcast>,
-    /// A job writes. There is one at a time, so that the pieces stay in order.
-    is_writing: bool,
+    /// Since when a job writes its batch. There is one at a time, so that the pieces stay in order.
+    writes_since: Option<Instant>,
     /// A write failed, or took too long. No other is begun.
     has_failed: bool,
 }
@@ -86,7 +90,7 @@ impl Drop for WriteJob {
 impl SpillState {
     /// True if a job writes.
     pub(in crate::http::body) fn is_writing(&self) -> bool {
-        self.is_writing
+        self.writes_since.is_some()
     }
 }
 
@@ -99,27 +103,27 @@ impl BodyState {
     /// How many bytes may be held: while a job writes, more than the window.
     pub(in crate::http::body) fn window(&self) -> usize {
         let slack =
-            self.config.spill.as_ref().filter(|_| self.spill.is_writing).map_or(0, |spill| spill.limits().slack);
+            self.config.spill.as_ref().filter(|_| self.spill.is_writing()).map_or(0, |spill| spill.limits().slack);
         self.config.limit.saturating_add(slack)
     }
 
     /// True if upstream may go on while a job writes.
     pub(in crate::http::body) fn has_slack(&self) -> bool {
         let window = self.config.limit / 2 + self.window() / 2;
-        self.spill.is_writing && !self.log.is_full(window) && !self.lacks_budget()
+        self.spill.is_writing() && !self.log.is_full(window) && !self.lacks_budget()
     }
 
     /// Begins to write the oldest frames, if the file has room for them. True if a job writes.
     pub(in crate::http::body) fn start_write(&mut self, deferred: &mut Deferred) -> bool {
         let Some(spill) = &self.config.spill else { return false };
-        if !self.spill.is_writing && spill.disk().is_ready() {
+        if !self.spill.is_writing() && spill.disk().is_ready() {
             if let Some(write) = self.next_write(spill) {
                 let (spill, body) = (spill.clone(), self.spill.body.clone());
                 deferred.write = Some(WriteJob { spill, body, write: Some(write) });
-                self.spill.is_writing = true;
+                self.spill.writes_since = Some(now());
             }
         }
-        self.spill.is_writing
+        self.spill.is_writing()
     }
 
     /// Begins to write when the window is full, for [`SlowReader::Unbounded`](super::super::SlowReader), which never pauses.
@@ -157,7 +161,7 @@ impl BodyState {
         }
         let spill = self.config.spill.as_ref().filter(|_| self.has_outgrown());
         let next = spill.and_then(|spill| self.next_write(spill));
-        self.spill.is_writing = next.is_some();
+        self.spill.writes_since = next.is_some().then(now);
         self.pause =
             self.pause.map(|pause| if pause.cause() == Cause::Disk { pause.watched_from_now() } else { pause });
         self.relax(deferred);
@@ -184,8 +188,14 @@ impl BodyState {
         true
     }
 
+    /// True if the disk has taken too long with a batch, although no reader waits for it.
+    pub(in crate::http::body) fn disk_hangs(&self) -> bool {
+        let patience = disk_patience(&self.config);
+        patience.zip(self.spill.writes_since).is_some_and(|(patience, since)| now().duration_since(since) >= patience)
+    }
+
     /// Stops writing, as after a failed write: the disk takes too long.
     pub(in crate::http::body) fn give_up_writing(&mut self) {
-        (self.spill.has_failed, self.spill.is_writing) = (true, false);
+        (self.spill.has_failed, self.spill.writes_since) = (true, None);
     }
 }

@@ -594,6 +594,28 @@ async fn bytes_that_keep_a_newcomer_out_go_to_the_file_and_no_reader_is_evicted(
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_disk_that_hangs_does_not_keep_newcomers_out() {
+    for slow in [PAUSE, SlowReader::Evict] {
+        let disk = TestDisk::default();
+        let config = BodyConfig { limit: KIB, budget: Budget::new(8), ..disk.config(slow) };
+        let (_feed, _first, [mut stopped]) = ahead(config.clone(), ["aaaa", "bbbb"]);
+        for _ in 0..2 {
+            assert!(!config.budget.admits(), "the disk has time");
+            advance(500).await;
+        }
+        assert_eq!(disk.jobs(), 1);
+        for _ in 0..2 {
+            config.budget.admits();
+            advance(1_000).await;
+        }
+        assert!(config.budget.admits());
+        evicted(&mut stopped);
+        disk.run_all();
+        nothing_left(&disk, &config);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_body_that_waits_for_the_budget_writes_its_lag() {
     let disk = TestDisk::default();
     let config = BodyConfig { limit: KIB, budget: Budget::new(8), ..disk.config(PAUSE) };
