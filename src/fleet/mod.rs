@@ -14,6 +14,7 @@ pub(crate) mod lead;
 pub(crate) mod name;
 pub(crate) mod node;
 pub(crate) mod random;
+pub(crate) mod report;
 pub(crate) mod seal;
 pub(crate) mod slots;
 pub(crate) mod stats;
