@@ -6,7 +6,7 @@ pub(crate) mod ask;
 pub(crate) mod breaker;
 pub mod engine;
 pub(crate) mod flight;
-mod follow;
+pub(crate) mod follow;
 mod handle;
 mod keeper;
 pub(crate) mod key;

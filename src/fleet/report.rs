@@ -5,6 +5,7 @@ use std::{sync::atomic::Ordering::SeqCst, time::Duration};
 
 /// An event of one flight.
 #[derive(Clone, Copy, Debug)]
+#[cfg_attr(not(feature = "metrics"), allow(dead_code, reason = "the counters need no times"))]
 pub(crate) enum Event {
     /// The engine replied to an entry after this time.
     Entered(Duration),
