@@ -23,7 +23,7 @@ use tokio::{
 /// What a flight does.
 pub(crate) enum Asked {
     /// It makes the call, for all.
-    Lead(Lead),
+    Lead(Box<Lead>),
     /// It takes the result of another replica, for which it waited so long.
     Take(Landed, Duration),
     /// It makes the call, for this replica.
@@ -86,7 +86,7 @@ impl Inquiry<'_> {
                     self.opened = self.open(flight, payload).await;
                     asking.opened(Instant::now(), self.opened.is_some())
                 }
-                Step::Lead { takes_over } => return Asked::Lead(self.lead(takes_over)),
+                Step::Lead { takes_over } => return Asked::Lead(Box::new(self.lead(takes_over))),
                 Step::Alone(reason) => return Asked::Alone(reason),
                 Step::Take => return Asked::Take(self.opened.take().expect("it was opened"), start.elapsed()),
             }
@@ -164,8 +164,8 @@ impl Inquiry<'_> {
     }
 }
 
-/// A part of a tenth of the lease, so that those who wait do not all look after a flight at once. It depends on the token, so
-/// that a test goes the same way each time.
+/// Returns a part of a tenth of the lease, so that the replicas that wait do not all look after a flight at once. It depends
+/// on the token, so a test goes the same way each time.
 fn jitter(token: Token, lease: Duration) -> Duration {
     let mixed = token
         .as_bytes()

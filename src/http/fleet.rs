@@ -76,7 +76,7 @@ where
     match fleet.fleet().ask(subject, wait, close_here).await {
         Asked::Lead(lead) => {
             listing.leads(lead.token());
-            Upstream::new(call, context, lead, listing, longest).await
+            Upstream::new(call, context, *lead, listing, longest).await
         }
         Asked::Take(Landed::Value(answer), _) if !agrees(&context, &answer) => {
             alone(&fleet, call, context, listing, FleetReason::Vary).await
