@@ -17,7 +17,7 @@ use tokio::{
 const TRIPS_AFTER: u32 = 5;
 /// How long it stays open before a ping decides.
 const STAYS_OPEN: Duration = Duration::from_secs(1);
-/// How long a ping, or another operation that nobody's request waits for, may take.
+/// How long a ping may take, and each other operation but an entry.
 pub(crate) const REPLY_WITHIN: Duration = Duration::from_millis(250);
 
 /// Counts the entries without a reply. While it is open, the engine is asked nothing but one ping a second.
@@ -53,6 +53,7 @@ impl Node {
         if self.breaker.is_open.swap(true, SeqCst) {
             return;
         }
+        self.notice();
         let closing = Closing(self.clone());
         drop(runtime.spawn(async move {
             let node = &closing.0;
@@ -73,5 +74,6 @@ impl Drop for Closing {
     fn drop(&mut self) {
         self.0.breaker.failures.store(TRIPS_AFTER - 1, SeqCst);
         self.0.breaker.is_open.store(false, SeqCst);
+        self.0.notice();
     }
 }

@@ -6,6 +6,7 @@ use crate::fleet::{
     handle::Fleet,
     lead::{Act, CLOSE_WITHIN, Deserted, Leading},
     name::Subject,
+    report::Event,
     slots::{Slot, Told},
     wire::{Answer, Go, Landed},
 };
@@ -30,7 +31,7 @@ pub(crate) struct Lead {
     subject: Subject,
     slot: Slot,
     leading: Leading,
-    /// Whether it was closed before its head. If nobody waited then, nothing is left to close.
+    /// True if the flight was closed before its head. Without followers, the engine has forgotten it since.
     was_shut: bool,
     runtime: Handle,
 }
@@ -82,7 +83,7 @@ impl Lead {
             Told::Joined => self.leading.joined(),
             Told::Sealed => self.shut(),
             Told::LeaseLost => {
-                self.fleet.node.counters.leases_lost.add(1);
+                self.fleet.tell(Event::LeaseLost);
                 self.leading.lost();
                 self.slot.rests();
             }
@@ -90,7 +91,7 @@ impl Lead {
         }
     }
 
-    /// Lets no one else follow. Those who wait go on waiting.
+    /// Closes the flight before its head, so that no other replica follows. The followers go on waiting.
     pub(crate) fn shut(&mut self) {
         if let Act::Close { tells } = self.leading.shut() {
             self.was_shut = true;
@@ -190,7 +191,7 @@ impl Lead {
         };
         let closed = reply.ok()?.ok()?;
         if closed == Closed::Lost && !self.was_shut {
-            self.fleet.node.counters.leases_lost.add(1);
+            self.fleet.tell(Event::LeaseLost);
         }
         Some(closed)
     }
@@ -233,7 +234,7 @@ impl Lead {
         Ok((Response::from_parts(parts, ()), concat(chunks), trailers))
     }
 
-    /// Gives the result to those who wait.
+    /// Gives the result to the followers.
     async fn land(&self, tokens: &[Token], landed: Landed, mark: Option<Duration>) {
         let is_value = matches!(landed, Landed::Value(_));
         let Some(payload) = self.seal(tokens, landed).await else { return };
@@ -241,8 +242,7 @@ impl Lead {
         let mark = mark.filter(|_| !is_value);
         match self.land_payload(payload, mark).await {
             Ok(true) if is_value => {
-                self.fleet.node.counters.published.add(1);
-                self.fleet.node.counters.published_bytes.add(length as u64);
+                self.fleet.tell(Event::Published(length as u64));
             }
             Err(EngineError::Refused) if length > INLINE => {
                 let go = self.seal(tokens, Landed::Go(Go::TooLarge)).await;

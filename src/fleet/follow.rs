@@ -18,7 +18,7 @@ const MAX_ENTRIES: u32 = 8;
 /// 1. It leads only after the reply "lead" to its latest entry.
 /// 2. It takes only what opened for the flight and the token of its latest entry.
 /// 3. Each step that it returns is answered by one input of that kind. A push may come at any time.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Asking {
     state: State,
     entries: u32,
@@ -76,7 +76,7 @@ pub(crate) enum Step {
     Lead { takes_over: bool },
     /// Make the call, for this replica.
     Alone(FleetReason),
-    /// Take what was opened.
+    /// Take the result that was opened.
     Take,
 }
 
@@ -186,7 +186,7 @@ impl Asking {
         }
     }
 
-    /// Whether the payload opened, for this flight and token. A pushed one that does not is as if it had not come.
+    /// The payload opened for this flight and token, or it did not. A pushed payload that does not open is ignored.
     pub(crate) fn opened(&mut self, now: Instant, opened: bool) -> Step {
         match self.state {
             State::Opening { .. } if opened => {

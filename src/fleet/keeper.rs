@@ -1,4 +1,4 @@
-//! The task that looks after all that lead and wait: it renews leases, and notices an engine that does not answer.
+//! The task that renews the leases of a replica, and notices an engine that does not answer.
 
 use crate::fleet::{breaker::REPLY_WITHIN, node::Node, slots::Told};
 use std::{
@@ -70,7 +70,7 @@ impl Keeper {
         watch.into_iter().chain(self.node.slots.next_due()).min()
     }
 
-    /// Looks whether the engine still answers, for those who wait.
+    /// Pings the engine for the requests that wait.
     async fn watch(&mut self, now: Instant) {
         if !self.node.engine.is_up() {
             let since = *self.down_since.get_or_insert(now);

@@ -62,6 +62,8 @@ impl<K: Hash + Eq + Send + Sync + 'static> LayerFleet<K> {
         group: Arc<GroupTables<K>>,
         policy: &HttpPolicy,
     ) -> Arc<Self> {
+        let mut fleet = fleet;
+        fleet.config.layer = name.clone();
         let names = fleet.node.secret.names(&name, &fleet.config.version, &policy.fingerprint());
         let (listed, ignores_path) = (Listed::new(group.clone()), policy.request.ignore_path);
         let layer = Arc::new(Self { fleet, name, write, names, group, listed, ignores_path });
@@ -140,7 +142,7 @@ impl<K: Send + Sync> Sealing for LayerFleet<K> {
 }
 
 impl<K> LayerFleet<K> {
-    /// Seals the flights of this replica that a write concerns, also those that go on for others alone.
+    /// Seals the flights of this replica that a write concerns, with or without callers here.
     pub(super) fn seal_here(&self, tag: &Tag) {
         self.listed.seal(tag, &self.fleet.node);
     }
