@@ -7,6 +7,7 @@ use crate::fleet::{
     follow::{Asking, Step},
     handle::Fleet,
     name::Subject,
+    report::Event,
     slots::{Slot, Told},
     stats::FleetReason,
     wire::Landed,
@@ -23,8 +24,8 @@ use tokio::{
 pub(crate) enum Asked {
     /// It makes the call, for all.
     Lead(Lead),
-    /// It takes the result of another replica.
-    Take(Landed),
+    /// It takes the result of another replica, for which it waited so long.
+    Take(Landed, Duration),
     /// It makes the call, for this replica.
     Alone(FleetReason),
 }
@@ -61,7 +62,8 @@ struct Inquiry<'a> {
 impl Inquiry<'_> {
     async fn run(mut self, wait: Duration, mut close_here: impl FnMut()) -> Asked {
         let jitter = jitter(self.slot.token(), self.fleet.config.lease);
-        let (mut asking, mut step) = Asking::new(Instant::now() + wait, jitter);
+        let start = Instant::now();
+        let (mut asking, mut step) = Asking::new(start + wait, jitter);
         let mut is_first = true;
         loop {
             step = match step {
@@ -86,14 +88,18 @@ impl Inquiry<'_> {
                 }
                 Step::Lead { takes_over } => return Asked::Lead(self.lead(takes_over)),
                 Step::Alone(reason) => return Asked::Alone(reason),
-                Step::Take => return Asked::Take(self.opened.take().expect("it was opened")),
+                Step::Take => return Asked::Take(self.opened.take().expect("it was opened"), start.elapsed()),
             }
         }
     }
 
     async fn enter(&mut self, asking: &mut Asking, shuts: Option<Token>) -> Step {
         let (node, name, token) = (&self.fleet.node, self.subject.name(), self.slot.token());
+        let start = Instant::now();
         let reply = node.enter(name, token, shuts, self.fleet.times(), &self.runtime).await;
+        if reply.is_some() {
+            self.fleet.tell(Event::Entered(start.elapsed()));
+        }
         if let Some(Ok(Entry::Follow { flight, .. })) = &reply {
             if flight.replica() == token.replica() && !node.slots.is_for_others(*flight) {
                 return asking.entered_own();
@@ -101,7 +107,7 @@ impl Inquiry<'_> {
             self.slot.waits(name, *flight);
             node.keep(&self.runtime);
             if !std::mem::replace(&mut self.has_followed, true) {
-                node.counters.followed.add(1);
+                self.fleet.tell(Event::Followed);
             }
         }
         asking.entered(Instant::now(), reply)
@@ -147,8 +153,7 @@ impl Inquiry<'_> {
 
     fn lead(self, takes_over: bool) -> Lead {
         let node = &self.fleet.node;
-        node.counters.led.add(1);
-        node.counters.taken_over.add(takes_over.into());
+        self.fleet.tell(Event::Led { takes_over });
         let lead = Lead::new(self.fleet.clone(), self.subject, self.slot, self.runtime.clone());
         node.keep(&self.runtime);
         lead

@@ -53,6 +53,7 @@ impl Node {
         if self.breaker.is_open.swap(true, SeqCst) {
             return;
         }
+        self.notice();
         let closing = Closing(self.clone());
         drop(runtime.spawn(async move {
             let node = &closing.0;
@@ -73,5 +74,6 @@ impl Drop for Closing {
     fn drop(&mut self) {
         self.0.breaker.failures.store(TRIPS_AFTER - 1, SeqCst);
         self.0.breaker.is_open.store(false, SeqCst);
+        self.0.notice();
     }
 }

@@ -6,6 +6,7 @@ use crate::fleet::{
     handle::Fleet,
     lead::{Act, CLOSE_WITHIN, Deserted, Leading},
     name::Subject,
+    report::Event,
     slots::{Slot, Told},
     wire::{Answer, Go, Landed},
 };
@@ -82,7 +83,7 @@ impl Lead {
             Told::Joined => self.leading.joined(),
             Told::Sealed => self.shut(),
             Told::LeaseLost => {
-                self.fleet.node.counters.leases_lost.add(1);
+                self.fleet.tell(Event::LeaseLost);
                 self.leading.lost();
                 self.slot.rests();
             }
@@ -190,7 +191,7 @@ impl Lead {
         };
         let closed = reply.ok()?.ok()?;
         if closed == Closed::Lost && !self.was_shut {
-            self.fleet.node.counters.leases_lost.add(1);
+            self.fleet.tell(Event::LeaseLost);
         }
         Some(closed)
     }
@@ -241,8 +242,7 @@ impl Lead {
         let mark = mark.filter(|_| !is_value);
         match self.land_payload(payload, mark).await {
             Ok(true) if is_value => {
-                self.fleet.node.counters.published.add(1);
-                self.fleet.node.counters.published_bytes.add(length as u64);
+                self.fleet.tell(Event::Published(length as u64));
             }
             Err(EngineError::Refused) if length > INLINE => {
                 let go = self.seal(tokens, Landed::Go(Go::TooLarge)).await;

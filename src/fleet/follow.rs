@@ -18,7 +18,7 @@ const MAX_ENTRIES: u32 = 8;
 /// 1. It leads only after the reply "lead" to its latest entry.
 /// 2. It takes only what opened for the flight and the token of its latest entry.
 /// 3. Each step that it returns is answered by one input of that kind. A push may come at any time.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Asking {
     state: State,
     entries: u32,

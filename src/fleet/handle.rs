@@ -40,6 +40,8 @@ pub(crate) struct Config {
     pub(crate) body_limit: u64,
     pub(crate) body_within: Duration,
     pub(crate) version: Arc<str>,
+    /// The name of the layer, once it is a layer's.
+    pub(crate) layer: Arc<str>,
 }
 
 /// The shortest secret.
@@ -68,6 +70,7 @@ impl Fleet {
             body_limit: 1 << 20,
             body_within: Duration::from_secs(1),
             version: "".into(),
+            layer: "".into(),
         };
         Self { node: Node::new(Box::new(engine), Secret::new(secret)), config }
     }

@@ -16,7 +16,7 @@ pub(crate) const CLOSE_WITHIN: Duration = Duration::from_millis(100);
 /// 1. Nothing lands unless the flight was closed after its head, and in time.
 /// 2. Nothing lands after the lease was lost.
 /// 3. The flight is closed or released, whatever happens.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Leading {
     state: State,
     is_followed: bool,

@@ -49,6 +49,8 @@ pub(crate) struct Node {
     /// Wakes the task that looks after the slots.
     pub(crate) wake_keeper: Notify,
     pub(crate) has_reconnected: AtomicBool,
+    /// What was reported last.
+    pub(crate) was_up: AtomicBool,
     layers: Mutex<Vec<Weak<dyn Sealing>>>,
     passes: Mutex<LruCache<Name, Instant>>,
     pub(crate) counters: Counters,
@@ -75,6 +77,7 @@ impl Node {
             under_way: AtomicUsize::new(0),
             wake_keeper: Notify::new(),
             has_reconnected: AtomicBool::new(false),
+            was_up: AtomicBool::new(true),
             layers: Mutex::default(),
             passes: Mutex::new(LruCache::unbounded()),
             counters: Counters::default(),
@@ -98,6 +101,7 @@ impl Node {
         match push {
             Push::Sealed { tag } => self.sealed(&tag),
             Push::Reconnected => {
+                self.notice();
                 self.has_reconnected.store(true, SeqCst);
                 self.wake_keeper.notify_one();
             }
@@ -125,7 +129,7 @@ impl Node {
 
     /// Why the engine is not asked now, if it is not.
     pub(crate) fn reason_not_to_ask(&self, name: &Name) -> Option<FleetReason> {
-        if !self.is_up() {
+        if !self.notice() {
             Some(FleetReason::Down)
         } else if self.is_remembered(name) {
             Some(FleetReason::Unshareable)

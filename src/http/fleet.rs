@@ -20,6 +20,7 @@ use crate::{
         FleetReason, FleetRole,
         ask::Asked,
         engine::Token,
+        report::Event,
         wire::{Answer, Go, Landed},
     },
     stats::VetoReason,
@@ -77,17 +78,17 @@ where
             listing.leads(lead.token());
             Upstream::new(call, context, lead, listing, longest).await
         }
-        Asked::Take(Landed::Value(answer)) if !agrees(&context, &answer) => {
+        Asked::Take(Landed::Value(answer), _) if !agrees(&context, &answer) => {
             alone(&fleet, call, context, listing, FleetReason::Vary).await
         }
-        Asked::Take(Landed::Value(answer)) => {
+        Asked::Take(Landed::Value(answer), waited) => {
             drop(call);
-            fleet.fleet().node.counters.taken.add(1);
+            fleet.fleet().tell(Event::Taken(waited));
             Ok(context.judge::<X, _>(listed_response(*answer, listing)))
         }
-        Asked::Take(Landed::Go(Go::Veto(number))) if veto_of(number).is_some() => {
+        Asked::Take(Landed::Go(Go::Veto(number)), _) if veto_of(number).is_some() => {
             // All callers here go at once, as those of the leader's replica do.
-            fleet.fleet().node.counters.alone(FleetReason::Veto);
+            fleet.fleet().tell(Event::Alone(FleetReason::Veto));
             context.settings.http().unshareable.record(key.address.hash, false);
             let reason = veto_of(number).unwrap_or(VetoReason::Status);
             Ok(FlightResponse::leader_calls(
@@ -98,7 +99,7 @@ where
                 }),
             ))
         }
-        Asked::Take(Landed::Go(go)) => {
+        Asked::Take(Landed::Go(go), _) => {
             let reason = reason_of(go);
             if matches!(reason, FleetReason::TooLarge | FleetReason::TooSlow) {
                 fleet.fleet().node.remember(&name, context.settings.http().policy.flight.unshareable_time);
@@ -130,7 +131,7 @@ where
     X: Send + Sync + 'static,
     M: HttpMode,
 {
-    fleet.fleet().node.counters.alone(reason);
+    fleet.fleet().tell(Event::Alone(reason));
     let response = call.await?;
     Ok(context.judge::<X, _>(response.map(|body| ListedHere::new(body, listing))))
 }

@@ -7,6 +7,8 @@
 mod argument;
 #[path = "cases/error.rs"]
 mod error;
+#[path = "cases/fleet_key.rs"]
+mod fleet_key;
 #[path = "cases/group.rs"]
 mod group;
 #[path = "cases/key.rs"]

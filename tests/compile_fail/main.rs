@@ -87,6 +87,11 @@ fn a_key_that_cannot_be_hashed_is_named() {
 }
 
 #[test]
+fn a_key_that_replicas_cannot_compare_is_told_to_be_a_string_or_a_tuple() {
+    check("fleet_key");
+}
+
+#[test]
 fn a_response_that_is_not_clone_is_named_with_what_to_do() {
     check("response");
 }

@@ -3,6 +3,9 @@
 mod alone;
 mod coalesce;
 mod faults;
+#[cfg(feature = "metrics")]
+mod observe;
+mod storm;
 mod support;
 mod takeover;
 mod writes;

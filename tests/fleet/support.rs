@@ -255,3 +255,8 @@ pub(crate) async fn settle() {
         tokio::task::yield_now().await;
     }
 }
+
+/// A runtime of this thread whose clock stands still.
+pub(crate) fn paused() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap()
+}

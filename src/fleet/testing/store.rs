@@ -14,7 +14,7 @@ pub(super) const INLINE: usize = 8 * 1024;
 /// How much longer the waiting tokens live than the flight that they wait for.
 const GRACE: Duration = Duration::from_secs(1);
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Store {
     open: HashMap<Name, Expiring<Open>>,
     waiting: HashMap<Name, Expiring<BTreeSet<Token>>>,
@@ -25,13 +25,14 @@ pub(super) struct Store {
 
 type Flight = (Tag, Token);
 
+#[derive(Clone, Debug)]
 struct Expiring<T> {
     value: T,
     end: Instant,
 }
 
 /// What is under a name: an open flight, or the mark.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 struct Open {
     /// [`Token::MARK`] stands for the mark.
     leader: Token,
@@ -97,6 +98,27 @@ impl Store {
     /// Changes each payload that is kept.
     pub(super) fn garble_payloads(&mut self, garble: &dyn Fn(&Bytes) -> Bytes) {
         self.payloads.values_mut().for_each(|payload| payload.value = garble(&payload.value));
+    }
+
+    /// All that it holds, as a text.
+    #[cfg(test)]
+    pub(super) fn digest(&self) -> String {
+        fn sorted<K: std::fmt::Debug, V: std::fmt::Debug>(all: &HashMap<K, V>) -> BTreeSet<String> {
+            all.iter().map(|entry| format!("{entry:?}")).collect()
+        }
+        let Self { open, waiting, closed, payloads, epochs } = self;
+        format!("{:?}", (sorted(open), sorted(waiting), sorted(closed), sorted(payloads), sorted(epochs)))
+    }
+
+    /// The flight that is open under this name.
+    #[cfg(test)]
+    pub(super) fn leader_of(&self, name: &Name) -> Option<Token> {
+        self.open.get(name).map(|open| open.value.leader)
+    }
+
+    #[cfg(test)]
+    pub(super) fn take_epochs_of(&mut self, other: &Self) {
+        self.epochs = other.epochs.clone();
     }
 
     /// The open flight of this name, if `flight` leads it.

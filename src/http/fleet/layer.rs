@@ -62,6 +62,8 @@ impl<K: Hash + Eq + Send + Sync + 'static> LayerFleet<K> {
         group: Arc<GroupTables<K>>,
         policy: &HttpPolicy,
     ) -> Arc<Self> {
+        let mut fleet = fleet;
+        fleet.config.layer = name.clone();
         let names = fleet.node.secret.names(&name, &fleet.config.version, &policy.fingerprint());
         let (listed, ignores_path) = (Listed::new(group.clone()), policy.request.ignore_path);
         let layer = Arc::new(Self { fleet, name, write, names, group, listed, ignores_path });

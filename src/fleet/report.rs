@@ -1,0 +1,127 @@
+//! What happened in a fleet, for its counters, the recorder of metrics and the subscriber of traces.
+
+use crate::fleet::{handle::Fleet, node::Node, stats::FleetReason};
+use std::{sync::atomic::Ordering::SeqCst, time::Duration};
+
+/// An event of one flight.
+#[derive(Clone, Copy, Debug)]
+#[cfg_attr(not(feature = "metrics"), allow(dead_code, reason = "the counters need no times"))]
+pub(crate) enum Event {
+    /// The engine replied to an entry after this time.
+    Entered(Duration),
+    /// It waits for another replica.
+    Followed,
+    /// It leads. `takes_over`: another leader went away before.
+    Led { takes_over: bool },
+    /// It took the result of another replica, for which it had waited so long.
+    Taken(Duration),
+    /// It goes alone.
+    Alone(FleetReason),
+    /// It lost its lease.
+    LeaseLost,
+    /// Other replicas got its result, of so many bytes.
+    Published(u64),
+}
+
+impl Fleet {
+    pub(crate) fn tell(&self, event: Event) {
+        let counters = &self.node.counters;
+        match event {
+            Event::Entered(_) => {}
+            Event::Followed => counters.followed.add(1),
+            Event::Led { takes_over } => {
+                counters.led.add(1);
+                counters.taken_over.add(takes_over.into());
+            }
+            Event::Taken(_) => counters.taken.add(1),
+            Event::Alone(reason) => counters.alone(reason),
+            Event::LeaseLost => counters.leases_lost.add(1),
+            Event::Published(bytes) => {
+                counters.published.add(1);
+                counters.published_bytes.add(bytes);
+            }
+        }
+        #[cfg(feature = "metrics")]
+        reported::tell(&self.config.layer, event);
+    }
+}
+
+impl Node {
+    /// Reports whether the engine can be reached, each time that this changes.
+    pub(crate) fn notice(&self) -> bool {
+        let is_up = self.is_up();
+        if self.was_up.load(SeqCst) != is_up && self.was_up.swap(is_up, SeqCst) != is_up {
+            #[cfg(feature = "metrics")]
+            reported::tell_up(is_up);
+            #[cfg(feature = "tracing")]
+            crate::panics::contain(|| {
+                let target = "the engine of the fleet";
+                if is_up {
+                    tracing::warn!(target: "tower_singleflight", "{target} can be reached again");
+                } else {
+                    tracing::warn!(target: "tower_singleflight", "{target} cannot be reached: each replica goes alone");
+                }
+            });
+        }
+        is_up
+    }
+}
+
+/// Metrics. An event comes with a round trip to the engine, so it may allocate its keys.
+#[cfg(feature = "metrics")]
+mod reported {
+    use super::Event;
+    use crate::panics::contain;
+    use metrics::{Key, Label, Level, Metadata, Recorder, SharedString, with_recorder};
+    use std::sync::Arc;
+
+    const CALLS: &str = "singleflight_fleet_calls_total";
+    const ENTER: &str = "singleflight_fleet_enter_seconds";
+    const WAIT: &str = "singleflight_fleet_wait_seconds";
+    const PUBLISHED: &str = "singleflight_fleet_published_bytes_total";
+    const TAKEOVERS: &str = "singleflight_fleet_takeovers_total";
+    const LEASES_LOST: &str = "singleflight_fleet_leases_lost_total";
+    const UP: &str = "singleflight_fleet_up";
+
+    static METADATA: Metadata<'static> = Metadata::new("tower_singleflight", Level::INFO, None);
+
+    /// Reports an event of the layer with this name.
+    pub(super) fn tell(layer: &Arc<str>, event: Event) {
+        contain(|| with_recorder(|recorder| report(recorder, layer, event)));
+    }
+
+    pub(super) fn tell_up(is_up: bool) {
+        let key = Key::from_name(UP);
+        let set = |recorder: &dyn Recorder| recorder.register_gauge(&key, &METADATA).set(f64::from(u8::from(is_up)));
+        contain(|| with_recorder(set));
+    }
+
+    fn report(to: &dyn Recorder, layer: &Arc<str>, event: Event) {
+        let key = |metric: &'static str, labels: &[(&'static str, &'static str)]| {
+            let name = Label::new("name", SharedString::from_shared(layer.clone()));
+            let labels = labels.iter().map(|(label, value)| Label::from_static_parts(label, value));
+            Key::from_parts(metric, [name].into_iter().chain(labels).collect::<Vec<_>>())
+        };
+        let count = |key: Key, more: u64| to.register_counter(&key, &METADATA).increment(more);
+        let call = |role: &'static str, reason: &'static str| {
+            count(key(CALLS, &[("role", role), ("reason", reason)]), 1);
+        };
+        match event {
+            Event::Entered(time) => to.register_histogram(&key(ENTER, &[]), &METADATA).record(time.as_secs_f64()),
+            Event::Followed => {}
+            Event::Led { takes_over } => {
+                call("leader", "");
+                if takes_over {
+                    count(key(TAKEOVERS, &[]), 1);
+                }
+            }
+            Event::Taken(time) => {
+                call("follower", "");
+                to.register_histogram(&key(WAIT, &[]), &METADATA).record(time.as_secs_f64());
+            }
+            Event::Alone(reason) => call("alone", reason.as_str()),
+            Event::LeaseLost => count(key(LEASES_LOST, &[]), 1),
+            Event::Published(bytes) => count(key(PUBLISHED, &[]), bytes),
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! What metrics and traces say.
+
+use crate::support::*;
+use metrics_util::{
+    MetricKind,
+    debugging::{DebugValue, DebuggingRecorder},
+};
+use std::collections::BTreeMap;
+
+/// The counters and gauges after `run`, by name, role and reason.
+fn measured(run: impl Future<Output = ()>) -> BTreeMap<String, f64> {
+    let recorder = DebuggingRecorder::new();
+    let snapshotter = recorder.snapshotter();
+    metrics::with_local_recorder(&recorder, || paused().block_on(run));
+    let mut all = BTreeMap::new();
+    for (key, _, _, value) in snapshotter.snapshot().into_vec() {
+        let labels: Vec<_> = key.key().labels().map(|label| format!("{}={}", label.key(), label.value())).collect();
+        let value = match value {
+            DebugValue::Counter(value) => value as f64,
+            DebugValue::Gauge(value) => value.into_inner(),
+            DebugValue::Histogram(values) => values.len() as f64,
+        };
+        assert!(key.kind() != MetricKind::Histogram || value > 0.0);
+        if key.key().name().starts_with("singleflight_fleet") {
+            all.insert(format!("{}{{{}}}", key.key().name(), labels.join(",")), value);
+        }
+    }
+    all
+}
+
+#[test]
+fn metrics_tell_who_led_who_followed_and_why_one_went_alone() {
+    let all = measured(async {
+        let upstream = Upstream::new();
+        let replicas = replicas(&upstream, 2);
+        let asked = [replicas[0].ask("/x"), replicas[1].ask("/x")];
+        for answer in asked {
+            answer.await.unwrap();
+        }
+        replicas[1].engine.partition(true);
+        replicas[1].ask("/x").await.unwrap();
+        replicas[1].ask("/x").await.unwrap();
+        settle().await;
+        assert_eq!(replicas[0].stats().published_bytes, replicas[0].engine.payloads()[0].len() as u64);
+    });
+    let of = |name: &str| all.get(name).copied().unwrap_or_else(|| panic!("{name} is not in {all:?}"));
+    assert_eq!(of("singleflight_fleet_calls_total{name=test,role=leader,reason=}"), 1.0);
+    assert_eq!(of("singleflight_fleet_calls_total{name=test,role=follower,reason=}"), 1.0);
+    assert_eq!(of("singleflight_fleet_calls_total{name=test,role=alone,reason=down}"), 2.0);
+    assert_eq!(of("singleflight_fleet_enter_seconds{name=test}"), 2.0);
+    assert_eq!(of("singleflight_fleet_wait_seconds{name=test}"), 1.0);
+    assert!(of("singleflight_fleet_published_bytes_total{name=test}") > 0.0);
+    assert_eq!(of("singleflight_fleet_up{}"), 0.0);
+}
+
+#[test]
+fn metrics_tell_of_a_takeover_and_of_a_lost_lease() {
+    let all = measured(async {
+        let upstream = Upstream::answering(ms(6_000), |number| whole(&number.to_string()));
+        let replicas = replicas(&upstream, 2);
+        let asked = [replicas[0].ask("/x"), replicas[1].ask("/x")];
+        settle().await;
+        replicas[0].engine.expire_leases();
+        for answer in asked {
+            answer.await.unwrap();
+        }
+    });
+    assert_eq!(all.get("singleflight_fleet_takeovers_total{name=test}"), Some(&1.0), "{all:?}");
+    assert_eq!(all.get("singleflight_fleet_leases_lost_total{name=test}"), Some(&1.0), "{all:?}");
+}
