@@ -2,6 +2,7 @@
 
 use crate::{
     RedisEngine,
+    keys::Keys,
     link::{Link, Reply},
     scripts,
 };
@@ -30,7 +31,12 @@ impl Engine for RedisEngine {
     }
 
     fn enter<'a>(&'a self, name: &'a Name, token: Token, lease: Duration) -> EngineResult<'a, Entry> {
-        Box::pin(async move { read_entry(self.control(self.enter_command(name, token, lease)).await?) })
+        Box::pin(async move {
+            let _ = self.link()?;
+            let unanswered = self.shared.unanswered(name, token);
+            let entry = unanswered.unless_down(self.control(self.enter_command(name, token, lease)).await)?;
+            read_entry(entry)
+        })
     }
 
     fn shut_and_enter<'a>(
@@ -43,7 +49,10 @@ impl Engine for RedisEngine {
         Box::pin(async move {
             let mut shut = scripts::SHUT.on(&self.keys().of(name).flight(sealed));
             shut.arg(sealed.to_string());
-            let [shut, entry] = self.control_each([shut, self.enter_command(name, token, lease)]).await?;
+            let _ = self.link()?;
+            let unanswered = self.shared.unanswered(name, token);
+            let replies = self.control_each([shut, self.enter_command(name, token, lease)]).await;
+            let [shut, entry] = unanswered.unless_down(replies)?;
             shut?;
             read_entry(entry?)
         })
@@ -53,7 +62,8 @@ impl Engine for RedisEngine {
         Box::pin(async move {
             let mut close = scripts::CLOSE.on(&self.keys().of(name).flight(flight));
             close.arg(flight.to_string()).arg(millis(lease)).arg(self.keys().inboxes()).arg(u8::from(tells));
-            match self.control(close).await? {
+            let unanswered = self.shared.unanswered(name, flight);
+            match unanswered.unless_down(self.control(close).await)? {
                 Value::Nil => Ok(Closed::Lost),
                 Value::Array(tokens) if tokens.is_empty() => Ok(Closed::Alone),
                 Value::Array(tokens) => tokens.iter().map(read_token).collect::<Result<_, _>>().map(Closed::Followed),
@@ -114,9 +124,8 @@ impl Engine for RedisEngine {
 
     fn release<'a>(&'a self, name: &'a Name, flight: Token) -> EngineResult<'a, ()> {
         Box::pin(async move {
-            let mut release = scripts::RELEASE.on(&self.keys().of(name).flight(flight));
-            release.arg(flight.to_string()).arg(self.keys().inboxes());
-            self.control(release).await.map(drop)
+            let unanswered = self.shared.unanswered(name, flight);
+            unanswered.unless_down(self.control(release_command(self.keys(), name, flight)).await).map(drop)
         })
     }
 
@@ -191,6 +200,12 @@ impl RedisEngine {
         let link = self.link()?;
         link.ask(&link.control, pipeline).await
     }
+}
+
+pub(crate) fn release_command(keys: &Keys, name: &Name, flight: Token) -> Cmd {
+    let mut release = scripts::RELEASE.on(&keys.of(name).flight(flight));
+    release.arg(flight.to_string()).arg(keys.inboxes());
+    release
 }
 
 fn read_entry(reply: Value) -> Result<Entry, EngineError> {

@@ -55,6 +55,7 @@ mod report;
 mod scripts;
 mod supervisor;
 mod trouble;
+mod unanswered;
 
 use keys::Keys;
 use redis::{Client, IntoConnectionInfo, ProtocolVersion, RedisError, RedisResult};

@@ -139,7 +139,12 @@ impl Link {
     /// Waits for the end.
     pub(crate) async fn ended(&self) -> Trouble {
         self.ended.wait().await;
-        self.ended.why.get().cloned().unwrap_or_else(|| Trouble::new(Kind::Away, "closed"))
+        self.trouble().unwrap_or_else(|| Trouble::new(Kind::Away, "closed"))
+    }
+
+    /// Why the link has ended, if it has.
+    pub(crate) fn trouble(&self) -> Option<Trouble> {
+        self.ended.why.get().cloned()
     }
 
     /// Sends commands in one piece, and gives a reply to each. A script that the server does not know is loaded, and run
@@ -184,7 +189,9 @@ impl Link {
         match replies {
             Some(Ok(replies)) => return Ok(replies),
             // Late, but the server is there: others were answered in the meantime.
-            Some(Err(trouble)) if trouble.kind == Kind::Silent && wire.clock.heard_since(sent) => {}
+            Some(Err(trouble)) if trouble.kind == Kind::Silent && wire.clock.heard_since(sent) => {
+                self.supervisor.notify_one();
+            }
             Some(Err(trouble)) => self.end(trouble),
             None => {}
         }

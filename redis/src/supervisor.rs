@@ -1,16 +1,18 @@
 //! The task that connects, notices the end of a connection, and connects again.
 
 use crate::{
+    engine::release_command,
     keys::Keys,
     link::{Link, REPLY_WITHIN},
     report::Report,
     trouble::{Kind, Trouble},
+    unanswered::{Operation, Unanswered},
 };
 use futures_util::{
     FutureExt,
     future::{self, Either},
 };
-use redis::Client;
+use redis::{Client, Pipeline};
 use std::{
     collections::hash_map::RandomState,
     hash::{BuildHasher, Hasher},
@@ -23,7 +25,7 @@ use std::{
     time::{Duration, Instant},
 };
 use tokio::{runtime::Handle, sync::Notify, task::AbortHandle, time::sleep};
-use tower_singleflight::fleet::engine::{Push, Pushes, Replica};
+use tower_singleflight::fleet::engine::{Name, Push, Pushes, Replica, Token};
 
 /// The pause before the second attempt to connect. It doubles with each that fails.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -46,6 +48,7 @@ pub(crate) struct Shared {
     /// Wakes the task: a group was added, or an operation was abandoned.
     wake: Arc<Notify>,
     task: Mutex<Option<AbortHandle>>,
+    unanswered: Unanswered,
     was_up: AtomicBool,
     report: Mutex<Report>,
 }
@@ -61,6 +64,7 @@ impl Shared {
             groups: Mutex::default(),
             wake: Arc::default(),
             task: Mutex::default(),
+            unanswered: Unanswered::default(),
             was_up: AtomicBool::new(false),
             report: Mutex::new(report),
         }
@@ -93,6 +97,11 @@ impl Shared {
             groups.push(channel);
             self.wake.notify_one();
         }
+    }
+
+    /// For an operation on a flight, from before it is sent until its reply.
+    pub(crate) fn unanswered(&self, name: &Name, flight: Token) -> Operation<'_> {
+        self.unanswered.operation(name, flight)
     }
 
     /// Starts the task in this runtime, unless there is one, or no runtime, or nothing to listen to.
@@ -146,9 +155,30 @@ impl Shared {
         let link = Link::connect(&self.client, within, &channels, pushes, &self.wake);
         // rustls panics without a crypto provider, tokio without its I/O driver.
         match AssertUnwindSafe(link).catch_unwind().await {
-            Ok(link) => Ok((Arc::new(link?), channels.len() - 1)),
+            Ok(link) => {
+                let link = link?;
+                self.release_unanswered(&link).await?;
+                Ok((Arc::new(link), channels.len() - 1))
+            }
             Err(_) => Err(Trouble::new(Kind::Away, "the client panicked")),
         }
+    }
+
+    /// See [`Unanswered`].
+    async fn release_unanswered(&self, link: &Link) -> Result<(), Trouble> {
+        let flights = self.unanswered.take();
+        if flights.is_empty() {
+            return Ok(());
+        }
+        let mut commands = Pipeline::new();
+        for (name, flight) in &flights {
+            commands.add_command(release_command(&self.keys, name, *flight));
+        }
+        if link.ask(&link.control, commands).await.is_err() {
+            self.unanswered.put_back(flights);
+            return Err(link.trouble().unwrap_or_else(|| Trouble::new(Kind::Silent, "it releases no flights")));
+        }
+        Ok(())
     }
 
     /// Returns at the end of the link.
@@ -166,6 +196,8 @@ impl Shared {
                 }
             }
             link.check_abandoned().await;
+            // After the operations themselves: the connection keeps the order. What fails is kept for the next connection.
+            let _ = self.release_unanswered(link).await;
         }
     }
 

@@ -430,3 +430,43 @@ async fn a_reply_that_is_cut_is_no_reply() {
         assert_eq!(two.fetch(&name(1), flight).await.unwrap().unwrap(), vec![7; 100_000]);
     }
 }
+
+/// Redis opens a flight when it goes on, long after the replica went alone: nobody may follow that for a lease.
+#[tokio::test]
+async fn flights_that_are_opened_by_a_redis_that_hung_are_released() {
+    let server = server!();
+    let mut one = Replica::connected(1, &server.url()).await;
+    let mut two = Replica::connected(2, &server.url()).await;
+
+    let led = one.lead(&name(2)).await;
+    let token = two.follow(&name(2), led).await;
+    server.stop();
+    assert_eq!(one.enter(&name(1), one.token(), LEASE).await, Err(EngineError::Down));
+    // It was not even sent.
+    assert_eq!(one.close(&name(2), led, LEASE, true).await, Err(EngineError::Down));
+    server.go_on();
+    one.reconnected().await;
+    two.is_up_soon().await;
+    two.lead(&name(1)).await;
+    // The follower is told, or finds out when it is back.
+    two.lead(&name(2)).await;
+    while let Some(push) = two.pushed() {
+        assert!([Push::Again { token }, Push::Reconnected].contains(&push), "{push:?}");
+    }
+}
+
+#[tokio::test]
+async fn flights_that_are_opened_for_a_caller_that_left_are_released() {
+    let server = server!();
+    let one = Replica::connected(1, &server.url()).await;
+    let name = name(1);
+
+    server.stop();
+    let entry = one.enter(&name, one.token(), LEASE);
+    assert!(timeout(Duration::from_millis(30), entry).await.is_err());
+    server.go_on();
+    // Redis has opened the flight before it answers this.
+    one.ping().await.unwrap();
+    soon(|| server.keys().is_empty()).await;
+    one.lead(&name).await;
+}

@@ -88,6 +88,11 @@ impl Replica {
         timeout(PATIENCE, self.pushes.recv()).await.expect("there is no push").unwrap()
     }
 
+    /// A push that has come already.
+    pub(crate) fn pushed(&mut self) -> Option<Push> {
+        self.pushes.try_recv().ok()
+    }
+
     /// Asserts that nothing was told. All that was sent before has come with the reply to a `PING`.
     pub(crate) async fn no_push(&mut self) {
         self.ping().await.unwrap();
