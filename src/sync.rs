@@ -213,7 +213,12 @@ pub mod model {
 
     pub(super) fn spawn(task: impl Future<Output = ()> + Send + 'static) {
         let polls_to_live = POLLS_TO_LIVE.take().unwrap_or(usize::MAX);
-        let handle = loom::thread::spawn(move || block_on(mortal(Box::pin(task), polls_to_live)));
+        spawn_thread(move || block_on(mortal(Box::pin(task), polls_to_live)));
+    }
+
+    /// A thread that [`join_tasks`] waits for.
+    pub fn spawn_thread(job: impl FnOnce() + Send + 'static) {
+        let handle = loom::thread::spawn(job);
         TASKS.with_borrow_mut(|tasks| tasks.push(handle));
     }
 

@@ -11,7 +11,7 @@ mod reader;
 mod slow;
 mod source;
 #[cfg_attr(not(feature = "spill"), path = "no_spill.rs")]
-mod spill;
+pub(in crate::http) mod spill;
 mod state;
 mod upstream;
 

@@ -2,7 +2,7 @@
 //! preemptions.
 //!
 //! ```text
-//! RUSTFLAGS="--cfg tower_singleflight_loom" cargo test --release --no-default-features --features http --lib models
+//! RUSTFLAGS="--cfg tower_singleflight_loom" cargo test --release --no-default-features --features spill --lib models
 //! ```
 //!
 //! | | Covered | By |
@@ -10,6 +10,8 @@
 //! | `FrameSource` | a sole reader becomes one of several, parked or not, cloned by one or by two | `source` |
 //! | `Broadcast` | readers that poll, park, clone, leave and come; upstream taken out, woken from elsewhere, ended, failed; the window | `broadcast` |
 //! | `Budget` | bodies that wait for it are woken; stalled readers give way while they move, leave or are asked twice | `budget` |
+//! | `Driver` | the last reader leaves, alone or with another, while newcomers come, the body is closed and upstream is fed | `completion` |
+//! | `SpilledLog`, `WriteJob`, `ChunkRead` | readers at two speeds, while jobs of the disk write, fail and read back (feature `spill`) | `spill` |
 //! | `LateTable`, `UnshareableKeys` | a stream is never joined after its seal; nothing stays listed; the counts are right | `tables` |
 //!
 //! Not covered: time (a pause is over at once, as outside a runtime; the clock moves when a model says so), an upstream
@@ -19,7 +21,10 @@
 
 mod broadcast;
 mod budget;
+mod completion;
 mod source;
+#[cfg(feature = "spill")]
+mod spill;
 mod tables;
 
 use crate::http::body::{BodyConfig, Budget, SharedBody, SlowReader};
@@ -48,23 +53,31 @@ use std::{
 const END: &str = ".";
 const FAIL: &str = "!";
 
-/// Runs `scenario` in every order, and checks after each that nothing is left.
+/// Runs `scenario` in every order, with bodies of this window.
 fn check(preemptions: usize, slow: SlowReader, limit: usize, budget: u64, scenario: fn(&World)) {
+    check_with(preemptions, move |world| {
+        world.config = BodyConfig { slow, limit, budget: Budget::new(budget), ..world.config.clone() };
+        scenario(world);
+    });
+}
+
+/// Runs `scenario` in every order, and checks after each that nothing is left.
+fn check_with(preemptions: usize, scenario: impl Fn(&mut World) + Send + Sync + 'static) {
     let mut builder = Builder::new();
     builder.preemption_bound.get_or_insert(preemptions);
     builder.check(move || {
         model::reset();
         let config = BodyConfig {
-            limit,
-            slow,
+            limit: 0,
+            slow: SlowReader::Unbounded,
             keep_start: 0,
             hold_back: Duration::ZERO,
-            budget: Budget::new(budget),
+            budget: Budget::new(u64::MAX),
             #[cfg(feature = "spill")]
             spill: None,
         };
-        let world = World { config, alive: Arc::default() };
-        scenario(&world);
+        let mut world = World { config, alive: Arc::default() };
+        scenario(&mut world);
         assert_eq!(world.config.budget.held(), 0, "no bytes are held");
         assert_eq!(world.alive.load(SeqCst), 0, "every upstream was dropped");
     });
@@ -107,6 +120,11 @@ impl Feed {
         if let Some(waker) = waker {
             waker.wake();
         }
+    }
+
+    /// True if upstream has given all frames.
+    fn is_read(&self) -> bool {
+        self.0.lock().unwrap().0.is_empty()
     }
 
     fn feed_from_elsewhere(&self, frames: &'static [&'static str]) -> JoinHandle<()> {

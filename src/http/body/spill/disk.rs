@@ -13,10 +13,10 @@ use tokio::runtime::Handle;
 use crate::panics::forget_payload;
 
 /// Work that may block. A job that is dropped without being called reports that itself.
-pub(in crate::http::body) type DiskJob = Box<dyn FnOnce() + Send>;
+pub(in crate::http) type DiskJob = Box<dyn FnOnce() + Send>;
 
 /// Opens temporary files and runs the jobs that use them. Tests replace it to inject faults.
-pub(in crate::http::body) trait Disk: Send + Sync {
+pub(in crate::http) trait Disk: Send + Sync {
     /// True if jobs can run off the caller's thread.
     fn is_ready(&self) -> bool;
 
@@ -31,7 +31,7 @@ pub(in crate::http::body) trait Disk: Send + Sync {
 }
 
 /// A file. Only jobs call its methods, and drop it.
-pub(in crate::http::body) trait Storage: Send + Sync {
+pub(in crate::http) trait Storage: Send + Sync {
     fn write(&self, data: &[u8], at: u64) -> io::Result<()>;
 
     /// Fills `data`.
@@ -39,7 +39,7 @@ pub(in crate::http::body) trait Storage: Send + Sync {
 }
 
 /// A folder for temporary files, and the blocking pool of tokio. `None`: the folder of the system.
-pub(in crate::http::body) struct TempDisk(pub(in crate::http::body) Option<PathBuf>);
+pub(in crate::http) struct TempDisk(pub(in crate::http) Option<PathBuf>);
 
 impl Disk for TempDisk {
     fn is_ready(&self) -> bool {

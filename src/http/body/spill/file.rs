@@ -13,15 +13,15 @@ use crate::sync::Mutex;
 
 /// The sizes, in bytes.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::http::body) struct Limits {
+pub(in crate::http) struct Limits {
     /// The unit in which the file is given out.
-    pub(in crate::http::body) slot: usize,
+    pub(in crate::http) slot: usize,
     /// How much is written at a time, to the frame.
-    pub(in crate::http::body) piece: u64,
+    pub(in crate::http) piece: u64,
     /// How much a reader reads back at a time, at most.
-    pub(in crate::http::body) chunk: u64,
+    pub(in crate::http) chunk: u64,
     /// How much a body may hold beyond its window while the disk writes.
-    pub(in crate::http::body) slack: usize,
+    pub(in crate::http) slack: usize,
 }
 
 const LIMITS: Limits = Limits { slot: 64 << 10, piece: 1 << 20, chunk: 256 << 10, slack: 4 << 20 };
@@ -68,12 +68,12 @@ impl Spill {
         Self::on(Box::new(TempDisk(folder)), bytes, LIMITS)
     }
 
-    pub(in crate::http::body) fn on(disk: Box<dyn Disk>, bytes: u64, limits: Limits) -> Self {
+    pub(in crate::http) fn on(disk: Box<dyn Disk>, bytes: u64, limits: Limits) -> Self {
         let most = u32::try_from(bytes / limits.slot as u64).unwrap_or(u32::MAX);
         Self(Arc::new(SharedFile { disk, limits, most, file: Mutex::default() }))
     }
 
-    pub(in crate::http::body) fn limits(&self) -> &Limits {
+    pub(in crate::http) fn limits(&self) -> &Limits {
         &self.0.limits
     }
 
@@ -95,7 +95,7 @@ impl Spill {
     }
 
     #[cfg(test)]
-    pub(in crate::http::body) fn slots_in_use(&self) -> usize {
+    pub(in crate::http) fn slots_in_use(&self) -> usize {
         let file = self.0.file.lock().upgrade();
         file.map_or(0, |file| file.slots.lock().in_use())
     }

@@ -18,7 +18,7 @@ pub(super) use self::{
 };
 
 #[cfg(test)]
-pub(super) use self::{
+pub(in crate::http) use self::{
     disk::{Disk, DiskJob, Storage},
     file::Limits,
 };
