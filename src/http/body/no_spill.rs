@@ -16,7 +16,7 @@ use crate::error::SharedError;
 
 /// No part of a body is in a file.
 #[derive(Debug, Default)]
-pub(super) struct SpilledLog;
+pub(super) struct SpilledLog {}
 
 impl SpilledLog {
     #[inline(always)]
@@ -64,7 +64,7 @@ pub(super) enum ChunkRead {}
 pub(super) enum WriteJob {}
 
 #[derive(Default)]
-pub(super) struct SpillState;
+pub(super) struct SpillState {}
 
 impl ChunkRead {
     pub(super) fn start(chunk: Chunk) -> Option<Self> {
