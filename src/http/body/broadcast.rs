@@ -110,8 +110,6 @@ pub(super) enum Parked {
 /// Tells a driver how to go on.
 pub(super) enum Drive {
     Go,
-    /// Others have read meanwhile, and left again. It goes on after them.
-    Restart,
     Leave,
 }
 
@@ -189,13 +187,13 @@ impl Broadcast {
     }
 
     /// Tells a driver how to go on. It is removed if others read, or if the budget is spent.
-    pub(super) fn drive(&self, position: &mut Position) -> Drive {
+    pub(super) fn drive(&self, position: &Position) -> Drive {
         self.with(|state, deferred| {
-            if !state.may_drive() {
-                state.leave(position, deferred);
-                return Drive::Leave;
+            if state.goes_on(position) {
+                return Drive::Go;
             }
-            if state.skip_to_end(position, deferred) { Drive::Restart } else { Drive::Go }
+            state.leave(position, deferred);
+            Drive::Leave
         })
     }
 

@@ -14,14 +14,13 @@ const FRAMES_AT_ONCE: usize = 32;
 /// window, when the budget is spent, and when there are readers again.
 pub(super) struct BodyDriver {
     reader: Reader,
-    window: u64,
     /// How many bytes it may still read.
     left: u64,
 }
 
 impl BodyDriver {
     pub(super) fn new(reader: Reader, window: u64) -> Self {
-        Self { reader, window, left: window }
+        Self { reader, left: window }
     }
 }
 
@@ -30,10 +29,8 @@ impl Future for BodyDriver {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         for _ in 0..FRAMES_AT_ONCE {
-            match self.reader.drive() {
-                Drive::Go => {}
-                Drive::Restart => self.left = self.window,
-                Drive::Leave => return Poll::Ready(()),
+            if let Drive::Leave = self.reader.drive() {
+                return Poll::Ready(());
             }
             let Some(Ok(frame)) = ready!(self.reader.poll_frame(cx)) else { return Poll::Ready(()) };
             match self.left.checked_sub(len_of(&frame)) {

@@ -187,6 +187,12 @@ impl Log {
         self.trim(passed);
     }
 
+    /// Removes a reader that has all frames, while there are others.
+    pub(super) fn leave_end(&mut self) {
+        self.at_end -= 1;
+        self.readers -= 1;
+    }
+
     /// Moves a reader that is not evicted past all frames, and moves those that no other reader needs to `passed`.
     pub(super) fn skip_to_end(&mut self, position: u64, passed: &mut Passed) {
         if let Some(readers) = self.readers_at(position) {

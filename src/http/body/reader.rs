@@ -136,7 +136,7 @@ impl Reader {
 
     /// Tells a driver how to go on.
     pub(super) fn drive(&mut self) -> Drive {
-        let drive = self.broadcast.drive(&mut self.position);
+        let drive = self.broadcast.drive(&self.position);
         if matches!(drive, Drive::Leave) {
             self.departure = Departure::Gone;
         }

@@ -25,6 +25,10 @@ pub(super) struct BodyState {
     pub(super) readers: Slab<ReaderSlot>,
     /// How many of them are parked.
     parked: usize,
+    /// The slot of the driver, while it counts as a reader.
+    driver: Option<usize>,
+    /// How many drivers no longer count, and have yet to leave.
+    dismissed: usize,
     pub(super) upstream: Option<BoxUpstream>,
     /// How upstream ended.
     pub(super) over: Option<Result<(), SharedError>>,
@@ -51,6 +55,8 @@ pub(super) struct ReaderSlot {
     waker: Option<Waker>,
     /// Its new position, if it moved since the pause watches the readers.
     pub(super) moved_to: Option<u64>,
+    /// It is a driver that no longer counts as a reader.
+    is_dismissed: bool,
 }
 
 /// How far a reader has come.
@@ -94,6 +100,8 @@ impl BodyState {
             log: Log::new(config.budget.clone()),
             readers,
             parked: 0,
+            driver: None,
+            dismissed: 0,
             hint,
             upstream: Some(upstream),
             over: None,
@@ -113,7 +121,7 @@ impl BodyState {
         self.log.enter(origin.at);
         self.still = None;
         // It counts as moving until it has had the time to move.
-        let slot = self.readers.insert(ReaderSlot { waker: None, moved_to: Some(origin.at) });
+        let slot = self.readers.insert(ReaderSlot { moved_to: Some(origin.at), ..ReaderSlot::default() });
         // After an error a clone gets it again, because its owner has not seen it.
         let fate = match origin.fate {
             Fate::Failed | Fate::Unreadable => Fate::Reads,
@@ -153,8 +161,10 @@ impl BodyState {
 
     pub(super) fn leave(&mut self, position: &Position, deferred: &mut Deferred) {
         self.take_waker(position, deferred);
-        self.readers.remove(position.slot);
-        if position.fate != Fate::Unreadable {
+        let is_dismissed = self.readers.remove(position.slot).is_dismissed;
+        self.dismissed -= usize::from(is_dismissed);
+        self.driver = self.driver.filter(|driver| *driver != position.slot);
+        if position.fate != Fate::Unreadable && !is_dismissed {
             self.leave_log(position, deferred);
         }
     }
@@ -182,24 +192,38 @@ impl BodyState {
         }
         self.take_waker(position, deferred);
         let mut driver = Position { ..*position };
-        self.skip_to_end(&mut driver, deferred);
+        if driver.at != self.log.end() {
+            self.log.skip_to_end(driver.at, &mut deferred.passed);
+            (driver.at, driver.bytes) = (self.log.end(), self.log.bytes());
+            self.relax(deferred);
+        }
+        self.driver = Some(driver.slot);
         Some((driver, window))
     }
 
-    /// Moves a driver past all frames. Returns whether there were any.
-    pub(super) fn skip_to_end(&mut self, position: &mut Position, deferred: &mut Deferred) -> bool {
-        if position.at == self.log.end() {
-            return false;
-        }
-        self.log.skip_to_end(position.at, &mut deferred.passed);
-        (position.at, position.bytes) = (self.log.end(), self.log.bytes());
-        self.relax(deferred);
-        true
+    /// True if the driver at this position may read on.
+    pub(super) fn goes_on(&self, position: &Position) -> bool {
+        !self.is_dismissed(position) && self.may_drive()
     }
 
     /// True if one reader is left, and the budget is not spent.
-    pub(super) fn may_drive(&self) -> bool {
+    fn may_drive(&self) -> bool {
         self.log.has_one_reader() && !self.config.budget.is_spent()
+    }
+
+    /// No longer counts the driver when another reader reads on. The driver needs none of its frames, and its task may
+    /// stand still.
+    fn dismiss_driver(&mut self, reader: &Position) {
+        if let Some(driver) = self.driver.take_if(|driver| *driver != reader.slot) {
+            self.readers[driver].is_dismissed = true;
+            self.dismissed += 1;
+            self.log.leave_end();
+        }
+    }
+
+    #[inline]
+    fn is_dismissed(&self, position: &Position) -> bool {
+        self.dismissed > 0 && self.readers[position.slot].is_dismissed
     }
 
     /// Drops upstream when all readers have left or are evicted.
@@ -214,6 +238,9 @@ impl BodyState {
     pub(super) fn next(&mut self, position: &mut Position) -> Turn {
         if position.fate != Fate::Reads {
             return self.next_after_failure(position);
+        }
+        if self.is_dismissed(position) {
+            return Turn::End;
         }
         match self.log.next(position.at, position.bytes) {
             Next::Frame(frame) => {
@@ -289,6 +316,7 @@ impl BodyState {
             _ => None,
         };
         if let Some(Ok(frame)) = item {
+            self.dismiss_driver(position);
             self.log.push(frame, self.config.keep_start, &mut deferred.passed);
             position.pass(len_of(frame));
         }

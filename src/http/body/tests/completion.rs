@@ -171,3 +171,21 @@ proptest! {
         });
     }
 }
+
+#[test]
+fn a_driver_whose_runtime_stands_still_does_not_hold_newcomers_back() {
+    let (feed, a) = completing(BodyConfig { keep_start: 100, ..config(8, SlowReader::BackPressure) });
+    let newcomers = a.newcomers(None).unwrap();
+    let idle = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    idle.block_on(async {
+        drop(a);
+        settle().await;
+    });
+    let mut b = task::spawn(newcomers.join().unwrap());
+    for data in ["aaaa", "bbbb", "cccc", "dddd"] {
+        feed.data(data);
+        assert_eq!(next(&mut b), data);
+    }
+    feed.push(Event::End);
+    end(&mut b);
+}
