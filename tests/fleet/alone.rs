@@ -492,14 +492,13 @@ fn a_call_that_is_polled_outside_its_runtime_goes_on() {
     let upstream = Upstream::with(|number, _| Box::pin(async move { Ok(whole(&number.to_string())) }));
     let replicas = replicas(&upstream, 2);
     let runtime = paused();
-    let mut waits = runtime.block_on(async {
-        // The other replica leads, and is not heard of again.
-        replicas[0].engine.fault(Operation::Close, Fault::LoseOperation);
-        replicas[0].get("/x").await.unwrap();
-        let mut waits = tokio_test::task::spawn(replicas[1].get("/x"));
-        assert!(waits.poll().is_pending());
-        waits
-    });
+    // The other replica leads, and is not heard of again.
+    replicas[0].engine.fault(Operation::Close, Fault::LoseOperation);
+    runtime.block_on(replicas[0].get("/x")).unwrap();
+    let mut waits = tokio_test::task::spawn(replicas[1].get("/x"));
+    let inside = runtime.enter();
+    assert!(waits.poll().is_pending());
+    drop(inside);
     let token = tower_singleflight::fleet::engine::Token::new(replicas[1].engine.replica().unwrap(), 1);
     replicas[1].engine.wipe();
     replicas[1].engine.push(tower_singleflight::fleet::engine::Push::Again { token });
