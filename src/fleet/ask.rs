@@ -13,7 +13,11 @@ use crate::fleet::{
     wire::Landed,
 };
 use bytes::Bytes;
-use std::time::Duration;
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
 use tokio::{
     runtime::Handle,
     task::spawn_blocking,
@@ -45,7 +49,24 @@ impl Fleet {
             return Asked::Alone(FleetReason::Down);
         };
         let inquiry = Inquiry { fleet: self, subject, slot, runtime, opened: None, has_followed: false };
-        inquiry.run(wait, close_here).await
+        let runtime = inquiry.runtime.clone();
+        Inside { runtime, future: Box::pin(inquiry.run(wait, close_here)) }.await
+    }
+}
+
+/// Polls a future inside a runtime, wherever this is polled: timers need one.
+struct Inside<F> {
+    runtime: Handle,
+    future: Pin<Box<F>>,
+}
+
+impl<F: Future> Future for Inside<F> {
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let this = &mut *self;
+        let _inside = this.runtime.enter();
+        this.future.as_mut().poll(cx)
     }
 }
 

@@ -23,6 +23,8 @@ struct Keeper {
     /// Whether any request waited at the latest look.
     was_waited: bool,
     down_since: Option<Instant>,
+    /// Whether it ends because nothing is left to look after. Another keeper may have started since.
+    is_dismissed: bool,
 }
 
 impl Node {
@@ -38,6 +40,7 @@ impl Node {
             pinged: Instant::now(),
             was_waited: false,
             down_since: None,
+            is_dismissed: false,
         };
         drop(runtime.spawn(keeper.run()));
     }
@@ -60,6 +63,7 @@ impl Keeper {
             }
             self.renew().await;
         }
+        self.is_dismissed = true;
     }
 
     fn next_duty(&self) -> Option<Instant> {
@@ -134,6 +138,8 @@ impl Keeper {
 impl Drop for Keeper {
     /// The task may be dropped with its runtime. The next request starts another.
     fn drop(&mut self) {
-        self.node.slots.lost_keeper();
+        if !self.is_dismissed {
+            self.node.slots.lost_keeper();
+        }
     }
 }

@@ -61,7 +61,10 @@ where
         listing: Listing<M::Key>,
         joinable: Duration,
     ) -> Self {
-        let too_old = Some(Box::pin(sleep(joinable)));
+        let too_old = {
+            let _inside = lead.runtime().enter();
+            Some(Box::pin(sleep(joinable)))
+        };
         let rest = Some(Rest { call, context, lead, listing, too_old });
         Self { rest, is_polled: false, is_moved: false, types: PhantomData }
     }
