@@ -13,7 +13,11 @@ use crate::fleet::{
     wire::Landed,
 };
 use bytes::Bytes;
-use std::time::Duration;
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
 use tokio::{
     runtime::Handle,
     task::spawn_blocking,
@@ -23,7 +27,7 @@ use tokio::{
 /// What a flight does.
 pub(crate) enum Asked {
     /// It makes the call, for all.
-    Lead(Lead),
+    Lead(Box<Lead>),
     /// It takes the result of another replica, for which it waited so long.
     Take(Landed, Duration),
     /// It makes the call, for this replica.
@@ -45,7 +49,24 @@ impl Fleet {
             return Asked::Alone(FleetReason::Down);
         };
         let inquiry = Inquiry { fleet: self, subject, slot, runtime, opened: None, has_followed: false };
-        inquiry.run(wait, close_here).await
+        let runtime = inquiry.runtime.clone();
+        Inside { runtime, future: Box::pin(inquiry.run(wait, close_here)) }.await
+    }
+}
+
+/// Polls a future inside a runtime, wherever this is polled: timers need one.
+struct Inside<F> {
+    runtime: Handle,
+    future: Pin<Box<F>>,
+}
+
+impl<F: Future> Future for Inside<F> {
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let this = &mut *self;
+        let _inside = this.runtime.enter();
+        this.future.as_mut().poll(cx)
     }
 }
 
@@ -86,7 +107,7 @@ impl Inquiry<'_> {
                     self.opened = self.open(flight, payload).await;
                     asking.opened(Instant::now(), self.opened.is_some())
                 }
-                Step::Lead { takes_over } => return Asked::Lead(self.lead(takes_over)),
+                Step::Lead { takes_over } => return Asked::Lead(Box::new(self.lead(takes_over))),
                 Step::Alone(reason) => return Asked::Alone(reason),
                 Step::Take => return Asked::Take(self.opened.take().expect("it was opened"), start.elapsed()),
             }
@@ -164,8 +185,8 @@ impl Inquiry<'_> {
     }
 }
 
-/// A part of a tenth of the lease, so that those who wait do not all look after a flight at once. It depends on the token, so
-/// that a test goes the same way each time.
+/// Returns a part of a tenth of the lease, so that the replicas that wait do not all look after a flight at once. It depends
+/// on the token, so a test goes the same way each time.
 fn jitter(token: Token, lease: Duration) -> Duration {
     let mixed = token
         .as_bytes()

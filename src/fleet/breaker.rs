@@ -17,7 +17,7 @@ use tokio::{
 const TRIPS_AFTER: u32 = 5;
 /// How long it stays open before a ping decides.
 const STAYS_OPEN: Duration = Duration::from_secs(1);
-/// How long a ping, or another operation that nobody's request waits for, may take.
+/// How long a ping may take, and each other operation but an entry.
 pub(crate) const REPLY_WITHIN: Duration = Duration::from_millis(250);
 
 /// Counts the entries without a reply. While it is open, the engine is asked nothing but one ping a second.

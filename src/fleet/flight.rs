@@ -31,7 +31,7 @@ pub(crate) struct Lead {
     subject: Subject,
     slot: Slot,
     leading: Leading,
-    /// Whether it was closed before its head. If nobody waited then, nothing is left to close.
+    /// True if the flight was closed before its head. Without followers, the engine has forgotten it since.
     was_shut: bool,
     runtime: Handle,
 }
@@ -91,7 +91,7 @@ impl Lead {
         }
     }
 
-    /// Lets no one else follow. Those who wait go on waiting.
+    /// Closes the flight before its head, so that no other replica follows. The followers go on waiting.
     pub(crate) fn shut(&mut self) {
         if let Act::Close { tells } = self.leading.shut() {
             self.was_shut = true;
@@ -234,7 +234,7 @@ impl Lead {
         Ok((Response::from_parts(parts, ()), concat(chunks), trailers))
     }
 
-    /// Gives the result to those who wait.
+    /// Gives the result to the followers.
     async fn land(&self, tokens: &[Token], landed: Landed, mark: Option<Duration>) {
         let is_value = matches!(landed, Landed::Value(_));
         let Some(payload) = self.seal(tokens, landed).await else { return };

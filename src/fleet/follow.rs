@@ -76,7 +76,7 @@ pub(crate) enum Step {
     Lead { takes_over: bool },
     /// Make the call, for this replica.
     Alone(FleetReason),
-    /// Take what was opened.
+    /// Take the result that was opened.
     Take,
 }
 
@@ -186,7 +186,7 @@ impl Asking {
         }
     }
 
-    /// Whether the payload opened, for this flight and token. A pushed one that does not is as if it had not come.
+    /// The payload opened for this flight and token, or it did not. A pushed payload that does not open is ignored.
     pub(crate) fn opened(&mut self, now: Instant, opened: bool) -> Step {
         match self.state {
             State::Opening { .. } if opened => {

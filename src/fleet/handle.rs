@@ -27,6 +27,8 @@ use std::{fmt, sync::Arc, time::Duration};
 ///
 /// Replicas meet if they have the same engine, secret and version, and if their layers have the same name and the same
 /// policy. All else stays in its process. Whatever goes wrong with the engine, each replica goes on alone, as without a fleet.
+///
+/// A fleet needs a tokio runtime with a timer. Outside a runtime, every flight goes alone.
 #[derive(Clone)]
 pub struct Fleet {
     pub(crate) node: Arc<Node>,

@@ -1,4 +1,4 @@
-//! The task that looks after all that lead and wait: it renews leases, and notices an engine that does not answer.
+//! The task that renews the leases of a replica, and notices an engine that does not answer.
 
 use crate::fleet::{breaker::REPLY_WITHIN, node::Node, slots::Told};
 use std::{
@@ -23,6 +23,8 @@ struct Keeper {
     /// Whether any request waited at the latest look.
     was_waited: bool,
     down_since: Option<Instant>,
+    /// Whether it ends because nothing is left to look after. Another keeper may have started since.
+    is_dismissed: bool,
 }
 
 impl Node {
@@ -38,6 +40,7 @@ impl Node {
             pinged: Instant::now(),
             was_waited: false,
             down_since: None,
+            is_dismissed: false,
         };
         drop(runtime.spawn(keeper.run()));
     }
@@ -60,6 +63,7 @@ impl Keeper {
             }
             self.renew().await;
         }
+        self.is_dismissed = true;
     }
 
     fn next_duty(&self) -> Option<Instant> {
@@ -70,7 +74,7 @@ impl Keeper {
         watch.into_iter().chain(self.node.slots.next_due()).min()
     }
 
-    /// Looks whether the engine still answers, for those who wait.
+    /// Pings the engine for the requests that wait.
     async fn watch(&mut self, now: Instant) {
         if !self.node.engine.is_up() {
             let since = *self.down_since.get_or_insert(now);
@@ -134,6 +138,8 @@ impl Keeper {
 impl Drop for Keeper {
     /// The task may be dropped with its runtime. The next request starts another.
     fn drop(&mut self) {
-        self.node.slots.lost_keeper();
+        if !self.is_dismissed {
+            self.node.slots.lost_keeper();
+        }
     }
 }

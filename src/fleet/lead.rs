@@ -7,8 +7,8 @@ use crate::fleet::{
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// A flight that is closed later than this after its head is for nobody elsewhere. A token that joined meanwhile would get an
-/// answer whose head was known long before it asked.
+/// If a flight is closed later than this after its head, its followers make their own calls. A token that joined meanwhile
+/// would get an answer whose head was known long before it asked.
 pub(crate) const CLOSE_WITHIN: Duration = Duration::from_millis(100);
 
 /// Invariants:
@@ -29,7 +29,7 @@ enum State {
     Shut,
     /// The head, or the end without one, was known then.
     Closing(Instant),
-    /// Another may lead, or nobody can be told.
+    /// Another replica may lead since the lease ended, so nothing may land.
     Lost,
     Over,
 }
@@ -38,11 +38,11 @@ enum State {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Act {
     Nothing,
-    /// Close the flight. `tells`: those who wait hear of it.
+    /// Close the flight. `tells`: its followers are told.
     Close {
         tells: bool,
     },
-    /// Give the flight up: those who wait enter again.
+    /// Give the flight up. Its followers enter again.
     Release,
     /// Land the result for these tokens.
     Land(Vec<Token>),
@@ -55,7 +55,7 @@ pub(crate) enum Act {
 pub(crate) enum Deserted {
     /// Drop it, and release the flight.
     Drop,
-    /// Go on with it, for those who wait elsewhere.
+    /// Go on with it, for the followers on other replicas.
     GoOn,
 }
 

@@ -49,7 +49,7 @@ pub(crate) struct Node {
     /// Wakes the task that looks after the slots.
     pub(crate) wake_keeper: Notify,
     pub(crate) has_reconnected: AtomicBool,
-    /// What was reported last.
+    /// The state that was reported last.
     pub(crate) was_up: AtomicBool,
     layers: Mutex<Vec<Weak<dyn Sealing>>>,
     passes: Mutex<LruCache<Name, Instant>>,

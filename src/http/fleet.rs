@@ -73,10 +73,10 @@ where
         let flights = context.settings.table(Flights::<M::Key, X>::new);
         flights.table.unlist_this_flight(key.address);
     };
-    match fleet.fleet().ask(subject, wait, close_here).await {
+    match traced(fleet.fleet().ask(subject, wait, close_here)).await {
         Asked::Lead(lead) => {
             listing.leads(lead.token());
-            Upstream::new(call, context, lead, listing, longest).await
+            Upstream::new(call, context, *lead, listing, longest).await
         }
         Asked::Take(Landed::Value(answer), _) if !agrees(&context, &answer) => {
             alone(&fleet, call, context, listing, FleetReason::Vary).await
@@ -114,6 +114,36 @@ where
             landing
         }
     }
+}
+
+/// Asks inside a span of its own, which tells how that ended.
+#[cfg(feature = "tracing")]
+async fn traced(ask: impl Future<Output = Asked>) -> Asked {
+    use crate::panics::contain;
+    use tracing::{Instrument, Span, debug_span, field::Empty};
+
+    let open = || debug_span!(target: "tower_singleflight", "fleet", role = Empty, reason = Empty);
+    let span = contain(open).unwrap_or_else(Span::none);
+    let asked = ask.instrument(span.clone()).await;
+    let (role, reason) = match &asked {
+        Asked::Lead(_) => ("leader", None),
+        Asked::Take(Landed::Value(_), _) => ("follower", None),
+        Asked::Take(Landed::Go(go), _) => ("alone", Some(reason_of(*go))),
+        Asked::Alone(reason) => ("alone", Some(*reason)),
+    };
+    contain(|| {
+        span.record("role", role);
+        if let Some(reason) = reason {
+            span.record("reason", reason.as_str());
+        }
+    });
+    contain(|| drop(span));
+    asked
+}
+
+#[cfg(not(feature = "tracing"))]
+fn traced(ask: impl Future<Output = Asked>) -> impl Future<Output = Asked> {
+    ask
 }
 
 /// Sends the request for this replica.

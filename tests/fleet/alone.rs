@@ -477,3 +477,33 @@ async fn a_leader_that_leaves_after_a_veto_elsewhere_takes_its_call_along() {
     assert_eq!((upstream.calls(), upstream.dropped()), (3, 1));
     assert_eq!((replicas[1].handle.in_flight(), replicas[1].handle.waiting()), (0, 0));
 }
+
+#[test]
+fn outside_a_runtime_a_flight_goes_alone() {
+    let upstream = Upstream::with(|number, _| Box::pin(async move { Ok(whole(&number.to_string())) }));
+    let replica = Replica::new(&upstream, MemoryEngine::new());
+    let mut call = tokio_test::task::spawn(replica.get("/x"));
+    assert!(call.poll().is_ready());
+    replica.went_alone(1, FleetReason::Down);
+}
+
+#[test]
+fn a_call_that_is_polled_outside_its_runtime_goes_on() {
+    let upstream = Upstream::with(|number, _| Box::pin(async move { Ok(whole(&number.to_string())) }));
+    let replicas = replicas(&upstream, 2);
+    let runtime = paused();
+    let mut waits = runtime.block_on(async {
+        // The other replica leads, and is not heard of again.
+        replicas[0].engine.fault(Operation::Close, Fault::LoseOperation);
+        replicas[0].get("/x").await.unwrap();
+        let mut waits = tokio_test::task::spawn(replicas[1].get("/x"));
+        assert!(waits.poll().is_pending());
+        waits
+    });
+    let token = tower_singleflight::fleet::engine::Token::new(replicas[1].engine.replica().unwrap(), 1);
+    replicas[1].engine.wipe();
+    replicas[1].engine.push(tower_singleflight::fleet::engine::Push::Again { token });
+    assert!(waits.is_woken());
+    assert!(waits.poll().is_ready(), "it leads, and has its answer");
+    assert_eq!(replicas[1].stats().taken_over, 1);
+}

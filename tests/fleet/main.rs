@@ -3,7 +3,7 @@
 mod alone;
 mod coalesce;
 mod faults;
-#[cfg(feature = "metrics")]
+#[cfg(all(feature = "metrics", feature = "tracing"))]
 mod observe;
 mod storm;
 mod support;

@@ -5,7 +5,20 @@ use metrics_util::{
     MetricKind,
     debugging::{DebugValue, DebuggingRecorder},
 };
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+};
+use tracing::{
+    Event, Level, Subscriber,
+    field::{Field, Visit},
+    span::{Id, Record},
+};
+use tracing_subscriber::{
+    Layer,
+    layer::{Context, SubscriberExt},
+    registry::LookupSpan,
+};
 
 /// The counters and gauges after `run`, by name, role and reason.
 fn measured(run: impl Future<Output = ()>) -> BTreeMap<String, f64> {
@@ -67,4 +80,65 @@ fn metrics_tell_of_a_takeover_and_of_a_lost_lease() {
     });
     assert_eq!(all.get("singleflight_fleet_takeovers_total{name=test}"), Some(&1.0), "{all:?}");
     assert_eq!(all.get("singleflight_fleet_leases_lost_total{name=test}"), Some(&1.0), "{all:?}");
+}
+
+/// Notes each span `fleet` with its parent and its fields, and each warning.
+#[derive(Clone, Default)]
+struct Notes(Arc<Mutex<Vec<String>>>);
+
+struct Fields(String);
+
+impl Visit for Fields {
+    fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
+        self.0 += &format!(" {}={value:?}", field.name());
+    }
+}
+
+impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Notes {
+    fn on_record(&self, id: &Id, values: &Record<'_>, context: Context<'_, S>) {
+        let span = context.span(id).unwrap();
+        if span.name() == "fleet" {
+            let mut fields = Fields(span.parent().map(|parent| parent.name().to_owned()).unwrap_or_default());
+            values.record(&mut fields);
+            self.0.lock().unwrap().push(fields.0);
+        }
+    }
+
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        if *event.metadata().level() == Level::WARN {
+            let mut fields = Fields("warning:".to_owned());
+            event.record(&mut fields);
+            self.0.lock().unwrap().push(fields.0);
+        }
+    }
+}
+
+#[test]
+fn a_span_tells_the_role_and_a_warning_that_the_engine_is_gone() {
+    let notes = Notes::default();
+    let subscriber = tracing_subscriber::registry().with(notes.clone());
+    tracing::subscriber::with_default(subscriber, || {
+        paused().block_on(async {
+            let upstream = Upstream::new();
+            let replicas = replicas(&upstream, 2);
+            let asked = [replicas[0].ask("/x"), replicas[1].ask("/x")];
+            for answer in asked {
+                answer.await.unwrap();
+            }
+            for down in [true, false] {
+                replicas[0].engine.partition(down);
+                for _ in 0..3 {
+                    replicas[0].ask("/x").await.unwrap();
+                }
+            }
+        });
+    });
+    let notes = notes.0.lock().unwrap();
+    let count = |wanted: &str| notes.iter().filter(|note| *note == wanted).count();
+    assert_eq!(count("flight role=\"leader\""), 1 + 3, "{notes:?}");
+    assert_eq!(count("flight role=\"follower\""), 1, "{notes:?}");
+    assert_eq!(count("flight role=\"alone\""), 3, "{notes:?}");
+    assert_eq!(count("flight reason=\"down\""), 3, "{notes:?}");
+    let warnings: Vec<_> = notes.iter().filter(|note| note.starts_with("warning")).collect();
+    assert_eq!(warnings.len(), 2, "one when it goes and one when it is back: {warnings:?}");
 }

@@ -74,7 +74,7 @@ pub async fn conformance<A: Engine, B: Engine>(engines: impl FnOnce() -> (A, B))
     pair.two.engine.ping().await.expect("the engine answers a ping");
 }
 
-/// One replica: its engine, and what it was told.
+/// One replica: its engine and its pushes.
 struct Side<E> {
     engine: E,
     replica: Replica,

@@ -18,7 +18,7 @@ use tokio::time::Instant;
 
 const LEASE: Duration = Duration::from_secs(3);
 
-/// What is broken on purpose.
+/// A fault in the protocol, made on purpose.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Mutant {
     None,
@@ -109,7 +109,9 @@ struct World {
     closed: Vec<Token>,
 }
 
-/// What went wrong.
+type StoreFault = fn(&mut Store);
+
+/// A result, or what went wrong.
 type Checks<T> = Result<T, String>;
 
 fn name() -> Name {
@@ -345,7 +347,7 @@ impl World {
         self.answer(at, read)
     }
 
-    /// Its connection breaks. What was under way is lost, whether or not it was done.
+    /// The connection of this member breaks. The command under way is lost, done or not.
     fn disconnect(&mut self, at: usize, setup: &Setup) -> Checks<()> {
         let member = &mut self.members[at];
         member.pushes.clear();
@@ -441,7 +443,7 @@ impl World {
             }
         }
         if self.faults > 0 {
-            let faults: [(&str, fn(&mut Store)); 3] = [
+            let faults: [(&str, StoreFault); 3] = [
                 ("the lease ends", Store::end_open_flights),
                 ("closed flights end", Store::end_closed_flights),
                 ("who waits is evicted", Store::drop_waiting),
@@ -478,7 +480,7 @@ impl World {
         if !all.is_empty() {
             return all;
         }
-        // Time passes: the leases of the dead end, and those who wait look after them.
+        // Time passes: the leases of dead members end, and the members that wait look after their flights.
         for (at, member) in self.members.iter().enumerate().filter(|(_, member)| member.is_alive) {
             let Some(until) = member.waits else { continue };
             let mut world = self.clone();

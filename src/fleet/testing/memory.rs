@@ -80,7 +80,7 @@ struct Shared {
     is_stopped: bool,
 }
 
-/// What is between a replica and the store.
+/// The connection between a replica and the store.
 #[derive(Default)]
 struct Way {
     replica: Option<Replica>,

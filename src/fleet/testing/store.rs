@@ -31,7 +31,7 @@ struct Expiring<T> {
     end: Instant,
 }
 
-/// What is under a name: an open flight, or the mark.
+/// The entry under a name: an open flight, or the mark.
 #[derive(Clone, Copy, Debug)]
 struct Open {
     /// [`Token::MARK`] stands for the mark.
@@ -61,7 +61,7 @@ impl<T> Expiring<T> {
 }
 
 impl Store {
-    /// Drops what has expired.
+    /// Drops the entries that have expired.
     pub(super) fn expire(&mut self, now: Instant) {
         self.open.retain(|_, entry| entry.is_live(now));
         self.waiting.retain(|_, entry| entry.is_live(now));

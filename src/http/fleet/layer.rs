@@ -142,7 +142,7 @@ impl<K: Send + Sync> Sealing for LayerFleet<K> {
 }
 
 impl<K> LayerFleet<K> {
-    /// Seals the flights of this replica that a write concerns, also those that go on for others alone.
+    /// Seals the flights of this replica that a write concerns, with or without callers here.
     pub(super) fn seal_here(&self, tag: &Tag) {
         self.listed.seal(tag, &self.fleet.node);
     }

@@ -20,12 +20,11 @@ pub(super) struct Listed<K>(Mutex<State>, Arc<GroupTables<K>>);
 
 #[derive(Default)]
 struct State {
-    by_tag: HashMap<Tag, Vec<Entry>>,
+    by_tag: HashMap<Tag, HashMap<u64, Entry>>,
     next: u64,
 }
 
 struct Entry {
-    number: u64,
     what: What,
     /// The flight that this replica leads for the fleet, if it leads one.
     leads: Arc<OnceLock<Token>>,
@@ -60,7 +59,7 @@ impl<K> Listed<K> {
         let number = state.next;
         state.next += 1;
         for (tag, what) in [strict, (forgotten, What::Key(address.shard))] {
-            state.by_tag.entry(tag).or_default().push(Entry { number, what, leads: leads.clone() });
+            state.by_tag.entry(tag).or_default().insert(number, Entry { what, leads: leads.clone() });
         }
         Listing { listed: self.clone(), tags, number, leads }
     }
@@ -69,7 +68,7 @@ impl<K> Listed<K> {
     pub(super) fn seal(&self, tag: &Tag, node: &Node) {
         let (mut all, mut leads) = (Vec::new(), Vec::new());
         if let Some(entries) = self.0.lock().by_tag.get(tag) {
-            for entry in entries {
+            for entry in entries.values() {
                 if !all.contains(&entry.what) {
                     all.push(entry.what);
                 }
@@ -98,7 +97,7 @@ impl<K> Drop for Listing<K> {
         let mut state = self.listed.0.lock();
         for tag in self.tags {
             if let Some(entries) = state.by_tag.get_mut(&tag) {
-                entries.retain(|entry| entry.number != self.number);
+                entries.remove(&self.number);
                 if entries.is_empty() {
                     state.by_tag.remove(&tag);
                 }

@@ -61,12 +61,15 @@ where
         listing: Listing<M::Key>,
         joinable: Duration,
     ) -> Self {
-        let too_old = Some(Box::pin(sleep(joinable)));
+        let too_old = {
+            let _inside = lead.runtime().enter();
+            Some(Box::pin(sleep(joinable)))
+        };
         let rest = Some(Rest { call, context, lead, listing, too_old });
         Self { rest, is_polled: false, is_moved: false, types: PhantomData }
     }
 
-    /// The call has ended. Those who wait here get its result at once, the others by a task.
+    /// Ends the flight with the result of the call. Callers here get it at once. A task gives it to the other replicas.
     fn land(&mut self, result: Result<Response<B>, X>) -> HttpLanding<X> {
         let context = &self.rest.as_ref().expect(POLLED_AGAIN).context;
         let is_shared = !context.settings.http().bodies.budget.is_spent();
