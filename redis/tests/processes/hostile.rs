@@ -20,6 +20,8 @@ async fn swapped_replayed_and_garbled_results_open_for_nobody() {
                 forged.fetch_add(forge(&server.url()), Relaxed);
             }
         });
+        // Also if a request got a wrong answer: the scope waits for its thread.
+        let _stop = StopAtEnd(&stop);
         let requests = async {
             for round in 0..20 {
                 // Small results are told, large ones are stored. Two names at a time, to be swapped.
@@ -35,9 +37,16 @@ async fn swapped_replayed_and_garbled_results_open_for_nobody() {
         };
         let runtime = tokio::runtime::Handle::current();
         tokio::task::block_in_place(|| runtime.block_on(requests));
-        stop.store(true, Relaxed);
     });
     assert!(forged.load(Relaxed) > 100, "only {} values were forged", forged.load(Relaxed));
+}
+
+struct StopAtEnd<'a>(&'a AtomicBool);
+
+impl Drop for StopAtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Relaxed);
+    }
 }
 
 /// Forges all it finds, with what it finds. Returns how much that was.
