@@ -7,10 +7,10 @@ use crate::fleet::{
     follow::{Asking, Step},
     handle::Fleet,
     name::Subject,
-    report::Event,
-    slots::{Slot, Told},
+    report::FleetEvent,
+    slots::{TokenSlot, Told},
     stats::FleetReason,
-    wire::Landed,
+    wire::WireResult,
 };
 use bytes::Bytes;
 use std::{
@@ -29,7 +29,7 @@ pub(crate) enum Asked {
     /// It makes the call, for all.
     Lead(Box<Lead>),
     /// It takes the result of another replica, for which it waited so long.
-    Take(Landed, Duration),
+    Take(WireResult, Duration),
     /// It makes the call, for this replica.
     Alone(FleetReason),
 }
@@ -74,9 +74,9 @@ impl<F: Future> Future for Inside<F> {
 struct Inquiry<'a> {
     fleet: &'a Fleet,
     subject: Subject,
-    slot: Slot,
+    slot: TokenSlot,
     runtime: Handle,
-    opened: Option<Landed>,
+    opened: Option<WireResult>,
     has_followed: bool,
 }
 
@@ -119,7 +119,7 @@ impl Inquiry<'_> {
         let start = Instant::now();
         let reply = node.enter(name, token, shuts, self.fleet.times(), &self.runtime).await;
         if reply.is_some() {
-            self.fleet.tell(Event::Entered(start.elapsed()));
+            self.fleet.tell(FleetEvent::Entered(start.elapsed()));
         }
         if let Some(Ok(Entry::Follow { flight, .. })) = &reply {
             if flight.replica() == token.replica() && !node.slots.is_for_others(*flight) {
@@ -128,7 +128,7 @@ impl Inquiry<'_> {
             self.slot.waits(name, *flight);
             node.keep(&self.runtime);
             if !std::mem::replace(&mut self.has_followed, true) {
-                self.fleet.tell(Event::Followed);
+                self.fleet.tell(FleetEvent::Followed);
             }
         }
         asking.entered(Instant::now(), reply)
@@ -165,16 +165,16 @@ impl Inquiry<'_> {
         asking.fetched(Instant::now(), reply)
     }
 
-    async fn open(&self, flight: Token, payload: Bytes) -> Option<Landed> {
+    async fn open(&self, flight: Token, payload: Bytes) -> Option<WireResult> {
         let (secret, subject, token) = (self.fleet.node.secret.clone(), self.subject.clone(), self.slot.token());
         let is_large = payload.len() > BLOCKS;
-        let open = move || Landed::decode(secret.open(&subject, flight, token, &payload).ok()?);
+        let open = move || WireResult::decode(secret.open(&subject, flight, token, &payload).ok()?);
         if is_large { spawn_blocking(open).await.ok()? } else { open() }
     }
 
     fn lead(self, takes_over: bool) -> Lead {
         let node = &self.fleet.node;
-        self.fleet.tell(Event::Led { takes_over });
+        self.fleet.tell(FleetEvent::Led { takes_over });
         let lead = Lead::new(self.fleet.clone(), self.subject, self.slot, self.runtime.clone());
         node.keep(&self.runtime);
         lead

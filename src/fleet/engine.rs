@@ -234,12 +234,12 @@ pub struct Tag([u8; 16]);
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Name {
     tag: Tag,
-    part: Part,
+    part: NamePart,
 }
 
 /// The part of a [`Name`] beside its tag: 32 bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Part([u8; 32]);
+pub struct NamePart([u8; 32]);
 
 impl Replica {
     /// A replica with this number.
@@ -290,7 +290,7 @@ impl Tag {
 impl Name {
     /// A name of these bytes.
     pub fn new(tag: Tag, part: [u8; 32]) -> Self {
-        Self { tag, part: Part(part) }
+        Self { tag, part: NamePart(part) }
     }
 
     /// Whom a write concerns.
@@ -299,7 +299,7 @@ impl Name {
     }
 
     /// Tells names with one tag apart.
-    pub fn part(&self) -> &Part {
+    pub fn part(&self) -> &NamePart {
         &self.part
     }
 }
@@ -334,7 +334,7 @@ macro_rules! hexadecimal {
 hexadecimal!(Replica: 8, Token: 16, Epoch: 8, Tag: 16);
 
 /// 43 characters of base64url (RFC 4648 §5), without padding.
-impl fmt::Display for Part {
+impl fmt::Display for NamePart {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
         self.0.chunks(3).try_for_each(|group| {
@@ -345,7 +345,7 @@ impl fmt::Display for Part {
     }
 }
 
-impl fmt::Debug for Part {
+impl fmt::Debug for NamePart {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
     }

@@ -6,9 +6,9 @@ use crate::fleet::{
     handle::Fleet,
     lead::{Act, CLOSE_WITHIN, Deserted, Leading},
     name::Subject,
-    report::Event,
-    slots::{Slot, Told},
-    wire::{Answer, Go, Landed},
+    report::FleetEvent,
+    slots::{TokenSlot, Told},
+    wire::{Answer, Go, WireResult},
 };
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Response};
@@ -29,7 +29,7 @@ use tokio::{
 pub(crate) struct Lead {
     fleet: Fleet,
     subject: Subject,
-    slot: Slot,
+    slot: TokenSlot,
     leading: Leading,
     /// True if the flight was closed before its head. Without followers, the engine has forgotten it since.
     was_shut: bool,
@@ -37,7 +37,7 @@ pub(crate) struct Lead {
 }
 
 /// What the others get of a response.
-pub(crate) enum Outcome<B> {
+pub(crate) enum FleetOutcome<B> {
     Share(Shared<B>),
     /// `mark`: how long other replicas pass without waiting.
     Go(Go, Option<Duration>),
@@ -58,7 +58,7 @@ const KEPT: Duration = Duration::from_secs(2);
 const INLINE: usize = 8 * 1024;
 
 impl Lead {
-    pub(super) fn new(fleet: Fleet, subject: Subject, slot: Slot, runtime: Handle) -> Self {
+    pub(super) fn new(fleet: Fleet, subject: Subject, slot: TokenSlot, runtime: Handle) -> Self {
         slot.leads(subject.name(), fleet.config.lease);
         Self { fleet, subject, slot, leading: Leading::new(), was_shut: false, runtime }
     }
@@ -83,7 +83,7 @@ impl Lead {
             Told::Joined => self.leading.joined(),
             Told::Sealed => self.shut(),
             Told::LeaseLost => {
-                self.fleet.tell(Event::LeaseLost);
+                self.fleet.tell(FleetEvent::LeaseLost);
                 self.leading.lost();
                 self.slot.rests();
             }
@@ -116,7 +116,7 @@ impl Lead {
     }
 
     /// The head is known. A task closes the flight, and gives the others their result.
-    pub(crate) fn head<B>(mut self, outcome: Outcome<B>)
+    pub(crate) fn head<B>(mut self, outcome: FleetOutcome<B>)
     where
         B: Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Send,
@@ -139,17 +139,17 @@ impl Lead {
 
     /// The call failed.
     pub(crate) fn failed(self) {
-        self.head::<http_body_util::Empty<Bytes>>(Outcome::Go(Go::Failed, None));
+        self.head::<http_body_util::Empty<Bytes>>(FleetOutcome::Go(Go::Failed, None));
     }
 
-    async fn finish<B>(mut self, head: Instant, outcome: Outcome<B>)
+    async fn finish<B>(mut self, head: Instant, outcome: FleetOutcome<B>)
     where
         B: Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Send,
     {
         let (mut shared, go, mark) = match outcome {
-            Outcome::Go(go, mark) => (None, Some(go), mark),
-            Outcome::Share(shared) => match self.too_large(&shared.response) {
+            FleetOutcome::Go(go, mark) => (None, Some(go), mark),
+            FleetOutcome::Share(shared) => match self.too_large(&shared.response) {
                 true => (None, Some(Go::TooLarge), Some(shared.mark)),
                 false => (Some(shared), None, None),
             },
@@ -161,18 +161,18 @@ impl Lead {
                 match self.read(response, head).await {
                     Ok((response, body, trailers)) => {
                         let answer = Answer { vary, head: response, body, trailers };
-                        self.land(&tokens, Landed::Value(Box::new(answer)), Some(mark)).await;
+                        self.land(&tokens, WireResult::Value(Box::new(answer)), Some(mark)).await;
                     }
                     Err(go) => {
                         let mark = Some(mark).filter(|_| go != Go::Failed);
-                        self.land(&tokens, Landed::Go(go), mark).await;
+                        self.land(&tokens, WireResult::Go(go), mark).await;
                     }
                 }
             }
             Act::Go(tokens, go) => {
                 drop(shared);
                 let mark = mark.filter(|_| go != Go::Late);
-                self.land(&tokens, Landed::Go(go), mark).await;
+                self.land(&tokens, WireResult::Go(go), mark).await;
             }
             Act::Nothing | Act::Close { .. } | Act::Release => {}
         }
@@ -191,7 +191,7 @@ impl Lead {
         };
         let closed = reply.ok()?.ok()?;
         if closed == Closed::Lost && !self.was_shut {
-            self.fleet.tell(Event::LeaseLost);
+            self.fleet.tell(FleetEvent::LeaseLost);
         }
         Some(closed)
     }
@@ -235,17 +235,17 @@ impl Lead {
     }
 
     /// Gives the result to the followers.
-    async fn land(&self, tokens: &[Token], landed: Landed, mark: Option<Duration>) {
-        let is_value = matches!(landed, Landed::Value(_));
+    async fn land(&self, tokens: &[Token], landed: WireResult, mark: Option<Duration>) {
+        let is_value = matches!(landed, WireResult::Value(_));
         let Some(payload) = self.seal(tokens, landed).await else { return };
         let length = payload.len();
         let mark = mark.filter(|_| !is_value);
         match self.land_payload(payload, mark).await {
             Ok(true) if is_value => {
-                self.fleet.tell(Event::Published(length as u64));
+                self.fleet.tell(FleetEvent::Published(length as u64));
             }
             Err(EngineError::Refused) if length > INLINE => {
-                let go = self.seal(tokens, Landed::Go(Go::TooLarge)).await;
+                let go = self.seal(tokens, WireResult::Go(Go::TooLarge)).await;
                 if let Some(go) = go {
                     let _ = self.land_payload(go, None).await;
                 }
@@ -254,9 +254,9 @@ impl Lead {
         }
     }
 
-    async fn seal(&self, tokens: &[Token], landed: Landed) -> Option<Bytes> {
+    async fn seal(&self, tokens: &[Token], landed: WireResult) -> Option<Bytes> {
         let (secret, subject, flight) = (self.fleet.node.secret.clone(), self.subject.clone(), self.token());
-        let is_large = matches!(&landed, Landed::Value(answer) if answer.body.len() > BLOCKS);
+        let is_large = matches!(&landed, WireResult::Value(answer) if answer.body.len() > BLOCKS);
         let tokens = tokens.to_vec();
         let seal = move || secret.seal(&subject, flight, &tokens, &landed.encode());
         if is_large { spawn_blocking(seal).await.ok()? } else { seal() }

@@ -20,7 +20,7 @@ const MAX_ENTRIES: u32 = 8;
 /// 3. Each step that it returns is answered by one input of that kind. A push may come at any time.
 #[derive(Clone, Debug)]
 pub(crate) struct Asking {
-    state: State,
+    state: FollowState,
     entries: u32,
     /// Whether a flight that it followed went away.
     takes_over: bool,
@@ -31,7 +31,7 @@ pub(crate) struct Asking {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
+enum FollowState {
     /// `shuts`: the entry shuts a sealed flight first.
     Entering {
         shuts: bool,
@@ -83,25 +83,25 @@ pub(crate) enum Step {
 impl Asking {
     /// `until`: how long it waits, at most. `jitter` is at most a tenth of a lease.
     pub(crate) fn new(until: Instant, jitter: Duration) -> (Self, Step) {
-        let state = State::Entering { shuts: false };
+        let state = FollowState::Entering { shuts: false };
         (Self { state, entries: 1, takes_over: false, until, jitter }, Step::Enter)
     }
 
     /// The reply to an entry. `None`: there was none in time.
     pub(crate) fn entered(&mut self, now: Instant, reply: Option<Result<Entry, EngineError>>) -> Step {
-        let State::Entering { shuts } = self.state else { return self.unexpected(now) };
+        let FollowState::Entering { shuts } = self.state else { return self.unexpected(now) };
         match reply {
             None => self.alone(FleetReason::Timeout),
             Some(Err(error)) => self.alone(reason_of(error)),
             Some(Ok(Entry::Lead)) => {
-                self.state = State::Over;
+                self.state = FollowState::Over;
                 Step::Lead { takes_over: self.takes_over }
             }
             Some(Ok(Entry::Follow { flight, left })) => self.follow(now, flight, left),
             Some(Ok(Entry::Pass { .. })) => self.alone(FleetReason::Unshareable),
             Some(Ok(Entry::Sealed { .. })) if shuts => self.alone(FleetReason::Sealed),
             Some(Ok(Entry::Sealed { flight })) => {
-                self.state = State::Entering { shuts: true };
+                self.state = FollowState::Entering { shuts: true };
                 Step::ShutAndEnter(flight)
             }
         }
@@ -115,21 +115,21 @@ impl Asking {
     /// The flight that it waits for was closed.
     pub(crate) fn closed(&mut self, now: Instant) -> Step {
         match self.state {
-            State::Following { alarm, .. } => Step::CloseHere(alarm),
+            FollowState::Following { alarm, .. } => Step::CloseHere(alarm),
             _ => self.unexpected(now),
         }
     }
 
     /// The flight that it waits for landed.
     pub(crate) fn landed(&mut self, now: Instant, payload: Option<Bytes>) -> Step {
-        let State::Following { flight, .. } = self.state else { return self.unexpected(now) };
+        let FollowState::Following { flight, .. } = self.state else { return self.unexpected(now) };
         match payload {
             Some(payload) => {
-                self.state = State::Opening { flight, is_last: false };
+                self.state = FollowState::Opening { flight, is_last: false };
                 Step::Open(flight, payload)
             }
             None => {
-                self.state = State::Fetching { flight };
+                self.state = FollowState::Fetching { flight };
                 Step::Fetch(flight)
             }
         }
@@ -138,7 +138,7 @@ impl Asking {
     /// The flight that it waits for was given up.
     pub(crate) fn again(&mut self, now: Instant) -> Step {
         match self.state {
-            State::Following { .. } => self.enter_again(now),
+            FollowState::Following { .. } => self.enter_again(now),
             _ => self.unexpected(now),
         }
     }
@@ -147,8 +147,8 @@ impl Asking {
     pub(crate) fn alarm(&mut self, now: Instant) -> Step {
         match self.state {
             _ if now >= self.until => self.alone(FleetReason::Patience),
-            State::Following { flight, alarm } if now >= alarm => {
-                self.state = State::Checking { flight, alarm };
+            FollowState::Following { flight, alarm } if now >= alarm => {
+                self.state = FollowState::Checking { flight, alarm };
                 Step::Check(flight)
             }
             _ => self.unexpected(now),
@@ -157,7 +157,7 @@ impl Asking {
 
     /// The engine was asked what became of the flight, by this request or for all that wait. `None`: no reply in time.
     pub(crate) fn checked(&mut self, now: Instant, reply: Option<Result<Checked, EngineError>>) -> Step {
-        let (State::Checking { flight, .. } | State::Following { flight, .. }) = self.state else {
+        let (FollowState::Checking { flight, .. } | FollowState::Following { flight, .. }) = self.state else {
             return self.unexpected(now);
         };
         match reply {
@@ -166,7 +166,7 @@ impl Asking {
             Some(Ok(Checked::Pending { left })) => self.follow(now, flight, left),
             Some(Ok(Checked::Gone)) => self.enter_again(now),
             Some(Ok(Checked::Landed)) => {
-                self.state = State::Fetching { flight };
+                self.state = FollowState::Fetching { flight };
                 Step::Fetch(flight)
             }
         }
@@ -174,13 +174,13 @@ impl Asking {
 
     /// The payload was asked for. `None`: no reply in time.
     pub(crate) fn fetched(&mut self, now: Instant, reply: Option<Result<Option<Bytes>, EngineError>>) -> Step {
-        let State::Fetching { flight } = self.state else { return self.unexpected(now) };
+        let FollowState::Fetching { flight } = self.state else { return self.unexpected(now) };
         match reply {
             None => self.alone(FleetReason::TooSlow),
             Some(Err(error)) => self.alone(reason_of(error)),
             Some(Ok(None)) => self.alone(FleetReason::Gone),
             Some(Ok(Some(payload))) => {
-                self.state = State::Opening { flight, is_last: true };
+                self.state = FollowState::Opening { flight, is_last: true };
                 Step::Open(flight, payload)
             }
         }
@@ -189,15 +189,15 @@ impl Asking {
     /// The payload opened for this flight and token, or it did not. A pushed payload that does not open is ignored.
     pub(crate) fn opened(&mut self, now: Instant, opened: bool) -> Step {
         match self.state {
-            State::Opening { .. } if opened => {
-                self.state = State::Over;
+            FollowState::Opening { .. } if opened => {
+                self.state = FollowState::Over;
                 Step::Take
             }
-            State::Opening { flight, is_last: false } => {
-                self.state = State::Checking { flight, alarm: now };
+            FollowState::Opening { flight, is_last: false } => {
+                self.state = FollowState::Checking { flight, alarm: now };
                 Step::Check(flight)
             }
-            State::Opening { .. } => self.alone(FleetReason::Garbled),
+            FollowState::Opening { .. } => self.alone(FleetReason::Garbled),
             _ => self.unexpected(now),
         }
     }
@@ -209,7 +209,7 @@ impl Asking {
 
     fn follow(&mut self, now: Instant, flight: Token, left: Duration) -> Step {
         let alarm = (now + left + self.jitter).max(now + SHORTEST_WAIT).min(self.until);
-        self.state = State::Following { flight, alarm };
+        self.state = FollowState::Following { flight, alarm };
         Step::Wait(alarm)
     }
 
@@ -221,21 +221,21 @@ impl Asking {
             return self.alone(FleetReason::Patience);
         }
         (self.entries, self.takes_over) = (self.entries + 1, true);
-        self.state = State::Entering { shuts: false };
+        self.state = FollowState::Entering { shuts: false };
         Step::Enter
     }
 
     fn alone(&mut self, reason: FleetReason) -> Step {
-        self.state = State::Over;
+        self.state = FollowState::Over;
         Step::Alone(reason)
     }
 
     /// An input that this state does not wait for, such as a push that came twice.
     fn unexpected(&mut self, now: Instant) -> Step {
         match self.state {
-            State::Following { alarm, .. } if now < alarm => Step::Wait(alarm),
-            State::Following { flight, alarm } => {
-                self.state = State::Checking { flight, alarm };
+            FollowState::Following { alarm, .. } if now < alarm => Step::Wait(alarm),
+            FollowState::Following { flight, alarm } => {
+                self.state = FollowState::Checking { flight, alarm };
                 Step::Check(flight)
             }
             _ => self.alone(FleetReason::Garbled),

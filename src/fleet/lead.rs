@@ -18,12 +18,12 @@ pub(crate) const CLOSE_WITHIN: Duration = Duration::from_millis(100);
 /// 3. The flight is closed or released, whatever happens.
 #[derive(Clone, Debug)]
 pub(crate) struct Leading {
-    state: State,
+    state: LeadState,
     is_followed: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
+enum LeadState {
     Open,
     /// Closed before its head, so that it takes no more.
     Shut,
@@ -61,7 +61,7 @@ pub(crate) enum Deserted {
 
 impl Leading {
     pub(crate) fn new() -> Self {
-        Self { state: State::Open, is_followed: false }
+        Self { state: LeadState::Open, is_followed: false }
     }
 
     /// Somebody elsewhere waits.
@@ -71,35 +71,35 @@ impl Leading {
 
     /// A renewal said that the lease was lost.
     pub(crate) fn lost(&mut self) {
-        if self.state != State::Over {
-            self.state = State::Lost;
+        if self.state != LeadState::Over {
+            self.state = LeadState::Lost;
         }
     }
 
     /// The flight has to take no more, before its head: it is too old, or was forgotten.
     pub(crate) fn shut(&mut self) -> Act {
-        if self.state != State::Open {
+        if self.state != LeadState::Open {
             return Act::Nothing;
         }
-        self.state = State::Shut;
+        self.state = LeadState::Shut;
         Act::Close { tells: false }
     }
 
     /// The head is known, or that there will be none.
     pub(crate) fn head(&mut self, now: Instant) -> Act {
         match self.state {
-            State::Open | State::Shut => {
-                self.state = State::Closing(now);
+            LeadState::Open | LeadState::Shut => {
+                self.state = LeadState::Closing(now);
                 Act::Close { tells: true }
             }
-            State::Closing(_) | State::Lost | State::Over => Act::Nothing,
+            LeadState::Closing(_) | LeadState::Lost | LeadState::Over => Act::Nothing,
         }
     }
 
     /// The reply to closing it after the head. `None`: there was none. `go`: why there is nothing to share, if so.
     pub(crate) fn closed(&mut self, now: Instant, reply: Option<Closed>, go: Option<Go>) -> Act {
-        let State::Closing(head) = self.state else { return Act::Nothing };
-        self.state = State::Over;
+        let LeadState::Closing(head) = self.state else { return Act::Nothing };
+        self.state = LeadState::Over;
         match (reply, go) {
             (Some(Closed::Followed(tokens)), _) if now.duration_since(head) > CLOSE_WITHIN => Act::Go(tokens, Go::Late),
             (Some(Closed::Followed(tokens)), Some(go)) => Act::Go(tokens, go),
@@ -111,20 +111,20 @@ impl Leading {
     /// All callers here have gone before the head.
     pub(crate) fn deserted(&self) -> Deserted {
         match self.state {
-            State::Open | State::Shut if self.is_followed => Deserted::GoOn,
+            LeadState::Open | LeadState::Shut if self.is_followed => Deserted::GoOn,
             _ => Deserted::Drop,
         }
     }
 
     /// True if it takes no more.
     pub(crate) fn is_shut(&self) -> bool {
-        self.state != State::Open
+        self.state != LeadState::Open
     }
 
     /// The flight is given up.
     pub(crate) fn release(&mut self) -> Act {
-        let state = std::mem::replace(&mut self.state, State::Over);
-        if matches!(state, State::Open | State::Shut) { Act::Release } else { Act::Nothing }
+        let state = std::mem::replace(&mut self.state, LeadState::Over);
+        if matches!(state, LeadState::Open | LeadState::Shut) { Act::Release } else { Act::Nothing }
     }
 }
 

@@ -6,8 +6,8 @@ use crate::{
         engine::{Engine, EngineError, Entry, Epoch, Name, Push, Replica, Tag, Token},
         name::Secret,
         random::random,
-        slots::{Slot, Slots},
-        stats::{Counters, FleetReason},
+        slots::{TokenSlot, TokenSlots},
+        stats::{FleetCounters, FleetReason},
     },
     sync::Mutex,
 };
@@ -43,7 +43,7 @@ pub(crate) struct Node {
     /// `None` if the operating system had no random bytes: the fleet goes alone.
     replica: Option<Replica>,
     next_token: AtomicU64,
-    pub(crate) slots: Slots,
+    pub(crate) slots: TokenSlots,
     pub(crate) breaker: Breaker,
     under_way: AtomicUsize,
     /// Wakes the task that looks after the slots.
@@ -53,7 +53,7 @@ pub(crate) struct Node {
     pub(crate) was_up: AtomicBool,
     layers: Mutex<Vec<Weak<dyn Sealing>>>,
     passes: Mutex<LruCache<Name, Instant>>,
-    pub(crate) counters: Counters,
+    pub(crate) counters: FleetCounters,
 }
 
 /// A layer, which takes its flights off its table when a write on another replica concerns them.
@@ -72,7 +72,7 @@ impl Node {
             secret,
             replica,
             next_token: AtomicU64::new(1),
-            slots: Slots::default(),
+            slots: TokenSlots::default(),
             breaker: Breaker::default(),
             under_way: AtomicUsize::new(0),
             wake_keeper: Notify::new(),
@@ -80,7 +80,7 @@ impl Node {
             was_up: AtomicBool::new(true),
             layers: Mutex::default(),
             passes: Mutex::new(LruCache::unbounded()),
-            counters: Counters::default(),
+            counters: FleetCounters::default(),
         });
         node.passes.lock().resize(REMEMBERED);
         if let Some(replica) = replica {
@@ -162,9 +162,9 @@ impl Node {
     }
 
     /// A slot for a new token.
-    pub(crate) fn open_slot(self: &Arc<Self>) -> Option<Slot> {
+    pub(crate) fn open_slot(self: &Arc<Self>) -> Option<TokenSlot> {
         let token = Token::new(self.replica?, self.next_token.fetch_add(1, Relaxed));
-        Some(Slots::open(self, token))
+        Some(TokenSlots::open(self, token))
     }
 
     /// Enters with this token. `None`: there was no reply in time. A late reply is dealt with: a flight that it leads is
@@ -187,8 +187,14 @@ impl Node {
                 Some(sealed) => node.engine.shut_and_enter(&name, sealed, token, lease).await,
             }
         };
-        let entering =
-            Entering { reply: Some(Box::pin(reply)), node: self.clone(), name, token, lease, runtime: runtime.clone() };
+        let entering = EnterPermit {
+            reply: Some(Box::pin(reply)),
+            node: self.clone(),
+            name,
+            token,
+            lease,
+            runtime: runtime.clone(),
+        };
         match timeout(times.enter_within, entering).await {
             Ok(reply) => {
                 match reply {
@@ -222,11 +228,11 @@ pub(crate) struct EnterTimes {
     pub(crate) enter_within: Duration,
 }
 
-type Reply = std::pin::Pin<Box<dyn Future<Output = Result<Entry, EngineError>> + Send>>;
+type EnterReply = std::pin::Pin<Box<dyn Future<Output = Result<Entry, EngineError>> + Send>>;
 
 /// An entry under way. If it is dropped before its reply, a task deals with that.
-struct Entering {
-    reply: Option<Reply>,
+struct EnterPermit {
+    reply: Option<EnterReply>,
     node: Arc<Node>,
     name: Name,
     token: Token,
@@ -234,7 +240,7 @@ struct Entering {
     runtime: Handle,
 }
 
-impl Future for Entering {
+impl Future for EnterPermit {
     type Output = Result<Entry, EngineError>;
 
     fn poll(mut self: std::pin::Pin<&mut Self>, cx: &mut std::task::Context<'_>) -> std::task::Poll<Self::Output> {
@@ -247,7 +253,7 @@ impl Future for Entering {
     }
 }
 
-impl Drop for Entering {
+impl Drop for EnterPermit {
     fn drop(&mut self) {
         let Some(reply) = self.reply.take() else { return };
         let (node, name, token, lease) = (self.node.clone(), self.name, self.token, self.lease);

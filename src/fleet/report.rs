@@ -6,7 +6,7 @@ use std::{sync::atomic::Ordering::SeqCst, time::Duration};
 /// An event of one flight.
 #[derive(Clone, Copy, Debug)]
 #[cfg_attr(not(feature = "metrics"), allow(dead_code, reason = "the counters need no times"))]
-pub(crate) enum Event {
+pub(crate) enum FleetEvent {
     /// The engine replied to an entry after this time.
     Entered(Duration),
     /// It waits for another replica.
@@ -24,19 +24,19 @@ pub(crate) enum Event {
 }
 
 impl Fleet {
-    pub(crate) fn tell(&self, event: Event) {
+    pub(crate) fn tell(&self, event: FleetEvent) {
         let counters = &self.node.counters;
         match event {
-            Event::Entered(_) => {}
-            Event::Followed => counters.followed.add(1),
-            Event::Led { takes_over } => {
+            FleetEvent::Entered(_) => {}
+            FleetEvent::Followed => counters.followed.add(1),
+            FleetEvent::Led { takes_over } => {
                 counters.led.add(1);
                 counters.taken_over.add(takes_over.into());
             }
-            Event::Taken(_) => counters.taken.add(1),
-            Event::Alone(reason) => counters.alone(reason),
-            Event::LeaseLost => counters.leases_lost.add(1),
-            Event::Published(bytes) => {
+            FleetEvent::Taken(_) => counters.taken.add(1),
+            FleetEvent::Alone(reason) => counters.alone(reason),
+            FleetEvent::LeaseLost => counters.leases_lost.add(1),
+            FleetEvent::Published(bytes) => {
                 counters.published.add(1);
                 counters.published_bytes.add(bytes);
             }
@@ -70,7 +70,7 @@ impl Node {
 /// Metrics. An event comes with a round trip to the engine, so it may allocate its keys.
 #[cfg(feature = "metrics")]
 mod reported {
-    use super::Event;
+    use super::FleetEvent;
     use crate::panics::contain;
     use metrics::{Key, Label, Level, Metadata, Recorder, SharedString, with_recorder};
     use std::sync::Arc;
@@ -86,7 +86,7 @@ mod reported {
     static METADATA: Metadata<'static> = Metadata::new("tower_singleflight", Level::INFO, None);
 
     /// Reports an event of the layer with this name.
-    pub(super) fn tell(layer: &Arc<str>, event: Event) {
+    pub(super) fn tell(layer: &Arc<str>, event: FleetEvent) {
         contain(|| with_recorder(|recorder| report(recorder, layer, event)));
     }
 
@@ -96,7 +96,7 @@ mod reported {
         contain(|| with_recorder(set));
     }
 
-    fn report(to: &dyn Recorder, layer: &Arc<str>, event: Event) {
+    fn report(to: &dyn Recorder, layer: &Arc<str>, event: FleetEvent) {
         let key = |metric: &'static str, labels: &[(&'static str, &'static str)]| {
             let name = Label::new("name", SharedString::from_shared(layer.clone()));
             let labels = labels.iter().map(|(label, value)| Label::from_static_parts(label, value));
@@ -107,21 +107,21 @@ mod reported {
             count(key(CALLS, &[("role", role), ("reason", reason)]), 1);
         };
         match event {
-            Event::Entered(time) => to.register_histogram(&key(ENTER, &[]), &METADATA).record(time.as_secs_f64()),
-            Event::Followed => {}
-            Event::Led { takes_over } => {
+            FleetEvent::Entered(time) => to.register_histogram(&key(ENTER, &[]), &METADATA).record(time.as_secs_f64()),
+            FleetEvent::Followed => {}
+            FleetEvent::Led { takes_over } => {
                 call("leader", "");
                 if takes_over {
                     count(key(TAKEOVERS, &[]), 1);
                 }
             }
-            Event::Taken(time) => {
+            FleetEvent::Taken(time) => {
                 call("follower", "");
                 to.register_histogram(&key(WAIT, &[]), &METADATA).record(time.as_secs_f64());
             }
-            Event::Alone(reason) => call("alone", reason.as_str()),
-            Event::LeaseLost => count(key(LEASES_LOST, &[]), 1),
-            Event::Published(bytes) => count(key(PUBLISHED, &[]), bytes),
+            FleetEvent::Alone(reason) => call("alone", reason.as_str()),
+            FleetEvent::LeaseLost => count(key(LEASES_LOST, &[]), 1),
+            FleetEvent::Published(bytes) => count(key(PUBLISHED, &[]), bytes),
         }
     }
 }

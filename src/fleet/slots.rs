@@ -42,24 +42,24 @@ pub(crate) enum Told {
 
 /// The slots of a replica, by token. A token has its slot before the engine hears of it, so no push is missed.
 #[derive(Default)]
-pub(crate) struct Slots(Mutex<State>);
+pub(crate) struct TokenSlots(Mutex<SlotTable>);
 
 #[derive(Default)]
-struct State {
-    slots: HashMap<Token, Entry>,
+struct SlotTable {
+    slots: HashMap<Token, SlotEntry>,
     /// How many slots wait.
     waiting: usize,
     /// Whether the task that looks after them runs.
     is_kept: bool,
 }
 
-struct Entry {
+struct SlotEntry {
     tell: UnboundedSender<Told>,
-    part: Part,
+    part: SlotPart,
 }
 
 /// What a token does.
-enum Part {
+enum SlotPart {
     Asks,
     Waits(Waiting),
     Leads {
@@ -73,17 +73,17 @@ enum Part {
 }
 
 /// A token that can be told something, until this is dropped.
-pub(crate) struct Slot {
+pub(crate) struct TokenSlot {
     node: Arc<Node>,
     token: Token,
     told: UnboundedReceiver<Told>,
 }
 
-impl Slots {
-    pub(crate) fn open(node: &Arc<Node>, token: Token) -> Slot {
+impl TokenSlots {
+    pub(crate) fn open(node: &Arc<Node>, token: Token) -> TokenSlot {
         let (tell, told) = unbounded_channel();
-        node.slots.0.lock().slots.insert(token, Entry { tell, part: Part::Asks });
-        Slot { node: node.clone(), token, told }
+        node.slots.0.lock().slots.insert(token, SlotEntry { tell, part: SlotPart::Asks });
+        TokenSlot { node: node.clone(), token, told }
     }
 
     /// Passes a push on to the token that it is for.
@@ -100,7 +100,7 @@ impl Slots {
     pub(crate) fn tell(&self, token: Token, what: Told) {
         let mut state = self.0.lock();
         let tell = state.slots.get_mut(&token).map(|entry| {
-            if let (Part::Leads { is_for_others, .. }, Told::Sealed) = (&mut entry.part, &what) {
+            if let (SlotPart::Leads { is_for_others, .. }, Told::Sealed) = (&mut entry.part, &what) {
                 *is_for_others = false;
             }
             entry.tell.clone()
@@ -115,7 +115,7 @@ impl Slots {
     pub(crate) fn is_for_others(&self, token: Token) -> bool {
         let state = self.0.lock();
         let entry = state.slots.get(&token);
-        entry.is_some_and(|entry| matches!(entry.part, Part::Leads { is_for_others: true, .. }))
+        entry.is_some_and(|entry| matches!(entry.part, SlotPart::Leads { is_for_others: true, .. }))
     }
 
     /// Tells all that wait to go alone.
@@ -132,8 +132,8 @@ impl Slots {
     pub(crate) fn waiting(&self) -> Vec<Waiting> {
         let state = self.0.lock();
         let waiting = state.slots.values().filter_map(|entry| match &entry.part {
-            Part::Waits(waiting) => Some(waiting.clone()),
-            Part::Asks | Part::Leads { .. } => None,
+            SlotPart::Waits(waiting) => Some(waiting.clone()),
+            SlotPart::Asks | SlotPart::Leads { .. } => None,
         });
         waiting.collect()
     }
@@ -142,7 +142,7 @@ impl Slots {
     pub(crate) fn take_due(&self, now: Instant) -> Vec<(Duration, Vec<(Name, Token)>)> {
         let mut due: Vec<(Duration, Vec<(Name, Token)>)> = Vec::new();
         for (token, entry) in &mut self.0.lock().slots {
-            let Part::Leads { name, lease, since, .. } = &mut entry.part else { continue };
+            let SlotPart::Leads { name, lease, since, .. } = &mut entry.part else { continue };
             if now < *since + *lease / 3 {
                 continue;
             }
@@ -159,8 +159,8 @@ impl Slots {
     pub(crate) fn next_due(&self) -> Option<Instant> {
         let state = self.0.lock();
         let due = state.slots.values().filter_map(|entry| match entry.part {
-            Part::Leads { lease, since, .. } => Some(since + lease / 3),
-            Part::Asks | Part::Waits(_) => None,
+            SlotPart::Leads { lease, since, .. } => Some(since + lease / 3),
+            SlotPart::Asks | SlotPart::Waits(_) => None,
         });
         due.min()
     }
@@ -173,7 +173,7 @@ impl Slots {
     /// True if there is nothing left to look after. Then the task ends.
     pub(crate) fn dismisses_keeper(&self) -> bool {
         let mut state = self.0.lock();
-        let is_needed = state.slots.values().any(|entry| !matches!(entry.part, Part::Asks));
+        let is_needed = state.slots.values().any(|entry| !matches!(entry.part, SlotPart::Asks));
         state.is_kept = is_needed;
         !is_needed
     }
@@ -184,7 +184,7 @@ impl Slots {
     }
 }
 
-impl Slot {
+impl TokenSlot {
     pub(crate) fn token(&self) -> Token {
         self.token
     }
@@ -192,34 +192,34 @@ impl Slot {
     /// It waits for a flight now.
     pub(crate) fn waits(&self, name: &Name, flight: Token) {
         let waiting = Waiting { name: *name, flight, token: self.token };
-        self.plays(Part::Waits(waiting));
+        self.plays(SlotPart::Waits(waiting));
     }
 
     /// It leads a flight now.
     pub(crate) fn leads(&self, name: &Name, lease: Duration) {
-        self.plays(Part::Leads { name: *name, lease, since: Instant::now(), is_for_others: false });
+        self.plays(SlotPart::Leads { name: *name, lease, since: Instant::now(), is_for_others: false });
     }
 
     /// The flight that it leads goes on for others alone.
     pub(crate) fn goes_on_for_others(&self) {
         let mut state = self.node.slots.0.lock();
-        if let Some(Entry { part: Part::Leads { is_for_others, .. }, .. }) = state.slots.get_mut(&self.token) {
+        if let Some(SlotEntry { part: SlotPart::Leads { is_for_others, .. }, .. }) = state.slots.get_mut(&self.token) {
             *is_for_others = true;
         }
     }
 
     /// It does neither now.
     pub(crate) fn rests(&self) {
-        self.plays(Part::Asks);
+        self.plays(SlotPart::Asks);
     }
 
-    fn plays(&self, part: Part) {
+    fn plays(&self, part: SlotPart) {
         let mut state = self.node.slots.0.lock();
         let Some(entry) = state.slots.get_mut(&self.token) else { return };
         let earlier = std::mem::replace(&mut entry.part, part);
-        let waits = matches!(entry.part, Part::Waits(_));
+        let waits = matches!(entry.part, SlotPart::Waits(_));
         state.waiting += usize::from(waits);
-        state.waiting -= usize::from(matches!(earlier, Part::Waits(_)));
+        state.waiting -= usize::from(matches!(earlier, SlotPart::Waits(_)));
     }
 
     pub(crate) async fn recv(&mut self) -> Told {
@@ -235,11 +235,11 @@ impl Slot {
     }
 }
 
-impl Drop for Slot {
+impl Drop for TokenSlot {
     fn drop(&mut self) {
         let mut state = self.node.slots.0.lock();
         let entry = state.slots.remove(&self.token);
-        let waited = entry.as_ref().is_some_and(|entry| matches!(entry.part, Part::Waits(_)));
+        let waited = entry.as_ref().is_some_and(|entry| matches!(entry.part, SlotPart::Waits(_)));
         state.waiting -= usize::from(waited);
         drop(state);
         drop(entry);

@@ -76,24 +76,24 @@ impl FleetStats {
 
 /// The counters themselves.
 #[derive(Debug, Default)]
-pub(crate) struct Counters {
-    pub(crate) led: Count,
-    pub(crate) followed: Count,
-    pub(crate) taken: Count,
-    pub(crate) taken_over: Count,
-    pub(crate) leases_lost: Count,
-    pub(crate) seals: Count,
-    pub(crate) seals_lost: Count,
-    pub(crate) published: Count,
-    pub(crate) published_bytes: Count,
-    alone_by: [Count; FleetReason::ALL.len()],
+pub(crate) struct FleetCounters {
+    pub(crate) led: FleetCount,
+    pub(crate) followed: FleetCount,
+    pub(crate) taken: FleetCount,
+    pub(crate) taken_over: FleetCount,
+    pub(crate) leases_lost: FleetCount,
+    pub(crate) seals: FleetCount,
+    pub(crate) seals_lost: FleetCount,
+    pub(crate) published: FleetCount,
+    pub(crate) published_bytes: FleetCount,
+    alone_by: [FleetCount; FleetReason::ALL.len()],
 }
 
 /// A number that only grows.
 #[derive(Debug, Default)]
-pub(crate) struct Count(AtomicU64);
+pub(crate) struct FleetCount(AtomicU64);
 
-impl Count {
+impl FleetCount {
     pub(crate) fn add(&self, more: u64) {
         self.0.fetch_add(more, Relaxed);
     }
@@ -103,7 +103,7 @@ impl Count {
     }
 }
 
-impl Counters {
+impl FleetCounters {
     pub(crate) fn alone(&self, reason: FleetReason) {
         self.alone_by[reason as usize].add(1);
     }

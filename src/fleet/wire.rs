@@ -11,7 +11,7 @@ use http::{
 
 /// How a flight landed.
 #[derive(Debug)]
-pub(crate) enum Landed {
+pub(crate) enum WireResult {
     /// The requests that wait take this answer.
     Value(Box<Answer>),
     /// The requests that wait make the call themselves.
@@ -65,7 +65,7 @@ const HOP_BY_HOP: [HeaderName; 7] = [
     HeaderName::from_static("proxy-connection"),
 ];
 
-impl Landed {
+impl WireResult {
     /// Writes the plain text of a payload.
     pub(crate) fn encode(&self) -> Vec<u8> {
         match self {

@@ -20,8 +20,8 @@ use crate::{
         FleetReason, FleetRole,
         ask::Asked,
         engine::Token,
-        report::Event,
-        wire::{Answer, Go, Landed},
+        report::FleetEvent,
+        wire::{Answer, Go, WireResult},
     },
     stats::VetoReason,
 };
@@ -37,7 +37,7 @@ use std::{
     task::{Context, Poll},
     time::Duration,
 };
-use upstream::{ListedHere, Upstream};
+use upstream::{FleetUpstream, ListedHere};
 
 /// How long a flight waits for another replica, at most.
 const LONGEST: Duration = Duration::from_secs(60);
@@ -76,19 +76,19 @@ where
     match traced(fleet.fleet().ask(subject, wait, close_here)).await {
         Asked::Lead(lead) => {
             listing.leads(lead.token());
-            Upstream::new(call, context, *lead, listing, longest).await
+            FleetUpstream::new(call, context, *lead, listing, longest).await
         }
-        Asked::Take(Landed::Value(answer), _) if !agrees(&context, &answer) => {
+        Asked::Take(WireResult::Value(answer), _) if !agrees(&context, &answer) => {
             alone(&fleet, call, context, listing, FleetReason::Vary).await
         }
-        Asked::Take(Landed::Value(answer), waited) => {
+        Asked::Take(WireResult::Value(answer), waited) => {
             drop(call);
-            fleet.fleet().tell(Event::Taken(waited));
+            fleet.fleet().tell(FleetEvent::Taken(waited));
             Ok(context.judge::<X, _>(listed_response(*answer, listing)))
         }
-        Asked::Take(Landed::Go(Go::Veto(number)), _) if veto_of(number).is_some() => {
+        Asked::Take(WireResult::Go(Go::Veto(number)), _) if veto_of(number).is_some() => {
             // All callers here go at once, as those of the leader's replica do.
-            fleet.fleet().tell(Event::Alone(FleetReason::Veto));
+            fleet.fleet().tell(FleetEvent::Alone(FleetReason::Veto));
             context.settings.http().unshareable.record(key.address.hash, false);
             let reason = veto_of(number).unwrap_or(VetoReason::Status);
             Ok(FlightResponse::leader_calls(
@@ -99,7 +99,7 @@ where
                 }),
             ))
         }
-        Asked::Take(Landed::Go(go), _) => {
+        Asked::Take(WireResult::Go(go), _) => {
             let reason = reason_of(go);
             if matches!(reason, FleetReason::TooLarge | FleetReason::TooSlow) {
                 fleet.fleet().node.remember(&name, context.settings.http().policy.flight.unshareable_time);
@@ -127,8 +127,8 @@ async fn traced(ask: impl Future<Output = Asked>) -> Asked {
     let asked = ask.instrument(span.clone()).await;
     let (role, reason) = match &asked {
         Asked::Lead(_) => ("leader", None),
-        Asked::Take(Landed::Value(_), _) => ("follower", None),
-        Asked::Take(Landed::Go(go), _) => ("alone", Some(reason_of(*go))),
+        Asked::Take(WireResult::Value(_), _) => ("follower", None),
+        Asked::Take(WireResult::Go(go), _) => ("alone", Some(reason_of(*go))),
         Asked::Alone(reason) => ("alone", Some(*reason)),
     };
     contain(|| {
@@ -161,7 +161,7 @@ where
     X: Send + Sync + 'static,
     M: HttpMode,
 {
-    fleet.fleet().tell(Event::Alone(reason));
+    fleet.fleet().tell(FleetEvent::Alone(reason));
     let response = call.await?;
     Ok(context.judge::<X, _>(response.map(|body| ListedHere::new(body, listing))))
 }

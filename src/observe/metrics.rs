@@ -4,7 +4,7 @@
 //! thread only, or that forgets idle metrics gets every later event. Without a recorder, an event costs a few function
 //! calls, and the clock is not read.
 
-use super::{CallEnd, Event, FlightEnd, Name};
+use super::{CallEnd, Event, FlightEnd, GroupName};
 use crate::{
     panics::contain,
     stats::{NearMiss, PassReason, VetoReason},
@@ -41,11 +41,11 @@ pub(super) struct Metrics {
 
 impl Metrics {
     /// Returns the keys. The first call makes them, with the current name.
-    pub(super) fn keys(&self, name: &Name) -> &MetricKeys {
+    pub(super) fn keys(&self, name: &GroupName) -> &MetricKeys {
         self.keys.get_or_init(|| Box::new(MetricKeys::new(name.get())))
     }
 
-    pub(super) fn tell(&self, name: &Name, event: &Event) {
+    pub(super) fn tell(&self, name: &GroupName, event: &Event) {
         let keys = self.keys(name);
         let tell = |recorder: &dyn Recorder| {
             if !self.described.load(Relaxed) && !self.described.swap(true, Relaxed) {

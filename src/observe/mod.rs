@@ -27,14 +27,14 @@ use tokio::time::Instant;
 pub(crate) struct Observer {
     counters: Counters,
     wants_ages: AtomicBool,
-    name: Name,
+    name: GroupName,
     #[cfg(feature = "metrics")]
     metrics: metrics::Metrics,
 }
 
 /// The user's name for the layer or group.
 #[derive(Debug, Default)]
-pub(crate) struct Name(OnceLock<Option<Arc<str>>>);
+pub(crate) struct GroupName(OnceLock<Option<Arc<str>>>);
 
 /// An event of a flight or a call.
 pub(crate) enum Event<'a> {
@@ -123,7 +123,7 @@ impl Observer {
         hash ^ (ptr::from_ref(self) as u64).rotate_left(32)
     }
 
-    pub(crate) fn name(&self) -> &Name {
+    pub(crate) fn name(&self) -> &GroupName {
         &self.name
     }
 
@@ -189,7 +189,7 @@ impl Event<'_> {
     }
 }
 
-impl Name {
+impl GroupName {
     pub(crate) fn get(&self) -> Option<&Arc<str>> {
         self.0.get()?.as_ref()
     }

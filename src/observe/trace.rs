@@ -1,7 +1,7 @@
 //! Reports to the subscriber of `tracing`: a span for each flight, and an event for each pass, veto and near miss. It
 //! never reports a key or the value of a header.
 
-use super::{Ending, Event, FlightEnd, Name};
+use super::{Ending, Event, FlightEnd, GroupName};
 use crate::{
     panics::contain,
     stats::{NearMiss, PassReason, VetoReason},
@@ -20,7 +20,7 @@ use tracing::{
 const TARGET: &str = "tower_singleflight";
 
 #[inline(always)]
-pub(super) fn tell(name: &Name, event: Event) {
+pub(super) fn tell(name: &GroupName, event: Event) {
     match event {
         Event::Passed { reason, .. } => tell_passed(name, reason),
         Event::Vetoed { reason, .. } => tell_vetoed(name, reason),
@@ -30,19 +30,19 @@ pub(super) fn tell(name: &Name, event: Event) {
     }
 }
 
-fn tell_passed(name: &Name, reason: PassReason) {
+fn tell_passed(name: &GroupName, reason: PassReason) {
     contain(|| debug!(target: TARGET, name = name.field(), reason = reason.as_str(), "passed"));
 }
 
-fn tell_vetoed(name: &Name, reason: VetoReason) {
+fn tell_vetoed(name: &GroupName, reason: VetoReason) {
     contain(|| debug!(target: TARGET, name = name.field(), reason = reason.as_str(), "vetoed"));
 }
 
-fn tell_near_miss(name: &Name, why: NearMiss, part: Option<&str>) {
+fn tell_near_miss(name: &GroupName, why: NearMiss, part: Option<&str>) {
     contain(|| debug!(target: TARGET, name = name.field(), reason = why.as_str(), part, "near miss"));
 }
 
-impl Name {
+impl GroupName {
     /// `None` if there is no name.
     fn field(&self) -> Option<&str> {
         self.get().map(|name| &**name)
@@ -69,7 +69,7 @@ impl<T> Work<T> {
     }
 
     /// Opens the span of the flight before the first poll, if the subscriber wants it.
-    pub(crate) fn open_span(&mut self, name: &Name) -> Option<FlightSpan> {
+    pub(crate) fn open_span(&mut self, name: &GroupName) -> Option<FlightSpan> {
         if self.was_polled {
             return None;
         }

@@ -1,6 +1,6 @@
 //! Stands in for `trace` if the feature `tracing` is off. It reports nothing.
 
-use super::{FlightEnd, Name};
+use super::{FlightEnd, GroupName};
 use std::{
     fmt,
     pin::Pin,
@@ -19,7 +19,7 @@ impl<T> Work<T> {
         true
     }
 
-    pub(crate) fn open_span(&mut self, _: &Name) -> Option<FlightSpan> {
+    pub(crate) fn open_span(&mut self, _: &GroupName) -> Option<FlightSpan> {
         None
     }
 }

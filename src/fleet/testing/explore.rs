@@ -2,7 +2,7 @@
 //! and the real store. It checks that no request joins a flight that was closed, that no answer is from before a write that
 //! was answered before the request, and that no request waits for ever.
 
-use super::store::{Store, Told};
+use super::store::{Store, StorePush};
 use crate::fleet::{
     engine::{Checked, Closed, EngineError, Entry, Epoch, Landing, Name, Push, Replica, Tag, Token, Waiting},
     follow::{Asking, Step},
@@ -49,7 +49,7 @@ enum Command {
 }
 
 #[derive(Clone, Debug)]
-enum Reply {
+enum StoreReply {
     Entered(Entry),
     Checked(Checked),
     Fetched(Option<Bytes>),
@@ -58,7 +58,7 @@ enum Reply {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Phase {
+enum CallPhase {
     Idle,
     Asks,
     /// Its own call runs. The others get its result if it leads.
@@ -70,12 +70,12 @@ enum Phase {
 
 #[derive(Clone, Debug)]
 struct Member {
-    phase: Phase,
+    phase: CallPhase,
     asking: Option<Asking>,
     leading: Option<Leading>,
     token: Token,
     command: Option<Command>,
-    reply: Option<Reply>,
+    reply: Option<StoreReply>,
     pushes: VecDeque<Push>,
     /// Until when it waits for a push.
     waits: Option<Instant>,
@@ -131,7 +131,7 @@ fn payload(flight: Token, tokens: &[Token], value: Option<u64>) -> Bytes {
 impl World {
     fn new(setup: &Setup) -> Self {
         let member = |at: usize| Member {
-            phase: Phase::Idle,
+            phase: CallPhase::Idle,
             asking: None,
             leading: None,
             token: Token::new(Replica::new([at as u8 + 1; 8]), 0),
@@ -165,9 +165,9 @@ impl World {
         hasher.finish()
     }
 
-    fn deliver(&mut self, told: Vec<Told>) {
+    fn deliver(&mut self, told: Vec<StorePush>) {
         for told in told {
-            let Told::Token(token, push) = told else { continue };
+            let StorePush::Token(token, push) = told else { continue };
             let member = self.members.iter_mut().find(|member| member.token == token && member.is_alive);
             if let Some(member) = member {
                 member.pushes.push_back(push);
@@ -197,10 +197,10 @@ impl World {
                         return Err(format!("{at} joined a flight that was closed"));
                     }
                 }
-                Reply::Entered(entry)
+                StoreReply::Entered(entry)
             }
-            Command::Check(flight) => Reply::Checked(self.store.check(now, &Waiting { name, flight, token })),
-            Command::Fetch(flight) => Reply::Fetched(self.store.fetch(now, &name, flight)),
+            Command::Check(flight) => StoreReply::Checked(self.store.check(now, &Waiting { name, flight, token })),
+            Command::Fetch(flight) => StoreReply::Fetched(self.store.fetch(now, &name, flight)),
             Command::Close => {
                 let open = self.store.leader_of(&name).filter(|_| setup.mutant == Mutant::NoFence);
                 let flight = open.unwrap_or(token);
@@ -209,17 +209,17 @@ impl World {
                 if closed != Closed::Lost {
                     self.closed.push(flight);
                 }
-                Reply::Closed(closed)
+                StoreReply::Closed(closed)
             }
             Command::Land(tokens, value) => {
                 let flight = member.lands_as;
                 let landing = Landing { payload: payload(flight, &tokens, value), keep: LEASE, mark: None };
                 self.store.land(now, &name, flight, landing, true, &mut told);
-                Reply::Nothing
+                StoreReply::Nothing
             }
             Command::Release => {
                 self.store.release(now, &name, token, &mut told);
-                Reply::Nothing
+                StoreReply::Nothing
             }
         };
         self.members[at].reply = Some(reply);
@@ -232,20 +232,20 @@ impl World {
         let member = &mut self.members[at];
         let reply = member.reply.take().expect("it has one");
         let step = match reply {
-            Reply::Entered(entry) => {
+            StoreReply::Entered(entry) => {
                 member.follows = match &entry {
                     Entry::Follow { flight, .. } => Some(*flight),
                     _ => None,
                 };
                 member.asking.as_mut().map(|asking| asking.entered(now, Some(Ok(entry))))
             }
-            Reply::Checked(checked) => member.asking.as_mut().map(|asking| asking.checked(now, Some(Ok(checked)))),
-            Reply::Fetched(payload) => member.asking.as_mut().map(|asking| asking.fetched(now, Some(Ok(payload)))),
-            Reply::Closed(closed) => {
+            StoreReply::Checked(checked) => member.asking.as_mut().map(|asking| asking.checked(now, Some(Ok(checked)))),
+            StoreReply::Fetched(payload) => member.asking.as_mut().map(|asking| asking.fetched(now, Some(Ok(payload)))),
+            StoreReply::Closed(closed) => {
                 self.close_replied(at, Some(closed), setup);
                 None
             }
-            Reply::Nothing => None,
+            StoreReply::Nothing => None,
         };
         step.map_or(Ok(()), |step| self.go(at, step, setup))
     }
@@ -256,9 +256,9 @@ impl World {
         member.phase = match leading.closed(setup.start, closed, None) {
             Act::Land(tokens) => {
                 member.tokens = tokens;
-                Phase::Reads
+                CallPhase::Reads
             }
-            _ => Phase::Done,
+            _ => CallPhase::Done,
         };
     }
 
@@ -307,18 +307,18 @@ impl World {
                 }
                 member.asking = None;
                 if value == u64::MAX {
-                    (member.phase, member.read) = (Phase::Calls, version);
+                    (member.phase, member.read) = (CallPhase::Calls, version);
                 } else {
                     return self.answer(at, value);
                 }
             }
             Step::Lead { .. } => {
                 (member.asking, member.leading) = (None, Some(Leading::new()));
-                (member.phase, member.read) = (Phase::Calls, version);
+                (member.phase, member.read) = (CallPhase::Calls, version);
             }
             Step::Alone(_) => {
                 member.asking = None;
-                (member.phase, member.read) = (Phase::Calls, version);
+                (member.phase, member.read) = (CallPhase::Calls, version);
             }
             Step::Take => unreachable!("it follows opening"),
         }
@@ -328,7 +328,7 @@ impl World {
     fn answer(&mut self, at: usize, value: u64) -> Checks<()> {
         let member = &mut self.members[at];
         if member.leading.is_none() {
-            member.phase = Phase::Done;
+            member.phase = CallPhase::Done;
         }
         if value < member.least {
             return Err(format!("{at} asked after {} writes and got {value}", member.least));
@@ -341,8 +341,8 @@ impl World {
         let member = &mut self.members[at];
         let read = member.read;
         match member.leading.as_mut().map(|leading| leading.head(setup.start)) {
-            Some(Act::Close { .. }) => (member.phase, member.command) = (Phase::Closes, Some(Command::Close)),
-            _ => member.phase = Phase::Done,
+            Some(Act::Close { .. }) => (member.phase, member.command) = (CallPhase::Closes, Some(Command::Close)),
+            _ => member.phase = CallPhase::Done,
         }
         self.answer(at, read)
     }
@@ -353,7 +353,7 @@ impl World {
         member.pushes.clear();
         let lost = member.command.take().is_some() | member.reply.take().is_some();
         match member.phase {
-            Phase::Asks if lost => {
+            CallPhase::Asks if lost => {
                 let asking = member.asking.as_mut().expect("it asks");
                 // Whatever it asked for: an error lets it go alone.
                 let step = match asking.entered(setup.start, Some(Err(EngineError::Down))) {
@@ -362,12 +362,12 @@ impl World {
                 };
                 self.go(at, step, setup)
             }
-            Phase::Asks => {
+            CallPhase::Asks => {
                 let flight = member.follows.expect("it waits");
                 (member.waits, member.command) = (None, Some(Command::Check(flight)));
                 Ok(())
             }
-            Phase::Closes if lost => {
+            CallPhase::Closes if lost => {
                 self.close_replied(at, None, setup);
                 Ok(())
             }
@@ -394,29 +394,29 @@ impl World {
             if !member.pushes.is_empty() && hears {
                 add(format!("{at} hears {:?}", member.pushes[0]), &|world| world.hear_push(at, setup));
             }
-            if member.phase == Phase::Idle {
+            if member.phase == CallPhase::Idle {
                 add(format!("{at} asks"), &|world| {
                     let (asking, step) = Asking::new(setup.start + LEASE * 20, Duration::ZERO);
                     let answered = world.answered;
                     let member = &mut world.members[at];
-                    (member.phase, member.asking, member.least) = (Phase::Asks, Some(asking), answered);
+                    (member.phase, member.asking, member.least) = (CallPhase::Asks, Some(asking), answered);
                     world.go(at, step, setup)
                 });
             }
-            if member.phase == Phase::Calls {
+            if member.phase == CallPhase::Calls {
                 add(format!("{at} has its head"), &|world| world.head(at, setup));
             }
-            if member.phase == Phase::Reads {
+            if member.phase == CallPhase::Reads {
                 for value in [Some(member.read), None] {
                     add(format!("{at} has its body: {value:?}"), &|world| {
                         let member = &mut world.members[at];
                         let tokens = member.tokens.clone();
-                        (member.phase, member.command) = (Phase::Done, Some(Command::Land(tokens, value)));
+                        (member.phase, member.command) = (CallPhase::Done, Some(Command::Land(tokens, value)));
                         Ok(())
                     });
                 }
             }
-            if self.faults > 0 && !matches!(member.phase, Phase::Idle | Phase::Done) {
+            if self.faults > 0 && !matches!(member.phase, CallPhase::Idle | CallPhase::Done) {
                 add(format!("{at} dies"), &|world| {
                     world.faults -= 1;
                     let member = &mut world.members[at];
@@ -429,14 +429,14 @@ impl World {
                         world.disconnect(at, setup)
                     });
                 }
-                let leads = member.leading.as_ref().filter(|_| member.phase == Phase::Calls);
+                let leads = member.leading.as_ref().filter(|_| member.phase == CallPhase::Calls);
                 if leads.is_some_and(|leading| leading.deserted() == Deserted::Drop) {
                     add(format!("the clients of {at} leave"), &|world| {
                         world.faults -= 1;
                         let member = &mut world.members[at];
                         let act = member.leading.as_mut().map(Leading::release);
                         member.command = (act == Some(Act::Release)).then_some(Command::Release);
-                        member.phase = Phase::Done;
+                        member.phase = CallPhase::Done;
                         Ok(())
                     });
                 }
@@ -502,7 +502,7 @@ impl World {
 
 impl Member {
     fn is_busy(&self) -> bool {
-        self.is_alive && self.leading.is_some() && (self.phase != Phase::Done || self.command.is_some())
+        self.is_alive && self.leading.is_some() && (self.phase != CallPhase::Done || self.command.is_some())
     }
 }
 
@@ -539,7 +539,7 @@ fn explore_after(
     };
     while let Some((from, world)) = queue.pop_front() {
         let steps = world.steps(&setup);
-        if steps.is_empty() && world.members.iter().any(|member| member.is_alive && member.phase != Phase::Done) {
+        if steps.is_empty() && world.members.iter().any(|member| member.is_alive && member.phase != CallPhase::Done) {
             return Err(way_to(&ways, from, format!("a request waits for ever: {:?}", world.members)));
         }
         for (what, next) in steps {

@@ -1,6 +1,6 @@
 //! An engine in the process, with faults to order.
 
-use super::store::{Store, Told};
+use super::store::{Store, StorePush};
 use crate::{
     fleet::engine::{
         BoxFuture, Checked, Closed, Engine, EngineError, EngineResult, Entry, Epoch, Landing, Name, Push, Pushes,
@@ -32,7 +32,7 @@ use tokio::time::{Instant, sleep};
 /// ```
 #[derive(Clone)]
 pub struct MemoryEngine {
-    shared: Arc<Mutex<Shared>>,
+    shared: Arc<Mutex<MemoryState>>,
     me: usize,
 }
 
@@ -73,7 +73,7 @@ pub enum Fault {
 }
 
 #[derive(Default)]
-struct Shared {
+struct MemoryState {
     store: Store,
     replicas: Vec<Way>,
     is_full: bool,
@@ -101,7 +101,7 @@ impl MemoryEngine {
     /// Makes a store, and the way of its first replica.
     #[must_use]
     pub fn new() -> Self {
-        let shared = Shared { replicas: vec![Way::default()], ..Shared::default() };
+        let shared = MemoryState { replicas: vec![Way::default()], ..MemoryState::default() };
         Self { shared: Arc::new(Mutex::new(shared)), me: 0 }
     }
 
@@ -246,7 +246,7 @@ impl MemoryEngine {
     fn operate<'a, R, F>(&self, operation: Operation, adds: bool, run: F) -> EngineResult<'a, R>
     where
         R: Send + 'static,
-        F: FnOnce(&mut Store, Instant, bool, &mut Vec<Told>) -> Result<R, EngineError> + Send + 'static,
+        F: FnOnce(&mut Store, Instant, bool, &mut Vec<StorePush>) -> Result<R, EngineError> + Send + 'static,
     {
         let engine = self.clone();
         let (is_down, fault, delay) = self.way(|way| {
@@ -286,7 +286,7 @@ impl MemoryEngine {
     fn run<R>(
         &self,
         adds: bool,
-        run: impl FnOnce(&mut Store, Instant, bool, &mut Vec<Told>) -> Result<R, EngineError>,
+        run: impl FnOnce(&mut Store, Instant, bool, &mut Vec<StorePush>) -> Result<R, EngineError>,
     ) -> Result<R, EngineError> {
         let (now, mut told) = (Instant::now(), Vec::new());
         let mut shared = self.shared.lock();
@@ -305,19 +305,19 @@ impl MemoryEngine {
     }
 }
 
-impl Shared {
+impl MemoryState {
     /// The replicas that get a push now.
-    fn address(&self, told: Told) -> Vec<Sent> {
+    fn address(&self, told: StorePush) -> Vec<Sent> {
         let sent = |way: &Way, push: &Push| {
             let pushes = way.pushes.clone().filter(|_| !way.is_cut && !way.drops_pushes)?;
             Some((pushes, push.clone(), way.delay / 2))
         };
         match told {
-            Told::Token(token, push) => {
+            StorePush::Token(token, push) => {
                 let ways = self.replicas.iter().filter(|way| way.replica == Some(token.replica()));
                 ways.filter_map(|way| sent(way, &push)).collect()
             }
-            Told::Group(group, push) => {
+            StorePush::Group(group, push) => {
                 let ways = self.replicas.iter().filter(|way| way.groups.contains(&group));
                 ways.filter_map(|way| sent(way, &push)).collect()
             }

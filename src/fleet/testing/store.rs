@@ -18,12 +18,12 @@ const GRACE: Duration = Duration::from_secs(1);
 pub(super) struct Store {
     open: HashMap<Name, Expiring<Open>>,
     waiting: HashMap<Name, Expiring<BTreeSet<Token>>>,
-    closed: HashMap<Flight, Expiring<BTreeSet<Token>>>,
-    payloads: HashMap<Flight, Expiring<Bytes>>,
+    closed: HashMap<ClosedFlight, Expiring<BTreeSet<Token>>>,
+    payloads: HashMap<ClosedFlight, Expiring<Bytes>>,
     epochs: HashMap<Tag, Expiring<Epoch>>,
 }
 
-type Flight = (Tag, Token);
+type ClosedFlight = (Tag, Token);
 
 #[derive(Clone, Debug)]
 struct Expiring<T> {
@@ -41,7 +41,7 @@ struct Open {
 }
 
 /// A push, and whom it is for.
-pub(super) enum Told {
+pub(super) enum StorePush {
     Token(Token, Push),
     Group(String, Push),
 }
@@ -132,7 +132,7 @@ impl Store {
         name: &Name,
         token: Token,
         lease: Duration,
-        told: &mut Vec<Told>,
+        told: &mut Vec<StorePush>,
     ) -> Entry {
         self.expire(now);
         let epoch = self.epochs.get(name.tag()).map(|epoch| epoch.value);
@@ -150,7 +150,7 @@ impl Store {
         }
         let end = open.end + GRACE;
         if !std::mem::replace(&mut open.value.is_followed, true) {
-            told.push(Told::Token(flight, Push::Joined { flight }));
+            told.push(StorePush::Token(flight, Push::Joined { flight }));
         }
         let waiting = self.waiting.entry(*name).or_insert_with(|| Expiring::until(BTreeSet::new(), end));
         waiting.value.insert(token);
@@ -176,7 +176,7 @@ impl Store {
         flight: Token,
         lease: Duration,
         tells: bool,
-        told: &mut Vec<Told>,
+        told: &mut Vec<StorePush>,
     ) -> Closed {
         self.expire(now);
         let at = (*name.tag(), flight);
@@ -195,7 +195,7 @@ impl Store {
         let Some(closed) = self.closed.get_mut(&at) else { return Closed::Lost };
         closed.end = now + lease;
         if tells {
-            told.extend(closed.value.iter().map(|token| Told::Token(*token, Push::Closed { token: *token })));
+            told.extend(closed.value.iter().map(|token| StorePush::Token(*token, Push::Closed { token: *token })));
         }
         Closed::Followed(closed.value.iter().copied().collect())
     }
@@ -208,7 +208,7 @@ impl Store {
         flight: Token,
         landing: Landing,
         has_room: bool,
-        told: &mut Vec<Told>,
+        told: &mut Vec<StorePush>,
     ) -> Option<bool> {
         self.expire(now);
         let (at, end) = ((*name.tag(), flight), now + landing.keep);
@@ -219,7 +219,7 @@ impl Store {
         let Some(closed) = self.closed.get_mut(&at) else { return Some(false) };
         let payload = is_inline.then(|| landing.payload.clone());
         let push = |token: &Token| Push::Landed { token: *token, payload: payload.clone() };
-        told.extend(closed.value.iter().map(|token| Told::Token(*token, push(token))));
+        told.extend(closed.value.iter().map(|token| StorePush::Token(*token, push(token))));
         if !has_room {
             return None;
         }
@@ -264,7 +264,7 @@ impl Store {
         Checked::Pending { left: closed.left(now) }
     }
 
-    pub(super) fn release(&mut self, now: Instant, name: &Name, flight: Token, told: &mut Vec<Told>) {
+    pub(super) fn release(&mut self, now: Instant, name: &Name, flight: Token, told: &mut Vec<StorePush>) {
         self.expire(now);
         let waiting = if self.open_flight(name, flight).is_some() {
             self.open.remove(name);
@@ -273,7 +273,7 @@ impl Store {
             self.closed.remove(&(*name.tag(), flight))
         };
         let tokens = waiting.into_iter().flat_map(|waiting| waiting.value);
-        told.extend(tokens.map(|token| Told::Token(token, Push::Again { token })));
+        told.extend(tokens.map(|token| StorePush::Token(token, Push::Again { token })));
     }
 
     pub(super) fn fetch(&mut self, now: Instant, name: &Name, flight: Token) -> Option<Bytes> {
@@ -300,9 +300,9 @@ impl Store {
         group: &str,
         epoch: Epoch,
         life: Duration,
-        told: &mut Vec<Told>,
+        told: &mut Vec<StorePush>,
     ) {
         self.epochs.insert(*tag, Expiring::until(epoch, now + life));
-        told.push(Told::Group(group.to_owned(), Push::Sealed { tag: *tag }));
+        told.push(StorePush::Group(group.to_owned(), Push::Sealed { tag: *tag }));
     }
 }

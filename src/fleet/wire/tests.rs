@@ -1,13 +1,13 @@
 use super::*;
 use proptest::{collection::vec, option, prelude::*, sample::Index};
 
-fn decode(plain: &[u8]) -> Option<Landed> {
-    Landed::decode(Bytes::copy_from_slice(plain))
+fn decode(plain: &[u8]) -> Option<WireResult> {
+    WireResult::decode(Bytes::copy_from_slice(plain))
 }
 
-fn answer(landed: Option<Landed>) -> Answer {
+fn answer(landed: Option<WireResult>) -> Answer {
     match landed {
-        Some(Landed::Value(answer)) => *answer,
+        Some(WireResult::Value(answer)) => *answer,
         other => panic!("no answer: {other:?}"),
     }
 }
@@ -110,8 +110,8 @@ fn extensions_do_not_travel() {
 #[test]
 fn every_reason_to_go_comes_back() {
     for go in [Go::Veto(0), Go::Veto(5), Go::TooLarge, Go::TooSlow, Go::Failed, Go::Late] {
-        let plain = Landed::Go(go).encode();
-        assert!(matches!(decode(&plain), Some(Landed::Go(got)) if got == go), "{go:?}");
+        let plain = WireResult::Go(go).encode();
+        assert!(matches!(decode(&plain), Some(WireResult::Go(got)) if got == go), "{go:?}");
         assert!(decode(&[&plain[..], &[0]].concat()).is_none(), "{go:?} and more");
     }
 }
@@ -132,7 +132,7 @@ fn the_bytes_of_an_answer_are_known() {
 fn a_header_does_not_keep_the_memory_of_the_body() {
     let plain = with_fields(fields(&[("a", "1")]), None).encode();
     let plain = Bytes::from(plain);
-    let mut sent = answer(Landed::decode(plain.clone()));
+    let mut sent = answer(WireResult::decode(plain.clone()));
     let value = sent.head.headers_mut().remove("a").unwrap();
     let inside = plain.as_ptr_range().contains(&value.as_bytes().as_ptr());
     assert!(!inside);
@@ -293,7 +293,7 @@ fn the_memory_that_decoding_takes_is_bounded_by_the_input() {
     ];
     for (number, plain) in inputs.into_iter().map(Bytes::from).enumerate() {
         let length = plain.len() as u64;
-        let taken = allocation_counter::measure(|| assert!(Landed::decode(plain).is_none()));
+        let taken = allocation_counter::measure(|| assert!(WireResult::decode(plain).is_none()));
         assert!(taken.bytes_max <= 128 * length + 1024, "input {number}: {} bytes for {length}", taken.bytes_max);
     }
 }

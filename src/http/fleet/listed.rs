@@ -16,15 +16,15 @@ use std::{
 };
 
 /// The flights of a layer, and the responses whose bodies stream, by the tags of the writes that concern them.
-pub(super) struct Listed<K>(Mutex<State>, Arc<GroupTables<K>>);
+pub(super) struct Listed<K>(Mutex<ListedState>, Arc<GroupTables<K>>);
 
 #[derive(Default)]
-struct State {
-    by_tag: HashMap<Tag, HashMap<u64, Entry>>,
+struct ListedState {
+    by_tag: HashMap<Tag, HashMap<u64, ListedFlight>>,
     next: u64,
 }
 
-struct Entry {
+struct ListedFlight {
     what: What,
     /// The flight that this replica leads for the fleet, if it leads one.
     leads: Arc<OnceLock<Token>>,
@@ -59,7 +59,7 @@ impl<K> Listed<K> {
         let number = state.next;
         state.next += 1;
         for (tag, what) in [strict, (forgotten, What::Key(address.shard))] {
-            state.by_tag.entry(tag).or_default().insert(number, Entry { what, leads: leads.clone() });
+            state.by_tag.entry(tag).or_default().insert(number, ListedFlight { what, leads: leads.clone() });
         }
         Listing { listed: self.clone(), tags, number, leads }
     }

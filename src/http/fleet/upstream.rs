@@ -19,7 +19,7 @@ use std::{
 use tokio::time::{Sleep, sleep};
 
 /// The call of a leader. If it is dropped before the head, while others follow elsewhere, the call goes on in a task.
-pub(super) struct Upstream<C, B, X, M>
+pub(super) struct FleetUpstream<C, B, X, M>
 where
     C: Future<Output = Result<Response<B>, X>> + Send + 'static,
     B: Body + Send + 'static,
@@ -45,7 +45,7 @@ struct Rest<C, M: HttpMode> {
     too_old: Option<Pin<Box<Sleep>>>,
 }
 
-impl<C, B, X, M> Upstream<C, B, X, M>
+impl<C, B, X, M> FleetUpstream<C, B, X, M>
 where
     C: Future<Output = Result<Response<B>, X>> + Send + 'static,
     B: Body + Send + 'static,
@@ -97,7 +97,7 @@ where
 
 const POLLED_AGAIN: &str = "a future is not polled after it was ready";
 
-impl<C, B, X, M> Future for Upstream<C, B, X, M>
+impl<C, B, X, M> Future for FleetUpstream<C, B, X, M>
 where
     C: Future<Output = Result<Response<B>, X>> + Send + 'static,
     B: Body + Send + 'static,
@@ -125,7 +125,7 @@ where
     }
 }
 
-impl<C, B, X, M> Drop for Upstream<C, B, X, M>
+impl<C, B, X, M> Drop for FleetUpstream<C, B, X, M>
 where
     C: Future<Output = Result<Response<B>, X>> + Send + 'static,
     B: Body + Send + 'static,
@@ -147,7 +147,7 @@ where
     }
 }
 
-impl<C, B, X, M> Unpin for Upstream<C, B, X, M>
+impl<C, B, X, M> Unpin for FleetUpstream<C, B, X, M>
 where
     C: Future<Output = Result<Response<B>, X>> + Send + 'static,
     B: Body + Send + 'static,

@@ -14,7 +14,7 @@ use std::{fmt, sync::Arc};
 #[cfg(feature = "fleet")]
 use {
     crate::fleet::{
-        flight::{Outcome, Shared},
+        flight::{FleetOutcome, Shared},
         wire::Go,
     },
     http::HeaderValue,
@@ -153,18 +153,18 @@ impl FlightResponse {
     /// What the other replicas of a fleet get of it. `mark`: how long they pass without waiting after a veto. `has_room`:
     /// whether the body may be held for them.
     #[cfg(feature = "fleet")]
-    pub(in crate::http) fn outcome(&self, mark: Duration, has_room: bool) -> Outcome<SharedBody> {
+    pub(in crate::http) fn outcome(&self, mark: Duration, has_room: bool) -> FleetOutcome<SharedBody> {
         let (vary, response) = match &self.delivery {
-            _ if self.is_refusal => return Outcome::Go(Go::Veto(REFUSED), None),
-            Delivery::HeadForAll(..) => return Outcome::Go(Go::Veto(REFUSED), None),
+            _ if self.is_refusal => return FleetOutcome::Go(Go::Veto(REFUSED), None),
+            Delivery::HeadForAll(..) => return FleetOutcome::Go(Go::Veto(REFUSED), None),
             Delivery::Leader(reason, _) | Delivery::LeaderCall(reason, _) => {
-                return Outcome::Go(Go::Veto(*reason as u8), Some(mark));
+                return FleetOutcome::Go(Go::Veto(*reason as u8), Some(mark));
             }
-            Delivery::All(_) | Delivery::Matching(..) if !has_room => return Outcome::Go(Go::TooLarge, None),
+            Delivery::All(_) | Delivery::Matching(..) if !has_room => return FleetOutcome::Go(Go::TooLarge, None),
             Delivery::All(response) => (Vec::new(), response),
             Delivery::Matching(vary, response) => (lines_of(vary), response),
         };
-        Outcome::Share(Shared { vary, response: Response::clone(response), mark })
+        FleetOutcome::Share(Shared { vary, response: Response::clone(response), mark })
     }
 
     /// True if other replicas may have it. `limit`: how large its body may be.
