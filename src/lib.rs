@@ -97,8 +97,8 @@
 //! - `tracing`: [a span for each flight](guide::watch#traces) inside its leader's span, and events that tell why requests did
 //!   not share a flight.
 #![cfg_attr(docsrs, feature(doc_cfg))]
-// Without the feature `http` there are no guides to link to, and without `spill` no methods of it.
-#![cfg_attr(not(feature = "spill"), allow(rustdoc::broken_intra_doc_links))]
+// Without the feature `http` there are no guides to link to, and without `spill` and `fleet` no methods of these.
+#![cfg_attr(not(all(feature = "spill", feature = "fleet")), allow(rustdoc::broken_intra_doc_links))]
 
 mod core;
 mod error;

@@ -54,3 +54,12 @@ fn what_a_snippet_uses_is_in_the_dependencies_that_the_readme_names() {
         }
     }
 }
+
+#[test]
+fn the_program_of_a_fleet_is_compiled_with_its_engine() {
+    // This package does not depend on that one, whose README is a doctest.
+    let program = |readme: &'static str, fence| readme.split(fence).nth(1).and_then(|rest| rest.split("```").next());
+    let ours = program(README, "```rs\n").unwrap();
+    assert!(ours.contains("RedisEngine::open"), "it is read");
+    assert_eq!(program(include_str!("../redis/README.md"), "```rust,no_run\n"), Some(ours));
+}

@@ -12,9 +12,9 @@
 //!
 //! # Connections
 //!
-//! A process has two connections: one for small commands and for all that Redis tells, and one for large payloads. Both are
-//! made by a task that the first call inside a tokio runtime starts. If that runtime is shut down, the next call inside
-//! another one starts the task again.
+//! A process has two connections: one for small commands and for all that Redis tells, and one for large payloads. A task makes
+//! both. It starts when a `Fleet` is made with the engine inside a tokio runtime. If the fleet is made outside of one, or that
+//! runtime is shut down, the next call inside a runtime starts the task. Requests that come before the connection go alone.
 //!
 //! When Redis does not answer for 250 ms (on the second connection, for a second), closes a connection, or turns out to be
 //! a read-only replica, the engine is down, and all operations fail at once. It connects again after 100 ms, and then less

@@ -85,9 +85,11 @@ impl Shared {
         self.link.read().unwrap_or_else(PoisonError::into_inner).as_ref().is_some_and(|link| link.is_up())
     }
 
-    pub(crate) fn listen(&self, replica: Replica, pushes: Pushes) {
+    pub(crate) fn listen(self: &Arc<Self>, replica: Replica, pushes: Pushes) {
         // Called once, as the trait says.
         let _ = self.listener.set((replica, pushes));
+        // So that the first request finds a connection.
+        self.start();
     }
 
     pub(crate) fn watch(&self, group: &str) {

@@ -33,7 +33,7 @@ pub type Pushes = Arc<dyn Fn(Push) + Send + Sync>;
 /// here.
 pub trait Engine: Send + Sync + 'static {
     /// Delivers what concerns this replica to `pushes` from now on, on every connection that is made later as well. Called
-    /// once, before any operation. It does not connect, and needs no runtime.
+    /// once, before any operation. It may begin to connect, does not wait for that, and needs no runtime.
     ///
     /// A push for a token is delivered at most once for each cause. It may be lost with the connection. In that case
     /// [`Push::Reconnected`] follows, after this replica can be reached again.

@@ -61,6 +61,13 @@ async fn operations_fail_at_once_while_it_is_down() {
 }
 
 #[tokio::test]
+async fn it_connects_before_it_is_asked() {
+    let server = server!();
+    let _replica = Replica::new(1, RedisEngine::open(server.url()).unwrap());
+    soon(|| server.clients() == 2).await;
+}
+
+#[tokio::test]
 async fn a_server_that_comes_later_is_found() {
     let mut server = server!();
     let port = server.port;

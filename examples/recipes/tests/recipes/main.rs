@@ -3,6 +3,7 @@
 
 mod cache;
 mod client;
+mod fleet;
 mod forget;
 mod graphql;
 mod hold;

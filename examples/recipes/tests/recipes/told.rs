@@ -12,7 +12,7 @@ async fn output(exe: &str) -> String {
 }
 
 /// The block of text in a recipe's first lines.
-fn told(source: &str) -> String {
+pub(crate) fn told(source: &str) -> String {
     let lines =
         source.lines().map_while(|line| line.strip_prefix("//!")).map(|line| line.strip_prefix(' ').unwrap_or(line));
     let lines = lines.skip_while(|line| *line != "```text").skip(1).take_while(|line| *line != "```");
