@@ -10,6 +10,9 @@ pub(super) const NO_ANSWER: &str = "http: got 502 for an origin that gave no ans
 pub(super) const NO_GATEWAY: &str = "http: got no head from a gateway that went down";
 pub(super) const FELL_WITH_GATEWAY: &str = "http: got a body that broke off with its gateway";
 
+/// Seen by a client that was about to connect. Not an end of a visit, so it has a part of its own.
+pub(crate) const SPILLED: &str = "spill: a file was open";
+
 /// Rare, and nothing that has to be met.
 pub(super) const NO_HEAD: &str = "http: got no head, for its body broke off at once";
 
