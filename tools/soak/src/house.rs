@@ -70,6 +70,7 @@ impl House {
 
     async fn play(&self, mut rng: Rng, until: Instant) {
         self.groups.leak();
+        self.web.begin_round();
         let mut actors = JoinSet::new();
         for _ in 0..rng.usize(1..=self.callers) {
             actors.spawn(Caller(self.groups.clone()).act(rng.fork(), until));

@@ -9,7 +9,7 @@ mod upstream;
 
 use crate::world::World;
 use fastrand::Rng;
-use std::{sync::Arc, time::Instant};
+use std::{sync::Arc, thread, time::Instant};
 use tokio::runtime::Builder;
 
 const PART: &str = "fleet";
@@ -28,9 +28,10 @@ const STORM: &str = "replica: storms that ended";
 pub(crate) const EVENTS: [&str; 10] =
     [ANSWERED, FAILED, CUT_SHORT, LEFT, WROTE, TAKEN, TAKEN_OVER, ALONE, LEASE_LOST, STORM];
 
-/// One storm after the other.
+/// One storm after the other. It rests twice as long as a storm takes, because a storm never waits for anything.
 pub(crate) fn act(world: &Arc<World>, mut rng: Rng, until: Instant) {
     while Instant::now() < until {
+        let began = Instant::now();
         let seed = rng.u64(..);
         let _call = world.open(format!("fleet: the storm with seed {seed}"));
         let runtime = Builder::new_current_thread().enable_time().start_paused(true).build();
@@ -38,5 +39,6 @@ pub(crate) fn act(world: &Arc<World>, mut rng: Rng, until: Instant) {
             Ok(runtime) => runtime.block_on(storm::Storm::new(world, seed).go()),
             Err(error) => world.report.fail(PART, &format!("no runtime: {error}")),
         }
+        thread::sleep(2 * began.elapsed());
     }
 }

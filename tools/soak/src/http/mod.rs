@@ -70,6 +70,12 @@ impl Web {
         gateways.map(|gateway| (format!("{PART}: {}", gateway.name), gateway.handle.stats())).collect()
     }
 
+    pub(crate) fn begin_round(&self) {
+        for gateway in &self.0.gateways {
+            gateway.folder.create();
+        }
+    }
+
     pub(crate) fn end_round(&self) {
         self.0.truth.end_round();
         for gateway in &self.0.gateways {
@@ -98,7 +104,7 @@ impl Web {
 
     /// What its owner may do at any time.
     fn steer(&self, gateway: &Gateway, rng: &mut Rng) {
-        if rng.u8(..8) == 0 && gateway.folder.has_open_file() {
+        if gateway.folder.has_open_file() {
             self.0.world.report.count(event::SPILLED);
         }
         match rng.u8(..64) {
@@ -107,7 +113,7 @@ impl Web {
             16 => gateway.handle.forget_all(),
             17 => gateway.handle.forget_if(|_| rng.bool()),
             18 => gateway.folder.remove(),
-            19..24 => gateway.folder.create(),
+            19..28 => gateway.folder.create(),
             _ => {}
         }
     }
