@@ -133,8 +133,11 @@ impl Run {
         let mut events = [&Groups::EVENTS.all()[..], &Services::EVENTS.all(), &http::EVENTS, &uploads::EVENTS].concat();
         #[cfg(feature = "fleet")]
         events.extend(fleet::EVENTS);
-        if cfg!(feature = "spill") && self.descriptors.is_some() {
-            events.push(http::SPILLED);
+        if self.args.sees_what_is_rare() {
+            events.push(http::CUT_OFF);
+            if cfg!(feature = "spill") && self.descriptors.is_some() {
+                events.push(http::SPILLED);
+            }
         }
         let mut missing: Vec<_> =
             events.into_iter().filter(|event| report.counted(event) == 0).map(str::to_owned).collect();

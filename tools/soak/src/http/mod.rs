@@ -16,7 +16,7 @@ mod wish;
 
 use crate::{BoxError, doomed::Doomed, world::World};
 use connection::{Connection, Version};
-pub(crate) use event::{ALL as EVENTS, SPILLED};
+pub(crate) use event::{ALL as EVENTS, CUT_OFF, SPILLED};
 use fastrand::Rng;
 use futures_util::future::join_all;
 use gateway::Gateway;
