@@ -144,7 +144,7 @@ impl Run {
         let of =
             |part| Counted(self.stats().filter(|(name, _)| name.starts_with(part)).map(|(_, stats)| stats).collect());
         missing.extend(of(Services::EVENTS.part).missing_of_services());
-        missing.extend(of(http::PART).missing_of_http());
+        missing.extend(of(http::PART).missing_of_http(self.args.sees_what_is_rare()));
         for event in missing {
             report.fail("not tested", &format!("nothing was counted as `{event}`"));
         }
