@@ -68,4 +68,9 @@ impl Args {
     pub(crate) fn sees_everything(&self) -> bool {
         self.time >= Duration::from_secs(15) && self.sabotage.is_none()
     }
+
+    /// The same for what happens once in ten seconds on a busy machine.
+    pub(crate) fn sees_what_is_rare(&self) -> bool {
+        self.time >= Duration::from_secs(120) && self.sabotage.is_none()
+    }
 }

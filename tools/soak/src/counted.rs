@@ -37,11 +37,12 @@ impl Counted {
     }
 
     /// The same for a gateway, whose works do not panic.
-    pub(crate) fn missing_of_http(&self) -> Vec<String> {
+    pub(crate) fn missing_of_http(&self, sees_what_is_rare: bool) -> Vec<String> {
         let ends = self.ends().into_iter().filter(|(name, _)| *name != "panicked");
         let ends = ends.map(|(name, count)| (name.to_owned(), count));
         let passed = PASSES_OF_HTTP.map(|reason| (format!("passed by {reason}"), self.passed(reason)));
-        let vetoed = VETOES.map(|reason| (format!("vetoed by {reason}"), self.vetoed(reason)));
+        let vetoes = VETOES.into_iter().filter(|reason| sees_what_is_rare || *reason != VetoReason::BodyTooLarge);
+        let vetoed = vetoes.map(|reason| (format!("vetoed by {reason}"), self.vetoed(reason)));
         missing(ends.chain(passed).chain(vetoed))
     }
 

@@ -1,8 +1,10 @@
 //! A runtime with everything that lives on it for the whole run, and the rounds that it plays.
 
+#[cfg(feature = "fleet")]
+use crate::fleet;
 use crate::{
     BoxError, args::Args, caller::Caller, census, groups::Groups, http::Web, pressure::press, services::Services,
-    world::World,
+    uploads, world::World,
 };
 use fastrand::Rng;
 use std::{
@@ -15,6 +17,9 @@ use tokio::{
     time::sleep,
 };
 use tower_singleflight::Stats;
+
+/// Each of them has many clients.
+const UPLOADERS: usize = 4;
 
 pub(crate) struct House {
     pub(crate) name: &'static str,
@@ -65,6 +70,7 @@ impl House {
 
     async fn play(&self, mut rng: Rng, until: Instant) {
         self.groups.leak();
+        self.web.begin_round();
         let mut actors = JoinSet::new();
         for _ in 0..rng.usize(1..=self.callers) {
             actors.spawn(Caller(self.groups.clone()).act(rng.fork(), until));
@@ -74,6 +80,15 @@ impl House {
         }
         for _ in 0..rng.usize(1..=self.callers) {
             actors.spawn(self.web.clone().act(rng.fork(), until));
+        }
+        for _ in 0..rng.usize(1..=UPLOADERS) {
+            actors.spawn(uploads::act(self.world.clone(), rng.fork(), until));
+        }
+        #[cfg(feature = "fleet")]
+        {
+            let (world, rng) = (self.world.clone(), rng.fork());
+            // Its runtime has a clock of its own.
+            actors.spawn_blocking(move || fleet::act(&world, rng, until));
         }
         for _ in 0..rng.usize(..3) {
             actors.spawn(press(rng.fork(), until));

@@ -9,6 +9,8 @@
 //! gateways in front of an origin that breaks every promise. They wait, come late, drop, abort, stall and forget; the
 //! works panic and fail; keys, answers, extractors and filters panic; runtimes go down under flights; threads are kept
 //! busy.
+//! Beside them, requests with bodies go to layers whose policies are drawn, and the replicas of a fleet (feature `fleet`)
+//! share an engine that fails in every way.
 //!
 //! | What must never happen | How it would be seen |
 //! |---|---|
@@ -36,6 +38,8 @@ mod census;
 mod counted;
 mod doomed;
 mod facts;
+#[cfg(feature = "fleet")]
+mod fleet;
 mod groups;
 mod house;
 mod http;
@@ -48,6 +52,7 @@ mod report;
 mod run;
 mod sabotage;
 mod services;
+mod uploads;
 mod verdict;
 mod work;
 mod world;

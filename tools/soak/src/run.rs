@@ -1,5 +1,7 @@
 //! The rounds, and what comes out in the end.
 
+#[cfg(feature = "fleet")]
+use crate::fleet;
 use crate::{
     BoxError,
     args::Args,
@@ -12,6 +14,7 @@ use crate::{
     part::Part,
     report::grouped,
     services::Services,
+    uploads,
     world::World,
 };
 use std::{
@@ -84,12 +87,13 @@ impl Run {
         let report = &self.world.report;
         let calls = |part| grouped(report.calls(part));
         println!(
-            "{:>6} s  {} rounds  calls: {} group, {} service, {} http  {} descriptors  {}",
+            "{:>6} s  {} rounds  calls: {} group, {} service, {} http, {} upload  {} descriptors  {}",
             report.elapsed().as_secs(),
             self.rounds,
             calls("group"),
             calls("service"),
             calls("http"),
+            calls("upload"),
             census::descriptors().map_or("?".into(), |count| count.to_string()),
             self.memory.latest().map_or("? MiB".into(), mebibytes),
         );
@@ -126,13 +130,21 @@ impl Run {
     /// What never happened was not tested.
     fn judge_coverage(&self) {
         let report = &self.world.report;
-        let events = [&Groups::EVENTS.all()[..], &Services::EVENTS.all(), &http::EVENTS].concat();
+        let mut events = [&Groups::EVENTS.all()[..], &Services::EVENTS.all(), &http::EVENTS, &uploads::EVENTS].concat();
+        #[cfg(feature = "fleet")]
+        events.extend(fleet::EVENTS);
+        if self.args.sees_what_is_rare() {
+            events.push(http::CUT_OFF);
+            if cfg!(feature = "spill") && self.descriptors.is_some() {
+                events.push(http::SPILLED);
+            }
+        }
         let mut missing: Vec<_> =
             events.into_iter().filter(|event| report.counted(event) == 0).map(str::to_owned).collect();
         let of =
             |part| Counted(self.stats().filter(|(name, _)| name.starts_with(part)).map(|(_, stats)| stats).collect());
         missing.extend(of(Services::EVENTS.part).missing_of_services());
-        missing.extend(of(http::PART).missing_of_http());
+        missing.extend(of(http::PART).missing_of_http(self.args.sees_what_is_rare()));
         for event in missing {
             report.fail("not tested", &format!("nothing was counted as `{event}`"));
         }

@@ -1,6 +1,7 @@
 //! The gateways under test: a hyper server, the layer, and a pooled hyper client.
 
 use super::{
+    folder::Folder,
     identity::{REQUEST_ID, SESSION},
     watched::{self, Watched},
 };
@@ -55,6 +56,8 @@ pub(super) struct Gateway {
     pub(super) handle: Handle<Path>,
     /// A reader of a longer body may be cut off, because it lags behind.
     pub(super) cuts_off_beyond: usize,
+    /// For the lag of slow readers.
+    pub(super) folder: Folder,
     layer: GatewayLayer,
     origin: SocketAddr,
     calls: Arc<Calls>,
@@ -79,6 +82,7 @@ impl Gateway {
         let policy = policy(world)
             .late_joins(LateJoin::Always)
             .body_limit(8 << 10)
+            .keep_start(0)
             .share_large_bodies(true)
             .ignore_query(true)
             .refusals(4)
@@ -90,6 +94,23 @@ impl Gateway {
         Self::start("tight", layer, origin, 0, &world.calls).await
     }
 
+    /// The lag of slow readers goes to a file, which is soon full and has a folder that comes and goes. Bodies have a
+    /// small window, and are read to their ends.
+    pub(super) async fn spilling(world: &Arc<World>, origin: SocketAddr) -> io::Result<Self> {
+        let (window, folder) = (16 << 10, Folder::new(world));
+        let policy = policy(world)
+            .late_joins(LateJoin::Always)
+            .body_limit(window)
+            .keep_start(4 << 10)
+            .slow_reader(SlowReader::PauseThenEvict(Duration::from_millis(30)))
+            .unshareable_memory(0, Duration::ZERO);
+        #[cfg(feature = "spill")]
+        let policy = policy.spill(1 << 20).spill_to(folder.path());
+        let layer = layer(world).policy(policy).run_to_completion(true).hold_for(HOLD);
+        let gateway = Self::start("spilling", layer, origin, window as usize, &world.calls).await?;
+        Ok(Self { folder, ..gateway })
+    }
+
     async fn start(
         name: &'static str,
         layer: GatewayLayer,
@@ -98,7 +119,8 @@ impl Gateway {
         calls: &Arc<Calls>,
     ) -> io::Result<Self> {
         let addr = serve(&layer, origin, false, calls).await?;
-        Ok(Self { name, addr, handle: layer.handle(), cuts_off_beyond, layer, origin, calls: calls.clone() })
+        let (handle, folder, calls) = (layer.handle(), Folder::default(), calls.clone());
+        Ok(Self { name, addr, handle, cuts_off_beyond, folder, layer, origin, calls })
     }
 
     /// Another door to the same flights, on the runtime of this call, which goes down.

@@ -51,7 +51,7 @@ pub(super) struct Page {
     pub(super) page: usize,
 }
 
-pub(super) const GATEWAYS: usize = 2;
+pub(super) const GATEWAYS: usize = 3;
 pub(super) const PAGES: usize = 2;
 
 impl Page {

@@ -1,7 +1,8 @@
-//! HTTP over real sockets: an origin that misbehaves, two gateways with the layer, and clients that come and go.
+//! HTTP over real sockets: an origin that misbehaves, three gateways with the layer, and clients that come and go.
 
 mod connection;
 mod event;
+mod folder;
 mod gateway;
 mod identity;
 mod origin;
@@ -15,12 +16,13 @@ mod wish;
 
 use crate::{BoxError, doomed::Doomed, world::World};
 use connection::{Connection, Version};
-pub(crate) use event::ALL as EVENTS;
+pub(crate) use event::{ALL as EVENTS, CUT_OFF, SPILLED};
 use fastrand::Rng;
 use futures_util::future::join_all;
 use gateway::Gateway;
 use identity::GATEWAYS;
 use origin::Origin;
+pub(crate) use pattern::Pattern;
 use std::{
     net::SocketAddr,
     sync::Arc,
@@ -53,7 +55,11 @@ struct Target<'a> {
 impl Web {
     pub(crate) async fn start(world: &Arc<World>, seed: u64) -> Result<Self, BoxError> {
         let (origin, truth) = Origin::start(world, seed).await?;
-        let gateways = [Gateway::roomy(world, origin).await?, Gateway::tight(world, origin).await?];
+        let gateways = [
+            Gateway::roomy(world, origin).await?,
+            Gateway::tight(world, origin).await?,
+            Gateway::spilling(world, origin).await?,
+        ];
         let web = Self(Arc::new(Inner { world: world.clone(), truth, gateways }));
         web.settle(&mut Rng::with_seed(seed)).await;
         Ok(web)
@@ -64,8 +70,17 @@ impl Web {
         gateways.map(|gateway| (format!("{PART}: {}", gateway.name), gateway.handle.stats())).collect()
     }
 
+    pub(crate) fn begin_round(&self) {
+        for gateway in &self.0.gateways {
+            gateway.folder.create();
+        }
+    }
+
     pub(crate) fn end_round(&self) {
         self.0.truth.end_round();
+        for gateway in &self.0.gateways {
+            gateway.folder.remove();
+        }
     }
 
     /// Starts what a pool of connections starts once.
@@ -89,11 +104,16 @@ impl Web {
 
     /// What its owner may do at any time.
     fn steer(&self, gateway: &Gateway, rng: &mut Rng) {
+        if gateway.folder.has_open_file() {
+            self.0.world.report.count(event::SPILLED);
+        }
         match rng.u8(..64) {
             0 => gateway.handle.set_enabled(false),
             1..16 => gateway.handle.set_enabled(true),
             16 => gateway.handle.forget_all(),
             17 => gateway.handle.forget_if(|_| rng.bool()),
+            18 => gateway.folder.remove(),
+            19..28 => gateway.folder.create(),
             _ => {}
         }
     }

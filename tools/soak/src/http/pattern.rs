@@ -2,22 +2,22 @@
 
 /// The body of one answer, made for one identity.
 #[derive(Clone, Copy)]
-pub(super) struct Pattern(u64);
+pub(crate) struct Pattern(u64);
 
 impl Pattern {
-    pub(super) fn new(answer: u64, identity: &str) -> Self {
+    pub(crate) fn new(answer: u64, identity: &str) -> Self {
         // FNV-1a: the same in each run.
         Self(identity.bytes().fold(mix(answer), |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)))
     }
 
-    pub(super) fn bytes(self, from: usize, to: usize) -> Vec<u8> {
+    pub(crate) fn bytes(self, from: usize, to: usize) -> Vec<u8> {
         let words = from / 8..to.div_ceil(8);
         let bytes: Vec<u8> = words.flat_map(|nth| mix(self.0.wrapping_add(nth as u64)).to_le_bytes()).collect();
         let first = from % 8;
         bytes[first..first + to - from].to_vec()
     }
 
-    pub(super) fn is_at(self, offset: usize, bytes: &[u8]) -> bool {
+    pub(crate) fn is_at(self, offset: usize, bytes: &[u8]) -> bool {
         self.bytes(offset, offset + bytes.len()) == bytes
     }
 }
