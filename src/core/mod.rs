@@ -20,6 +20,7 @@
 //! A second panic while one unwinds may abort the process, as anywhere in Rust.
 
 pub(crate) mod drive;
+mod entries;
 pub(crate) mod flight;
 pub(crate) mod group;
 pub(crate) mod hold;

@@ -1,16 +1,6 @@
 //! Hashes the path of a request, so that a write finds the flights of its path.
 
 use http::Request;
-#[cfg(feature = "fleet")]
-use std::borrow::Cow;
-
-/// Returns the path of a request, without query and host. All spellings of one path are equal, as in [`path_hash`].
-#[cfg(feature = "fleet")]
-#[allow(dead_code)]
-pub(super) fn path_bytes<B>(head: &Request<B>) -> Cow<'_, [u8]> {
-    let path = original_path(head);
-    if path.contains(&b'%') { decoded(path).into() } else { path.into() }
-}
 
 /// Hashes the path of a request, without query and host. All spellings of one path have one hash (RFC 3986 §6.2.2.2).
 ///
@@ -90,17 +80,5 @@ mod tests {
             assert_ne!(hash_of(other), hash_of("/items/7"), "{other}");
         }
         assert_ne!(hash_of("/aaaaaaaa/bbbbbbbb"), hash_of("/bbbbbbbb/aaaaaaaa"));
-    }
-
-    #[cfg(feature = "fleet")]
-    #[test]
-    fn a_path_has_the_same_bytes_whatever_its_spelling_query_and_host() {
-        let bytes_of = |uri: &str| path_bytes(&Request::get(uri).body(()).unwrap()).into_owned();
-        for same in ["/items/7?a=b", "http://host/items/7", "/items/%37", "/%69tems/7?x", "/items%2f7"] {
-            assert_eq!(bytes_of(same), b"/items/7", "{same}");
-        }
-        for other in ["/items/8", "/items/7/", "/items/%377"] {
-            assert_ne!(bytes_of(other), b"/items/7", "{other}");
-        }
     }
 }

@@ -2,7 +2,6 @@
 
 mod cookies;
 #[cfg(feature = "fleet")]
-#[allow(dead_code)]
 mod fingerprint;
 mod flight;
 mod headers;
