@@ -84,8 +84,9 @@ impl House {
         for _ in 0..rng.usize(1..=UPLOADERS) {
             actors.spawn(uploads::act(self.world.clone(), rng.fork(), until));
         }
+        // No sabotage concerns the fleet, and a storm takes seconds in a debug build.
         #[cfg(feature = "fleet")]
-        {
+        if !self.world.is_sabotaged() {
             let (world, rng) = (self.world.clone(), rng.fork());
             // Its runtime has a clock of its own.
             actors.spawn_blocking(move || fleet::act(&world, rng, until));

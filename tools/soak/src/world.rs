@@ -60,6 +60,11 @@ impl World {
         self.calls.open(what)
     }
 
+    #[cfg(feature = "fleet")]
+    pub(crate) fn is_sabotaged(&self) -> bool {
+        self.sabotage.is_some()
+    }
+
     pub(crate) fn sabotages(&self, how: Sabotage) -> bool {
         self.sabotage == Some(how)
     }

@@ -33,12 +33,14 @@ pub(crate) fn act(world: &Arc<World>, mut rng: Rng, until: Instant) {
     while Instant::now() < until {
         let began = Instant::now();
         let seed = rng.u64(..);
-        let _call = world.open(format!("fleet: the storm with seed {seed}"));
+        let call = world.open(format!("fleet: the storm with seed {seed}"));
         let runtime = Builder::new_current_thread().enable_time().start_paused(true).build();
         match runtime {
             Ok(runtime) => runtime.block_on(storm::Storm::new(world, seed).go()),
             Err(error) => world.report.fail(PART, &format!("no runtime: {error}")),
         }
-        thread::sleep(2 * began.elapsed());
+        drop(call);
+        let left = until.saturating_duration_since(Instant::now());
+        thread::sleep(left.min(2 * began.elapsed()));
     }
 }
