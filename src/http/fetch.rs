@@ -3,16 +3,19 @@
 use crate::http::{
     body::SharedBody,
     flights::{Flights, HttpLanding},
+    guarded_body::GuardedBody,
     key::{FlightRef, HashedKey},
     late::{LateBody, LateStream, ListedBody, UnlistOnDrop},
-    noted_body::NotedBody,
     response::{
         class::ResponseClass, facts::ResponseFacts, flight_response::FlightResponse, recipients::Recipients,
         vary_headers::VaryHeaders,
     },
     settings::HttpMode,
 };
-use crate::{error::BoxError, layer::mode::ErrorMode, layer::settings::Settings, panics::CaughtPanic};
+use crate::{
+    error::BoxError, layer::mode::ErrorMode, layer::settings::Settings, observe::near_miss::Streams,
+    panics::CaughtPanic,
+};
 use http::{HeaderName, Response};
 use http_body::Body;
 use pin_project_lite::pin_project;
@@ -99,7 +102,9 @@ impl<M: HttpMode> FetchContext<M> {
         B::Error: Into<BoxError>,
     {
         let hash = self.flight.key().map(|key| self.settings.observer().own_hash(key.address.hash));
-        let body = NotedBody::new(body, hash);
+        // A call that leads meanwhile can tell why it did not join.
+        let note = hash.filter(|_| !body.is_end_stream()).map(Streams::note);
+        let body = GuardedBody::new(body, note);
         let finishes = class == ResponseClass::Shared && self.settings.rules.run_to_completion && !self.passes;
         let may_be_joined = !body.is_end_stream() || self.settings.holds_for(head).is_some();
         let is_joinable = class == ResponseClass::Shared && may_be_joined;

@@ -6,11 +6,12 @@ mod upstream;
 mod write;
 
 pub(super) use layer::LayerFleet;
-pub(super) use write::{FleetSeal, KeyOf};
+pub(super) use write::FleetSeal;
 
 use crate::http::{
     fetch::FetchContext,
     flights::{Flights, HttpLanding},
+    guarded_body::GuardedBody,
     response::flight_response::FlightResponse,
     settings::HttpMode,
 };
@@ -37,7 +38,7 @@ use std::{
     task::{Context, Poll},
     time::Duration,
 };
-use upstream::{FleetUpstream, ListedHere};
+use upstream::FleetUpstream;
 
 /// How long a flight waits for another replica, at most.
 const LONGEST: Duration = Duration::from_secs(60);
@@ -95,7 +96,7 @@ where
                 reason,
                 Box::pin(async move {
                     let response = call.await.map_err(|error| Box::new(error) as Box<dyn Any + Send>)?;
-                    Ok(context.judge::<X, _>(response.map(|body| ListedHere::new(body, listing))))
+                    Ok(context.judge::<X, _>(response.map(|body| GuardedBody::new(body, listing))))
                 }),
             ))
         }
@@ -163,7 +164,7 @@ where
 {
     fleet.fleet().tell(FleetEvent::Alone(reason));
     let response = call.await?;
-    Ok(context.judge::<X, _>(response.map(|body| ListedHere::new(body, listing))))
+    Ok(context.judge::<X, _>(response.map(|body| GuardedBody::new(body, listing))))
 }
 
 /// Why the response of another replica was vetoed. `None`: it was a refusal, which says nothing about other clients.
@@ -191,11 +192,11 @@ fn agrees<M: HttpMode>(context: &FetchContext<M>, answer: &Answer) -> bool {
 }
 
 /// The response of another replica, as if the inner service had given it.
-fn listed_response<K>(answer: Answer, listing: Listing<K>) -> Response<ListedHere<WholeBody, K>> {
+fn listed_response<K>(answer: Answer, listing: Listing<K>) -> Response<GuardedBody<WholeBody, Listing<K>>> {
     let Answer { mut head, body, trailers, .. } = answer;
     head.extensions_mut().insert(FleetRole::Follower);
     let data = Some(body).filter(|body| !body.is_empty());
-    head.map(|()| ListedHere::new(WholeBody { data, trailers }, listing))
+    head.map(|()| GuardedBody::new(WholeBody { data, trailers }, listing))
 }
 
 /// A body that came as a whole.

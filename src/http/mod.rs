@@ -6,10 +6,10 @@ mod fetch;
 #[cfg(feature = "fleet")]
 mod fleet;
 mod flights;
+mod guarded_body;
 mod key;
 mod late;
 mod layer;
-mod noted_body;
 mod path;
 mod policy;
 mod request;

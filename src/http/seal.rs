@@ -1,7 +1,7 @@
 //! Seals flights when a write happens, so that no later read gets an answer from before the write.
 
 #[cfg(feature = "fleet")]
-use crate::http::fleet::{FleetSeal, KeyOf};
+use crate::http::fleet::FleetSeal;
 use crate::http::{layer::Http, path::path_hash, settings::HttpMode};
 use crate::{layer::settings::Settings, layer::tables::GroupTables, panics::CaughtPanic};
 use http::Request;
@@ -79,7 +79,7 @@ impl<K: Hash + Eq + Send + Sync + 'static> Settings<Http<K>> {
             let seal = SealAll(self.http().keys.group.clone());
             #[cfg(feature = "fleet")]
             if let Some(fleet) = &self.http().fleet {
-                return Some(Box::new(SealBoth { seal, fleet: fleet.seal_write(KeyOf::Unknown, path) }));
+                return Some(Box::new(SealBoth { seal, fleet: fleet.seal_write(None, path) }));
             }
             return Some(Box::new(LocalSeal(seal)));
         }
@@ -87,7 +87,7 @@ impl<K: Hash + Eq + Send + Sync + 'static> Settings<Http<K>> {
         let hash = self.http().keys.layer.address(&key).hash;
         #[cfg(feature = "fleet")]
         if let Some(fleet) = &self.http().fleet {
-            let fleet = fleet.seal_write(KeyOf::Known(&key), path);
+            let fleet = fleet.seal_write(Some(&key), path);
             let seal = Seal::new(self.http().keys.group.clone(), hash, key, path);
             return Some(Box::new(SealBoth { seal, fleet }));
         }

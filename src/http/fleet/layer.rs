@@ -56,13 +56,12 @@ impl<K: Hash + Eq + Send + Sync + 'static> LayerFleet<K> {
     }
 
     fn make(
-        fleet: Fleet,
+        mut fleet: Fleet,
         name: Arc<str>,
         write: fn(&K, &mut KeyWriter),
         group: Arc<GroupTables<K>>,
         policy: &HttpPolicy,
     ) -> Arc<Self> {
-        let mut fleet = fleet;
         fleet.config.layer = name.clone();
         let names = fleet.node.secret.names(&name, &fleet.config.version, &policy.fingerprint());
         let (listed, ignores_path) = (Listed::new(group.clone()), policy.request.ignore_path);
@@ -87,12 +86,12 @@ impl<K: Hash + Eq + Send + Sync + 'static> LayerFleet<K> {
         self.names.subject(tag, &self.bytes_of(user_key), key.key.partition().compared())
     }
 
-    fn tag_of(&self, key: &K, path: u64) -> Tag {
+    pub(super) fn tag_of(&self, key: &K, path: u64) -> Tag {
         if self.ignores_path { self.key_tag(key) } else { self.path_tag(path) }
     }
 
     /// The tag of a write to this key, where the policy ignores the path.
-    pub(super) fn key_tag(&self, key: &K) -> Tag {
+    fn key_tag(&self, key: &K) -> Tag {
         let mut text = vec![KEY];
         text.extend_from_slice(&self.bytes_of(key));
         self.names.tag(&text)
@@ -114,10 +113,6 @@ impl<K> LayerFleet<K> {
         self.names.group()
     }
 
-    pub(super) fn ignores_path(&self) -> bool {
-        self.ignores_path
-    }
-
     /// The tag of a write to the path with this hash.
     pub(super) fn path_tag(&self, path: u64) -> Tag {
         self.hash_tag(PATH, path)
@@ -137,7 +132,7 @@ impl<K> LayerFleet<K> {
 
 impl<K: Send + Sync> Sealing for LayerFleet<K> {
     fn sealed(&self, tag: &Tag) {
-        self.listed.seal(tag, &self.fleet.node);
+        self.seal_here(tag);
     }
 }
 

@@ -1,18 +1,19 @@
 //! The upstream call of a flight that this replica leads for the fleet.
 
 use crate::http::{
-    body::SharedBody, fetch::FetchContext, fleet::listed::Listing, flights::HttpLanding, settings::HttpMode,
+    body::SharedBody, fetch::FetchContext, fleet::listed::Listing, flights::HttpLanding, guarded_body::GuardedBody,
+    settings::HttpMode,
 };
 use crate::{
     error::BoxError,
     fleet::{FleetRole, flight::Lead, lead::Deserted},
 };
 use http::Response;
-use http_body::{Body, Frame, SizeHint};
-use pin_project_lite::pin_project;
+use http_body::Body;
 use std::{
     marker::PhantomData,
     pin::Pin,
+    sync::{Arc, OnceLock},
     task::{Context, Poll},
     time::Duration,
 };
@@ -84,12 +85,13 @@ where
         let (mut parts, body) = response.into_parts();
         parts.extensions.insert(FleetRole::Leader);
         // The listing is taken out only with the rest: a panic of the policy's closures has to find that whole.
-        let (body, place) = ListedHere::reserved(body);
+        let place = Arc::new(OnceLock::new());
+        let body = GuardedBody::new(body, place.clone());
         let mark = context.settings.http().policy.flight.unshareable_time;
         let landing = context.judge::<X, _>(Response::from_parts(parts, body));
         let outcome = landing.outcome(mark, is_shared);
         let Rest { lead, listing, .. } = self.rest.take().expect(POLLED_AGAIN);
-        place.fill(listing);
+        drop(place.set(listing));
         lead.head::<SharedBody>(outcome);
         Ok(landing)
     }
@@ -155,52 +157,4 @@ where
     X: Send + Sync + 'static,
     M: HttpMode,
 {
-}
-
-pin_project! {
-    /// A body that keeps its flight listed until it is dropped: newcomers may join it.
-    pub(super) struct ListedHere<B, K> {
-        #[pin]
-        body: B,
-        listing: std::sync::Arc<std::sync::OnceLock<Listing<K>>>,
-    }
-}
-
-/// Where a listing goes that is not there yet.
-pub(super) struct Place<K>(std::sync::Arc<std::sync::OnceLock<Listing<K>>>);
-
-impl<B, K> ListedHere<B, K> {
-    pub(super) fn new(body: B, listing: Listing<K>) -> Self {
-        let (listed, place) = Self::reserved(body);
-        place.fill(listing);
-        listed
-    }
-
-    fn reserved(body: B) -> (Self, Place<K>) {
-        let listing = std::sync::Arc::default();
-        (Self { body, listing: std::sync::Arc::clone(&listing) }, Place(listing))
-    }
-}
-
-impl<K> Place<K> {
-    fn fill(self, listing: Listing<K>) {
-        drop(self.0.set(listing));
-    }
-}
-
-impl<B: Body, K> Body for ListedHere<B, K> {
-    type Data = B::Data;
-    type Error = B::Error;
-
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
-        self.project().body.poll_frame(cx)
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
 }

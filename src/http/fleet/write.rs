@@ -19,22 +19,16 @@ pub(in crate::http) struct FleetSeal {
     within: Duration,
 }
 
-/// The key of a write, if it is known.
-pub(in crate::http) enum KeyOf<'a, K> {
-    Known(&'a K),
-    Unknown,
-}
-
 impl<K: Hash + Eq + Send + Sync + 'static> LayerFleet<K> {
-    /// Seals the flights that a write concerns, now and when it is answered.
-    pub(in crate::http) fn seal_write(self: &Arc<Self>, key: KeyOf<'_, K>, path: u64) -> FleetSeal {
+    /// Seals the flights that a write concerns, now and when it is answered. `key`: the key of the write, if it is known.
+    pub(in crate::http) fn seal_write(self: &Arc<Self>, key: Option<&K>, path: u64) -> FleetSeal {
         let mut tags = Vec::new();
         match key {
-            KeyOf::Known(key) => {
-                tags.push(if self.ignores_path() { self.key_tag(key) } else { self.path_tag(path) });
+            Some(key) => {
+                tags.push(self.tag_of(key, path));
                 tags.push(self.forget_tag(forget_hash(key)));
             }
-            KeyOf::Unknown => tags.push(self.path_tag(path)),
+            None => tags.push(self.path_tag(path)),
         }
         tags.iter().for_each(|tag| self.seal_here(tag));
         let layer = self.clone();
