@@ -32,7 +32,9 @@ const KINDS: [(&str, Calls); 4] = [
 fn main() {
     let arguments: Vec<_> = env::args().skip(1).filter(|argument| argument != "--bench").collect();
     match &arguments[..] {
-        [kind, calls] => KINDS[kind.parse::<usize>().expect("a number")].1(calls.parse().expect("a number")),
+        [kind, calls] => {
+            KINDS[kind.parse::<usize>().expect("a number")].1(calls.parse().expect("a number"))
+        }
         _ => report(),
     }
 }
@@ -40,7 +42,9 @@ fn main() {
 fn report() {
     for (kind, (name, _)) in KINDS.iter().enumerate() {
         match (instructions(kind, 1000), instructions(kind, 3000)) {
-            (Some(few), Some(many)) => println!("{name}: {} instructions a call", (many - few) / 2000),
+            (Some(few), Some(many)) => {
+                println!("{name}: {} instructions a call", (many - few) / 2000)
+            }
             _ => println!("{name}: not counted, valgrind is missing or failed"),
         }
     }
@@ -49,7 +53,9 @@ fn report() {
 /// Of this program with so many calls.
 fn instructions(kind: usize, calls: u64) -> Option<u64> {
     let mut valgrind = Command::new("valgrind");
-    valgrind.args(["--tool=callgrind", "--callgrind-out-file=/dev/null"]).arg(env::current_exe().ok()?);
+    valgrind
+        .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
+        .arg(env::current_exe().ok()?);
     let output = valgrind.args([kind.to_string(), calls.to_string()]).output().ok()?;
     let text = String::from_utf8(output.stderr).ok()?;
     text.split("Collected : ").nth(1)?.split_whitespace().next()?.parse().ok()
@@ -90,8 +96,12 @@ fn layer(calls: u64) {
 
 /// With five headers.
 fn request() -> Request<Full<Bytes>> {
-    let request = Request::get("http://example.com/items/7?fields=name").header("host", "example.com");
-    let request = request.header("accept", "*/*").header("accept-encoding", "gzip").header("user-agent", "curl/8");
+    let request =
+        Request::get("http://example.com/items/7?fields=name").header("host", "example.com");
+    let request = request
+        .header("accept", "*/*")
+        .header("accept-encoding", "gzip")
+        .header("user-agent", "curl/8");
     request.header("x-request-id", "1234567890").body(Full::default()).unwrap()
 }
 
@@ -102,7 +112,10 @@ async fn answer(_: Request<Full<Bytes>>) -> Result<Response<Full<Bytes>>, Infall
 
 async fn yield_once() {
     let mut yielded = false;
-    std::future::poll_fn(|_| if std::mem::replace(&mut yielded, true) { Poll::Ready(()) } else { Poll::Pending }).await;
+    std::future::poll_fn(|_| {
+        if std::mem::replace(&mut yielded, true) { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
 }
 
 fn drive<F: Future>(future: F) -> F::Output {

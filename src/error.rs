@@ -7,9 +7,10 @@ pub type BoxError = Box<dyn Error + Send + Sync>;
 
 /// The error of a flight, shared by all its waiters.
 ///
-/// It displays like the error that it wraps, and its [`source`](Error::source) is that error itself, as with
-/// `axum::Error`. So code that walks the chain of sources finds the error: `anyhow`'s `downcast_ref` and `chain`, and
-/// tonic's `Status::from_error`. A program that prints a whole chain prints the text twice.
+/// It displays like the error that it wraps, and its [`source`](Error::source) is that error
+/// itself, as with `axum::Error`. So code that walks the chain of sources finds the error:
+/// `anyhow`'s `downcast_ref` and `chain`, and tonic's `Status::from_error`. A program that prints a
+/// whole chain prints the text twice.
 ///
 /// ```
 /// use tower_singleflight::SharedError;
@@ -22,8 +23,8 @@ pub type BoxError = Box<dyn Error + Send + Sync>;
 ///
 /// # Behind a `BoxError`
 ///
-/// `BoxError::is` looks only at the outermost error, which is the `SharedError`. A handler that walks the chain works both
-/// with the layer and without it:
+/// `BoxError::is` looks only at the outermost error, which is the `SharedError`. A handler that
+/// walks the chain works both with the layer and without it:
 ///
 /// ```
 /// use axum::http::StatusCode;
@@ -50,7 +51,8 @@ pub type BoxError = Box<dyn Error + Send + Sync>;
 pub struct SharedError(Arc<dyn Error + Send + Sync>);
 
 impl SharedError {
-    /// Wraps an error. If the error is a boxed `SharedError`, this unboxes it instead of wrapping it again.
+    /// Wraps an error. If the error is a boxed `SharedError`, this unboxes it instead of wrapping
+    /// it again.
     pub fn new(error: impl Into<BoxError>) -> Self {
         match error.into().downcast::<Self>() {
             Ok(shared) => *shared,

@@ -1,4 +1,5 @@
-//! Type parameters of layers, services and response futures: where the keys come from, and which errors callers get.
+//! Type parameters of layers, services and response futures: where the keys come from, and which
+//! errors callers get.
 //!
 //! You need these names to write the type of a layer or a service, for example in a struct:
 //!

@@ -1,4 +1,5 @@
-//! Panics of user code: passed on to every waiter, or held back until the crate's own state is right.
+//! Panics of user code: passed on to every waiter, or held back until the crate's own state is
+//! right.
 
 use std::{
     any::Any,
@@ -35,15 +36,15 @@ impl Message {
         resume_unwind(match self {
             Self::Literal(text) => Box::new(text),
             Self::Text(text) => Box::new(String::from(&*text)),
-            Self::NoText => {
-                Box::new("tower-singleflight: the work of this flight panicked, with a payload that is no text")
-            }
+            Self::NoText => Box::new(
+                "tower-singleflight: the work of this flight panicked, with a payload that is no text",
+            ),
         })
     }
 }
 
-/// Runs user code, and holds its panic back until [`resume`](CaughtPanic::resume), so that the rest of the work is done
-/// first. Of several panics it keeps the first.
+/// Runs user code, and holds its panic back until [`resume`](CaughtPanic::resume), so that the rest
+/// of the work is done first. Of several panics it keeps the first.
 #[derive(Default)]
 pub(crate) struct CaughtPanic(Option<Payload>);
 
@@ -73,7 +74,8 @@ impl CaughtPanic {
         self.0.is_some()
     }
 
-    /// Resumes the panic, if there was one. While another one unwinds, it is dropped: two would abort the process.
+    /// Resumes the panic, if there was one. While another one unwinds, it is dropped: two would
+    /// abort the process.
     pub(crate) fn resume(self) {
         match self.0 {
             Some(payload) if !thread::panicking() => resume_unwind(payload),
@@ -109,17 +111,20 @@ pub(crate) fn contain<R>(run: impl FnOnce() -> R) -> Option<R> {
     }
 }
 
-/// Wakes all wakers. A waker that panics does not keep the others from being woken. Call it under no lock.
+/// Wakes all wakers. A waker that panics does not keep the others from being woken. Call it under
+/// no lock.
 pub(crate) fn wake_all(wakers: impl IntoIterator<Item = Waker>) {
     let mut wakers = wakers.into_iter();
     // One `catch_unwind` for all of them, and one more for each that panics.
-    while let Err(payload) = catch_unwind(AssertUnwindSafe(|| wakers.by_ref().for_each(Waker::wake))) {
+    while let Err(payload) =
+        catch_unwind(AssertUnwindSafe(|| wakers.by_ref().for_each(Waker::wake)))
+    {
         forget_payload(payload);
     }
 }
 
-/// Drops a panic's payload. If its `Drop` panics, the payload of that second panic is leaked, because its `Drop` may panic
-/// as well.
+/// Drops a panic's payload. If its `Drop` panics, the payload of that second panic is leaked,
+/// because its `Drop` may panic as well.
 pub(crate) fn forget_payload(payload: Payload) {
     if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
         mem::forget(again);

@@ -43,7 +43,8 @@ reasons! {
         Filter = "filter",
         /// The call was made inside the flight that it would have joined.
         Reentrant = "reentrant",
-        /// The call's patience (`wait_at_most`) ended, and it was made inside the newer flight that it would have joined.
+        /// The call's patience (`wait_at_most`) ended, and it was made inside the newer flight that
+        /// it would have joined.
         Patience = "patience",
         /// Coalescing is turned off by `Handle::set_enabled(false)`.
         Disabled = "disabled",
@@ -71,7 +72,8 @@ reasons! {
 reasons! {
     /// HTTP: why followers did not get their leader's response, and sent their own requests.
     pub enum VetoReason {
-        /// Its status judges the client that asked, such as 401, or may not be cached by default, such as 302.
+        /// Its status judges the client that asked, such as 401, or may not be cached by default,
+        /// such as 302.
         Status = "status",
         /// It sets a cookie.
         SetCookie = "set-cookie",
@@ -89,7 +91,8 @@ reasons! {
 reasons! {
     /// Why a call led a flight although a flight for its key was in progress.
     pub enum NearMiss {
-        /// HTTP: the requests differ in something that the policy compares besides the key: a header, the host, the query.
+        /// HTTP: the requests differ in something that the policy compares besides the key: a
+        /// header, the host, the query.
         Partition = "partition",
         /// HTTP: the head of the response was known already, and its body still streamed.
         HeadKnown = "head-known",
@@ -113,9 +116,11 @@ reasons! {
 /// # assert_eq!(handle.stats().to_string(), "led 0, joined 0, passed 0, in flight 0, waiting 0");
 /// ```
 ///
-/// The counters are relaxed: a snapshot that is taken while calls run may include one half of an event and not the other.
+/// The counters are relaxed: a snapshot that is taken while calls run may include one half of an
+/// event and not the other.
 ///
-/// The features `metrics` and `tracing` report the same and more: see [the guide](crate::guide::watch).
+/// The features `metrics` and `tracing` report the same and more: see [the
+/// guide](crate::guide::watch).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
@@ -123,8 +128,9 @@ pub struct Stats {
     pub led: u64,
     /// Calls that joined a flight: Go's `dups`.
     ///
-    /// A call that joined counts here and not in `led`, even if it then leads a lost flight again, leads the next flight
-    /// after a refusal or an error, loses its patience, or gets a response that is not for it.
+    /// A call that joined counts here and not in `led`, even if it then leads a lost flight again,
+    /// leads the next flight after a refusal or an error, loses its patience, or gets a response
+    /// that is not for it.
     pub joined: u64,
     /// Calls that passed: the sum over all reasons, see [`passed_by`](Stats::passed_by).
     pub passed: u64,
@@ -137,11 +143,12 @@ pub struct Stats {
     pub panicked: u64,
     /// Flights that were lost with their runtime or task before they had a result.
     pub lost: u64,
-    /// Results that went to the leader only, while the followers made one more call together: refusals over HTTP, and
-    /// errors with [`followers_retry`](crate::SingleflightLayer::followers_retry).
+    /// Results that went to the leader only, while the followers made one more call together:
+    /// refusals over HTTP, and errors with
+    /// [`followers_retry`](crate::SingleflightLayer::followers_retry).
     pub refused: u64,
-    /// Followers that waited as long as `wait_at_most` allows, and then led or joined a newer flight. Each of them counts
-    /// in `led` or `joined` a second time.
+    /// Followers that waited as long as `wait_at_most` allows, and then led or joined a newer
+    /// flight. Each of them counts in `led` or `joined` a second time.
     pub timed_out: u64,
     /// Flights in progress, including forgotten ones.
     pub in_flight: usize,
@@ -153,11 +160,13 @@ pub struct Stats {
 }
 
 impl Stats {
-    /// Returns how many calls led although a flight for their key was in progress: the sum over all reasons, see
-    /// [`near_misses_by`](Stats::near_misses_by). This number explains a line such as "led 10, joined 0".
+    /// Returns how many calls led although a flight for their key was in progress: the sum over all
+    /// reasons, see [`near_misses_by`](Stats::near_misses_by). This number explains a line such as
+    /// "led 10, joined 0".
     ///
-    /// Near misses are found in a way that costs a call almost nothing. In a group with hundreds of flights in progress,
-    /// some of them are not counted. A call that is counted was always a near miss.
+    /// Near misses are found in a way that costs a call almost nothing. In a group with hundreds of
+    /// flights in progress, some of them are not counted. A call that is counted was always a near
+    /// miss.
     pub fn near_misses(&self) -> u64 {
         self.near_misses_by.iter().sum()
     }

@@ -103,7 +103,10 @@ fn followers_cost_no_more_when_there_are_many() {
     let group = Group::<u64, u64>::new();
     let _leader = group.run(1, std::future::pending);
     let mut followers = Vec::with_capacity(2000);
-    let mut join = || measure(|| followers.extend((0..1000).map(|_| group.run(1, std::future::pending)))).count_total;
+    let mut join = || {
+        measure(|| followers.extend((0..1000).map(|_| group.run(1, std::future::pending))))
+            .count_total
+    };
     let (first, second) = (join(), join());
     assert!(second <= first, "{first} and then {second}");
 }

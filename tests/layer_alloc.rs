@@ -163,7 +163,9 @@ fn a_lone_call_beside_many_other_flights_allocates_no_more_but_for_the_tables_gr
     const SHARDS_AT_MOST: u64 = 64;
     let mut service = layered(service_fn(after_one_yield));
     let in_progress: Vec<_> = (0..1_000).map(|id| service.call(id)).collect();
-    let more: u64 = (1_000..11_000).map(|id| allocations_of(&mut service, id, 2).saturating_sub(OF_A_LONE_CALL)).sum();
+    let more: u64 = (1_000..11_000)
+        .map(|id| allocations_of(&mut service, id, 2).saturating_sub(OF_A_LONE_CALL))
+        .sum();
     drop(in_progress);
     assert!(more <= SHARDS_AT_MOST, "{more} allocations for 10,000 calls");
 }
@@ -202,7 +204,9 @@ impl Clone for Counted {
 
 fn answers_counted(
     clones: &Arc<AtomicUsize>,
-) -> Layered<impl Service<u64, Response = Counted, Error = Infallible, Future: Send> + Clone + Send + use<>> {
+) -> Layered<
+    impl Service<u64, Response = Counted, Error = Infallible, Future: Send> + Clone + Send + use<>,
+> {
     let clones = clones.clone();
     layered(service_fn(move |_| {
         let response = Counted(clones.clone());
@@ -343,7 +347,8 @@ async fn a_follower_that_takes_a_seat_that_was_left_allocates_nothing_at_all() {
 
 #[test]
 fn a_pass_allocates_once_at_most() {
-    let mut service = SingleflightLayer::by_key(|id: &u64| *id).filter(|_| false).layer(service_fn(at_once));
+    let mut service =
+        SingleflightLayer::by_key(|id: &u64| *id).filter(|_| false).layer(service_fn(at_once));
     let allocated = allocations_of(&mut service, 1, 1);
     assert!(allocated <= 1, "{allocated} allocations");
 }

@@ -1,14 +1,15 @@
-//! A model check of the core: every order, within a bound on preemptions, in which threads can join, land, drop, forget,
-//! move to a task, lose their task, lead anew, go on after a failure and lose their patience. What HTTP adds has models
-//! of its own, in `src/http/models`.
+//! A model check of the core: every order, within a bound on preemptions, in which threads can
+//! join, land, drop, forget, move to a task, lose their task, lead anew, go on after a failure and
+//! lose their patience. What HTTP adds has models of its own, in `src/http/models`.
 //!
 //! ```text
 //! RUSTFLAGS="--cfg tower_singleflight_loom" cargo test --release --no-default-features --test loom
 //! ```
 //!
-//! Covered: the locks of the table and of the flights, the landing that is read without one, every waker, and the tasks
-//! that carry flights. Not covered: the counters and the flag that a flight is closed, which are
-//! `std`'s and so single steps; time; more than three threads besides the tasks; more than three preemptions.
+//! Covered: the locks of the table and of the flights, the landing that is read without one, every
+//! waker, and the tasks that carry flights. Not covered: the counters and the flag that a flight is
+//! closed, which are `std`'s and so single steps; time; more than three threads besides the tasks;
+//! more than three preemptions.
 #![cfg(tower_singleflight_loom)]
 #![allow(missing_docs, reason = "a test says what it tests in its name")]
 
@@ -162,7 +163,11 @@ impl World {
     }
 
     /// Work that counts its landing.
-    fn counted(&self, number: u32, landed: &Arc<AtomicUsize>) -> impl FnOnce() -> Work + Send + 'static {
+    fn counted(
+        &self,
+        number: u32,
+        landed: &Arc<AtomicUsize>,
+    ) -> impl FnOnce() -> Work + Send + 'static {
         let (work, landed) = (self.work(number, None), landed.clone());
         move || {
             Box::pin(async move {
@@ -239,7 +244,8 @@ fn poll_for_number(mut run: Run<Value>) -> Result<u32, Run<Value>> {
     }
 }
 
-/// The number that a caller gets whose patience ends after one poll, and whose own work has `number` then.
+/// The number that a caller gets whose patience ends after one poll, and whose own work has
+/// `number` then.
 fn impatient(world: &World, run: Run<Value>, number: u32) -> u32 {
     poll_for_number(run).unwrap_or_else(|run| self::number(world.run_newer(run, number)))
 }
@@ -293,7 +299,11 @@ fn three_callers_join_or_lead() {
         let all = [outcome(world.run(1)), two.join().unwrap(), three.join().unwrap()];
         for (value, shared, role) in all {
             let led = all[value as usize - 1];
-            assert_eq!((led.0, led.2), (value, Role::Leader), "each value is from its leader's flight");
+            assert_eq!(
+                (led.0, led.2),
+                (value, Role::Leader),
+                "each value is from its leader's flight"
+            );
             assert_eq!(led.1, shared, "all of a flight say the same");
             let others = all.iter().filter(|other| other.0 == value).count();
             assert_eq!(shared, others > 1 || role == Role::Follower);
@@ -459,7 +469,10 @@ fn nobody_joins_a_forgotten_flight() {
         });
         let late = world.thread(|world| number(world.run(3)));
         assert_eq!(number(old), 1);
-        assert!([2, 3].contains(&forgetful.join().unwrap()), "it forgot the first flight before it called");
+        assert!(
+            [2, 3].contains(&forgetful.join().unwrap()),
+            "it forgot the first flight before it called"
+        );
         assert!([1, 2, 3].contains(&late.join().unwrap()));
     });
 }
@@ -879,7 +892,8 @@ fn a_newcomer_comes_while_a_patience_ends() {
     check(|world| {
         let never = Signal::new();
         let (leader, follower) = (world.run_on(1, &never), world.run(2));
-        let newcomer = world.thread(|world| poll_once(world.run(4)).map(|run| number(world.run_newer(run, 5))));
+        let newcomer = world
+            .thread(|world| poll_once(world.run(4)).map(|run| number(world.run_newer(run, 5))));
         let mine = impatient(world, follower, 3);
         assert!([3, 4, 5].contains(&mine), "{mine}");
         assert!(newcomer.join().unwrap().is_none_or(|theirs| [3, 4, 5].contains(&theirs)));

@@ -24,6 +24,7 @@ fn every_promise_names_a_test_that_is_there() {
     let rows = PROMISES.lines().filter_map(|line| line.strip_prefix("| ")?.strip_suffix("` |"));
     let tests: Vec<_> = rows.filter_map(|row| row.rsplit('`').next()).collect();
     assert!(tests.len() > 80, "the table is read");
-    let missing: Vec<_> = tests.iter().filter(|test| !all.contains(&format!("fn {test}("))).collect();
+    let missing: Vec<_> =
+        tests.iter().filter(|test| !all.contains(&format!("fn {test}("))).collect();
     assert!(missing.is_empty(), "{missing:?}");
 }

@@ -1,5 +1,5 @@
-//! The snippets of the README are complete: they run as they are pasted. That they compile and run is a matter of the
-//! doctests of `src/lib.rs`.
+//! The snippets of the README are complete: they run as they are pasted. That they compile and run
+//! is a matter of the doctests of `src/lib.rs`.
 
 const README: &str = include_str!("../README.md");
 
@@ -29,7 +29,8 @@ fn each_snippet_is_a_program() {
     for (_, lines) in snippets() {
         let main = lines.iter().position(|line| line.ends_with("fn main() {"));
         let main = main.unwrap_or_else(|| panic!("no main: {lines:#?}"));
-        let awaits = lines[main..].iter().any(|line| line.contains(".await") || line.contains("join!"));
+        let awaits =
+            lines[main..].iter().any(|line| line.contains(".await") || line.contains("join!"));
         assert_eq!(lines[main].starts_with("async "), awaits, "{lines:#?}");
         assert!(!awaits || lines[main - 1] == "#[tokio::main]", "{lines:#?}");
     }
@@ -45,7 +46,8 @@ fn each_snippet_runs_in_the_doctests_unless_it_serves_for_ever() {
 
 #[test]
 fn what_a_snippet_uses_is_in_the_dependencies_that_the_readme_names() {
-    let manifest = README.split("```toml").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    let manifest =
+        README.split("```toml").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
     for (_, lines) in snippets() {
         let used = lines.iter().filter_map(|line| line.strip_prefix("use ")?.split("::").next());
         for name in used.filter(|name| *name != "std") {
@@ -58,7 +60,9 @@ fn what_a_snippet_uses_is_in_the_dependencies_that_the_readme_names() {
 #[test]
 fn the_program_of_a_fleet_is_compiled_with_its_engine() {
     // This package does not depend on that one, whose README is a doctest.
-    let program = |readme: &'static str, fence| readme.split(fence).nth(1).and_then(|rest| rest.split("```").next());
+    let program = |readme: &'static str, fence| {
+        readme.split(fence).nth(1).and_then(|rest| rest.split("```").next())
+    };
     let ours = program(README, "```rs\n").unwrap();
     assert!(ours.contains("RedisEngine::open"), "it is read");
     assert_eq!(program(include_str!("../redis/README.md"), "```rust,no_run\n"), Some(ours));

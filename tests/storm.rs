@@ -1,6 +1,8 @@
-//! A storm of random calls, polls, drops, panics and forgets over few keys, checked against what each caller may see.
+//! A storm of random calls, polls, drops, panics and forgets over few keys, checked against what
+//! each caller may see.
 //!
-//! `STORM_SEED` repeats a storm (with many threads, its calls but not their order), `STORM_ROUNDS` makes it longer.
+//! `STORM_SEED` repeats a storm (with many threads, its calls but not their order), `STORM_ROUNDS`
+//! makes it longer.
 #![allow(missing_docs, reason = "a test says what it tests in its name")]
 
 use fastrand::Rng;
@@ -74,7 +76,11 @@ fn one_round(runtime: &Runtime, seed: u64, with_loss: bool) {
     *world.doomed.lock().unwrap() = doomed;
     runtime.block_on(async {
         let actors = (0..ACTORS as u64).map(|n| {
-            let actor = Actor { world: world.clone(), rng: Rng::with_seed(seed ^ (n << 32)), held: Vec::new() };
+            let actor = Actor {
+                world: world.clone(),
+                rng: Rng::with_seed(seed ^ (n << 32)),
+                held: Vec::new(),
+            };
             tokio::spawn(actor.act(with_loss))
         });
         let actors: Vec<_> = actors.collect();
@@ -82,7 +88,8 @@ fn one_round(runtime: &Runtime, seed: u64, with_loss: bool) {
         for actor in actors {
             actor.await.unwrap_or_else(|error| resume_unwind(error.into_panic()));
         }
-        // Spawned flights finish though nobody waits for them any more, and tasks drop what is left.
+        // Spawned flights finish though nobody waits for them any more, and tasks drop what is
+        // left.
         let deadline = Instant::now() + Duration::from_secs(20);
         while world.in_progress() && Instant::now() < deadline {
             yield_now().await;
@@ -196,8 +203,17 @@ impl World {
     fn call(self: &Arc<Self>, rng: &mut Rng, key: u32, how: How) -> Held {
         let id = {
             let mut calls = self.calls.lock().unwrap();
-            calls.push(Call { key, began: self.now(), returned: 0, saw: None, spawned: matches!(how, How::Spawn) });
-            self.works.lock().unwrap().push(Work { nested: matches!(how, How::Nested), ..Work::default() });
+            calls.push(Call {
+                key,
+                began: self.now(),
+                returned: 0,
+                saw: None,
+                spawned: matches!(how, How::Spawn),
+            });
+            self.works
+                .lock()
+                .unwrap()
+                .push(Work { nested: matches!(how, How::Nested), ..Work::default() });
             calls.len() - 1
         };
         let work = self.work(rng, id, key);
@@ -205,7 +221,8 @@ impl World {
             How::Run | How::Nested => Waits::Run(self.group.run(key, work)),
             How::Spawn => Waits::Ticket(self.group.spawn(key, work)),
             How::Doomed => {
-                let handle = self.doomed.lock().unwrap().as_ref().map(|doomed| doomed.handle().clone());
+                let handle =
+                    self.doomed.lock().unwrap().as_ref().map(|doomed| doomed.handle().clone());
                 let _inside = handle.as_ref().map(|handle| handle.enter());
                 Waits::Run(self.group.run(key, work))
             }
@@ -214,7 +231,12 @@ impl World {
         Held { id, waits, world: self.clone() }
     }
 
-    fn work(self: &Arc<Self>, rng: &mut Rng, id: usize, key: u32) -> impl FnOnce() -> Chore + Send + 'static {
+    fn work(
+        self: &Arc<Self>,
+        rng: &mut Rng,
+        id: usize,
+        key: u32,
+    ) -> impl FnOnce() -> Chore + Send + 'static {
         let (world, alive, mut rng) = (self.clone(), Alive::new(&self.works_alive), rng.fork());
         move || {
             world.works.lock().unwrap()[id].first_poll = Some(world.now());
@@ -325,10 +347,12 @@ impl Future for Held {
                 assert_eq!(value.key, self.world.calls.lock().unwrap()[self.id].key);
                 Saw::Value { from: value.from, shared, role }
             }
-            Err(payload) => match payload.downcast_ref::<String>().and_then(|text| text.strip_prefix("work ")) {
-                Some(id) => Saw::Panic { from: id.parse().unwrap() },
-                None => Saw::stranded(payload),
-            },
+            Err(payload) => {
+                match payload.downcast_ref::<String>().and_then(|text| text.strip_prefix("work ")) {
+                    Some(id) => Saw::Panic { from: id.parse().unwrap() },
+                    None => Saw::stranded(payload),
+                }
+            }
         };
         let now = self.world.now();
         self.world.calls.lock().unwrap()[self.id].saw = Some((saw, now));
@@ -339,7 +363,9 @@ impl Future for Held {
 impl Saw {
     fn stranded(payload: Box<dyn std::any::Any + Send>) -> Self {
         match payload.downcast_ref::<String>() {
-            Some(text) if text.starts_with("tower-singleflight: the flight was lost") => Saw::Stranded,
+            Some(text) if text.starts_with("tower-singleflight: the flight was lost") => {
+                Saw::Stranded
+            }
             _ => resume_unwind(payload),
         }
     }
@@ -374,7 +400,8 @@ impl Actor {
             }
             51..70 => self.poll().await,
             70..85 if !self.held.is_empty() => drop(self.pick()),
-            // With a flight lost, this would wait for a follower that the same actor holds and does not poll.
+            // With a flight lost, this would wait for a follower that the same actor holds and does
+            // not poll.
             85..88 if !self.held.is_empty() && !with_loss => self.pick().await,
             88..90 => self.held.clear(),
             90 if with_loss => {
@@ -397,7 +424,8 @@ impl Actor {
             return;
         }
         let n = self.rng.usize(..self.held.len());
-        let ready = poll_fn(|cx| Poll::Ready(Pin::new(&mut self.held[n]).poll(cx).is_ready())).await;
+        let ready =
+            poll_fn(|cx| Poll::Ready(Pin::new(&mut self.held[n]).poll(cx).is_ready())).await;
         if ready {
             self.held.swap_remove(n);
         }
@@ -427,13 +455,23 @@ impl World {
                 }
                 Some((Saw::Panic { from }, _)) => from,
                 Some((Saw::Value { from, shared, role }, _)) => {
-                    assert_eq!(role == Role::Leader, from == id, "call {id} got {from}, {shared}, {role:?}");
-                    assert!(shared || role == Role::Leader, "call {id} got {from}, {shared}, {role:?}");
+                    assert_eq!(
+                        role == Role::Leader,
+                        from == id,
+                        "call {id} got {from}, {shared}, {role:?}"
+                    );
+                    assert!(
+                        shared || role == Role::Leader,
+                        "call {id} got {from}, {shared}, {role:?}"
+                    );
                     from
                 }
             };
             assert_eq!(call.key, calls[from].key);
-            assert!(call.began < first_seen[from].unwrap(), "call {id} joined the flight of {from}, which had ended");
+            assert!(
+                call.began < first_seen[from].unwrap(),
+                "call {id} joined the flight of {from}, which had ended"
+            );
             // A follower of a lost flight gets the value of a call that came later.
             if id != from && !with_loss {
                 self.was_open(id, call, from, &calls[from]);
@@ -443,25 +481,34 @@ impl World {
             self.no_overlap(&calls, &works, &first_seen);
             let led_by_spawn = |id: &usize| calls[*id].spawned && works[*id].first_poll.is_some();
             for id in (0..calls.len()).filter(led_by_spawn) {
-                assert!(works[id].ended.is_some(), "the spawned work of call {id} was not finished");
+                assert!(
+                    works[id].ended.is_some(),
+                    "the spawned work of call {id} was not finished"
+                );
             }
         }
     }
 
     /// Whether the flight of call `from` was opened, and not forgotten, before call `id` returned.
     fn was_open(&self, id: usize, call: &Call, from: usize, leader: &Call) {
-        assert!(leader.began < call.returned, "call {id} joined the flight of {from}, which had not begun");
-        let forgot =
-            |forget: &Forget| forget.key == call.key && forget.began > leader.returned && forget.returned < call.began;
+        assert!(
+            leader.began < call.returned,
+            "call {id} joined the flight of {from}, which had not begun"
+        );
+        let forgot = |forget: &Forget| {
+            forget.key == call.key && forget.began > leader.returned && forget.returned < call.began
+        };
         let forgotten = self.forgets.lock().unwrap().iter().any(forgot);
         assert!(!forgotten, "call {id} joined the flight of {from}, which was forgotten");
     }
 
-    /// No two flights of one key were in progress at once, unless one was forgotten before the other was opened.
+    /// No two flights of one key were in progress at once, unless one was forgotten before the
+    /// other was opened.
     fn no_overlap(&self, calls: &[Call], works: &[Work], first_seen: &[Option<usize>]) {
         let open_until = |id: usize| match (first_seen[id], works[id].ended) {
             (Some(_), Some(ended)) => ended,
-            // Everybody may have left during its last poll, but not before the end of the one before.
+            // Everybody may have left during its last poll, but not before the end of the one
+            // before.
             _ => works[id].polls[0],
         };
         let led = |id: &usize| works[*id].first_poll.is_some() && !works[*id].nested;
@@ -471,7 +518,10 @@ impl World {
                 let both_since = calls[one].returned.max(calls[two].returned);
                 if both_since < open_until(one).min(open_until(two)) {
                     let first_since = calls[one].began.min(calls[two].began);
-                    assert!(self.forgot_between(calls[one].key, first_since, both_since), "{one} and {two} overlap");
+                    assert!(
+                        self.forgot_between(calls[one].key, first_since, both_since),
+                        "{one} and {two} overlap"
+                    );
                 }
             }
         }
@@ -479,7 +529,9 @@ impl World {
 
     fn forgot_between(&self, key: u32, since: usize, until: usize) -> bool {
         let forgets = self.forgets.lock().unwrap();
-        forgets.iter().any(|forget| forget.key == key && forget.returned > since && forget.began < until)
+        forgets
+            .iter()
+            .any(|forget| forget.key == key && forget.returned > since && forget.began < until)
     }
 }
 

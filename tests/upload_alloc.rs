@@ -23,7 +23,9 @@ fn byte(at: usize) -> u8 {
 }
 
 /// Reads an upload, checks each byte, and answers with its length.
-async fn count(request: Request<UnsyncBoxBody<Bytes, hyper::Error>>) -> Result<Response<Full<Bytes>>, Infallible> {
+async fn count(
+    request: Request<UnsyncBoxBody<Bytes, hyper::Error>>,
+) -> Result<Response<Full<Bytes>>, Infallible> {
     let (mut body, mut length) = (request.into_body(), 0);
     while let Some(frame) = body.frame().await {
         let data = frame.unwrap().into_data().unwrap();
@@ -48,9 +50,13 @@ async fn upload(chunked: bool) -> String {
     server.max_buf_size(LIMIT);
     let server = server.serve_connection(TokioIo::new(socket), TowerToHyperService::new(service));
     let client = async move {
-        let framing =
-            if chunked { "transfer-encoding: chunked".to_owned() } else { format!("content-length: {LENGTH}") };
-        let head = format!("POST / HTTP/1.1\r\nhost: example\r\nconnection: close\r\n{framing}\r\n\r\n");
+        let framing = if chunked {
+            "transfer-encoding: chunked".to_owned()
+        } else {
+            format!("content-length: {LENGTH}")
+        };
+        let head =
+            format!("POST / HTTP/1.1\r\nhost: example\r\nconnection: close\r\n{framing}\r\n\r\n");
         client.write_all(head.as_bytes()).await.unwrap();
         // Written in pieces, so that the client holds little of it.
         let mut piece = [0; 16 * 1024];

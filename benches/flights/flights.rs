@@ -1,5 +1,5 @@
-//! What a call costs alone, and what a flight costs with many followers, beside the floors: the bare service, and
-//! as many tasks on a plain list of wakers.
+//! What a call costs alone, and what a flight costs with many followers, beside the floors: the
+//! bare service, and as many tasks on a plain list of wakers.
 
 use divan::{Bencher, black_box};
 use std::{
@@ -35,7 +35,9 @@ mod solo {
         S: Service<u64, Response = u64, Error = Infallible>,
     {
         let runtime = runtime();
-        bencher.bench_local(|| runtime.block_on(async { service.ready().await?.call(black_box(7)).await }));
+        bencher.bench_local(|| {
+            runtime.block_on(async { service.ready().await?.call(black_box(7)).await })
+        });
     }
 
     #[divan::bench]
@@ -45,13 +47,17 @@ mod solo {
 
     #[divan::bench]
     fn by_key(bencher: Bencher) {
-        drive(bencher, ServiceBuilder::new().layer(SingleflightLayer::by_key(|n: &u64| *n)).service_fn(double));
+        drive(
+            bencher,
+            ServiceBuilder::new().layer(SingleflightLayer::by_key(|n: &u64| *n)).service_fn(double),
+        );
     }
 
     #[divan::bench]
     fn group_run(bencher: Bencher) {
         let (runtime, group) = (runtime(), Group::new());
-        bencher.bench_local(|| runtime.block_on(group.run(black_box(7_u64), || ready(14_u64))).value);
+        bencher
+            .bench_local(|| runtime.block_on(group.run(black_box(7_u64), || ready(14_u64))).value);
     }
 }
 
@@ -101,8 +107,9 @@ mod fan_out {
             .with_inputs(|| {
                 let (land, landed) = oneshot::channel();
                 let landed = Arc::new(Mutex::new(Some(landed)));
-                let service =
-                    ServiceBuilder::new().layer(SingleflightLayer::by_key(|n: &u64| *n)).service_fn(move |_: u64| {
+                let service = ServiceBuilder::new()
+                    .layer(SingleflightLayer::by_key(|n: &u64| *n))
+                    .service_fn(move |_: u64| {
                         let landed = landed.lock().unwrap().take().expect("called once");
                         async move { Ok::<u64, Infallible>(landed.await.unwrap()) }
                     });

@@ -29,7 +29,8 @@ pub(crate) struct Args {
 
 /// `None` if help is all that was asked for.
 pub(crate) fn parse() -> Result<Option<Args>, lexopt::Error> {
-    let (mut listen, mut upstream, mut coalesces, mut coalesce) = (None, None, true, Coalesce::default());
+    let (mut listen, mut upstream, mut coalesces, mut coalesce) =
+        (None, None, true, Coalesce::default());
     let mut parser = Parser::from_env();
     while let Some(arg) = parser.next()? {
         match arg {
@@ -39,16 +40,23 @@ pub(crate) fn parse() -> Result<Option<Args>, lexopt::Error> {
             Long("body-limit") => coalesce.body_limit = Some(parser.value()?.parse()?),
             #[cfg(feature = "spill")]
             Long("spill") => coalesce.spill = Some(parser.value()?.parse()?),
-            Long("join-within") => coalesce.join_within = Some(parser.value()?.parse_with(seconds)?),
+            Long("join-within") => {
+                coalesce.join_within = Some(parser.value()?.parse_with(seconds)?)
+            }
             Long("key-from-body") => coalesce.key_from_body = Some(parser.value()?.parse()?),
-            Long("cache-status") => coalesce.cache_status = Some(parser.value()?.parse_with(printable)?),
+            Long("cache-status") => {
+                coalesce.cache_status = Some(parser.value()?.parse_with(printable)?)
+            }
             Long("help") | Short('h') => return Ok(None),
             other => return Err(other.unexpected()),
         }
     }
     let listen = listen.ok_or("--listen is missing")?;
     let upstream = upstream.ok_or("--upstream is missing")?;
-    Ok(Some(Args { listen, options: Options { upstream, coalesce: coalesces.then_some(coalesce) } }))
+    Ok(Some(Args {
+        listen,
+        options: Options { upstream, coalesce: coalesces.then_some(coalesce) },
+    }))
 }
 
 fn authority(url: &str) -> Result<Authority, &'static str> {
@@ -57,7 +65,11 @@ fn authority(url: &str) -> Result<Authority, &'static str> {
         return Err("the upstream is a plain http://HOST:PORT");
     }
     let authority = url.authority().ok_or("the URL has no host")?;
-    if authority.as_str().contains('@') { Err("the URL must not have credentials") } else { Ok(authority.clone()) }
+    if authority.as_str().contains('@') {
+        Err("the URL must not have credentials")
+    } else {
+        Ok(authority.clone())
+    }
 }
 
 fn seconds(text: &str) -> Result<Duration, &'static str> {

@@ -4,8 +4,8 @@
 //! cargo run --release --example proxy -- --listen 127.0.0.1:3000 --upstream http://127.0.0.1:8000
 //! ```
 //!
-//! It says `listening on ADDR` when it is ready. On SIGTERM or ctrl-c it accepts no more, answers the requests in progress,
-//! and says on stderr what it did:
+//! It says `listening on ADDR` when it is ready. On SIGTERM or ctrl-c it accepts no more, answers
+//! the requests in progress, and says on stderr what it did:
 //!
 //! ```text
 //! requests 20, upstream calls 1
@@ -14,11 +14,13 @@
 //!
 //! `--help` tells what can be turned; `--no-coalesce` leaves the layer out, to compare.
 //!
-//! `--key-from-body 65536` also shares `POST`s whose bodies are equal and not longer than 64 KiB. It is only for an upstream
-//! whose `POST`s are reads, as with GraphQL queries or searches: equal `POST`s that come at once are done once.
+//! `--key-from-body 65536` also shares `POST`s whose bodies are equal and not longer than 64 KiB.
+//! It is only for an upstream whose `POST`s are reads, as with GraphQL queries or searches: equal
+//! `POST`s that come at once are done once.
 //!
-//! Clients speak HTTP/1.1 or HTTP/2 with prior knowledge (h2c) on one port; the upstream gets HTTP/1.1. The layer is set up
-//! in `gateway/mod.rs`; what a proxy owes to RFC 9110 besides is in the files next to it.
+//! Clients speak HTTP/1.1 or HTTP/2 with prior knowledge (h2c) on one port; the upstream gets
+//! HTTP/1.1. The layer is set up in `gateway/mod.rs`; what a proxy owes to RFC 9110 besides is in
+//! the files next to it.
 
 mod args;
 mod gateway;
@@ -52,7 +54,9 @@ async fn run(args: Args) -> ExitCode {
 }
 
 async fn serve(Args { listen, options }: Args) -> Result<(), Box<dyn Error>> {
-    let listener = gateway::listen(&listen).await.map_err(|error| format!("cannot listen on {listen}: {error}"))?;
+    let listener = gateway::listen(&listen)
+        .await
+        .map_err(|error| format!("cannot listen on {listen}: {error}"))?;
     let stop = stop()?;
     println!("listening on {}", listener.local_addr()?);
     eprintln!("{}", gateway::run(listener, options, stop).await);
@@ -62,7 +66,8 @@ async fn serve(Args { listen, options }: Args) -> Result<(), Box<dyn Error>> {
 #[cfg(unix)]
 fn stop() -> std::io::Result<impl Future<Output = ()>> {
     use tokio::signal::unix::{SignalKind, signal};
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let (mut terminate, mut interrupt) =
+        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     Ok(async move {
         tokio::select! {
             _ = terminate.recv() => {}

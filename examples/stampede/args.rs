@@ -101,7 +101,9 @@ pub(crate) fn parse() -> Result<Parsed, BoxError> {
             Arg::Long("keys") => args.keys = parser.value()?.parse()?,
             Arg::Long("connections") => args.connections = parser.value()?.parse()?,
             Arg::Long("http1") => args.http1 = true,
-            Arg::Long("upstream-ms") => args.upstream_time = Duration::from_millis(parser.value()?.parse()?),
+            Arg::Long("upstream-ms") => {
+                args.upstream_time = Duration::from_millis(parser.value()?.parse()?)
+            }
             Arg::Long("upstream-limit") => args.upstream_limit = parser.value()?.parse()?,
             Arg::Long("svg") => args.svg = parser.value()?.into(),
             Arg::Long("only") => args.only = Some(parser.value()?.parse_with(side)?),
@@ -117,7 +119,10 @@ pub(crate) fn parse() -> Result<Parsed, BoxError> {
 }
 
 fn side(text: &str) -> Result<Side, &'static str> {
-    [Side::Without, Side::With].into_iter().find(|side| side.as_str() == text).ok_or("it is `without` or `with`")
+    [Side::Without, Side::With]
+        .into_iter()
+        .find(|side| side.as_str() == text)
+        .ok_or("it is `without` or `with`")
 }
 
 impl Args {
@@ -141,8 +146,8 @@ impl Args {
         Ok(())
     }
 
-    /// How many connections the gateway has to the upstream at most: a few more than it serves at once, so that there
-    /// is always one waiting.
+    /// How many connections the gateway has to the upstream at most: a few more than it serves at
+    /// once, so that there is always one waiting.
     pub(crate) fn pool(&self) -> usize {
         (self.upstream_limit + 32).min(self.requests)
     }
@@ -161,7 +166,13 @@ impl Args {
     pub(crate) fn warm_up(&self) -> Self {
         let connections = self.connections.min(10);
         let requests = if self.http1 { connections } else { self.requests.min(10 * connections) };
-        Self { requests, connections, keys: 1, upstream_time: Duration::from_millis(50), ..self.clone() }
+        Self {
+            requests,
+            connections,
+            keys: 1,
+            upstream_time: Duration::from_millis(50),
+            ..self.clone()
+        }
     }
 
     pub(crate) fn summary(&self) -> String {

@@ -70,7 +70,11 @@ pub(crate) struct Clients {
 
 impl Clients {
     /// Connects them all, and sees that each is served.
-    pub(crate) async fn connect(gateway: SocketAddr, args: &Args, pages: Pages) -> Result<Self, BoxError> {
+    pub(crate) async fn connect(
+        gateway: SocketAddr,
+        args: &Args,
+        pages: Pages,
+    ) -> Result<Self, BoxError> {
         let connections = stream::iter(0..args.connections)
             .map(|_| Connection::open(gateway, args.http1))
             .buffer_unordered(64)
@@ -80,7 +84,11 @@ impl Clients {
     }
 
     /// Sends `requests` at once; returns when each has its answer.
-    pub(crate) async fn release(self, requests: usize, clock: Arc<Clock>) -> Result<Vec<Answer>, BoxError> {
+    pub(crate) async fn release(
+        self,
+        requests: usize,
+        clock: Arc<Clock>,
+    ) -> Result<Vec<Answer>, BoxError> {
         let count = self.connections.len();
         let share = |nth: usize| nth * requests / count..(nth + 1) * requests / count;
         let Self { connections, keys, patience, pages } = self;
@@ -89,7 +97,13 @@ impl Clients {
             .into_iter()
             .enumerate()
             .map(|(nth, connection)| {
-                let asker = Asker { keys, patience, pages: pages.clone(), clock: clock.clone(), share: share(nth) };
+                let asker = Asker {
+                    keys,
+                    patience,
+                    pages: pages.clone(),
+                    clock: clock.clone(),
+                    share: share(nth),
+                };
                 tokio::spawn(asker.ask_all(connection))
             })
             .collect();
@@ -117,11 +131,17 @@ impl Asker {
     }
 
     /// The request is sent by this call, not when the future is first polled.
-    fn ask<'a>(&'a self, connection: &mut Connection, key: usize) -> impl Future<Output = Answer> + use<'a> {
+    fn ask<'a>(
+        &'a self,
+        connection: &mut Connection,
+        key: usize,
+    ) -> impl Future<Output = Answer> + use<'a> {
         let asked = connection.get(&format!("/item/{key}"));
         async move {
             let answer = match timeout(self.patience, asked).await {
-                Ok(Ok(body)) if body == self.pages[key] => Answer::Right(self.clock.since_release()),
+                Ok(Ok(body)) if body == self.pages[key] => {
+                    Answer::Right(self.clock.since_release())
+                }
                 Ok(Ok(_)) => Answer::WrongBody,
                 Ok(Err(error)) => Answer::Error(error.to_string()),
                 Err(_) => Answer::Error("no answer in time".into()),
@@ -189,7 +209,10 @@ impl Connection {
 }
 
 impl Sender {
-    fn send(&mut self, request: Request<Empty<Bytes>>) -> BoxFuture<'static, hyper::Result<Response<Incoming>>> {
+    fn send(
+        &mut self,
+        request: Request<Empty<Bytes>>,
+    ) -> BoxFuture<'static, hyper::Result<Response<Incoming>>> {
         match self {
             Self::Http1(sender) => Box::pin(sender.send_request(request)),
             Self::Http2(sender) => Box::pin(sender.send_request(request)),

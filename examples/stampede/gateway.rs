@@ -36,8 +36,14 @@ struct Backend {
     pool: Arc<Semaphore>,
 }
 
-pub(crate) async fn start(side: Side, upstream: SocketAddr, pool: usize, clock: Arc<Clock>) -> io::Result<Gateway> {
-    let app = Router::new().route("/item/{key}", get(fetch)).with_state(Backend::new(upstream, pool));
+pub(crate) async fn start(
+    side: Side,
+    upstream: SocketAddr,
+    pool: usize,
+    clock: Arc<Clock>,
+) -> io::Result<Gateway> {
+    let app =
+        Router::new().route("/item/{key}", get(fetch)).with_state(Backend::new(upstream, pool));
     let (app, layer) = match side {
         Side::Without => (app, None),
         Side::With => {
@@ -46,7 +52,8 @@ pub(crate) async fn start(side: Side, upstream: SocketAddr, pool: usize, clock: 
             (app.layer(layer), Some(handle))
         }
     };
-    let app = app.layer(map_request_with_state(clock, note_arrival)).route("/ready", get(|| async {}));
+    let app =
+        app.layer(map_request_with_state(clock, note_arrival)).route("/ready", get(|| async {}));
     Ok(Gateway { addr: serve(app).await?, layer })
 }
 
@@ -60,7 +67,11 @@ impl Backend {
 
     fn uri(&self, path: &Uri) -> Result<Uri, axum::http::Error> {
         let path = path.path_and_query().map_or("/", |path| path.as_str());
-        Uri::builder().scheme(Scheme::HTTP).authority(self.upstream.to_string()).path_and_query(path).build()
+        Uri::builder()
+            .scheme(Scheme::HTTP)
+            .authority(self.upstream.to_string())
+            .path_and_query(path)
+            .build()
     }
 }
 
@@ -85,8 +96,8 @@ async fn note_arrival(State(clock): State<Arc<Clock>>, request: Request) -> Requ
 pub(crate) async fn serve(app: Router) -> io::Result<SocketAddr> {
     let socket = TcpSocket::new_v4()?;
     socket.bind((Ipv4Addr::LOCALHOST, 0).into())?;
-    // The gateway opens its whole pool at once. With a short queue the system drops some of these connections, and
-    // tries them again a second later.
+    // The gateway opens its whole pool at once. With a short queue the system drops some of these
+    // connections, and tries them again a second later.
     let listener = socket.listen(4096)?;
     let addr = listener.local_addr()?;
     let listener = listener.tap_io(|socket| {

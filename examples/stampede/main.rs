@@ -1,16 +1,19 @@
-//! A stampede: 10,000 identical requests in one burst, through real sockets, without and with the layer.
+//! A stampede: 10,000 identical requests in one burst, through real sockets, without and with the
+//! layer.
 //!
 //! ```sh
 //! cargo run --release --example stampede
 //! cargo run --release --example stampede -- --help
 //! ```
 //!
-//! Clients, an axum gateway and a slow upstream talk TCP on free loopback ports. Every body is compared byte for
-//! byte. At the end there is a table, and a picture of the same. The exit code says whether the layer did its job:
-//! one request per key reached the upstream, and every client got the right answer.
+//! Clients, an axum gateway and a slow upstream talk TCP on free loopback ports. Every body is
+//! compared byte for byte. At the end there is a table, and a picture of the same. The exit code
+//! says whether the layer did its job: one request per key reached the upstream, and every client
+//! got the right answer.
 //!
-//! Each side runs in a process of its own (this program starts itself), with fresh servers and after a small warm-up
-//! of the same kind, so that neither inherits the other's memory or connections.
+//! Each side runs in a process of its own (this program starts itself), with fresh servers and
+//! after a small warm-up of the same kind, so that neither inherits the other's memory or
+//! connections.
 
 mod args;
 mod clients;

@@ -31,8 +31,12 @@ pub(crate) fn draw(args: &Args, without: &Report, with: &Report) -> Result<(), B
     let [hits_area, cpu_area, memory_area] =
         <[_; 3]>::try_from(bars.split_evenly((1, 3))).map_err(|_| "three areas")?;
     pair(&hits_area, "upstream hits", Some(without.hits as f64), Some(with.hits as f64), whole)?;
-    pair(&cpu_area, "CPU time, all parts together", cpu(without), cpu(with), |value| format!("{value:.2} s"))?;
-    pair(&memory_area, "extra memory", mebibytes(without), mebibytes(with), |value| format!("{value:.0} MiB"))?;
+    pair(&cpu_area, "CPU time, all parts together", cpu(without), cpu(with), |value| {
+        format!("{value:.2} s")
+    })?;
+    pair(&memory_area, "extra memory", mebibytes(without), mebibytes(with), |value| {
+        format!("{value:.0} MiB")
+    })?;
     root.present()?;
     Ok(())
 }
@@ -68,7 +72,9 @@ fn answered(area: &Area<'_>, without: &Report, with: &Report) -> Result<(), BoxE
         .light_line_style(TRANSPARENT)
         .bold_line_style(FAINT)
         .draw()?;
-    for (name, report, color) in [("without the layer", without, WITHOUT), ("with the layer", with, WITH)] {
+    for (name, report, color) in
+        [("without the layer", without, WITHOUT), ("with the layer", with, WITH)]
+    {
         chart
             .draw_series(LineSeries::new(curve(report, end), color.stroke_width(3)))?
             .label(legend(name, report))
@@ -88,7 +94,9 @@ fn answered(area: &Area<'_>, without: &Report, with: &Report) -> Result<(), BoxE
 
 fn legend(name: &str, report: &Report) -> String {
     match report.percentile(50).zip(report.percentile(99)) {
-        Some((p50, p99)) => format!("{name}: p50 {:.2} s, p99 {:.2} s", p50.as_secs_f64(), p99.as_secs_f64()),
+        Some((p50, p99)) => {
+            format!("{name}: p50 {:.2} s, p99 {:.2} s", p50.as_secs_f64(), p99.as_secs_f64())
+        }
         None => format!("{name}: no answers"),
     }
 }

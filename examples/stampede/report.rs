@@ -72,7 +72,8 @@ impl Report {
     /// One number a line.
     pub(crate) fn to_text(&self) -> String {
         let mut text = String::new();
-        let mut put = |name: &str, value: u64| writeln!(text, "{name} {value}").expect("a string grows");
+        let mut put =
+            |name: &str, value: u64| writeln!(text, "{name} {value}").expect("a string grows");
         put("hits", self.hits);
         put("most_hits", self.most_hits);
         put("wrong_bodies", self.wrong_bodies);

@@ -28,7 +28,8 @@ async fn burst(side: Side, args: &Args, pages: Pages, show: bool) -> Result<Repo
     let (upstream, hits) = upstream::start(args, pages.clone()).await?;
     let gateway = gateway::start(side, upstream, args.pool(), clock.clone()).await?;
     let clients = Clients::connect(gateway.addr, args, pages).await?;
-    let watcher = show.then(|| tokio::spawn(watch(side, args.requests, clock.clone(), hits.clone())));
+    let watcher =
+        show.then(|| tokio::spawn(watch(side, args.requests, clock.clone(), hits.clone())));
 
     let memory_before = usage::memory();
     let cpu_before = usage::cpu_time();
@@ -36,7 +37,9 @@ async fn burst(side: Side, args: &Args, pages: Pages, show: bool) -> Result<Repo
     let mut report = Report {
         wall: clock.since_release(),
         cpu: usage::cpu_time().zip(cpu_before).map(|(after, before)| after.saturating_sub(before)),
-        memory: usage::peak_memory().zip(memory_before).map(|(peak, before)| peak.saturating_sub(before)),
+        memory: usage::peak_memory()
+            .zip(memory_before)
+            .map(|(peak, before)| peak.saturating_sub(before)),
         last_arrival: clock.last_arrival(),
         hits: hits.total(),
         most_hits: hits.most_for_one_key(),

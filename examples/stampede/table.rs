@@ -7,7 +7,9 @@ use crate::{
 use std::time::Duration;
 
 pub(crate) fn render(args: &Args, without: &Report, with: &Report) -> String {
-    let count = |name, of: fn(&Report) -> u64| row(name, Some(of(without) as f64), Some(of(with) as f64), whole);
+    let count = |name, of: fn(&Report) -> u64| {
+        row(name, Some(of(without) as f64), Some(of(with) as f64), whole)
+    };
     let time = |name, of: &dyn Fn(&Report) -> Option<Duration>| {
         let seconds = |report| of(report).map(|time| time.as_secs_f64());
         row(name, seconds(without), seconds(with), |value| format!("{value:.3} s"))

@@ -73,10 +73,14 @@ pub(crate) async fn start(args: &Args, pages: Pages) -> io::Result<(SocketAddr, 
     Ok((serve(app).await?, hits))
 }
 
-async fn item(State(database): State<Database>, Path(key): Path<usize>) -> Result<Bytes, StatusCode> {
+async fn item(
+    State(database): State<Database>,
+    Path(key): Path<usize>,
+) -> Result<Bytes, StatusCode> {
     let page = database.pages.get(key).ok_or(StatusCode::NOT_FOUND)?;
     database.hits.0[key].fetch_add(1, Relaxed);
-    let _connection = database.connections.acquire().await.map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?;
+    let _connection =
+        database.connections.acquire().await.map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?;
     sleep(database.time).await;
     Ok(page.clone())
 }

@@ -1,7 +1,8 @@
 //! What a fleet saves and costs over a real Redis: `cargo bench -p tower-singleflight-redis`.
 //!
-//! The replicas are in one process, each with an engine of its own, and Redis is a process on the same machine. So latencies
-//! are those of a machine that does everything at once. Counts are exact.
+//! The replicas are in one process, each with an engine of its own, and Redis is a process on the
+//! same machine. So latencies are those of a machine that does everything at once. Counts are
+//! exact.
 
 #[allow(dead_code, unused_imports, unused_macros)]
 #[path = "../tests/it/server.rs"]
@@ -43,10 +44,17 @@ impl Upstream {
         Arc::new(Self { pause, body, calls: AtomicUsize::new(0), answered: Mutex::default() })
     }
 
-    async fn call(self: Arc<Self>, request: Request<Empty<Bytes>>) -> Result<Response<Full<Bytes>>, Infallible> {
+    async fn call(
+        self: Arc<Self>,
+        request: Request<Empty<Bytes>>,
+    ) -> Result<Response<Full<Bytes>>, Infallible> {
         self.calls.fetch_add(1, Relaxed);
         sleep(self.pause).await;
-        self.answered.lock().unwrap().entry(request.uri().path().to_owned()).or_insert_with(Instant::now);
+        self.answered
+            .lock()
+            .unwrap()
+            .entry(request.uri().path().to_owned())
+            .or_insert_with(Instant::now);
         Ok(Response::new(Full::new(self.body.clone())))
     }
 }
@@ -70,7 +78,8 @@ fn replica(upstream: &Arc<Upstream>, fleet: Option<&Fleet>) -> Replica {
 }
 
 async fn fleets(server: &Server, count: usize) -> Vec<Fleet> {
-    let fleet = || Fleet::new(RedisEngine::open(server.url()).unwrap(), "the secret of the benchmark");
+    let fleet =
+        || Fleet::new(RedisEngine::open(server.url()).unwrap(), "the secret of the benchmark");
     let fleets: Vec<_> = (0..count).map(|_| fleet()).collect();
     while !fleets.iter().all(Fleet::is_up) {
         sleep(Duration::from_millis(5)).await;
@@ -100,8 +109,14 @@ fn percentile(sorted: &[Duration], percent: usize) -> String {
     format!("{:.2} ms", value.as_secs_f64() * 1e3)
 }
 
-/// One burst: so many requests at once, over all replicas. How long after the upstream's first answer each one ended.
-async fn burst(replicas: &[Replica], upstream: &Upstream, requests: usize, path: &str) -> Vec<Duration> {
+/// One burst: so many requests at once, over all replicas. How long after the upstream's first
+/// answer each one ended.
+async fn burst(
+    replicas: &[Replica],
+    upstream: &Upstream,
+    requests: usize,
+    path: &str,
+) -> Vec<Duration> {
     let tasks = (0..requests).map(|number| {
         let (replica, path) = (replicas[number % replicas.len()].clone(), path.to_owned());
         tokio::spawn(async move { get(replica, &path).await })
@@ -113,18 +128,24 @@ async fn burst(replicas: &[Replica], upstream: &Upstream, requests: usize, path:
 
 async fn bursts(server: &Server) {
     println!("\n## 10,000 requests for one key, upstream 50 ms, 10 rounds\n");
-    println!("| replicas | | upstream calls | p50 behind the answer | p99 | scripts a round | CPU of Redis a round |");
+    println!(
+        "| replicas | | upstream calls | p50 behind the answer | p99 | scripts a round | CPU of Redis a round |"
+    );
     println!("|---|---|---|---|---|---|---|");
     for count in [1, 2, 4, 8, 16] {
         for with_fleet in [false, true] {
             let fleets = fleets(server, count).await;
             let upstream = Upstream::new(Duration::from_millis(50), 1024);
-            let replicas = fleets.iter().map(|fleet| replica(&upstream, with_fleet.then_some(fleet)));
+            let replicas =
+                fleets.iter().map(|fleet| replica(&upstream, with_fleet.then_some(fleet)));
             let replicas: Vec<_> = replicas.collect();
             let before = used(server);
             let mut times = Vec::new();
             for round in 0..10 {
-                times.extend(burst(&replicas, &upstream, 10_000, &format!("/{count}/{with_fleet}/{round}")).await);
+                times.extend(
+                    burst(&replicas, &upstream, 10_000, &format!("/{count}/{with_fleet}/{round}"))
+                        .await,
+                );
             }
             let after = used(server);
             times.sort();
@@ -135,7 +156,11 @@ async fn bursts(server: &Server) {
                 percentile(&times, 50),
                 percentile(&times, 99),
                 (after.1 - before.1) as f64 / 10.0,
-                if with_fleet { format!("{:.0} µs", (after.0 - before.0) / 10.0) } else { "-".to_owned() },
+                if with_fleet {
+                    format!("{:.0} µs", (after.0 - before.0) / 10.0)
+                } else {
+                    "-".to_owned()
+                },
             );
         }
     }
@@ -181,17 +206,22 @@ async fn lone(server: &Server) {
 
 async fn sizes(server: &Server) {
     println!("\n## Sizes: one request a replica, upstream 50 ms, 20 rounds\n");
-    println!("| bytes | replicas | upstream calls | p50 behind the answer | p99 | CPU of Redis a flight |");
+    println!(
+        "| bytes | replicas | upstream calls | p50 behind the answer | p99 | CPU of Redis a flight |"
+    );
     println!("|---|---|---|---|---|---|");
     for bytes in [1 << 10, 8 << 10, 64 << 10, 1_000_000] {
         for count in [2, 4, 16] {
             let fleets = fleets(server, count).await;
             let upstream = Upstream::new(Duration::from_millis(50), bytes);
-            let replicas: Vec<_> = fleets.iter().map(|fleet| replica(&upstream, Some(fleet))).collect();
+            let replicas: Vec<_> =
+                fleets.iter().map(|fleet| replica(&upstream, Some(fleet))).collect();
             let before = used(server);
             let mut times = Vec::new();
             for round in 0..20 {
-                times.extend(burst(&replicas, &upstream, count, &format!("/{bytes}/{count}/{round}")).await);
+                times.extend(
+                    burst(&replicas, &upstream, count, &format!("/{bytes}/{count}/{round}")).await,
+                );
             }
             let cpu = (used(server).0 - before.0) / 20.0;
             times.sort();
@@ -206,7 +236,9 @@ async fn sizes(server: &Server) {
 }
 
 async fn stopped(server: &Server) {
-    println!("\n## Redis stops for 5 s under steady load: 4 replicas, 400 requests/s of 100 keys, upstream 20 ms\n");
+    println!(
+        "\n## Redis stops for 5 s under steady load: 4 replicas, 400 requests/s of 100 keys, upstream 20 ms\n"
+    );
     println!("| | requests | p50 | p99 | slowest |");
     println!("|---|---|---|---|---|");
     let fleets = fleets(server, 4).await;
@@ -231,7 +263,8 @@ async fn stopped(server: &Server) {
         let mut times: Vec<_> = times.collect();
         times.sort();
         let count = times.len();
-        let (p50, p99, slowest) = (percentile(&times, 50), percentile(&times, 99), percentile(&times, 100));
+        let (p50, p99, slowest) =
+            (percentile(&times, 50), percentile(&times, 99), percentile(&times, 100));
         println!("| {phase} | {count} | {p50} | {p99} | {slowest} |");
     }
 }
@@ -258,8 +291,15 @@ async fn main() {
     let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     let version: String = server.ask("INFO server");
-    let version = version.lines().find_map(|line| line.strip_prefix("redis_version:")).unwrap_or("?").to_owned();
-    println!("Redis {version}, {cores} cores, load at the start {}.", load.split(' ').next().unwrap_or("?"));
+    let version = version
+        .lines()
+        .find_map(|line| line.strip_prefix("redis_version:"))
+        .unwrap_or("?")
+        .to_owned();
+    println!(
+        "Redis {version}, {cores} cores, load at the start {}.",
+        load.split(' ').next().unwrap_or("?")
+    );
     bursts(&server).await;
     lone(&server).await;
     sizes(&server).await;

@@ -10,11 +10,12 @@ use bytes::Bytes;
 use redis::{Cmd, Pipeline, Value};
 use std::{sync::Arc, time::Duration};
 use tower_singleflight::fleet::engine::{
-    Checked, Closed, Engine, EngineError, EngineResult, Entry, Epoch, Landing, Name, Pushes, Replica, Tag, Token,
-    Waiting,
+    Checked, Closed, Engine, EngineError, EngineResult, Entry, Epoch, Landing, Name, Pushes,
+    Replica, Tag, Token, Waiting,
 };
 
-/// Up to this length, a payload travels in the push. Above it, a second round trip costs Redis less than the copies.
+/// Up to this length, a payload travels in the push. Above it, a second round trip costs Redis less
+/// than the copies.
 const INLINE: usize = 8 * 1024;
 
 impl Engine for RedisEngine {
@@ -30,11 +31,17 @@ impl Engine for RedisEngine {
         self.shared.link().is_some()
     }
 
-    fn enter<'a>(&'a self, name: &'a Name, token: Token, lease: Duration) -> EngineResult<'a, Entry> {
+    fn enter<'a>(
+        &'a self,
+        name: &'a Name,
+        token: Token,
+        lease: Duration,
+    ) -> EngineResult<'a, Entry> {
         Box::pin(async move {
             let _ = self.link()?;
             let unanswered = self.shared.unanswered(name, token);
-            let entry = unanswered.unless_down(self.control(self.enter_command(name, token, lease)).await)?;
+            let entry = unanswered
+                .unless_down(self.control(self.enter_command(name, token, lease)).await)?;
             read_entry(entry)
         })
     }
@@ -58,21 +65,38 @@ impl Engine for RedisEngine {
         })
     }
 
-    fn close<'a>(&'a self, name: &'a Name, flight: Token, lease: Duration, tells: bool) -> EngineResult<'a, Closed> {
+    fn close<'a>(
+        &'a self,
+        name: &'a Name,
+        flight: Token,
+        lease: Duration,
+        tells: bool,
+    ) -> EngineResult<'a, Closed> {
         Box::pin(async move {
             let mut close = scripts::CLOSE.on(&self.keys().of(name).flight(flight));
-            close.arg(flight.to_string()).arg(millis(lease)).arg(self.keys().inboxes()).arg(u8::from(tells));
+            close
+                .arg(flight.to_string())
+                .arg(millis(lease))
+                .arg(self.keys().inboxes())
+                .arg(u8::from(tells));
             let unanswered = self.shared.unanswered(name, flight);
             match unanswered.unless_down(self.control(close).await)? {
                 Value::Nil => Ok(Closed::Lost),
                 Value::Array(tokens) if tokens.is_empty() => Ok(Closed::Alone),
-                Value::Array(tokens) => tokens.iter().map(read_token).collect::<Result<_, _>>().map(Closed::Followed),
+                Value::Array(tokens) => {
+                    tokens.iter().map(read_token).collect::<Result<_, _>>().map(Closed::Followed)
+                }
                 _ => Err(EngineError::Garbled),
             }
         })
     }
 
-    fn land<'a>(&'a self, name: &'a Name, flight: Token, landing: Landing) -> EngineResult<'a, bool> {
+    fn land<'a>(
+        &'a self,
+        name: &'a Name,
+        flight: Token,
+        landing: Landing,
+    ) -> EngineResult<'a, bool> {
         Box::pin(async move {
             let Landing { payload, keep, mark } = landing;
             let keys = self.keys().of(name);
@@ -83,7 +107,9 @@ impl Engine for RedisEngine {
                 commands.cmd("SET").arg(&key).arg(payload.as_ref()).arg("PX").arg(millis(keep));
             }
             let mut land = scripts::LAND.on(&[keys.closed(flight), key, keys.open()]);
-            land.arg(if inline { payload.as_ref() } else { b"" }).arg(self.keys().inboxes()).arg(millis(keep));
+            land.arg(if inline { payload.as_ref() } else { b"" })
+                .arg(self.keys().inboxes())
+                .arg(millis(keep));
             land.arg(mark.map_or(0, millis));
             commands.add_command(land);
             let link = self.link()?;
@@ -96,7 +122,11 @@ impl Engine for RedisEngine {
         })
     }
 
-    fn renew<'a>(&'a self, flights: &'a [(Name, Token)], lease: Duration) -> EngineResult<'a, Vec<bool>> {
+    fn renew<'a>(
+        &'a self,
+        flights: &'a [(Name, Token)],
+        lease: Duration,
+    ) -> EngineResult<'a, Vec<bool>> {
         Box::pin(async move {
             let renew = |(name, flight): &(Name, Token)| {
                 let mut renew = scripts::RENEW.on(&self.keys().of(name).flight(*flight));
@@ -113,7 +143,8 @@ impl Engine for RedisEngine {
             let check = |waiting: &Waiting| {
                 let keys = self.keys().of(&waiting.name);
                 let [open, waits, closed] = keys.flight(waiting.flight);
-                let mut check = scripts::CHECK.on(&[open, waits, closed, keys.payload(waiting.flight)]);
+                let mut check =
+                    scripts::CHECK.on(&[open, waits, closed, keys.payload(waiting.flight)]);
                 check.arg(waiting.flight.to_string()).arg(waiting.token.to_string());
                 check
             };
@@ -125,7 +156,9 @@ impl Engine for RedisEngine {
     fn release<'a>(&'a self, name: &'a Name, flight: Token) -> EngineResult<'a, ()> {
         Box::pin(async move {
             let unanswered = self.shared.unanswered(name, flight);
-            unanswered.unless_down(self.control(release_command(self.keys(), name, flight)).await).map(drop)
+            unanswered
+                .unless_down(self.control(release_command(self.keys(), name, flight)).await)
+                .map(drop)
         })
     }
 
@@ -145,16 +178,26 @@ impl Engine for RedisEngine {
     fn done<'a>(&'a self, waiting: &'a Waiting) -> EngineResult<'a, ()> {
         Box::pin(async move {
             let keys = self.keys().of(&waiting.name);
-            let mut done = scripts::DONE.on(&[keys.closed(waiting.flight), keys.payload(waiting.flight)]);
+            let mut done =
+                scripts::DONE.on(&[keys.closed(waiting.flight), keys.payload(waiting.flight)]);
             done.arg(waiting.token.to_string());
             self.control(done).await.map(drop)
         })
     }
 
-    fn seal<'a>(&'a self, tag: &'a Tag, group: &'a str, epoch: Epoch, life: Duration) -> EngineResult<'a, ()> {
+    fn seal<'a>(
+        &'a self,
+        tag: &'a Tag,
+        group: &'a str,
+        epoch: Epoch,
+        life: Duration,
+    ) -> EngineResult<'a, ()> {
         Box::pin(async move {
             let mut seal = scripts::SEAL.on(&[self.keys().epoch(tag)]);
-            seal.arg(epoch.to_string()).arg(millis(life)).arg(self.keys().group(group)).arg(tag.to_string());
+            seal.arg(epoch.to_string())
+                .arg(millis(life))
+                .arg(self.keys().group(group))
+                .arg(tag.to_string());
             self.control(seal).await.map(drop)
         })
     }
@@ -185,11 +228,17 @@ impl RedisEngine {
         reply
     }
 
-    async fn control_each<const N: usize>(&self, commands: [Cmd; N]) -> Result<[Reply; N], EngineError> {
+    async fn control_each<const N: usize>(
+        &self,
+        commands: [Cmd; N],
+    ) -> Result<[Reply; N], EngineError> {
         self.control_all(commands.into_iter()).await?.try_into().map_err(|_| EngineError::Garbled)
     }
 
-    async fn control_all(&self, commands: impl Iterator<Item = Cmd>) -> Result<Vec<Reply>, EngineError> {
+    async fn control_all(
+        &self,
+        commands: impl Iterator<Item = Cmd>,
+    ) -> Result<Vec<Reply>, EngineError> {
         let mut pipeline = Pipeline::new();
         for command in commands {
             pipeline.add_command(command);
@@ -214,7 +263,9 @@ fn read_entry(reply: Value) -> Result<Entry, EngineError> {
     };
     match &reply[..] {
         [Value::Int(1)] => Ok(Entry::Lead),
-        [Value::Int(2), flight, left] => Ok(Entry::Follow { flight: read_token(flight)?, left: read_millis(left)? }),
+        [Value::Int(2), flight, left] => {
+            Ok(Entry::Follow { flight: read_token(flight)?, left: read_millis(left)? })
+        }
         [Value::Int(3), left] => Ok(Entry::Pass { left: read_millis(left)? }),
         [Value::Int(4), flight] => Ok(Entry::Sealed { flight: read_token(flight)? }),
         _ => Err(EngineError::Garbled),
@@ -235,7 +286,9 @@ fn read_checked(reply: &Value) -> Result<Checked, EngineError> {
 
 fn read_token(value: &Value) -> Result<Token, EngineError> {
     match value {
-        Value::BulkString(token) => std::str::from_utf8(token).map_err(|_| EngineError::Garbled)?.parse(),
+        Value::BulkString(token) => {
+            std::str::from_utf8(token).map_err(|_| EngineError::Garbled)?.parse()
+        }
         _ => Err(EngineError::Garbled),
     }
 }

@@ -7,36 +7,42 @@
 //! # Ok::<(), tower_singleflight_redis::OpenError>(())
 //! ```
 //!
-//! The engine needs one primary of Redis 6.2 or newer, or Valkey 7.2 or newer: on its own, behind one address that follows
-//! the primary, or managed. It speaks RESP3. It does not support Redis Cluster yet.
+//! The engine needs one primary of Redis 6.2 or newer, or Valkey 7.2 or newer: on its own, behind
+//! one address that follows the primary, or managed. It speaks RESP3. It does not support Redis
+//! Cluster yet.
 //!
 //! # Connections
 //!
-//! A process has two connections: one for small commands and for all that Redis tells, and one for large payloads. A task makes
-//! both. It starts when a `Fleet` is made with the engine inside a tokio runtime. If the fleet is made outside of one, or that
-//! runtime is shut down, the next call inside a runtime starts the task. Requests that come before the connection go alone.
+//! A process has two connections: one for small commands and for all that Redis tells, and one for
+//! large payloads. A task makes both. It starts when a `Fleet` is made with the engine inside a
+//! tokio runtime. If the fleet is made outside of one, or that runtime is shut down, the next call
+//! inside a runtime starts the task. Requests that come before the connection go alone.
 //!
-//! When Redis does not answer for 250 ms (on the second connection, for a second), closes a connection, or turns out to be
-//! a read-only replica, the engine is down, and all operations fail at once. It connects again after 100 ms, and then less
-//! and less often, down to once in five seconds. While it is down, replicas work alone.
+//! When Redis does not answer for 250 ms (on the second connection, for a second), closes a
+//! connection, or turns out to be a read-only replica, the engine is down, and all operations fail
+//! at once. It connects again after 100 ms, and then less and less often, down to once in five
+//! seconds. While it is down, replicas work alone.
 //!
-//! With the feature `tracing`, it reports once when it goes down, with the cause, and once when it is up again.
+//! With the feature `tracing`, it reports once when it goes down, with the cause, and once when it
+//! is up again.
 //!
 //! # What Redis has to allow
 //!
-//! Keys and channels begin with `tsf1:`, or with the [prefix](RedisEngine::prefix) and `1:`. This ACL is enough:
+//! Keys and channels begin with `tsf1:`, or with the [prefix](RedisEngine::prefix) and `1:`. This
+//! ACL is enough:
 //!
 //! ```text
 //! ACL SETUSER fleet on >password resetchannels ~tsf1:* &tsf1:* +@connection +@pubsub +@scripting +get +set +mget +del +unlink +exists +rename +hset +hdel +hkeys +pexpire +pttl
 //! ```
 //!
-//! Nothing has to be kept when Redis restarts, so persistence can be off. With `maxmemory` reached, `noeviction` and any
-//! other policy will do: replicas then make more calls of their own.
+//! Nothing has to be kept when Redis restarts, so persistence can be off. With `maxmemory` reached,
+//! `noeviction` and any other policy will do: replicas then make more calls of their own.
 //!
 //! # TLS
 //!
-//! The feature `tls` takes `rediss://` URLs. It uses rustls, and leaves the choice of a [crypto provider] to the program.
-//! For native TLS, depend on `redis` with its feature `tokio-native-tls-comp` instead.
+//! The feature `tls` takes `rediss://` URLs. It uses rustls, and leaves the choice of a [crypto
+//! provider] to the program. For native TLS, depend on `redis` with its feature
+//! `tokio-native-tls-comp` instead.
 //!
 //! [crypto provider]: https://docs.rs/rustls/latest/rustls/crypto/struct.CryptoProvider.html
 
@@ -81,15 +87,15 @@ impl RedisEngine {
     ///
     /// # Errors
     ///
-    /// If the URL cannot be read. A server that is not there, or cannot be used, is no error: replicas work alone until it is
-    /// there.
+    /// If the URL cannot be read. A server that is not there, or cannot be used, is no error:
+    /// replicas work alone until it is there.
     pub fn open(server: impl IntoConnectionInfo) -> Result<Self, OpenError> {
         let client = open(server).map_err(OpenError)?;
         Ok(Self { shared: Arc::new(Shared::new(client, "tsf")) })
     }
 
-    /// What all keys and channels begin with, before the version of the protocol: `tsf`, unless it is set. Replicas with
-    /// different prefixes do not meet.
+    /// What all keys and channels begin with, before the version of the protocol: `tsf`, unless it
+    /// is set. Replicas with different prefixes do not meet.
     ///
     /// ```
     /// use tower_singleflight_redis::RedisEngine;
@@ -101,9 +107,13 @@ impl RedisEngine {
     ///
     /// # Panics
     ///
-    /// If the prefix contains a brace: braces mark the part of a key that chooses its slot in a cluster.
+    /// If the prefix contains a brace: braces mark the part of a key that chooses its slot in a
+    /// cluster.
     pub fn prefix(self, prefix: &str) -> Self {
-        assert!(!prefix.contains(['{', '}']), "the prefix of a RedisEngine contains a brace: {prefix:?}");
+        assert!(
+            !prefix.contains(['{', '}']),
+            "the prefix of a RedisEngine contains a brace: {prefix:?}"
+        );
         Self { shared: Arc::new(Shared::new(self.shared.client.clone(), prefix)) }
     }
 
@@ -115,8 +125,9 @@ impl RedisEngine {
 fn open(server: impl IntoConnectionInfo) -> RedisResult<Client> {
     let server = server.into_connection_info()?;
     let settings = server.redis_settings().clone();
-    let settings =
-        settings.set_protocol(ProtocolVersion::RESP3).set_lib_name(env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"));
+    let settings = settings
+        .set_protocol(ProtocolVersion::RESP3)
+        .set_lib_name(env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"));
     // A pipeline is not to wait for the acknowledgement of the one before.
     let tcp = server.tcp_settings().clone().set_nodelay(true);
     Client::open(server.set_redis_settings(settings).set_tcp_settings(tcp))

@@ -5,7 +5,9 @@ use crate::{
     trouble::{Kind, Trouble},
 };
 use futures_util::future::{self, Either};
-use redis::{AsyncConnectionConfig, Client, Pipeline, PushInfo, PushKind, Value, aio::MultiplexedConnection};
+use redis::{
+    AsyncConnectionConfig, Client, Pipeline, PushInfo, PushKind, Value, aio::MultiplexedConnection,
+};
 use std::{
     collections::HashMap,
     fmt,
@@ -26,21 +28,26 @@ use tower_singleflight::fleet::engine::{EngineError, Pushes};
 /// How long a reply may take.
 pub(crate) const REPLY_WITHIN: Duration = Duration::from_millis(250);
 
-/// How long a reply may take on the connection for large payloads, which may have some to carry before it.
+/// How long a reply may take on the connection for large payloads, which may have some to carry
+/// before it.
 const BULK_REPLY_WITHIN: Duration = Duration::from_secs(1);
 
-/// In how many pieces the time for a reply is waited for. A process that was stopped or starved, not the server, has only
-/// one piece behind it when it goes on, and reads the replies that have come before it counts the others.
+/// In how many pieces the time for a reply is waited for. A process that was stopped or starved,
+/// not the server, has only one piece behind it when it goes on, and reads the replies that have
+/// come before it counts the others.
 const PIECES: u32 = 5;
 
-/// How many commands may wait in the client to be written. Callers would queue with the default of 50.
+/// How many commands may wait in the client to be written. Callers would queue with the default
+/// of 50.
 const PIPELINE_BUFFER: usize = 4096;
 
 /// Two connections that live and fail together.
 ///
-/// 1. Once `ended` is closed, no operation succeeds, no push is delivered, and those that wait are told at once.
-/// 2. An operation that is dropped before its reply wakes the supervisor, which asks for a sign of life. So a server that
-///    hangs is noticed even if no caller has the patience to wait for [`REPLY_WITHIN`].
+/// 1. Once `ended` is closed, no operation succeeds, no push is delivered, and those that wait are
+///    told at once.
+/// 2. An operation that is dropped before its reply wakes the supervisor, which asks for a sign of
+///    life. So a server that hangs is noticed even if no caller has the patience to wait for
+///    [`REPLY_WITHIN`].
 pub(crate) struct Link {
     /// All scripts without large payloads, and the inbox.
     pub(crate) control: Wire,
@@ -90,7 +97,13 @@ impl Link {
             Wire::connect(client, within, BULK_REPLY_WITHIN, None, &ended),
         )
         .await?;
-        let link = Self { control, bulk, ended, abandoned: AtomicBool::new(false), supervisor: Arc::clone(supervisor) };
+        let link = Self {
+            control,
+            bulk,
+            ended,
+            abandoned: AtomicBool::new(false),
+            supervisor: Arc::clone(supervisor),
+        };
         link.prepare().await?;
         for channel in channels {
             link.subscribe(channel).await?;
@@ -147,15 +160,20 @@ impl Link {
         self.ended.why.get().cloned()
     }
 
-    /// Sends commands in one piece, and gives a reply to each. A script that the server does not know is loaded, and run
-    /// once again.
+    /// Sends commands in one piece, and gives a reply to each. A script that the server does not
+    /// know is loaded, and run once again.
     ///
     /// # Cancel safety
     ///
     /// Dropped before the replies, the commands are executed or not.
-    pub(crate) async fn ask(&self, wire: &Wire, commands: Pipeline) -> Result<Vec<Reply>, EngineError> {
+    pub(crate) async fn ask(
+        &self,
+        wire: &Wire,
+        commands: Pipeline,
+    ) -> Result<Vec<Reply>, EngineError> {
         let mut replies = self.answered(wire, &commands).await?;
-        let unknown: Vec<_> = (0..replies.len()).filter(|&index| is_unknown_script(&replies[index])).collect();
+        let unknown: Vec<_> =
+            (0..replies.len()).filter(|&index| is_unknown_script(&replies[index])).collect();
         if !unknown.is_empty() {
             let mut again = Pipeline::new();
             let load = scripts::load();
@@ -243,7 +261,11 @@ impl Wire {
             .set_push_sender(on_push(Arc::clone(ended), pushes.cloned()));
         let connection = client.get_multiplexed_async_connection_with_config(&config).await;
         let connection = connection.map_err(|error| Trouble::of_error(&error))?;
-        Ok(Self { connection, within, clock: Clock { start: Instant::now(), heard: AtomicU64::new(0) } })
+        Ok(Self {
+            connection,
+            within,
+            clock: Clock { start: Instant::now(), heard: AtomicU64::new(0) },
+        })
     }
 
     async fn send(&self, commands: &Pipeline) -> Result<Vec<Value>, Trouble> {

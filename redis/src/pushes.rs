@@ -23,7 +23,10 @@ pub(crate) fn read(data: Vec<Value>) -> Option<Push> {
         b'L' => {
             let token = token.ok()?;
             let payload = Bytes::from(message.split_off(1 + DIGITS));
-            Some(Push::Landed { token, payload: Some(payload).filter(|payload| !payload.is_empty()) })
+            Some(Push::Landed {
+                token,
+                payload: Some(payload).filter(|payload| !payload.is_empty()),
+            })
         }
         _ => None,
     }
@@ -58,7 +61,13 @@ mod tests {
 
     #[test]
     fn passes_over_what_makes_no_sense() {
-        for message in ["", "J", "Jxyz", "X0000000000000000000000000000000a", "J0000000000000000000000000000000ä"] {
+        for message in [
+            "",
+            "J",
+            "Jxyz",
+            "X0000000000000000000000000000000a",
+            "J0000000000000000000000000000000ä",
+        ] {
             assert_eq!(read_message(message.as_bytes()), None, "{message}");
         }
         assert_eq!(read(vec![]), None);

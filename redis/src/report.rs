@@ -19,7 +19,11 @@ impl Report {
         if !self.told.is_empty() {
             self.told.clear();
             #[cfg(feature = "tracing")]
-            tracing::warn!(server = self.server, "Redis at {} is there: the replicas share calls again", self.server);
+            tracing::warn!(
+                server = self.server,
+                "Redis at {} is there: the replicas share calls again",
+                self.server
+            );
         }
     }
 
@@ -30,7 +34,11 @@ impl Report {
         if !self.told.contains(&kind) {
             self.told.push(kind);
             #[cfg(feature = "tracing")]
-            tracing::warn!(server = self.server, "Redis at {} {trouble}: each replica works alone", self.server);
+            tracing::warn!(
+                server = self.server,
+                "Redis at {} {trouble}: each replica works alone",
+                self.server
+            );
         }
     }
 }

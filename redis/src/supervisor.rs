@@ -33,7 +33,8 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// The longest pause.
 const LAST_PAUSE: Duration = Duration::from_secs(5);
 
-/// How long an attempt to connect takes at most, after some that failed. The first takes [`REPLY_WITHIN`].
+/// How long an attempt to connect takes at most, after some that failed. The first takes
+/// [`REPLY_WITHIN`].
 const CONNECT_AT_MOST: Duration = Duration::from_secs(2);
 
 /// What the engine and its task share.
@@ -82,7 +83,11 @@ impl Shared {
 
     /// Whether the link is up, as far as is known.
     pub(crate) fn is_up(&self) -> bool {
-        self.link.read().unwrap_or_else(PoisonError::into_inner).as_ref().is_some_and(|link| link.is_up())
+        self.link
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .as_ref()
+            .is_some_and(|link| link.is_up())
     }
 
     pub(crate) fn listen(self: &Arc<Self>, replica: Replica, pushes: Pushes) {
@@ -106,7 +111,8 @@ impl Shared {
         self.unanswered.operation(name, flight)
     }
 
-    /// Starts the task in this runtime, unless there is one, or no runtime, or nothing to listen to.
+    /// Starts the task in this runtime, unless there is one, or no runtime, or nothing to listen
+    /// to.
     fn start(self: &Arc<Self>) {
         let Ok(runtime) = Handle::try_current() else { return };
         if self.listener.get().is_none() {
@@ -150,7 +156,12 @@ impl Shared {
     }
 
     /// Connects, and subscribes to all there is. Gives how many groups that are.
-    async fn connect(&self, replica: Replica, pushes: &Pushes, pause: Duration) -> Result<(Arc<Link>, usize), Trouble> {
+    async fn connect(
+        &self,
+        replica: Replica,
+        pushes: &Pushes,
+        pause: Duration,
+    ) -> Result<(Arc<Link>, usize), Trouble> {
         let mut channels = vec![self.keys.inbox(replica)];
         channels.extend_from_slice(&lock(&self.groups));
         let within = pause.clamp(REPLY_WITHIN, CONNECT_AT_MOST);
@@ -178,7 +189,9 @@ impl Shared {
         }
         if link.ask(&link.control, commands).await.is_err() {
             self.unanswered.put_back(flights);
-            return Err(link.trouble().unwrap_or_else(|| Trouble::new(Kind::Silent, "it releases no flights")));
+            return Err(link
+                .trouble()
+                .unwrap_or_else(|| Trouble::new(Kind::Silent, "it releases no flights")));
         }
         Ok(())
     }
@@ -198,12 +211,14 @@ impl Shared {
                 }
             }
             link.check_abandoned().await;
-            // After the operations themselves: the connection keeps the order. What fails is kept for the next connection.
+            // After the operations themselves: the connection keeps the order. What fails is kept
+            // for the next connection.
             let _ = self.release_unanswered(link).await;
         }
     }
 
-    /// Shows the link to operations until the guard is dropped, also if that is by the end of the runtime.
+    /// Shows the link to operations until the guard is dropped, also if that is by the end of the
+    /// runtime.
     fn put(&self, link: Arc<Link>) -> TakenAway<'_> {
         *self.link.write().unwrap_or_else(PoisonError::into_inner) = Some(link);
         TakenAway(self)

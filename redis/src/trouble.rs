@@ -38,14 +38,16 @@ impl Trouble {
             ErrorKind::AuthenticationFailed => Kind::Password,
             _ if error.is_timeout() => Kind::Silent,
             _ => match error.code() {
-                Some(code) => Kind::of_reply(code, error.detail().unwrap_or_default()).unwrap_or(Kind::Refused),
+                Some(code) => Kind::of_reply(code, error.detail().unwrap_or_default())
+                    .unwrap_or(Kind::Refused),
                 None => Kind::Away,
             },
         };
         Self::new(kind, text)
     }
 
-    /// What an error means that came as the reply to one command. `None`: it concerns this command alone.
+    /// What an error means that came as the reply to one command. `None`: it concerns this command
+    /// alone.
     pub(crate) fn of_reply(error: &ServerError) -> Option<Self> {
         let detail = error.details().unwrap_or_default();
         let kind = Kind::of_reply(error.code(), detail)?;
@@ -60,10 +62,14 @@ impl Kind {
         Some(match code {
             "NOAUTH" | "WRONGPASS" => Self::Password,
             "NOPROTO" => Self::NoResp3,
-            "ERR" if detail.starts_with("unknown command") && detail.contains("HELLO") => Self::NoResp3,
+            "ERR" if detail.starts_with("unknown command") && detail.contains("HELLO") => {
+                Self::NoResp3
+            }
             "LOADING" | "MASTERDOWN" => Self::Away,
             _ if said("READONLY") => Self::Replica,
-            _ if ["MOVED", "ASK", "CLUSTERDOWN", "CROSSSLOT"].into_iter().any(said) => Self::Cluster,
+            _ if ["MOVED", "ASK", "CLUSTERDOWN", "CROSSSLOT"].into_iter().any(said) => {
+                Self::Cluster
+            }
             _ => return None,
         })
     }
@@ -76,11 +82,19 @@ impl fmt::Display for Trouble {
         match kind {
             Kind::Away => write!(f, "cannot be reached ({detail})"),
             Kind::Silent => write!(f, "does not answer ({detail})"),
-            Kind::Password => write!(f, "asks for a password, or refuses the one in the URL ({detail})"),
-            Kind::Replica => write!(f, "is a read-only replica: use the address of the primary ({detail})"),
-            Kind::Cluster => write!(f, "is a node of a cluster: a single primary is needed ({detail})"),
+            Kind::Password => {
+                write!(f, "asks for a password, or refuses the one in the URL ({detail})")
+            }
+            Kind::Replica => {
+                write!(f, "is a read-only replica: use the address of the primary ({detail})")
+            }
+            Kind::Cluster => {
+                write!(f, "is a node of a cluster: a single primary is needed ({detail})")
+            }
             Kind::Sentinel => write!(f, "is a Sentinel: use the address of the primary ({detail})"),
-            Kind::NoResp3 => write!(f, "speaks no RESP3: Redis 6.2, Valkey 7.2 or newer is needed ({detail})"),
+            Kind::NoResp3 => {
+                write!(f, "speaks no RESP3: Redis 6.2, Valkey 7.2 or newer is needed ({detail})")
+            }
             Kind::Refused => write!(f, "refuses a command that is needed ({detail})"),
         }
     }

@@ -8,9 +8,9 @@ const AT_MOST: usize = 1024;
 
 /// The flights that were entered, closed or released without a reply.
 ///
-/// A Redis that hangs executes what it was sent once it goes on. A flight that is opened then has no leader, because its
-/// replica went alone long ago. Others would follow it for a whole lease. So such flights are released as soon as Redis
-/// answers again.
+/// A Redis that hangs executes what it was sent once it goes on. A flight that is opened then has
+/// no leader, because its replica went alone long ago. Others would follow it for a whole lease. So
+/// such flights are released as soon as Redis answers again.
 #[derive(Default)]
 pub(crate) struct Unanswered(Mutex<Vec<(Name, Token)>>);
 
@@ -48,7 +48,10 @@ impl Unanswered {
 
 impl Operation<'_> {
     /// The result, which is a reply unless it is [`EngineError::Down`].
-    pub(crate) fn unless_down<T>(mut self, result: Result<T, EngineError>) -> Result<T, EngineError> {
+    pub(crate) fn unless_down<T>(
+        mut self,
+        result: Result<T, EngineError>,
+    ) -> Result<T, EngineError> {
         if !matches!(result, Err(EngineError::Down)) {
             self.flight = None;
         }

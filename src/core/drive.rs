@@ -24,7 +24,12 @@ pub(crate) enum Polled<T> {
 impl<T> Slot<T> {
     /// Polls the work, and drops it when it has ended.
     #[inline]
-    pub(crate) fn poll_work(&self, mut work: Work<T>, ancestors: &Ancestors, cx: &mut Context<'_>) -> Polled<T> {
+    pub(crate) fn poll_work(
+        &self,
+        mut work: Work<T>,
+        ancestors: &Ancestors,
+        cx: &mut Context<'_>,
+    ) -> Polled<T> {
         let _entering = reentry::enter(self.number(), ancestors);
         if spans_are_wanted() {
             self.open_span(&mut work);

@@ -29,8 +29,8 @@ pub(super) struct FlightEntry<K, T> {
     pub(super) flight: Flight<T>,
 }
 
-/// What a flight that was taken off the table leaves behind, to be dropped once nothing is locked: its key, and the rest of
-/// it if its result was held.
+/// What a flight that was taken off the table leaves behind, to be dropped once nothing is locked:
+/// its key, and the rest of it if its result was held.
 pub(super) struct TakenOff<K, T> {
     _key: Key<K>,
     _held: Option<Box<FlightEntry<K, T>>>,
@@ -51,12 +51,21 @@ const KEPT: usize = 64;
 
 impl<K, T> ShardState<K, T> {
     pub(super) fn new() -> Self {
-        Self { first: None, index: HashTable::new(), entries: Slots::new(), numbers: Numbers::default() }
+        Self {
+            first: None,
+            index: HashTable::new(),
+            entries: Slots::new(),
+            numbers: Numbers::default(),
+        }
     }
 
     /// The flight that calls find.
     #[inline]
-    pub(super) fn find(&self, hash: u64, is_it: impl Fn(&FlightEntry<K, T>) -> bool) -> Option<u32> {
+    pub(super) fn find(
+        &self,
+        hash: u64,
+        is_it: impl Fn(&FlightEntry<K, T>) -> bool,
+    ) -> Option<u32> {
         let is_it = |index: &u32| {
             let entry = &self.entries[*index];
             entry.address.hash == hash && is_it(entry)
@@ -70,7 +79,11 @@ impl<K, T> ShardState<K, T> {
 
     /// The flight with this number, if it is still in its slot.
     #[inline]
-    pub(super) fn entry(&mut self, index: u32, number: FlightNumber) -> Option<&mut FlightEntry<K, T>> {
+    pub(super) fn entry(
+        &mut self,
+        index: u32,
+        number: FlightNumber,
+    ) -> Option<&mut FlightEntry<K, T>> {
         self.entries.get_mut(index).filter(|entry| entry.flight.number() == number)
     }
 
@@ -83,7 +96,8 @@ impl<K, T> ShardState<K, T> {
         }
     }
 
-    /// From now on no call finds this flight. Gives its key back, to be dropped once nothing is locked.
+    /// From now on no call finds this flight. Gives its key back, to be dropped once nothing is
+    /// locked.
     #[inline]
     #[must_use]
     pub(super) fn unlist(&mut self, index: u32) -> Key<K> {
@@ -92,7 +106,9 @@ impl<K, T> ShardState<K, T> {
         let key = mem::replace(&mut entry.key, Key::Own(None));
         if self.first == Some(index) {
             self.first = None;
-        } else if let Ok(found) = self.index.find_entry(entry.address.hash, |listed| *listed == index) {
+        } else if let Ok(found) =
+            self.index.find_entry(entry.address.hash, |listed| *listed == index)
+        {
             found.remove();
             if self.index.is_empty() && self.index.capacity() > KEPT {
                 self.index = HashTable::new();
@@ -108,12 +124,13 @@ impl<K, T> ShardState<K, T> {
         let key = self.unlist(index);
         let flight = &mut self.entries[index].flight;
         flight.end_hold();
-        let held = if flight.frees_slot() { self.entries.remove(index).map(Box::new) } else { None };
+        let held =
+            if flight.frees_slot() { self.entries.remove(index).map(Box::new) } else { None };
         TakenOff { _key: key, _held: held }
     }
 
-    /// Finds a flight with the same user key and another partition, and the part that differs. Of many flights it looks at
-    /// some.
+    /// Finds a flight with the same user key and another partition, and the part that differs. Of
+    /// many flights it looks at some.
     #[cold]
     pub(super) fn other_partition(
         &self,
@@ -121,8 +138,9 @@ impl<K, T> ShardState<K, T> {
         difference: impl Fn(&K) -> Option<Difference>,
     ) -> Option<Missed> {
         let looked_at = (0..LOOKED_AT).filter_map(|index| self.entries.get(index));
-        let difference =
-            looked_at.filter(|entry| entry.is_listed && entry.address.shard == address.shard).find_map(|entry| {
+        let difference = looked_at
+            .filter(|entry| entry.is_listed && entry.address.shard == address.shard)
+            .find_map(|entry| {
                 let mut found = None;
                 entry.key.is(|other| {
                     found = difference(other);

@@ -23,16 +23,20 @@ use tokio::time::Instant;
 
 /// Invariants:
 ///
-/// 1. The work is in `Stage::Parked`, or in the hands of the driver (`Stage::Polling`). It is polled and dropped under no
-///    lock.
-/// 2. Only the driver takes the work out. A waiter drives it, until `claim_task` makes a task the driver.
-/// 3. A waiter that drives and parks leaves its waker in its seat, so that it is woken when a task ends the flight.
+/// 1. The work is in `Stage::Parked`, or in the hands of the driver (`Stage::Polling`). It is
+///    polled and dropped under no lock.
+/// 2. Only the driver takes the work out. A waiter drives it, until `claim_task` makes a task the
+///    driver.
+/// 3. A waiter that drives and parks leaves its waker in its seat, so that it is woken when a task
+///    ends the flight.
 /// 4. `waiters` counts who waits for a result. It is 0 when the flight has ended.
-/// 5. The flight keeps its slot in the shard until it has ended, its opener has gone, and `set_aside` is empty. So the
-///    opener needs nothing but the slot: it does not hear of joiners before it is polled.
+/// 5. The flight keeps its slot in the shard until it has ended, its opener has gone, and
+///    `set_aside` is empty. So the opener needs nothing but the slot: it does not hear of joiners
+///    before it is polled.
 /// 6. Joiners also hold `end`, which the first of them makes, and read it without a lock.
-/// 7. After a setback the flight is lost to its followers, who lead it again, and its leader counts no more. The leader's
-///    result is in `set_aside` until it takes it, and its seat stays taken for as long.
+/// 7. After a setback the flight is lost to its followers, who lead it again, and its leader counts
+///    no more. The leader's result is in `set_aside` until it takes it, and its seat stays taken
+///    for as long.
 /// 8. While its result is held, the flight has ended, is listed, and keeps its slot.
 pub(crate) struct Flight<T> {
     number: FlightNumber,
@@ -207,7 +211,12 @@ impl<T> Flight<T> {
     }
 
     /// Takes the joiner, if the rules let it in. `here` are the flights around the code that joins.
-    pub(crate) fn join(&mut self, rules: &Rules, here: &Ancestors, caller: &mut Caller) -> Joining<T> {
+    pub(crate) fn join(
+        &mut self,
+        rules: &Rules,
+        here: &Ancestors,
+        caller: &mut Caller,
+    ) -> Joining<T> {
         if self.has_ended() {
             return self.take_held(rules);
         }
@@ -218,7 +227,8 @@ impl<T> Flight<T> {
             return Joining::Closed(Some(why));
         }
         let leads = matches!(self.stage, Stage::Lost);
-        let joined = Joined { seat: self.seats.sit(), end: self.end.get_or_insert_default().clone(), leads };
+        let joined =
+            Joined { seat: self.seats.sit(), end: self.end.get_or_insert_default().clone(), leads };
         self.waiters += 1;
         self.was_joined = true;
         self.run_to_completion |= rules.run_to_completion;
@@ -258,18 +268,23 @@ impl<T> Flight<T> {
         self.opened = Some(Instant::now());
     }
 
-    /// The new leader brings its work. `here` are the flights around it, which now wait for this one as well. Gives the
-    /// earlier runtime back, to be dropped, and the runtime to whose task the work moves.
+    /// The new leader brings its work. `here` are the flights around it, which now wait for this
+    /// one as well. Gives the earlier runtime back, to be dropped, and the runtime to whose task
+    /// the work moves.
     #[must_use]
-    pub(crate) fn bring_work(&mut self, work: Work<T>, here: &Ancestors) -> (Option<Runtime>, Option<Runtime>) {
+    pub(crate) fn bring_work(
+        &mut self,
+        work: Work<T>,
+        here: &Ancestors,
+    ) -> (Option<Runtime>, Option<Runtime>) {
         self.ancestors = mem::take(&mut self.ancestors).and(here);
         let earlier = mem::replace(&mut self.runtime, current_runtime());
         self.stage = Stage::Parked(work);
         (earlier, self.claim_task_if_joined())
     }
 
-    /// What the waiter in `seat` can do now. `parks` is the waker to leave in its seat; it holds the earlier one
-    /// afterwards.
+    /// What the waiter in `seat` can do now. `parks` is the waker to leave in its seat; it holds
+    /// the earlier one afterwards.
     #[inline]
     pub(crate) fn look(
         &mut self,
@@ -307,7 +322,8 @@ impl<T> Flight<T> {
             self.lead_again(seat);
             return NextStep::LeadAgain;
         }
-        let is_driven_here = matches!(self.stage, Stage::Polling) && self.driver == Driver::Waiter(seat);
+        let is_driven_here =
+            matches!(self.stage, Stage::Polling) && self.driver == Driver::Waiter(seat);
         assert!(
             !is_driven_here,
             "tower-singleflight: polled after its waker had panicked, which took the work with it"
@@ -323,11 +339,16 @@ impl<T> Flight<T> {
         self.driver == Driver::Waiter(seat) || self.driver == Driver::Nobody
     }
 
-    /// The driver in `seat` polled the work, which is pending. Gives the earlier waker back, and the runtime to whose task
-    /// the work moves.
+    /// The driver in `seat` polled the work, which is pending. Gives the earlier waker back, and
+    /// the runtime to whose task the work moves.
     #[inline]
     #[must_use]
-    pub(crate) fn park(&mut self, seat: Seat, work: Work<T>, waker: Waker) -> (Option<Waker>, Option<Runtime>) {
+    pub(crate) fn park(
+        &mut self,
+        seat: Seat,
+        work: Work<T>,
+        waker: Waker,
+    ) -> (Option<Waker>, Option<Runtime>) {
         debug_assert!(matches!(self.stage, Stage::Polling), "only the driver has the work");
         self.stage = Stage::Parked(work);
         (self.seats.park(seat, waker), self.claim_task_if_joined())
@@ -339,8 +360,9 @@ impl<T> Flight<T> {
         if self.was_joined { self.claim_task() } else { None }
     }
 
-    /// Makes a task the driver: a task of the runtime that is returned. While the work is polled, this only notes the
-    /// runtime of the caller, if there was none: the driver claims a task when it parks.
+    /// Makes a task the driver: a task of the runtime that is returned. While the work is polled,
+    /// this only notes the runtime of the caller, if there was none: the driver claims a task when
+    /// it parks.
     pub(crate) fn claim_task(&mut self) -> Option<Runtime> {
         if self.driver == Driver::Task || matches!(self.stage, Stage::Lost | Stage::Ended) {
             return None;
@@ -355,8 +377,8 @@ impl<T> Flight<T> {
         Some(runtime)
     }
 
-    /// For the task: the work, or `None` if there is nothing left to do. `parks`: the waker that ends the task early, for
-    /// which the earlier one is given back.
+    /// For the task: the work, or `None` if there is nothing left to do. `parks`: the waker that
+    /// ends the task early, for which the earlier one is given back.
     pub(crate) fn take_work(&mut self, parks: &mut Option<Waker>) -> Option<(Work<T>, Ancestors)> {
         if let Some(waker) = parks.take() {
             *parks = self.task.replace(waker);
@@ -370,7 +392,8 @@ impl<T> Flight<T> {
         }
     }
 
-    /// The task polled the work, which is pending. Gives it back if all waiters have left meanwhile.
+    /// The task polled the work, which is pending. Gives it back if all waiters have left
+    /// meanwhile.
     #[must_use]
     pub(crate) fn return_work(&mut self, work: Work<T>) -> Option<Work<T>> {
         if !matches!(self.stage, Stage::Polling) {
@@ -380,7 +403,8 @@ impl<T> Flight<T> {
         None
     }
 
-    /// The span of the flight is open. Gives back the earlier value, or the new one if the flight has ended.
+    /// The span of the flight is open. Gives back the earlier value, or the new one if the flight
+    /// has ended.
     pub(crate) fn set_span(&mut self, span: FlightSpan) -> Result<FlightSpan, FlightSpan> {
         if self.has_ended() { Err(span) } else { Ok(mem::replace(&mut self.span, span)) }
     }

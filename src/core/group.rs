@@ -24,11 +24,12 @@ use std::{
     task::{Context, Poll},
 };
 
-/// A namespace of keys, in which at most one piece of work runs for each key: Go's `singleflight.Group`.
+/// A namespace of keys, in which at most one piece of work runs for each key: Go's
+/// `singleflight.Group`.
 ///
 /// [`run`](Group::run) is for callers that wait: the work is dropped when all of them have gone.
-/// [`spawn`](Group::spawn) is for work that has to finish, also when no caller waits. Fallible work has a `Result` for its
-/// `T`. [`stats`](Group::stats) counts.
+/// [`spawn`](Group::spawn) is for work that has to finish, also when no caller waits. Fallible work
+/// has a `Result` for its `T`. [`stats`](Group::stats) counts.
 ///
 /// A clone is the same group. The work of different keys never waits for one another.
 ///
@@ -49,7 +50,8 @@ use std::{
 ///
 /// # Errors
 ///
-/// Every waiter gets a clone of the value, so an error that is not `Clone` goes into a [`SharedError`]:
+/// Every waiter gets a clone of the value, so an error that is not `Clone` goes into a
+/// [`SharedError`]:
 ///
 /// ```
 /// use tower_singleflight::{Group, SharedError};
@@ -62,16 +64,17 @@ use std::{
 ///
 /// # Calls inside a flight
 ///
-/// Work that calls its own key, directly or through flights of other keys that it leads, would wait for itself. Such a
-/// call runs its own work at once and joins nothing. Two cases cannot be seen: a call in a task that the work spawned and
-/// waits for; and two flights that each join the other, although neither was led inside the other.
+/// Work that calls its own key, directly or through flights of other keys that it leads, would wait
+/// for itself. Such a call runs its own work at once and joins nothing. Two cases cannot be seen: a
+/// call in a task that the work spawned and waits for; and two flights that each join the other,
+/// although neither was led inside the other.
 ///
 /// # Panics
 ///
-/// A panic in the work reaches every waiter with the same message, as in Go's `Do`; the key is free for the next call.
-/// Waiters of a flight that was lost, because its runtime shut down, panic only if none of them has work of its own
-/// left. A panic in `Hash`, `Eq` or `Drop` of a key, or in `Clone` or `Drop` of a value, reaches only the caller that ran
-/// it.
+/// A panic in the work reaches every waiter with the same message, as in Go's `Do`; the key is free
+/// for the next call. Waiters of a flight that was lost, because its runtime shut down, panic only
+/// if none of them has work of its own left. A panic in `Hash`, `Eq` or `Drop` of a key, or in
+/// `Clone` or `Drop` of a value, reaches only the caller that ran it.
 pub struct Group<K, T, H = RandomState> {
     table: Arc<Table<K, T>>,
     hasher: Arc<H>,
@@ -108,18 +111,21 @@ where
 
     /// Gives the result of `work`, or of the work in progress for `key`: Go's `Do`.
     ///
-    /// The call joins or leads here and now; the work starts when the future is first polled, or when a second
-    /// caller joins. It is polled in place while one caller waits, and in a task of its own from the second on, on the
-    /// tokio runtime of its leader or else of the joiner. Where there is no runtime at all, it stays with one of its
-    /// waiters, and then a waiter that is not polled does hold the others up.
+    /// The call joins or leads here and now; the work starts when the future is first polled, or
+    /// when a second caller joins. It is polled in place while one caller waits, and in a task of
+    /// its own from the second on, on the tokio runtime of its leader or else of the joiner. Where
+    /// there is no runtime at all, it stays with one of its waiters, and then a waiter that is not
+    /// polled does hold the others up.
     ///
-    /// `work` runs in the span of its leader (with the feature `tracing`). Neither task-locals nor a `LocalSet` follow it to
-    /// its task. A current-thread runtime that is no longer driven holds up the flights whose tasks it runs.
+    /// `work` runs in the span of its leader (with the feature `tracing`). Neither task-locals nor
+    /// a `LocalSet` follow it to its task. A current-thread runtime that is no longer driven holds
+    /// up the flights whose tasks it runs.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future never disturbs the other waiters, even if it led. When the last waiter is dropped, the work is
-    /// dropped at once, unless [`spawn`](Group::spawn) asked for the same key meanwhile.
+    /// Dropping the future never disturbs the other waiters, even if it led. When the last waiter
+    /// is dropped, the work is dropped at once, unless [`spawn`](Group::spawn) asked for the same
+    /// key meanwhile.
     ///
     /// # Panics
     ///
@@ -132,13 +138,15 @@ where
         self.run_by(&Rules::default(), None, key, work)
     }
 
-    /// Starts the work in a task, or joins the work in progress for `key`. The work is finished even if no caller waits:
-    /// Go's `DoChan`.
+    /// Starts the work in a task, or joins the work in progress for `key`. The work is finished
+    /// even if no caller waits: Go's `DoChan`.
     ///
-    /// The ticket gives the result, and may be dropped. If the work in progress that it joined is lost with its runtime,
-    /// the ticket runs its own work when it is next polled. A ticket that is awaited inside the work that it joined would
-    /// wait for itself, so it runs its own work as well. In both cases the work goes on only while the ticket is polled. A
-    /// panic in the work reaches the callers that await their tickets. If there is none, the process goes on, unlike Go's.
+    /// The ticket gives the result, and may be dropped. If the work in progress that it joined is
+    /// lost with its runtime, the ticket runs its own work when it is next polled. A ticket that is
+    /// awaited inside the work that it joined would wait for itself, so it runs its own work as
+    /// well. In both cases the work goes on only while the ticket is polled. A panic in the work
+    /// reaches the callers that await their tickets. If there is none, the process goes on, unlike
+    /// Go's.
     ///
     /// # Panics
     ///
@@ -148,20 +156,26 @@ where
         F: FnOnce() -> Fut + Send + 'static,
         Fut: Future<Output = T> + Send + 'static,
     {
-        assert!(current_runtime().is_some(), "tower-singleflight: `Group::spawn` was called outside a tokio runtime");
+        assert!(
+            current_runtime().is_some(),
+            "tower-singleflight: `Group::spawn` was called outside a tokio runtime"
+        );
         let rules = Rules { run_to_completion: true, ..Rules::default() };
         let address = self.address(&key);
         let (waiter, own_work) = match self.enter(address, key, &rules, None, work) {
             Entered::Led(waiter, _) => (waiter, None),
             Entered::Joined(waiter, work) => (waiter, Some(lazily(work, Caller::here()))),
-            Entered::Inside(work) => (self.table.lead_unlisted(address, &rules, lazily(work, Caller::here())), None),
+            Entered::Inside(work) => {
+                (self.table.lead_unlisted(address, &rules, lazily(work, Caller::here())), None)
+            }
             Entered::Held(..) | Entered::Outdated(_) => unreachable!("{ONLY_FLIGHTS}"),
         };
         waiter.move_to_task();
         Ticket(Run(RunState::Waiting { own_work, waiter }))
     }
 
-    /// Lets later calls for `key` start new work: Go's `Forget`. The waiters of the work in progress get its result.
+    /// Lets later calls for `key` start new work: Go's `Forget`. The waiters of the work in
+    /// progress get its result.
     pub fn forget<Q>(&self, key: &Q)
     where
         K: Borrow<Q>,
@@ -170,8 +184,9 @@ where
         self.table.forget(self.hasher.hash_one(key), |known| known.borrow() == key);
     }
 
-    /// Forgets every key for which `forget` returns `true`. `forget` is called once for each flight that calls may join. It
-    /// may use the group. If it panics, the other keys are asked first, and the panic goes on after that.
+    /// Forgets every key for which `forget` returns `true`. `forget` is called once for each flight
+    /// that calls may join. It may use the group. If it panics, the other keys are asked first, and
+    /// the panic goes on after that.
     pub fn forget_if(&self, mut forget: impl FnMut(&K) -> bool) {
         self.table.forget_if(&mut forget);
     }
@@ -191,16 +206,26 @@ where
         self.table.observer().stats()
     }
 
-    fn run_by<F, Fut>(&self, rules: &Rules, newer_than: Option<FlightNumber>, key: K, work: F) -> Run<T>
+    fn run_by<F, Fut>(
+        &self,
+        rules: &Rules,
+        newer_than: Option<FlightNumber>,
+        key: K,
+        work: F,
+    ) -> Run<T>
     where
         F: FnOnce() -> Fut + Send + 'static,
         Fut: Future<Output = T> + Send + 'static,
     {
         Run(match self.enter(self.address(&key), key, rules, newer_than, work) {
             Entered::Led(waiter, _) => RunState::Waiting { own_work: None, waiter },
-            Entered::Joined(waiter, work) => RunState::Waiting { own_work: Some(lazily(work, Caller::here())), waiter },
+            Entered::Joined(waiter, work) => {
+                RunState::Waiting { own_work: Some(lazily(work, Caller::here())), waiter }
+            }
             Entered::Inside(work) => {
-                self.table.observer().tell(Event::Passed { reason: PassReason::Reentrant, waited: false });
+                self.table
+                    .observer()
+                    .tell(Event::Passed { reason: PassReason::Reentrant, waited: false });
                 RunState::Passing(lazily(work, Caller::here()))
             }
             Entered::Held(..) | Entered::Outdated(_) => unreachable!("{ONLY_FLIGHTS}"),
@@ -219,8 +244,15 @@ where
         F: FnOnce() -> Fut + Send + 'static,
         Fut: Future<Output = T> + Send + 'static,
     {
-        let entered =
-            self.table.enter(address, key, rules, newer_than, work, |work, _, caller| lazily(work, caller), || true);
+        let entered = self.table.enter(
+            address,
+            key,
+            rules,
+            newer_than,
+            work,
+            |work, _, caller| lazily(work, caller),
+            || true,
+        );
         if let Entered::Led(_, Some(Missed { why, .. })) = entered {
             self.table.observer().tell(Event::NearMiss { why, part: None });
         }
@@ -268,8 +300,8 @@ impl<K, T, H> fmt::Debug for Group<K, T, H> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Outcome<T> {
-    /// What the work returned. The last waiter to take it gets the original, the others clones; two that take it at the
-    /// same moment, on two threads, may both get clones.
+    /// What the work returned. The last waiter to take it gets the original, the others clones; two
+    /// that take it at the same moment, on two threads, may both get clones.
     pub value: T,
     /// Whether somebody joined the flight: the same for all its waiters, its leader too.
     pub shared: bool,
@@ -325,7 +357,9 @@ impl<T: Clone + Send + Sync + 'static> Future for Run<T> {
                 }
             }
         }
-        let RunState::Passing(work) = &mut self.0 else { unreachable!("a flight was left or has returned") };
+        let RunState::Passing(work) = &mut self.0 else {
+            unreachable!("a flight was left or has returned")
+        };
         Pin::new(work).poll(cx).map(|value| Outcome { value, shared: false, role: Role::Leader })
     }
 }

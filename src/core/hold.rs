@@ -57,7 +57,8 @@ impl HoldTimer {
     }
 }
 
-/// Drops the held result when it is dropped: at the end of the time, or with its runtime. It does not keep the table.
+/// Drops the held result when it is dropped: at the end of the time, or with its runtime. It does
+/// not keep the table.
 struct EndHold<T> {
     shard: Weak<dyn ErasedShard<T>>,
     index: u32,

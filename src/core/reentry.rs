@@ -1,4 +1,5 @@
-//! Which flights are being polled around the running code, by number. So a flight never waits for itself.
+//! Which flights are being polled around the running code, by number. So a flight never waits for
+//! itself.
 
 use crate::sync::thread_local;
 use std::{
@@ -59,7 +60,8 @@ impl Numbers {
     }
 }
 
-/// The flights inside which some code runs, or a flight was led: they would wait for it, directly or through others.
+/// The flights inside which some code runs, or a flight was led: they would wait for it, directly
+/// or through others.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Ancestors(Option<Arc<[FlightNumber]>>);
 
@@ -91,8 +93,8 @@ impl Ancestors {
         AROUND.try_with(|around| around.borrow().clone()).unwrap_or_default()
     }
 
-    /// Flights that ended wait for nothing. Without this, a chain of flights that each lead the next would grow without
-    /// end.
+    /// Flights that ended wait for nothing. Without this, a chain of flights that each lead the
+    /// next would grow without end.
     fn of_which_live(self, parents: &BTreeSet<FlightNumber>) -> Self {
         if self.iter().all(|number| parents.contains(number)) {
             return self;
@@ -162,14 +164,16 @@ pub(crate) fn innermost() -> Option<FlightNumber> {
 
 /// Whether the running code is inside this flight, directly or through others.
 pub(crate) fn is_inside(number: FlightNumber) -> bool {
-    innermost().is_some_and(|innermost| innermost == number || Ancestors::around_all().contains(number))
+    innermost()
+        .is_some_and(|innermost| innermost == number || Ancestors::around_all().contains(number))
 }
 
 /// Until the guard is dropped, this thread is polling the flight.
 #[inline]
 pub(crate) fn enter(number: FlightNumber, ancestors: &Ancestors) -> Entering {
     let outer = innermost();
-    let outer_around = if outer.is_some() || !ancestors.is_empty() { set_around(ancestors) } else { None };
+    let outer_around =
+        if outer.is_some() || !ancestors.is_empty() { set_around(ancestors) } else { None };
     let _ = INNERMOST.try_with(|innermost| innermost.set(Some(number)));
     Entering { outer, outer_around }
 }

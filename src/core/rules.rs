@@ -14,7 +14,8 @@ pub(crate) struct Rules {
 }
 
 impl Rules {
-    /// How long a result is held. Nothing counts the calls that take it, so `max_waiters` rules that out.
+    /// How long a result is held. Nothing counts the calls that take it, so `max_waiters` rules
+    /// that out.
     #[inline]
     pub(super) fn holds_for(&self) -> Option<Duration> {
         self.hold_for.filter(|_| self.max_waiters == usize::MAX)
@@ -33,7 +34,8 @@ impl Default for Rules {
     }
 }
 
-/// How many more times the followers go on together, in one next flight, when a result is for its leader alone.
+/// How many more times the followers go on together, in one next flight, when a result is for its
+/// leader alone.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Rounds {
     pub(crate) after_errors: u16,

@@ -37,7 +37,10 @@ impl Seats {
     }
 
     pub(crate) fn sit(&mut self) -> Seat {
-        Seat(u32::try_from(1 + self.joiners.get_or_insert_default().insert(None)).expect("fewer than 2^32 waiters"))
+        Seat(
+            u32::try_from(1 + self.joiners.get_or_insert_default().insert(None))
+                .expect("fewer than 2^32 waiters"),
+        )
     }
 
     /// Gives the waker back, to be dropped once nothing is locked.
@@ -80,12 +83,13 @@ impl Seats {
     /// Takes every waker and leaves the waiters in their seats.
     pub(crate) fn take_wakers(&mut self) -> Wakers {
         let joiners = self.joiners.iter_mut().flat_map(|joiners| joiners.iter_mut());
-        let wakers = self.opener.take().into_iter().chain(joiners.filter_map(|(_, waker)| waker.take()));
+        let wakers =
+            self.opener.take().into_iter().chain(joiners.filter_map(|(_, waker)| waker.take()));
         Wakers::Some(wakers.collect())
     }
 
-    /// Empties the seats of all joiners, and takes every waker but that of the driver, which stays to be dropped with the
-    /// flight.
+    /// Empties the seats of all joiners, and takes every waker but that of the driver, which stays
+    /// to be dropped with the flight.
     pub(crate) fn empty(&mut self, driver: Option<Seat>) -> Wakers {
         let own = driver.and_then(|seat| self.waker_of(seat).take());
         let wakers = Wakers::All(self.opener.take(), self.joiners.take());
@@ -109,7 +113,8 @@ impl Wakers {
         Self::All(Some(waker), None)
     }
 
-    /// Wakes all, in the order of the seats. A waker that panics does not leave the others asleep. Call it under no lock.
+    /// Wakes all, in the order of the seats. A waker that panics does not leave the others asleep.
+    /// Call it under no lock.
     pub(crate) fn wake_all(self) {
         match self {
             Self::Some(wakers) => wake_all(wakers),

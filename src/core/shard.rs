@@ -1,4 +1,5 @@
-//! The table of the flights in progress: shards, each one lock over an index of keys and a slab of flights.
+//! The table of the flights in progress: shards, each one lock over an index of keys and a slab of
+//! flights.
 
 use crate::{
     core::{
@@ -47,7 +48,8 @@ pub(crate) struct Hooks<K, T> {
 pub(crate) type Difference = Option<u16>;
 
 impl<K, T> Hooks<K, T> {
-    pub(crate) const NONE: Self = Self { difference: |_, _| None, on_leader_gone: |_| {}, setback: |_| None };
+    pub(crate) const NONE: Self =
+        Self { difference: |_, _| None, on_leader_gone: |_| {}, setback: |_| None };
 }
 
 impl<K, T> Copy for Hooks<K, T> {}
@@ -58,7 +60,8 @@ impl<K, T> Clone for Hooks<K, T> {
     }
 }
 
-/// Held by the waiters of its flights. If they held the table, all threads would count in one cache line.
+/// Held by the waiters of its flights. If they held the table, all threads would count in one cache
+/// line.
 struct Shard<K, T> {
     flights: Mutex<ShardState<K, T>>,
     /// For the timers of held results.
@@ -106,9 +109,10 @@ where
         Arc::new(Self { shards: OnceLock::new(), observer, hooks })
     }
 
-    /// Joins the flight of `key`, or leads one with `job`: here and now, in one critical section. `newer_than`: a flight
-    /// that neither this call nor a later one joins. `start` makes the work. It runs under the lock, so it only moves its
-    /// arguments. `may_lead` is asked under the lock too, if there is no flight.
+    /// Joins the flight of `key`, or leads one with `job`: here and now, in one critical section.
+    /// `newer_than`: a flight that neither this call nor a later one joins. `start` makes the work.
+    /// It runs under the lock, so it only moves its arguments. `may_lead` is asked under the lock
+    /// too, if there is no flight.
     #[allow(clippy::too_many_arguments, reason = "each call of it is inlined")]
     #[inline]
     pub(crate) fn enter<J>(
@@ -136,7 +140,11 @@ where
                 let flight = &mut flights.entries[index].flight;
                 let number = flight.number();
                 let is_left = newer_than == Some(number) && !flight.has_ended();
-                match if is_left { Joining::Closed(None) } else { flight.join(rules, &here, &mut caller) } {
+                match if is_left {
+                    Joining::Closed(None)
+                } else {
+                    flight.join(rules, &here, &mut caller)
+                } {
                     Joining::Inside => return Entered::Inside(job),
                     Joining::Joined(joined, link, runtime) => {
                         drop(flights);
@@ -148,7 +156,8 @@ where
                     }
                     Joining::LeadAgain(joined) => {
                         drop(flights);
-                        let mut waiter = Waiter::join(Slot::new(shard.clone(), index, number), joined);
+                        let mut waiter =
+                            Waiter::join(Slot::new(shard.clone(), index, number), joined);
                         drop(key);
                         waiter.lead_again(start(job, self.opening(), caller));
                         return Entered::Led(waiter, None);
@@ -177,7 +186,12 @@ where
     }
 
     /// Leads a flight that no call can join.
-    pub(crate) fn lead_unlisted(&self, address: Address, rules: &Rules, work: Work<T>) -> Waiter<T> {
+    pub(crate) fn lead_unlisted(
+        &self,
+        address: Address,
+        rules: &Rules,
+        work: Work<T>,
+    ) -> Waiter<T> {
         let (shard, here, opened) = (self.shard(address), Ancestors::here(), self.opening());
         let slot = shard.open(shard.flights.lock(), |number| {
             let flight = Flight::new(number, work, rules, here, opened);
@@ -207,8 +221,8 @@ where
         drop(taken_off);
     }
 
-    /// Takes all flights off the table for whose address and key `is_it` holds: in the shard of this hash, or in all.
-    /// `is_it` runs under a lock.
+    /// Takes all flights off the table for whose address and key `is_it` holds: in the shard of
+    /// this hash, or in all. `is_it` runs under a lock.
     #[allow(dead_code, reason = "only HTTP has writes")]
     pub(crate) fn forget_where(&self, shard: Option<u64>, is_it: &dyn Fn(Address, &K) -> bool) {
         let mut caught = CaughtPanic::default();
@@ -237,11 +251,14 @@ where
         caught.resume();
     }
 
-    /// Whether calls still find the flight that is being polled here. False after it was forgotten, and after a call that
-    /// it did not take led another.
+    /// Whether calls still find the flight that is being polled here. False after it was forgotten,
+    /// and after a call that it did not take led another.
     #[allow(dead_code, reason = "only HTTP asks")]
     pub(crate) fn lists_this_flight(&self, address: Address) -> bool {
-        let Some((shard, number)) = self.existing_shard(address.shard).zip(reentry::innermost()) else { return false };
+        let Some((shard, number)) = self.existing_shard(address.shard).zip(reentry::innermost())
+        else {
+            return false;
+        };
         let flights = shard.flights.lock();
         flights.find(address.hash, |entry| entry.flight.number() == number).is_some()
     }
@@ -249,7 +266,10 @@ where
     /// Takes the flight that is being polled here off the table: no call joins it from now on.
     #[cfg(feature = "fleet")]
     pub(crate) fn unlist_this_flight(&self, address: Address) {
-        let Some((shard, number)) = self.existing_shard(address.shard).zip(reentry::innermost()) else { return };
+        let Some((shard, number)) = self.existing_shard(address.shard).zip(reentry::innermost())
+        else {
+            return;
+        };
         let flights = shard.flights.lock();
         let index = flights.find(address.hash, |entry| entry.flight.number() == number);
         drop(flights);
@@ -269,13 +289,19 @@ where
 
     #[inline]
     fn shard(&self, address: Address) -> &Arc<Shard<K, T>> {
-        let shards = self.shards.get_or_init(|| (0..shard_count()).map(|_| self.new_shard()).collect());
+        let shards =
+            self.shards.get_or_init(|| (0..shard_count()).map(|_| self.new_shard()).collect());
         pick(shards, address.shard)
     }
 
     fn new_shard(&self) -> Arc<Shard<K, T>> {
         let (observer, hooks) = (self.observer.clone(), self.hooks);
-        Arc::new_cyclic(|this| Shard { flights: Mutex::new(ShardState::new()), this: this.clone(), observer, hooks })
+        Arc::new_cyclic(|this| Shard {
+            flights: Mutex::new(ShardState::new()),
+            this: this.clone(),
+            observer,
+            hooks,
+        })
     }
 
     fn existing_shard(&self, hash: u64) -> Option<&Arc<Shard<K, T>>> {
@@ -306,7 +332,8 @@ fn shard_count() -> usize {
 }
 
 impl<K, T> Shard<K, T> {
-    /// Puts a flight into a slot, lists it, and unlocks the shard. Nothing of the user's runs before that.
+    /// Puts a flight into a slot, lists it, and unlocks the shard. Nothing of the user's runs
+    /// before that.
     #[inline]
     fn open(
         self: &Arc<Self>,
@@ -328,14 +355,21 @@ impl<K, T> Shard<K, T> {
         Slot::new(self.clone(), index, number)
     }
 
-    /// Takes all flights off the table for which `is_it` holds. It finds all before it takes any: should `is_it` panic,
-    /// nothing has changed.
+    /// Takes all flights off the table for which `is_it` holds. It finds all before it takes any:
+    /// should `is_it` panic, nothing has changed.
     fn forget_where(&self, is_it: &dyn Fn(Address, &K) -> bool) {
         let mut flights = self.flights.lock();
-        let is_chosen = |entry: &FlightEntry<K, T>| entry.is_listed && entry.key.is(|key| is_it(entry.address, key));
-        let chosen: Vec<_> =
-            flights.entries.iter().filter(|(_, entry)| is_chosen(entry)).map(|(index, _)| index).collect();
-        let taken_off: Vec<_> = chosen.into_iter().map(|index| self.seal(&mut flights, index)).collect();
+        let is_chosen = |entry: &FlightEntry<K, T>| {
+            entry.is_listed && entry.key.is(|key| is_it(entry.address, key))
+        };
+        let chosen: Vec<_> = flights
+            .entries
+            .iter()
+            .filter(|(_, entry)| is_chosen(entry))
+            .map(|(index, _)| index)
+            .collect();
+        let taken_off: Vec<_> =
+            chosen.into_iter().map(|index| self.seal(&mut flights, index)).collect();
         drop(flights);
         drop(taken_off);
     }
@@ -344,7 +378,8 @@ impl<K, T> Shard<K, T> {
     fn forget_flight(&self, index: u32, number: FlightNumber) {
         let mut flights = self.flights.lock();
         let entry = flights.entries.get(index);
-        let is_listed = entry.is_some_and(|entry| entry.is_listed && entry.flight.number() == number);
+        let is_listed =
+            entry.is_some_and(|entry| entry.is_listed && entry.flight.number() == number);
         let taken_off = is_listed.then(|| self.seal(&mut flights, index));
         drop(flights);
         drop(taken_off);
@@ -366,13 +401,30 @@ where
     K: Send + Sync + 'static,
     T: Send + Sync + 'static,
 {
-    fn with(&self, index: u32, number: FlightNumber, transition: &mut dyn FnMut(&mut Flight<T>)) -> bool {
-        self.flights.lock().entry(index, number).map(|entry| transition(&mut entry.flight)).is_some()
+    fn with(
+        &self,
+        index: u32,
+        number: FlightNumber,
+        transition: &mut dyn FnMut(&mut Flight<T>),
+    ) -> bool {
+        self.flights
+            .lock()
+            .entry(index, number)
+            .map(|entry| transition(&mut entry.flight))
+            .is_some()
     }
 
-    fn update(&self, index: u32, number: FlightNumber, transition: &mut dyn FnMut(&mut Flight<T>) -> After<T>) -> bool {
+    fn update(
+        &self,
+        index: u32,
+        number: FlightNumber,
+        transition: &mut dyn FnMut(&mut Flight<T>) -> After<T>,
+    ) -> bool {
         let mut flights = self.flights.lock();
-        let Some(FlightEntry { address, is_listed, flight, .. }) = flights.entry(index, number) else { return false };
+        let Some(FlightEntry { address, is_listed, flight, .. }) = flights.entry(index, number)
+        else {
+            return false;
+        };
         let (had_ended, waiters) = (flight.has_ended(), flight.waiters());
         let mut after = transition(flight);
         let ended_now = flight.has_ended() && !had_ended;

@@ -14,12 +14,23 @@ use std::sync::Arc;
 
 /// A shard whose keys have lost their type. Call all of it under no lock.
 pub(crate) trait ErasedShard<T>: Send + Sync {
-    /// Runs a transition under the lock that ends nothing. `false`: the flight has ended, and has left its slot.
-    fn with(&self, slot: u32, number: FlightNumber, transition: &mut dyn FnMut(&mut Flight<T>)) -> bool;
+    /// Runs a transition under the lock that ends nothing. `false`: the flight has ended, and has
+    /// left its slot.
+    fn with(
+        &self,
+        slot: u32,
+        number: FlightNumber,
+        transition: &mut dyn FnMut(&mut Flight<T>),
+    ) -> bool;
 
-    /// Runs a transition under the lock that a waiter, or the whole flight, may end with. Then it does what that left to
-    /// do. `false` as in [`with`](Self::with).
-    fn update(&self, slot: u32, number: FlightNumber, transition: &mut dyn FnMut(&mut Flight<T>) -> After<T>) -> bool;
+    /// Runs a transition under the lock that a waiter, or the whole flight, may end with. Then it
+    /// does what that left to do. `false` as in [`with`](Self::with).
+    fn update(
+        &self,
+        slot: u32,
+        number: FlightNumber,
+        transition: &mut dyn FnMut(&mut Flight<T>) -> After<T>,
+    ) -> bool;
 
     /// Why this value is for its leader alone, if it is.
     fn setback(&self, value: &T) -> Option<Setback>;
@@ -76,9 +87,13 @@ impl<T> Slot<T> {
         result
     }
 
-    /// The result of a transition that may end something, or `None` if the flight has left its slot.
+    /// The result of a transition that may end something, or `None` if the flight has left its
+    /// slot.
     #[inline]
-    pub(crate) fn update<R>(&self, transition: impl FnOnce(&mut Flight<T>) -> (R, After<T>)) -> Option<R> {
+    pub(crate) fn update<R>(
+        &self,
+        transition: impl FnOnce(&mut Flight<T>) -> (R, After<T>),
+    ) -> Option<R> {
         let (mut transition, mut result) = (Some(transition), None);
         self.shard.update(self.index, self.number, &mut |flight| {
             let transition = transition.take().expect("it runs once");
@@ -114,7 +129,8 @@ impl<T> After<T> {
         }
     }
 
-    /// The state is right before this runs. What follows is user code. Each waiter is woken, whatever that does.
+    /// The state is right before this runs. What follows is user code. Each waiter is woken,
+    /// whatever that does.
     #[inline]
     pub(crate) fn run(self, shard: &dyn ErasedShard<T>) {
         let tell = |ending| shard.observer().tell(Event::FlightOver(ending));

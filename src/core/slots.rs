@@ -1,4 +1,5 @@
-//! Values in numbered slots. The first slot costs no allocation, and a storm leaves no large table behind.
+//! Values in numbered slots. The first slot costs no allocation, and a storm leaves no large table
+//! behind.
 
 use slab::Slab;
 
@@ -16,7 +17,8 @@ impl<V> Slots<V> {
         Self { first: None, rest: Slab::new() }
     }
 
-    /// Gives the number of the slot: unique among those taken, and free again when its value is removed.
+    /// Gives the number of the slot: unique among those taken, and free again when its value is
+    /// removed.
     #[inline]
     pub(crate) fn insert(&mut self, value: V) -> u32 {
         if self.first.is_none() {

@@ -11,8 +11,8 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-/// Spawns the task that drives this flight, whose transition has claimed it. Call it under no lock: a runtime that is shut
-/// down drops the task at once.
+/// Spawns the task that drives this flight, whose transition has claimed it. Call it under no lock:
+/// a runtime that is shut down drops the task at once.
 pub(crate) fn spawn<T: Send + Sync + 'static>(runtime: &Runtime, slot: Slot<T>) {
     runtime.spawn(FlightTask { slot: Some(slot), waker: None });
 }
@@ -57,7 +57,9 @@ impl<T: Send + Sync + 'static> FlightTask<T> {
     fn park(&mut self, work: Work<T>) -> Poll<()> {
         let Some(slot) = &self.slot else { return Poll::Ready(()) };
         let mut work = Some(work);
-        let deserted = match slot.with(|flight| flight.return_work(work.take().expect("it is returned once"))) {
+        let deserted = match slot
+            .with(|flight| flight.return_work(work.take().expect("it is returned once")))
+        {
             Some(None) => return Poll::Pending,
             Some(deserted) => deserted,
             None => work,
@@ -83,8 +85,8 @@ impl<T: Send + Sync + 'static> FlightTask<T> {
         forget_payload(payload);
     }
 
-    /// Leaves the flight with a transition. `None`: all waiters left while the work was polled, and ended the flight. Code
-    /// that ran inside it since then may have noted it as a parent.
+    /// Leaves the flight with a transition. `None`: all waiters left while the work was polled, and
+    /// ended the flight. Code that ran inside it since then may have noted it as a parent.
     fn leave<R>(&mut self, transition: impl FnOnce(&Slot<T>) -> Option<R>) -> Option<R> {
         let slot = self.slot.take()?;
         let result = transition(&slot);

@@ -58,7 +58,14 @@ impl<T: Send + Sync + 'static> Waiter<T> {
     /// Waits for a flight that it opened.
     pub(crate) fn lead(slot: Slot<T>) -> Self {
         slot.shard().tell(Event::Led);
-        Self { slot: Some(slot), seat: Seat::OPENER, end: None, has_own_work: false, leads: true, told: false }
+        Self {
+            slot: Some(slot),
+            seat: Seat::OPENER,
+            end: None,
+            has_own_work: false,
+            leads: true,
+            told: false,
+        }
     }
 
     /// Waits for a flight that another waiter opened.
@@ -71,7 +78,8 @@ impl<T: Send + Sync + 'static> Waiter<T> {
     pub(crate) fn lead_again(&mut self, work: Work<T>) {
         (self.has_own_work, self.leads) = (false, true);
         let here = Ancestors::here();
-        let (earlier, runtime) = self.slot().with(|flight| flight.bring_work(work, &here)).expect(DRIVEN);
+        let (earlier, runtime) =
+            self.slot().with(|flight| flight.bring_work(work, &here)).expect(DRIVEN);
         self.spawn_task(runtime);
         drop(earlier);
     }
@@ -111,7 +119,8 @@ impl<T: Send + Sync + 'static> Waiter<T> {
         self.slot().number()
     }
 
-    /// The result, once the flight has landed. `own_work` is taken if the flight was lost and this waiter leads it again.
+    /// The result, once the flight has landed. `own_work` is taken if the flight was lost and this
+    /// waiter leads it again.
     ///
     /// # Panics
     ///
@@ -140,14 +149,26 @@ impl<T: Send + Sync + 'static> Waiter<T> {
                 }
                 NextStep::SetAside => {
                     drop(parks.take());
-                    let value = self.slot().update(|flight| (flight.take_aside(self.seat), After::Nothing)).flatten();
+                    let value = self
+                        .slot()
+                        .update(|flight| (flight.take_aside(self.seat), After::Nothing))
+                        .flatten();
                     let value = value.expect("only this waiter takes it");
                     let shard = self.leave_slot();
-                    return Poll::Ready(Arrival { value: Value::Own(value), was_joined: true, leads: true, shard });
+                    return Poll::Ready(Arrival {
+                        value: Value::Own(value),
+                        was_joined: true,
+                        leads: true,
+                        shard,
+                    });
                 }
                 NextStep::Ended(end) => {
                     drop(parks.take());
-                    let end = self.end.take().or(end).expect("joiners have one, and the opener finds one");
+                    let end = self
+                        .end
+                        .take()
+                        .or(end)
+                        .expect("joiners have one, and the opener finds one");
                     return Poll::Ready(self.arrive(end));
                 }
                 NextStep::Wait(runtime) => {
@@ -159,21 +180,28 @@ impl<T: Send + Sync + 'static> Waiter<T> {
         }
     }
 
-    /// How the flight ended, if that can be read without the lock. A leader's result may be set aside, which only the lock
-    /// tells.
+    /// How the flight ended, if that can be read without the lock. A leader's result may be set
+    /// aside, which only the lock tells.
     fn readable_end(&mut self) -> Option<SharedEnd<T>> {
         self.end.take_if(|end| !self.leads && end.get().is_some())
     }
 
     #[inline]
     fn look(&mut self, waker: &Waker, parks: &mut Option<Waker>) -> NextStep<T> {
-        let turn = self.slot().with(|flight| flight.look(self.seat, self.has_own_work, waker, parks));
+        let turn =
+            self.slot().with(|flight| flight.look(self.seat, self.has_own_work, waker, parks));
         turn.unwrap_or(NextStep::Ended(None))
     }
 
-    /// Polls the work in place. `None`: the flight goes on without the result, and this waiter with it.
+    /// Polls the work in place. `None`: the flight goes on without the result, and this waiter with
+    /// it.
     #[inline]
-    fn drive(&mut self, work: Work<T>, ancestors: &Ancestors, cx: &mut Context<'_>) -> Option<Poll<Arrival<T>>> {
+    fn drive(
+        &mut self,
+        work: Work<T>,
+        ancestors: &Ancestors,
+        cx: &mut Context<'_>,
+    ) -> Option<Poll<Arrival<T>>> {
         match self.slot().poll_work(work, ancestors, cx) {
             Polled::Pending(work) => {
                 self.park(work, cx);
@@ -197,7 +225,8 @@ impl<T: Send + Sync + 'static> Waiter<T> {
     fn land(&mut self, value: T, late: CaughtPanic) -> Option<Arrival<T>> {
         let slot = self.slot();
         let setback = slot.shard().setback(&value);
-        let landed = slot.update(|flight| flight.land(value, Some(self.seat), setback)).expect(DRIVEN);
+        let landed =
+            slot.update(|flight| flight.land(value, Some(self.seat), setback)).expect(DRIVEN);
         let arrival = match landed {
             Landed::Own { value, was_joined, leads, waker } => {
                 let shard = self.leave_slot();
@@ -280,7 +309,8 @@ impl<T: Send + Sync + 'static> Drop for Waiter<T> {
             });
         });
         // Else its own poll ended the flight, and panicked after that.
-        let how = if left.is_some() || self.end.is_some() { CallEnd::Left } else { CallEnd::Panicked };
+        let how =
+            if left.is_some() || self.end.is_some() { CallEnd::Left } else { CallEnd::Panicked };
         let (_waker, left) = left.unwrap_or_else(|| (None, Left::Ended(self.end.take())));
         if matches!(left, Left::Nothing | Left::Work(_) | Left::Spawn(_)) {
             slot.shard().tell(Event::Left);
@@ -358,7 +388,8 @@ fn take<T: Clone>(end: SharedEnd<T>) -> T {
         },
         Err(end) => {
             let value = end.value().expect(LANDED).clone();
-            // This may be the last reference. It is dropped before the return: a panic after it would leak the clone.
+            // This may be the last reference. It is dropped before the return: a panic after it
+            // would leak the clone.
             drop(end);
             value
         }

@@ -1,4 +1,5 @@
-//! Asks the fleet about one flight: to lead it, to take the result of another replica, or to go alone.
+//! Asks the fleet about one flight: to lead it, to take the result of another replica, or to go
+//! alone.
 
 use crate::fleet::{
     breaker::REPLY_WITHIN,
@@ -38,9 +39,15 @@ pub(crate) enum Asked {
 pub(crate) const BLOCKS: usize = 256 * 1024;
 
 impl Fleet {
-    /// Asks about a flight. It waits for another replica for `wait` at most. `close_here` is called when the head of the
-    /// other replica's response is known, so that no more calls should join here.
-    pub(crate) async fn ask(&self, subject: Subject, wait: Duration, close_here: impl FnMut()) -> Asked {
+    /// Asks about a flight. It waits for another replica for `wait` at most. `close_here` is called
+    /// when the head of the other replica's response is known, so that no more calls should join
+    /// here.
+    pub(crate) async fn ask(
+        &self,
+        subject: Subject,
+        wait: Duration,
+        close_here: impl FnMut(),
+    ) -> Asked {
         let node = &self.node;
         if let Some(reason) = node.reason_not_to_ask(subject.name()) {
             return Asked::Alone(reason);
@@ -48,7 +55,8 @@ impl Fleet {
         let (Ok(runtime), Some(slot)) = (Handle::try_current(), node.open_slot()) else {
             return Asked::Alone(FleetReason::Down);
         };
-        let inquiry = Inquiry { fleet: self, subject, slot, runtime, opened: None, has_followed: false };
+        let inquiry =
+            Inquiry { fleet: self, subject, slot, runtime, opened: None, has_followed: false };
         let runtime = inquiry.runtime.clone();
         Inside { runtime, future: Box::pin(inquiry.run(wait, close_here)) }.await
     }
@@ -90,7 +98,9 @@ impl Inquiry<'_> {
             step = match step {
                 Step::Enter => {
                     if !std::mem::take(&mut is_first) {
-                        let Some(slot) = self.fleet.node.open_slot() else { return Asked::Alone(FleetReason::Down) };
+                        let Some(slot) = self.fleet.node.open_slot() else {
+                            return Asked::Alone(FleetReason::Down);
+                        };
                         self.slot = slot;
                     }
                     self.enter(&mut asking, None).await
@@ -109,7 +119,12 @@ impl Inquiry<'_> {
                 }
                 Step::Lead { takes_over } => return Asked::Lead(Box::new(self.lead(takes_over))),
                 Step::Alone(reason) => return Asked::Alone(reason),
-                Step::Take => return Asked::Take(self.opened.take().expect("it was opened"), start.elapsed()),
+                Step::Take => {
+                    return Asked::Take(
+                        self.opened.take().expect("it was opened"),
+                        start.elapsed(),
+                    );
+                }
             }
         }
     }
@@ -151,8 +166,11 @@ impl Inquiry<'_> {
     async fn check(&self, asking: &mut Asking, flight: Token) -> Step {
         let waiting = [self.waiting(flight)];
         let reply = timeout(REPLY_WITHIN, self.fleet.node.engine.check(&waiting)).await.ok();
-        let reply = reply
-            .map(|reply| reply.and_then(|checked| checked.first().copied().ok_or(super::engine::EngineError::Garbled)));
+        let reply = reply.map(|reply| {
+            reply.and_then(|checked| {
+                checked.first().copied().ok_or(super::engine::EngineError::Garbled)
+            })
+        });
         asking.checked(Instant::now(), reply)
     }
 
@@ -161,12 +179,17 @@ impl Inquiry<'_> {
         let within = self.fleet.config.body_within.max(REPLY_WITHIN);
         let reply = timeout(within, node.engine.fetch(self.subject.name(), flight)).await.ok();
         let (node, waiting) = (node.clone(), self.waiting(flight));
-        drop(self.runtime.spawn(async move { drop(timeout(REPLY_WITHIN, node.engine.done(&waiting)).await) }));
+        drop(
+            self.runtime.spawn(async move {
+                drop(timeout(REPLY_WITHIN, node.engine.done(&waiting)).await)
+            }),
+        );
         asking.fetched(Instant::now(), reply)
     }
 
     async fn open(&self, flight: Token, payload: Bytes) -> Option<WireResult> {
-        let (secret, subject, token) = (self.fleet.node.secret.clone(), self.subject.clone(), self.slot.token());
+        let (secret, subject, token) =
+            (self.fleet.node.secret.clone(), self.subject.clone(), self.slot.token());
         let is_large = payload.len() > BLOCKS;
         let open = move || WireResult::decode(secret.open(&subject, flight, token, &payload).ok()?);
         if is_large { spawn_blocking(open).await.ok()? } else { open() }
@@ -185,12 +208,11 @@ impl Inquiry<'_> {
     }
 }
 
-/// Returns a part of a tenth of the lease, so that the replicas that wait do not all look after a flight at once. It depends
-/// on the token, so a test goes the same way each time.
+/// Returns a part of a tenth of the lease, so that the replicas that wait do not all look after a
+/// flight at once. It depends on the token, so a test goes the same way each time.
 fn jitter(token: Token, lease: Duration) -> Duration {
-    let mixed = token
-        .as_bytes()
-        .iter()
-        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3));
+    let mixed = token.as_bytes().iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+    });
     lease / 10 * u32::from((mixed >> 32) as u16) / u32::from(u16::MAX)
 }

@@ -20,14 +20,16 @@ const STAYS_OPEN: Duration = Duration::from_secs(1);
 /// How long a ping may take, and each other operation but an entry.
 pub(crate) const REPLY_WITHIN: Duration = Duration::from_millis(250);
 
-/// Counts the entries without a reply. While it is open, the engine is asked nothing but one ping a second.
+/// Counts the entries without a reply. While it is open, the engine is asked nothing but one ping a
+/// second.
 #[derive(Debug, Default)]
 pub(crate) struct Breaker {
     failures: AtomicU32,
     is_open: AtomicBool,
 }
 
-/// Closes the breaker when its task ends, or is dropped with its runtime. After that, one more failure opens it again.
+/// Closes the breaker when its task ends, or is dropped with its runtime. After that, one more
+/// failure opens it again.
 struct Closing(Arc<Node>);
 
 impl Breaker {

@@ -1,7 +1,8 @@
 //! The engine of a fleet: what a store such as Redis does for it, for those who bring another.
 //!
-//! Each operation is atomic, and may be lost: with its connection, with its reply, or with the state behind it. The fleet
-//! copes with all of that. It never retries an operation, except [`land`](Engine::land), once.
+//! Each operation is atomic, and may be lost: with its connection, with its reply, or with the
+//! state behind it. The fleet copes with all of that. It never retries an operation, except
+//! [`land`](Engine::land), once.
 //!
 //! # The state behind an engine
 //!
@@ -24,39 +25,50 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 /// The result of an operation.
 pub type EngineResult<'a, T> = BoxFuture<'a, Result<T, EngineError>>;
 
-/// Where an engine puts what it has to tell. It is called on the engine's own task, and returns at once.
+/// Where an engine puts what it has to tell. It is called on the engine's own task, and returns at
+/// once.
 pub type Pushes = Arc<dyn Fn(Push) + Send + Sync>;
 
 /// A store in which the flights of several processes meet.
 ///
-/// All methods may gain defaulted companions in a minor version. `fleet::testing::conformance` checks what is promised
-/// here.
+/// All methods may gain defaulted companions in a minor version. `fleet::testing::conformance`
+/// checks what is promised here.
 pub trait Engine: Send + Sync + 'static {
-    /// Delivers what concerns this replica to `pushes` from now on, on every connection that is made later as well. Called
-    /// once, before any operation. It may begin to connect, does not wait for that, and needs no runtime.
+    /// Delivers what concerns this replica to `pushes` from now on, on every connection that is
+    /// made later as well. Called once, before any operation. It may begin to connect, does not
+    /// wait for that, and needs no runtime.
     ///
-    /// A push for a token is delivered at most once for each cause. It may be lost with the connection. In that case
-    /// [`Push::Reconnected`] follows, after this replica can be reached again.
+    /// A push for a token is delivered at most once for each cause. It may be lost with the
+    /// connection. In that case [`Push::Reconnected`] follows, after this replica can be reached
+    /// again.
     fn listen(&self, replica: Replica, pushes: Pushes);
 
-    /// Delivers [`Push::Sealed`] of this group to this replica as well, on every connection that is made later as well.
+    /// Delivers [`Push::Sealed`] of this group to this replica as well, on every connection that is
+    /// made later as well.
     fn watch(&self, group: &str);
 
-    /// Whether the engine can be reached, as far as is known. While this is `false`, the fleet asks nothing.
+    /// Whether the engine can be reached, as far as is known. While this is `false`, the fleet asks
+    /// nothing.
     ///
-    /// An engine that is down looks after its return itself. The first call inside a tokio runtime may start the task that
-    /// does so.
+    /// An engine that is down looks after its return itself. The first call inside a tokio runtime
+    /// may start the task that does so.
     fn is_up(&self) -> bool;
 
     /// Leads a flight of `name`, or follows the one that is open.
     ///
-    /// No open flight: `token` opens one, at the epoch that holds now, for `lease`. The name is marked: [`Entry::Pass`]. An
-    /// open flight that began at another epoch: [`Entry::Sealed`]. Else `token` waits for the open flight. If it is the
-    /// first, the leader gets [`Push::Joined`].
-    fn enter<'a>(&'a self, name: &'a Name, token: Token, lease: Duration) -> EngineResult<'a, Entry>;
+    /// No open flight: `token` opens one, at the epoch that holds now, for `lease`. The name is
+    /// marked: [`Entry::Pass`]. An open flight that began at another epoch: [`Entry::Sealed`]. Else
+    /// `token` waits for the open flight. If it is the first, the leader gets [`Push::Joined`].
+    fn enter<'a>(
+        &'a self,
+        name: &'a Name,
+        token: Token,
+        lease: Duration,
+    ) -> EngineResult<'a, Entry>;
 
-    /// Closes the open flight if it is still `sealed`, without telling anybody, and [enters](Self::enter) after that, in
-    /// one round trip. The tokens that wait for `sealed` go on waiting for it.
+    /// Closes the open flight if it is still `sealed`, without telling anybody, and
+    /// [enters](Self::enter) after that, in one round trip. The tokens that wait for `sealed` go on
+    /// waiting for it.
     fn shut_and_enter<'a>(
         &'a self,
         name: &'a Name,
@@ -65,40 +77,67 @@ pub trait Engine: Send + Sync + 'static {
         lease: Duration,
     ) -> EngineResult<'a, Entry>;
 
-    /// Closes the flight: nobody can follow it from now on. If `tells`, each token that waits gets [`Push::Closed`].
+    /// Closes the flight: nobody can follow it from now on. If `tells`, each token that waits gets
+    /// [`Push::Closed`].
     ///
-    /// A flight that was closed already keeps waiting for its payload, for another `lease`, and names its tokens again.
-    fn close<'a>(&'a self, name: &'a Name, flight: Token, lease: Duration, tells: bool) -> EngineResult<'a, Closed>;
+    /// A flight that was closed already keeps waiting for its payload, for another `lease`, and
+    /// names its tokens again.
+    fn close<'a>(
+        &'a self,
+        name: &'a Name,
+        flight: Token,
+        lease: Duration,
+        tells: bool,
+    ) -> EngineResult<'a, Closed>;
 
-    /// Gives the payload of a closed flight to all tokens that wait for it: each gets [`Push::Landed`]. The payload can be
-    /// [fetched](Self::fetch) for `keep`. With `mark`, the name is marked unshareable for that long, unless a flight is
-    /// open. `false`: the flight is lost, and nothing was told.
+    /// Gives the payload of a closed flight to all tokens that wait for it: each gets
+    /// [`Push::Landed`]. The payload can be [fetched](Self::fetch) for `keep`. With `mark`, the
+    /// name is marked unshareable for that long, unless a flight is open. `false`: the flight is
+    /// lost, and nothing was told.
     ///
     /// # Errors
     ///
-    /// [`EngineError::Refused`] if the store has no room. A payload of up to 8 KiB reaches the tokens all the same.
-    fn land<'a>(&'a self, name: &'a Name, flight: Token, landing: Landing) -> EngineResult<'a, bool>;
+    /// [`EngineError::Refused`] if the store has no room. A payload of up to 8 KiB reaches the
+    /// tokens all the same.
+    fn land<'a>(
+        &'a self,
+        name: &'a Name,
+        flight: Token,
+        landing: Landing,
+    ) -> EngineResult<'a, bool>;
 
-    /// Extends the lease of each flight, open or closed, by one pipeline. In the same order: `false` where it was lost.
-    fn renew<'a>(&'a self, flights: &'a [(Name, Token)], lease: Duration) -> EngineResult<'a, Vec<bool>>;
+    /// Extends the lease of each flight, open or closed, by one pipeline. In the same order:
+    /// `false` where it was lost.
+    fn renew<'a>(
+        &'a self,
+        flights: &'a [(Name, Token)],
+        lease: Duration,
+    ) -> EngineResult<'a, Vec<bool>>;
 
-    /// Asks for each flight that is waited for, by one pipeline, and lets the token wait for it again if it is pending.
+    /// Asks for each flight that is waited for, by one pipeline, and lets the token wait for it
+    /// again if it is pending.
     fn check<'a>(&'a self, waiting: &'a [Waiting]) -> EngineResult<'a, Vec<Checked>>;
 
-    /// Gives the flight up without a payload. Each token that waits gets [`Push::Again`]. With [`Token::MARK`] it removes
-    /// the mark of the name.
+    /// Gives the flight up without a payload. Each token that waits gets [`Push::Again`]. With
+    /// [`Token::MARK`] it removes the mark of the name.
     fn release<'a>(&'a self, name: &'a Name, flight: Token) -> EngineResult<'a, ()>;
 
-    /// The payload of a flight that landed, if it is still kept. Ask once for each [`Push::Landed`] without one, and say
-    /// [`done`](Self::done) after that.
+    /// The payload of a flight that landed, if it is still kept. Ask once for each [`Push::Landed`]
+    /// without one, and say [`done`](Self::done) after that.
     fn fetch<'a>(&'a self, name: &'a Name, flight: Token) -> EngineResult<'a, Option<Bytes>>;
 
     /// `token` waits no more. The last token takes the payload along.
     fn done<'a>(&'a self, waiting: &'a Waiting) -> EngineResult<'a, ()>;
 
-    /// Sets the epoch of all names with this tag, for `life`, and tells all replicas that watch the group
-    /// [`Push::Sealed`], this one too.
-    fn seal<'a>(&'a self, tag: &'a Tag, group: &'a str, epoch: Epoch, life: Duration) -> EngineResult<'a, ()>;
+    /// Sets the epoch of all names with this tag, for `life`, and tells all replicas that watch the
+    /// group [`Push::Sealed`], this one too.
+    fn seal<'a>(
+        &'a self,
+        tag: &'a Tag,
+        group: &'a str,
+        epoch: Epoch,
+        life: Duration,
+    ) -> EngineResult<'a, ()>;
 
     /// Returns once the engine has answered.
     fn ping(&self) -> EngineResult<'_, ()>;
@@ -217,7 +256,8 @@ pub enum Push {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Replica([u8; 8]);
 
-/// One request to lead or follow, and the flight that it leads: the replica and a counter. No token is used twice.
+/// One request to lead or follow, and the flight that it leads: the replica and a counter. No token
+/// is used twice.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Token([u8; 16]);
 
@@ -225,8 +265,8 @@ pub struct Token([u8; 16]);
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Epoch([u8; 8]);
 
-/// Whom a write concerns: a MAC of a group and a path (or a key). All names with one tag belong together, in one slot of a
-/// cluster.
+/// Whom a write concerns: a MAC of a group and a path (or a key). All names with one tag belong
+/// together, in one slot of a cluster.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Tag([u8; 16]);
 
@@ -249,7 +289,8 @@ impl Replica {
 }
 
 impl Token {
-    /// Stands for the mark "unshareable" where a name has no flight. No replica has it: a [`Replica`] is not all zeros.
+    /// Stands for the mark "unshareable" where a name has no flight. No replica has it: a
+    /// [`Replica`] is not all zeros.
     pub const MARK: Self = Self([0; 16]);
 
     /// The token with this number of a replica.
@@ -336,9 +377,14 @@ hexadecimal!(Replica: 8, Token: 16, Epoch: 8, Tag: 16);
 /// 43 characters of base64url (RFC 4648 §5), without padding.
 impl fmt::Display for NamePart {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+        const ALPHABET: &[u8; 64] =
+            b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
         self.0.chunks(3).try_for_each(|group| {
-            let bits = group.iter().chain([&0; 2]).take(3).fold(0, |bits, byte| bits << 8 | usize::from(*byte));
+            let bits = group
+                .iter()
+                .chain([&0; 2])
+                .take(3)
+                .fold(0, |bits, byte| bits << 8 | usize::from(*byte));
             let characters = [18, 12, 6, 0].map(|shift| ALPHABET[bits >> shift & 63] as char);
             characters[..=group.len()].iter().try_for_each(|character| write!(f, "{character}"))
         })

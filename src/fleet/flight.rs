@@ -31,7 +31,8 @@ pub(crate) struct Lead {
     subject: Subject,
     slot: TokenSlot,
     leading: Leading,
-    /// True if the flight was closed before its head. Without followers, the engine has forgotten it since.
+    /// True if the flight was closed before its head. Without followers, the engine has forgotten
+    /// it since.
     was_shut: bool,
     runtime: Handle,
 }
@@ -91,7 +92,8 @@ impl Lead {
         }
     }
 
-    /// Closes the flight before its head, so that no other replica follows. The followers go on waiting.
+    /// Closes the flight before its head, so that no other replica follows. The followers go on
+    /// waiting.
     pub(crate) fn shut(&mut self) {
         if let Act::Close { tells } = self.leading.shut() {
             self.was_shut = true;
@@ -255,7 +257,8 @@ impl Lead {
     }
 
     async fn seal(&self, tokens: &[Token], landed: WireResult) -> Option<Bytes> {
-        let (secret, subject, flight) = (self.fleet.node.secret.clone(), self.subject.clone(), self.token());
+        let (secret, subject, flight) =
+            (self.fleet.node.secret.clone(), self.subject.clone(), self.token());
         let is_large = matches!(&landed, WireResult::Value(answer) if answer.body.len() > BLOCKS);
         let tokens = tokens.to_vec();
         let seal = move || secret.seal(&subject, flight, &tokens, &landed.encode());
@@ -263,10 +266,15 @@ impl Lead {
     }
 
     /// Lands. It is repeated once if the connection was lost: landing twice is as landing once.
-    async fn land_payload(&self, payload: Bytes, mark: Option<Duration>) -> Result<bool, EngineError> {
+    async fn land_payload(
+        &self,
+        payload: Bytes,
+        mark: Option<Duration>,
+    ) -> Result<bool, EngineError> {
         let (engine, lease) = (&self.fleet.node.engine, self.fleet.config.lease);
         let landing = Landing { payload, keep: lease + KEPT, mark };
-        let land = || timeout(lease, engine.land(self.subject.name(), self.token(), landing.clone()));
+        let land =
+            || timeout(lease, engine.land(self.subject.name(), self.token(), landing.clone()));
         match land().await {
             Ok(Err(EngineError::Down)) => {}
             Ok(reply) => return reply,
@@ -302,6 +310,10 @@ impl Drop for Lead {
         }
         let (node, name, token) = (self.fleet.node.clone(), *self.subject.name(), self.token());
         let lease = self.fleet.config.lease;
-        drop(self.runtime.spawn(async move { drop(timeout(lease, node.engine.release(&name, token)).await) }));
+        drop(
+            self.runtime.spawn(async move {
+                drop(timeout(lease, node.engine.release(&name, token)).await)
+            }),
+        );
     }
 }

@@ -88,7 +88,11 @@ impl Asking {
     }
 
     /// The reply to an entry. `None`: there was none in time.
-    pub(crate) fn entered(&mut self, now: Instant, reply: Option<Result<Entry, EngineError>>) -> Step {
+    pub(crate) fn entered(
+        &mut self,
+        now: Instant,
+        reply: Option<Result<Entry, EngineError>>,
+    ) -> Step {
         let FollowState::Entering { shuts } = self.state else { return self.unexpected(now) };
         match reply {
             None => self.alone(FleetReason::Timeout),
@@ -107,7 +111,8 @@ impl Asking {
         }
     }
 
-    /// The flight that it would follow is this replica's own. Its callers here did not join it: it was sealed, say, or full.
+    /// The flight that it would follow is this replica's own. Its callers here did not join it: it
+    /// was sealed, say, or full.
     pub(crate) fn entered_own(&mut self) -> Step {
         self.alone(FleetReason::Sealed)
     }
@@ -155,9 +160,16 @@ impl Asking {
         }
     }
 
-    /// The engine was asked what became of the flight, by this request or for all that wait. `None`: no reply in time.
-    pub(crate) fn checked(&mut self, now: Instant, reply: Option<Result<Checked, EngineError>>) -> Step {
-        let (FollowState::Checking { flight, .. } | FollowState::Following { flight, .. }) = self.state else {
+    /// The engine was asked what became of the flight, by this request or for all that wait.
+    /// `None`: no reply in time.
+    pub(crate) fn checked(
+        &mut self,
+        now: Instant,
+        reply: Option<Result<Checked, EngineError>>,
+    ) -> Step {
+        let (FollowState::Checking { flight, .. } | FollowState::Following { flight, .. }) =
+            self.state
+        else {
             return self.unexpected(now);
         };
         match reply {
@@ -173,7 +185,11 @@ impl Asking {
     }
 
     /// The payload was asked for. `None`: no reply in time.
-    pub(crate) fn fetched(&mut self, now: Instant, reply: Option<Result<Option<Bytes>, EngineError>>) -> Step {
+    pub(crate) fn fetched(
+        &mut self,
+        now: Instant,
+        reply: Option<Result<Option<Bytes>, EngineError>>,
+    ) -> Step {
         let FollowState::Fetching { flight } = self.state else { return self.unexpected(now) };
         match reply {
             None => self.alone(FleetReason::TooSlow),
@@ -186,7 +202,8 @@ impl Asking {
         }
     }
 
-    /// The payload opened for this flight and token, or it did not. A pushed payload that does not open is ignored.
+    /// The payload opened for this flight and token, or it did not. A pushed payload that does not
+    /// open is ignored.
     pub(crate) fn opened(&mut self, now: Instant, opened: bool) -> Step {
         match self.state {
             FollowState::Opening { .. } if opened => {
@@ -243,7 +260,8 @@ impl Asking {
     }
 }
 
-/// A flight whose lease is said to be over, although it is pending, is not asked about at once again.
+/// A flight whose lease is said to be over, although it is pending, is not asked about at once
+/// again.
 const SHORTEST_WAIT: Duration = Duration::from_millis(50);
 
 fn reason_of(error: EngineError) -> FleetReason {
@@ -291,12 +309,18 @@ mod tests {
         let now = Instant::now();
         let mut asking = following(now);
         let payload = Bytes::from_static(b"noise");
-        assert_eq!(asking.landed(now, Some(payload.clone())), Step::Open(flight(), payload.clone()));
+        assert_eq!(
+            asking.landed(now, Some(payload.clone())),
+            Step::Open(flight(), payload.clone())
+        );
         assert_eq!(asking.opened(now, false), Step::Check(flight()));
         let pending = Checked::Pending { left: Duration::from_secs(1) };
         assert!(matches!(asking.checked(now, Some(Ok(pending))), Step::Wait(_)));
         assert_eq!(asking.landed(now, None), Step::Fetch(flight()));
-        assert_eq!(asking.fetched(now, Some(Ok(Some(payload.clone())))), Step::Open(flight(), payload));
+        assert_eq!(
+            asking.fetched(now, Some(Ok(Some(payload.clone())))),
+            Step::Open(flight(), payload)
+        );
         assert_eq!(asking.opened(now, false), Step::Alone(FleetReason::Garbled));
     }
 
@@ -330,7 +354,10 @@ mod tests {
         let mut asking = Asking::new(now + Duration::from_secs(2), JITTER).0;
         let left = Duration::from_secs(60);
         let until = now + Duration::from_secs(2);
-        assert_eq!(asking.entered(now, Some(Ok(Entry::Follow { flight: flight(), left }))), Step::Wait(until));
+        assert_eq!(
+            asking.entered(now, Some(Ok(Entry::Follow { flight: flight(), left }))),
+            Step::Wait(until)
+        );
         assert_eq!(asking.alarm(until), Step::Alone(FleetReason::Patience));
     }
 }

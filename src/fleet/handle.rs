@@ -10,8 +10,9 @@ use std::{fmt, sync::Arc, time::Duration};
 
 /// Several replicas of a program, which make one upstream call together.
 ///
-/// Give it to a layer with [`SingleflightLayer::fleet`](crate::SingleflightLayer::fleet). A process has one fleet, for all of
-/// its layers. A clone is the same fleet; the settings of a clone hold for the layers that are given this clone.
+/// Give it to a layer with [`SingleflightLayer::fleet`](crate::SingleflightLayer::fleet). A process
+/// has one fleet, for all of its layers. A clone is the same fleet; the settings of a clone hold
+/// for the layers that are given this clone.
 ///
 /// ```
 /// # #[cfg(feature = "fleet-testing")] {
@@ -25,8 +26,9 @@ use std::{fmt, sync::Arc, time::Duration};
 /// # }
 /// ```
 ///
-/// Replicas meet if they have the same engine, secret and version, and if their layers have the same name and the same
-/// policy. All else stays in its process. Whatever goes wrong with the engine, each replica goes on alone, as without a fleet.
+/// Replicas meet if they have the same engine, secret and version, and if their layers have the
+/// same name and the same policy. All else stays in its process. Whatever goes wrong with the
+/// engine, each replica goes on alone, as without a fleet.
 ///
 /// A fleet needs a tokio runtime with a timer. Outside a runtime, every flight goes alone.
 #[derive(Clone)]
@@ -55,8 +57,8 @@ const SHORTEST_LEASE: Duration = Duration::from_millis(500);
 impl Fleet {
     /// Makes a fleet of the replicas that have this engine's store and this secret.
     ///
-    /// The secret names the flights and seals the responses, so that the engine learns neither, and cannot change any. Use at
-    /// least 16 random bytes.
+    /// The secret names the flights and seals the responses, so that the engine learns neither, and
+    /// cannot change any. Use at least 16 random bytes.
     ///
     /// # Panics
     ///
@@ -65,7 +67,10 @@ impl Fleet {
     #[track_caller]
     pub fn new(engine: impl Engine, secret: impl AsRef<[u8]>) -> Self {
         let secret = secret.as_ref();
-        assert!(secret.len() >= SECRET, "tower-singleflight: the secret of a fleet has at least 16 bytes");
+        assert!(
+            secret.len() >= SECRET,
+            "tower-singleflight: the secret of a fleet has at least 16 bytes"
+        );
         let config = Config {
             lease: Duration::from_secs(3),
             enter_within: Duration::from_millis(50),
@@ -77,7 +82,8 @@ impl Fleet {
         Self { node: Node::new(Box::new(engine), Secret::new(secret)), config }
     }
 
-    /// Sets how long the other replicas wait for a replica that is gone, before one of them makes the call. Default: 3 s.
+    /// Sets how long the other replicas wait for a replica that is gone, before one of them makes
+    /// the call. Default: 3 s.
     ///
     /// A replica renews its lease while its call goes on, so this is no limit for the call.
     ///
@@ -87,7 +93,10 @@ impl Fleet {
     #[must_use]
     #[track_caller]
     pub fn lease(mut self, lease: Duration) -> Self {
-        assert!(lease >= SHORTEST_LEASE, "tower-singleflight: the lease of a fleet is at least 500 ms");
+        assert!(
+            lease >= SHORTEST_LEASE,
+            "tower-singleflight: the lease of a fleet is at least 500 ms"
+        );
         self.config.lease = lease;
         self
     }
@@ -101,7 +110,8 @@ impl Fleet {
 
     /// Sets how large a body may be that other replicas get. Default: 1 MiB.
     ///
-    /// A replica holds such a body in memory, and so does the engine. For a larger one, each replica makes its own call.
+    /// A replica holds such a body in memory, and so does the engine. For a larger one, each
+    /// replica makes its own call.
     #[must_use]
     pub fn body_limit(mut self, bytes: u64) -> Self {
         self.config.body_limit = bytes;
@@ -117,10 +127,11 @@ impl Fleet {
         self
     }
 
-    /// Sets the version of the program. Replicas with different versions do not meet. Default: an empty text.
+    /// Sets the version of the program. Replicas with different versions do not meet. Default: an
+    /// empty text.
     ///
-    /// While a new build replaces an old one, their handlers may differ, and closures of the policy may. With
-    /// `.version(env!("CARGO_PKG_VERSION"))`, neither answers for the other.
+    /// While a new build replaces an old one, their handlers may differ, and closures of the policy
+    /// may. With `.version(env!("CARGO_PKG_VERSION"))`, neither answers for the other.
     #[must_use]
     pub fn version(mut self, version: &str) -> Self {
         self.config.version = version.into();
@@ -133,7 +144,8 @@ impl Fleet {
         self.node.counters.stats(self.is_up())
     }
 
-    /// Returns whether the engine can be reached, as far as is known. While it cannot, every request goes alone.
+    /// Returns whether the engine can be reached, as far as is known. While it cannot, every
+    /// request goes alone.
     #[must_use]
     pub fn is_up(&self) -> bool {
         self.node.is_up()
@@ -144,11 +156,11 @@ impl Fleet {
     }
 }
 
-/// Whether the replica of a response made the upstream call. It is among the extensions of a response, beside its
-/// [`Role`](crate::Role).
+/// Whether the replica of a response made the upstream call. It is among the extensions of a
+/// response, beside its [`Role`](crate::Role).
 ///
-/// All waiters of the replica that led have `Leader`, and those of the other replicas have `Follower`. A response has none
-/// if its replica went alone.
+/// All waiters of the replica that led have `Leader`, and those of the other replicas have
+/// `Follower`. A response has none if its replica went alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum FleetRole {
     /// This replica made the call.

@@ -23,7 +23,8 @@ struct Keeper {
     /// Whether any request waited at the latest look.
     was_waited: bool,
     down_since: Option<Instant>,
-    /// Whether it ends because nothing is left to look after. Another keeper may have started since.
+    /// Whether it ends because nothing is left to look after. Another keeper may have started
+    /// since.
     is_dismissed: bool,
 }
 
@@ -112,7 +113,9 @@ impl Keeper {
         match reply {
             Ok(Ok(checked)) if checked.len() == waiting.len() => {
                 let told = waiting.iter().zip(checked);
-                told.for_each(|(waiting, checked)| self.node.slots.tell(waiting.token, Told::Checked(checked)));
+                told.for_each(|(waiting, checked)| {
+                    self.node.slots.tell(waiting.token, Told::Checked(checked))
+                });
             }
             _ => self.node.slots.lose_waiting(),
         }

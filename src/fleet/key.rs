@@ -6,8 +6,9 @@ use std::{borrow::Cow, fmt, sync::Arc};
 
 /// A key that the replicas of a fleet can compare.
 ///
-/// It is implemented for strings, bytes, integers, `bool`, `char`, `Uri`, `Method`, `HeaderValue`, and for tuples, options
-/// and lists of these. For a type of your own, write the fields one after the other:
+/// It is implemented for strings, bytes, integers, `bool`, `char`, `Uri`, `Method`, `HeaderValue`,
+/// and for tuples, options and lists of these. For a type of your own, write the fields one after
+/// the other:
 ///
 /// ```
 /// use tower_singleflight::{FleetKey, KeyWriter};
@@ -30,15 +31,18 @@ use std::{borrow::Cow, fmt, sync::Arc};
 ///
 /// An implementation must keep four rules:
 ///
-/// - Keys that are not equal write different bytes. `Hash` has no such rule, so the fleet does not use it.
-/// - The bytes of one key are never the start of the bytes of another. This holds for a fixed sequence of fields, as above. For
-///   a loop over items, write their number first, or use the implementation for slices.
-/// - Equal keys write the same bytes, in every process and every build. Leave out addresses, random numbers and the iteration
-///   order of a `HashMap`.
-/// - If the key can be borrowed as another type, as a `String` can be borrowed as a `str`, both write the same bytes.
+/// - Keys that are not equal write different bytes. `Hash` has no such rule, so the fleet does not
+///   use it.
+/// - The bytes of one key are never the start of the bytes of another. This holds for a fixed
+///   sequence of fields, as above. For a loop over items, write their number first, or use the
+///   implementation for slices.
+/// - Equal keys write the same bytes, in every process and every build. Leave out addresses, random
+///   numbers and the iteration order of a `HashMap`.
+/// - If the key can be borrowed as another type, as a `String` can be borrowed as a `str`, both
+///   write the same bytes.
 ///
-/// If you change how a type writes itself, change [`Fleet::version`](crate::fleet) as well. Otherwise replicas of the old
-/// build and of the new build could take different keys for one.
+/// If you change how a type writes itself, change [`Fleet::version`](crate::fleet) as well.
+/// Otherwise replicas of the old build and of the new build could take different keys for one.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be the key of a fleet",
     label = "the replicas of a fleet cannot compare this key",
@@ -218,7 +222,8 @@ impl FleetKey for HeaderValue {
     }
 }
 
-/// Scheme and authority are equal whatever the case of their letters, so they are written in lower case.
+/// Scheme and authority are equal whatever the case of their letters, so they are written in lower
+/// case.
 impl FleetKey for Uri {
     fn write(&self, to: &mut KeyWriter) {
         self.scheme_str().map(str::to_ascii_lowercase).write(to);
@@ -239,7 +244,8 @@ mod tests {
         to.into_bytes()
     }
 
-    /// Asserts that two keys are equal exactly if their bytes are, and that the bytes of one do not begin those of another.
+    /// Asserts that two keys are equal exactly if their bytes are, and that the bytes of one do not
+    /// begin those of another.
     fn assert_injective<K: FleetKey + PartialEq + fmt::Debug>(one: &K, two: &K) {
         assert_eq!(bytes(one) == bytes(two), one == two, "{one:?} {two:?}");
         assert_eq!(bytes(one).starts_with(&bytes(two)), one == two, "{one:?} {two:?}");
@@ -247,7 +253,8 @@ mod tests {
 
     /// Few characters, which are also common in lengths and tags, so that a mix-up is likely.
     fn text() -> impl Strategy<Value = String> {
-        vec(prop_oneof![Just('\0'), Just('\u{1}'), Just('\u{8}'), Just('a')], 0..12).prop_map(String::from_iter)
+        vec(prop_oneof![Just('\0'), Just('\u{1}'), Just('\u{8}'), Just('a')], 0..12)
+            .prop_map(String::from_iter)
     }
 
     fn uri() -> impl Strategy<Value = Uri> {
@@ -259,11 +266,25 @@ mod tests {
             Just("http://a:1"),
             Just("x:1")
         ];
-        let target = prop_oneof![Just(""), Just("/"), Just("/b"), Just("/b?"), Just("/b?c"), Just("/?b"), Just("*")];
-        (origin, target).prop_filter_map("no URI", |(origin, target)| format!("{origin}{target}").parse().ok())
+        let target = prop_oneof![
+            Just(""),
+            Just("/"),
+            Just("/b"),
+            Just("/b?"),
+            Just("/b?c"),
+            Just("/?b"),
+            Just("*")
+        ];
+        (origin, target)
+            .prop_filter_map("no URI", |(origin, target)| format!("{origin}{target}").parse().ok())
     }
 
-    type Nested = (Option<(String, Vec<String>)>, (u8, Option<bool>), Vec<Option<u16>>, Option<Option<String>>);
+    type Nested = (
+        Option<(String, Vec<String>)>,
+        (u8, Option<bool>),
+        Vec<Option<u16>>,
+        Option<Option<String>>,
+    );
 
     fn nested() -> impl Strategy<Value = Nested> {
         (
@@ -355,7 +376,10 @@ mod tests {
             bytes(&Uri::from_static("HTTP://Host/Path?q")),
             bytes(&(Some("http"), Some("host"), "/Path", Some("q")))
         );
-        assert_eq!(bytes(&Uri::from_static("/Path")), bytes(&(None::<&str>, None::<&str>, "/Path", None::<&str>)));
+        assert_eq!(
+            bytes(&Uri::from_static("/Path")),
+            bytes(&(None::<&str>, None::<&str>, "/Path", None::<&str>))
+        );
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! A flight that this replica leads for the fleet, as plain data: what happened goes in, what to do next comes out.
+//! A flight that this replica leads for the fleet, as plain data: what happened goes in, what to do
+//! next comes out.
 
 use crate::fleet::{
     engine::{Closed, Token},
@@ -7,8 +8,8 @@ use crate::fleet::{
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// If a flight is closed later than this after its head, its followers make their own calls. A token that joined meanwhile
-/// would get an answer whose head was known long before it asked.
+/// If a flight is closed later than this after its head, its followers make their own calls. A
+/// token that joined meanwhile would get an answer whose head was known long before it asked.
 pub(crate) const CLOSE_WITHIN: Duration = Duration::from_millis(100);
 
 /// Invariants:
@@ -96,12 +97,15 @@ impl Leading {
         }
     }
 
-    /// The reply to closing it after the head. `None`: there was none. `go`: why there is nothing to share, if so.
+    /// The reply to closing it after the head. `None`: there was none. `go`: why there is nothing
+    /// to share, if so.
     pub(crate) fn closed(&mut self, now: Instant, reply: Option<Closed>, go: Option<Go>) -> Act {
         let LeadState::Closing(head) = self.state else { return Act::Nothing };
         self.state = LeadState::Over;
         match (reply, go) {
-            (Some(Closed::Followed(tokens)), _) if now.duration_since(head) > CLOSE_WITHIN => Act::Go(tokens, Go::Late),
+            (Some(Closed::Followed(tokens)), _) if now.duration_since(head) > CLOSE_WITHIN => {
+                Act::Go(tokens, Go::Late)
+            }
             (Some(Closed::Followed(tokens)), Some(go)) => Act::Go(tokens, go),
             (Some(Closed::Followed(tokens)), None) => Act::Land(tokens),
             (Some(Closed::Alone | Closed::Lost) | None, _) => Act::Nothing,
@@ -144,9 +148,10 @@ mod tests {
     #[test]
     fn a_flight_that_is_closed_late_lands_go() {
         let now = Instant::now();
-        for (after, act) in
-            [(CLOSE_WITHIN, Act::Land(vec![token()])), (CLOSE_WITHIN * 2, Act::Go(vec![token()], Go::Late))]
-        {
+        for (after, act) in [
+            (CLOSE_WITHIN, Act::Land(vec![token()])),
+            (CLOSE_WITHIN * 2, Act::Go(vec![token()], Go::Late)),
+        ] {
             let mut leading = Leading::new();
             assert_eq!(leading.head(now), Act::Close { tells: true });
             assert_eq!(leading.closed(now + after, followed(), None), act);

@@ -1,6 +1,8 @@
-//! N replicas of a program, one upstream call: the flights of several processes meet in an engine that they share.
+//! N replicas of a program, one upstream call: the flights of several processes meet in an engine
+//! that they share.
 //!
-//! The engine is a rendezvous, never an authority. It can make the fleet useless. It cannot make a response wrong.
+//! The engine is a rendezvous, never an authority. It can make the fleet useless. It cannot make a
+//! response wrong.
 
 pub(crate) mod ask;
 pub(crate) mod breaker;

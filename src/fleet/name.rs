@@ -1,8 +1,9 @@
 //! Names the flights of a fleet, so that a store learns neither keys nor requests.
 //!
-//! A *record* is all that two requests must agree on to share a flight: the group, the version, the policy, the key and the
-//! partition. A flight is found by a MAC of its record, and its result opens only for an equal record, byte by byte. So two
-//! requests are compared exactly, although the store sees neither.
+//! A *record* is all that two requests must agree on to share a flight: the group, the version, the
+//! policy, the key and the partition. A flight is found by a MAC of its record, and its result
+//! opens only for an equal record, byte by byte. So two requests are compared exactly, although the
+//! store sees neither.
 
 use crate::fleet::engine::{Name, Tag};
 use chacha20poly1305::{KeyInit, XChaCha20Poly1305};
@@ -43,10 +44,13 @@ impl Secret {
         Self { name: keyed(&key(b"name")), seal: XChaCha20Poly1305::new(&key(b"seal")) }
     }
 
-    /// Names the flights of a layer. Layers with another group, version or fingerprint of their policy name other flights.
+    /// Names the flights of a layer. Layers with another group, version or fingerprint of their
+    /// policy name other flights.
     pub(crate) fn names(&self, group: &str, version: &str, fingerprint: &[u8; 32]) -> Names {
         let mut head = Vec::new();
-        [group.as_bytes(), version.as_bytes(), fingerprint].iter().for_each(|text| push(&mut head, text));
+        [group.as_bytes(), version.as_bytes(), fingerprint]
+            .iter()
+            .for_each(|text| push(&mut head, text));
         let group_record = &head[..8 + group.len()];
         Names {
             tag: self.name.clone().chain_update("key").chain_update(group_record),
@@ -63,7 +67,8 @@ impl Names {
         &self.group
     }
 
-    /// Names all flights that a write to this path concerns. Where the policy ignores the path, `path` is the key instead.
+    /// Names all flights that a write to this path concerns. Where the policy ignores the path,
+    /// `path` is the key instead.
     pub(crate) fn tag(&self, path: &[u8]) -> Tag {
         let mut tag = [0; 16];
         tag.copy_from_slice(&mac(self.tag.clone(), &[path])[..16]);
@@ -144,7 +149,8 @@ mod tests {
         names.subject(names.tag(b"/path"), key.as_bytes(), partition.as_bytes())
     }
 
-    /// From another implementation of HMAC (Python's). They must not change without a new version of the protocol.
+    /// From another implementation of HMAC (Python's). They must not change without a new version
+    /// of the protocol.
     #[test]
     fn the_names_are_known() {
         let names = names("0123456789abcdef", "reports", "1.2.3", FINGERPRINT);
@@ -156,9 +162,10 @@ mod tests {
 
     #[test]
     fn all_that_two_requests_must_agree_on_is_in_the_name() {
-        let of = |secret: &str, group: &str, version: &str, print: u8, key: &str, partition: &str| {
-            *subject(&names(secret, group, version, &[print; 32]), key, partition).name().part()
-        };
+        let of =
+            |secret: &str, group: &str, version: &str, print: u8, key: &str, partition: &str| {
+                *subject(&names(secret, group, version, &[print; 32]), key, partition).name().part()
+            };
         let same = of("secret", "group", "v", 7, "key", "partition");
         assert_eq!(same, of("secret", "group", "v", 7, "key", "partition"));
         assert_ne!(same, of("other", "group", "v", 7, "key", "partition"));
@@ -171,7 +178,9 @@ mod tests {
 
     #[test]
     fn a_write_concerns_the_flights_of_its_path_in_its_group_whatever_version_and_policy() {
-        let of = |secret: &str, group: &str, path: &[u8]| names(secret, group, "v", FINGERPRINT).tag(path);
+        let of = |secret: &str, group: &str, path: &[u8]| {
+            names(secret, group, "v", FINGERPRINT).tag(path)
+        };
         let same = of("secret", "group", b"/path");
         assert_eq!(same, names("secret", "group", "w", &[8; 32]).tag(b"/path"));
         assert_ne!(same, of("other", "group", b"/path"));

@@ -167,8 +167,9 @@ impl Node {
         Some(TokenSlots::open(self, token))
     }
 
-    /// Enters with this token. `None`: there was no reply in time. A late reply is dealt with: a flight that it leads is
-    /// released, since its call has begun elsewhere, and its epoch may be from after that.
+    /// Enters with this token. `None`: there was no reply in time. A late reply is dealt with: a
+    /// flight that it leads is released, since its call has begun elsewhere, and its epoch may be
+    /// from after that.
     pub(crate) async fn enter(
         self: &Arc<Self>,
         name: &Name,
@@ -215,7 +216,10 @@ impl Node {
         let epoch = random().map(Epoch::new).filter(|_| self.is_up());
         let sealed = match epoch {
             None => false,
-            Some(epoch) => matches!(timeout(within, self.engine.seal(&tag, group, epoch, life)).await, Ok(Ok(()))),
+            Some(epoch) => matches!(
+                timeout(within, self.engine.seal(&tag, group, epoch, life)).await,
+                Ok(Ok(()))
+            ),
         };
         if sealed { self.counters.seals.add(1) } else { self.counters.seals_lost.add(1) }
     }
@@ -243,7 +247,10 @@ struct EnterPermit {
 impl Future for EnterPermit {
     type Output = Result<Entry, EngineError>;
 
-    fn poll(mut self: std::pin::Pin<&mut Self>, cx: &mut std::task::Context<'_>) -> std::task::Poll<Self::Output> {
+    fn poll(
+        mut self: std::pin::Pin<&mut Self>,
+        cx: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Self::Output> {
         let reply = self.reply.as_mut().expect("a future is not polled after it was ready");
         let polled = reply.as_mut().poll(cx);
         if polled.is_ready() {
@@ -274,6 +281,9 @@ impl Drop for UnderWay {
 
 impl fmt::Debug for Node {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Node").field("replica", &self.replica).field("up", &self.is_up()).finish_non_exhaustive()
+        f.debug_struct("Node")
+            .field("replica", &self.replica)
+            .field("up", &self.is_up())
+            .finish_non_exhaustive()
     }
 }

@@ -1,6 +1,7 @@
 //! Random bytes, from the operating system.
 
-/// Returns `N` random bytes. `None` if the operating system has none to give: the fleet goes on alone.
+/// Returns `N` random bytes. `None` if the operating system has none to give: the fleet goes on
+/// alone.
 pub(crate) fn random<const N: usize>() -> Option<[u8; N]> {
     let mut bytes = [0; N];
     getrandom::fill(&mut bytes).ok()?;

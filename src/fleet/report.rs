@@ -1,4 +1,5 @@
-//! What happened in a fleet, for its counters, the recorder of metrics and the subscriber of traces.
+//! What happened in a fleet, for its counters, the recorder of metrics and the subscriber of
+//! traces.
 
 use crate::fleet::{handle::Fleet, node::Node, stats::FleetReason};
 use std::{sync::atomic::Ordering::SeqCst, time::Duration};
@@ -92,7 +93,9 @@ mod reported {
 
     pub(super) fn tell_up(is_up: bool) {
         let key = Key::from_name(UP);
-        let set = |recorder: &dyn Recorder| recorder.register_gauge(&key, &METADATA).set(f64::from(u8::from(is_up)));
+        let set = |recorder: &dyn Recorder| {
+            recorder.register_gauge(&key, &METADATA).set(f64::from(u8::from(is_up)))
+        };
         contain(|| with_recorder(set));
     }
 
@@ -107,7 +110,9 @@ mod reported {
             count(key(CALLS, &[("role", role), ("reason", reason)]), 1);
         };
         match event {
-            FleetEvent::Entered(time) => to.register_histogram(&key(ENTER, &[]), &METADATA).record(time.as_secs_f64()),
+            FleetEvent::Entered(time) => {
+                to.register_histogram(&key(ENTER, &[]), &METADATA).record(time.as_secs_f64())
+            }
             FleetEvent::Followed => {}
             FleetEvent::Led { takes_over } => {
                 call("leader", "");

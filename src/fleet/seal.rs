@@ -1,9 +1,10 @@
 //! Seals the result of a flight for the tokens that wait for it.
 //!
-//! A payload is `P`, the format, the number of tokens (4 bytes), the tokens, a nonce (24 bytes), and the plain text under
-//! XChaCha20-Poly1305. The record of the flight, its id, the tokens and the format are authenticated as well. So a payload
-//! opens only for an equal record, for the flight that the receiver waits for, and for the tokens that waited when the flight
-//! closed. An engine cannot give it to another request, and cannot give it a second time.
+//! A payload is `P`, the format, the number of tokens (4 bytes), the tokens, a nonce (24 bytes),
+//! and the plain text under XChaCha20-Poly1305. The record of the flight, its id, the tokens and
+//! the format are authenticated as well. So a payload opens only for an equal record, for the
+//! flight that the receiver waits for, and for the tokens that waited when the flight closed. An
+//! engine cannot give it to another request, and cannot give it a second time.
 
 use crate::fleet::{
     engine::Token,
@@ -33,9 +34,15 @@ pub(crate) enum Unopened {
 }
 
 impl Secret {
-    /// Seals the result of a flight for these tokens. `None` if it cannot be sealed: there are no random bytes, or it is larger
-    /// than the cipher allows (256 GiB).
-    pub(crate) fn seal(&self, subject: &Subject, flight: Token, tokens: &[Token], plain: &[u8]) -> Option<Bytes> {
+    /// Seals the result of a flight for these tokens. `None` if it cannot be sealed: there are no
+    /// random bytes, or it is larger than the cipher allows (256 GiB).
+    pub(crate) fn seal(
+        &self,
+        subject: &Subject,
+        flight: Token,
+        tokens: &[Token],
+        plain: &[u8],
+    ) -> Option<Bytes> {
         self.seal_with(random()?, subject, flight, tokens, plain)
     }
 
@@ -58,7 +65,8 @@ impl Secret {
         payload.extend_from_slice(plain);
         let associated = associated(subject, flight, &tokens);
         let nonce = XNonce::from_slice(&nonce);
-        let check = self.seal.encrypt_in_place_detached(nonce, &associated, &mut payload[start..]).ok()?;
+        let check =
+            self.seal.encrypt_in_place_detached(nonce, &associated, &mut payload[start..]).ok()?;
         payload.extend_from_slice(&check);
         Some(payload.into())
     }
@@ -71,7 +79,8 @@ impl Secret {
         token: Token,
         payload: &[u8],
     ) -> Result<Bytes, Unopened> {
-        let Frame { tokens, nonce, sealed, check } = Frame::read(payload).ok_or(Unopened::Garbled)?;
+        let Frame { tokens, nonce, sealed, check } =
+            Frame::read(payload).ok_or(Unopened::Garbled)?;
         if !tokens.chunks_exact(TOKEN).any(|named| named == token.as_bytes()) {
             return Err(Unopened::NotNamed);
         }
@@ -164,7 +173,12 @@ mod tests {
 
     #[test]
     fn a_payload_under_another_secret_does_not_open() {
-        let opened = Secret::new(b"another secret!!").open(&subject(b"key"), token(1), token(2), &payload(PLAIN));
+        let opened = Secret::new(b"another secret!!").open(
+            &subject(b"key"),
+            token(1),
+            token(2),
+            &payload(PLAIN),
+        );
         assert_eq!(opened, Err(Unopened::Forged));
     }
 
@@ -173,14 +187,20 @@ mod tests {
         let mut added = payload(PLAIN).to_vec();
         added[5] += 1;
         added.splice(6..6, *token(4).as_bytes());
-        assert_eq!(secret().open(&subject(b"key"), token(1), token(4), &added), Err(Unopened::Forged));
+        assert_eq!(
+            secret().open(&subject(b"key"), token(1), token(4), &added),
+            Err(Unopened::Forged)
+        );
     }
 
     #[test]
     fn a_payload_that_promises_more_tokens_than_it_has_is_garbled() {
         let mut promising = payload(PLAIN).to_vec();
         promising[2..6].fill(0xff);
-        assert_eq!(secret().open(&subject(b"key"), token(1), token(2), &promising), Err(Unopened::Garbled));
+        assert_eq!(
+            secret().open(&subject(b"key"), token(1), token(2), &promising),
+            Err(Unopened::Garbled)
+        );
     }
 
     #[test]
@@ -192,11 +212,14 @@ mod tests {
         assert_ne!(one[head + NONCE..], two[head + NONCE..]);
     }
 
-    /// From another implementation of XChaCha20-Poly1305. It must not change without a new version of the protocol.
+    /// From another implementation of XChaCha20-Poly1305. It must not change without a new version
+    /// of the protocol.
     #[test]
     fn the_bytes_of_a_payload_are_known() {
         let nonce = std::array::from_fn(|at| at as u8);
-        let sealed = secret().seal_with(nonce, &subject(b"key"), token(1), &[token(2), token(3)], PLAIN).unwrap();
+        let sealed = secret()
+            .seal_with(nonce, &subject(b"key"), token(1), &[token(2), token(3)], PLAIN)
+            .unwrap();
         let text: String = sealed.iter().map(|byte| format!("{byte:02x}")).collect();
         assert_eq!(
             text,

@@ -40,7 +40,8 @@ pub(crate) enum Told {
     Lost,
 }
 
-/// The slots of a replica, by token. A token has its slot before the engine hears of it, so no push is missed.
+/// The slots of a replica, by token. A token has its slot before the engine hears of it, so no push
+/// is missed.
 #[derive(Default)]
 pub(crate) struct TokenSlots(Mutex<SlotTable>);
 
@@ -67,7 +68,8 @@ enum SlotPart {
         lease: Duration,
         /// When its lease began, or was renewed.
         since: Instant,
-        /// Whether its callers here have gone, and no write has sealed it. So callers here may follow it.
+        /// Whether its callers here have gone, and no write has sealed it. So callers here may
+        /// follow it.
         is_for_others: bool,
     },
 }
@@ -100,7 +102,8 @@ impl TokenSlots {
     pub(crate) fn tell(&self, token: Token, what: Told) {
         let mut state = self.0.lock();
         let tell = state.slots.get_mut(&token).map(|entry| {
-            if let (SlotPart::Leads { is_for_others, .. }, Told::Sealed) = (&mut entry.part, &what) {
+            if let (SlotPart::Leads { is_for_others, .. }, Told::Sealed) = (&mut entry.part, &what)
+            {
                 *is_for_others = false;
             }
             entry.tell.clone()
@@ -138,7 +141,8 @@ impl TokenSlots {
         waiting.collect()
     }
 
-    /// The flights that are to be renewed now, grouped by their lease: each is older than a third of it. They count as renewed.
+    /// The flights that are to be renewed now, grouped by their lease: each is older than a third
+    /// of it. They count as renewed.
     pub(crate) fn take_due(&self, now: Instant) -> Vec<(Duration, Vec<(Name, Token)>)> {
         let mut due: Vec<(Duration, Vec<(Name, Token)>)> = Vec::new();
         for (token, entry) in &mut self.0.lock().slots {
@@ -197,13 +201,20 @@ impl TokenSlot {
 
     /// It leads a flight now.
     pub(crate) fn leads(&self, name: &Name, lease: Duration) {
-        self.plays(SlotPart::Leads { name: *name, lease, since: Instant::now(), is_for_others: false });
+        self.plays(SlotPart::Leads {
+            name: *name,
+            lease,
+            since: Instant::now(),
+            is_for_others: false,
+        });
     }
 
     /// The flight that it leads goes on for others alone.
     pub(crate) fn goes_on_for_others(&self) {
         let mut state = self.node.slots.0.lock();
-        if let Some(SlotEntry { part: SlotPart::Leads { is_for_others, .. }, .. }) = state.slots.get_mut(&self.token) {
+        if let Some(SlotEntry { part: SlotPart::Leads { is_for_others, .. }, .. }) =
+            state.slots.get_mut(&self.token)
+        {
             *is_for_others = true;
         }
     }

@@ -36,9 +36,11 @@ reasons! {
     }
 }
 
-/// The counters of one replica of a fleet: totals since it was made. Made by [`Fleet::stats`](crate::Fleet::stats).
+/// The counters of one replica of a fleet: totals since it was made. Made by
+/// [`Fleet::stats`](crate::Fleet::stats).
 ///
-/// The counters are relaxed: a snapshot that is taken while calls run may include one half of an event and not the other.
+/// The counters are relaxed: a snapshot that is taken while calls run may include one half of an
+/// event and not the other.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct FleetStats {

@@ -1,7 +1,7 @@
 //! The plain text of a payload: an answer, or why there is none.
 //!
-//! All numbers but the status are written seven bits a byte, the lowest first. Texts have their length before them. Response
-//! extensions and hop-by-hop fields are not written.
+//! All numbers but the status are written seven bits a byte, the lowest first. Texts have their
+//! length before them. Response extensions and hop-by-hop fields are not written.
 
 use bytes::{Buf, Bytes};
 use http::{
@@ -36,7 +36,8 @@ pub(crate) enum Go {
 /// A whole response, and the requests that it is for.
 #[derive(Debug)]
 pub(crate) struct Answer {
-    /// The headers outside the partition that the response varies by, each with the lines in the leader's request.
+    /// The headers outside the partition that the response varies by, each with the lines in the
+    /// leader's request.
     pub(crate) vary: Vec<(HeaderName, Vec<HeaderValue>)>,
     pub(crate) head: Response<()>,
     pub(crate) body: Bytes,
@@ -52,7 +53,8 @@ const TOO_SLOW: u8 = 3;
 const FAILED: u8 = 4;
 const LATE: u8 = 5;
 
-const VERSIONS: [Version; 5] = [Version::HTTP_09, Version::HTTP_10, Version::HTTP_11, Version::HTTP_2, Version::HTTP_3];
+const VERSIONS: [Version; 5] =
+    [Version::HTTP_09, Version::HTTP_10, Version::HTTP_11, Version::HTTP_2, Version::HTTP_3];
 
 /// Fields for one connection only. `Connection` names others (RFC 9110 §7.6.1).
 const HOP_BY_HOP: [HeaderName; 7] = [
@@ -78,7 +80,8 @@ impl WireResult {
         }
     }
 
-    /// Reads the plain text of a payload. `None` if it is not one. The body shares the memory of `plain`.
+    /// Reads the plain text of a payload. `None` if it is not one. The body shares the memory of
+    /// `plain`.
     pub(crate) fn decode(plain: Bytes) -> Option<Self> {
         let mut from = Unread(plain);
         let landed = match from.byte()? {
@@ -105,7 +108,10 @@ impl Answer {
             lines.iter().for_each(|line| push_value(&mut to, line));
         }
         to.extend_from_slice(&self.head.status().as_u16().to_be_bytes());
-        to.push(VERSIONS.iter().position(|version| *version == self.head.version()).unwrap_or_default() as u8);
+        to.push(
+            VERSIONS.iter().position(|version| *version == self.head.version()).unwrap_or_default()
+                as u8,
+        );
         let connection = self.head.headers();
         push_fields(&mut to, connection, connection);
         push_text(&mut to, &self.body);
@@ -115,9 +121,12 @@ impl Answer {
     }
 
     fn decode(from: &mut Unread) -> Option<Self> {
-        let vary = (0..from.number()?).map(|_| Some((from.name()?, from.lines()?))).collect::<Option<_>>()?;
+        let vary = (0..from.number()?)
+            .map(|_| Some((from.name()?, from.lines()?)))
+            .collect::<Option<_>>()?;
         let mut head = Response::new(());
-        *head.status_mut() = StatusCode::from_u16(u16::from_be_bytes([from.byte()?, from.byte()?])).ok()?;
+        *head.status_mut() =
+            StatusCode::from_u16(u16::from_be_bytes([from.byte()?, from.byte()?])).ok()?;
         *head.version_mut() = *VERSIONS.get(usize::from(from.byte()?))?;
         *head.headers_mut() = from.fields()?;
         let body = from.text()?;
@@ -159,8 +168,10 @@ fn push_fields(to: &mut Vec<u8>, fields: &HeaderMap, head: &HeaderMap) {
 
 fn is_hop_by_hop(name: &HeaderName, head: &HeaderMap) -> bool {
     let connection = head.get_all(CONNECTION).into_iter();
-    let mut named = connection.flat_map(|line| line.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii));
-    HOP_BY_HOP.contains(name) || named.any(|named| named.eq_ignore_ascii_case(name.as_str().as_bytes()))
+    let mut named = connection
+        .flat_map(|line| line.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii));
+    HOP_BY_HOP.contains(name)
+        || named.any(|named| named.eq_ignore_ascii_case(name.as_str().as_bytes()))
 }
 
 /// The rest of a plain text.

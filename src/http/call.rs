@@ -30,8 +30,8 @@ use tokio::time::Instant;
 use tower::{ServiceExt, util::Oneshot};
 use tower_service::Service;
 
-/// How many further flights a follower joins because of `Vary`. An origin whose `Vary` changes with every response must
-/// not keep it waiting.
+/// How many further flights a follower joins because of `Vary`. An origin whose `Vary` changes with
+/// every response must not keep it waiting.
 const MAX_VARY_RETRIES: usize = 4;
 
 /// A request, and the service that it is for. `X` is the error that callers get.
@@ -41,7 +41,8 @@ pub struct HttpCall<S, B, M: HttpMode, E, X> {
     body: B,
     settings: Arc<Settings<M>>,
     flight: FlightRef<M::Key>,
-    /// The headers that its partition compares beyond the policy's, because a response varied by them.
+    /// The headers that its partition compares beyond the policy's, because a response varied by
+    /// them.
     vary: Vec<HeaderName>,
     vary_retries: usize,
     /// Whether it was a follower before.
@@ -60,7 +61,18 @@ impl<S, B, M: HttpMode, E, X> HttpCall<S, B, M, E, X> {
         flight: FlightRef<M::Key>,
     ) -> Self {
         let (vary, vary_retries, has_followed, seal) = (Vec::new(), 0, false, None);
-        Self { service, head, body, settings, flight, vary, vary_retries, has_followed, seal, errors: PhantomData }
+        Self {
+            service,
+            head,
+            body,
+            settings,
+            flight,
+            vary,
+            vary_retries,
+            has_followed,
+            seal,
+            errors: PhantomData,
+        }
     }
 
     pub(super) fn with_seal(self, seal: Option<Box<dyn WriteSeal>>) -> Self {
@@ -94,15 +106,16 @@ where
     /// Sends the request for this caller alone.
     async fn send(self) -> Result<Response<SharedBody>, E::Error> {
         let bodies = self.settings.http().bodies.clone();
-        let response = self.service.oneshot(unsplit(self.head, self.body)).await.map_err(E::convert);
+        let response =
+            self.service.oneshot(unsplit(self.head, self.body)).await.map_err(E::convert);
         if let Some(sealed) = self.seal.and_then(WriteSeal::answered) {
             sealed.await;
         }
         response.map(|response| response.map(|body| SharedBody::new(body, bodies)))
     }
 
-    /// Sends the request, and decides who may have the response. `opened`: when its flight opened, if newcomers may
-    /// join after its head. `passes`: it has no flight.
+    /// Sends the request, and decides who may have the response. `opened`: when its flight opened,
+    /// if newcomers may join after its head. `passes`: it has no flight.
     fn fetch(
         self,
         opened: Option<Instant>,
@@ -113,10 +126,22 @@ where
     }
 
     /// The call of the inner service, and what has to be known when its response arrives.
-    fn into_call(self, opened: Option<Instant>, passes: bool) -> (Oneshot<S, Request<B>>, FetchContext<M>) {
+    fn into_call(
+        self,
+        opened: Option<Instant>,
+        passes: bool,
+    ) -> (Oneshot<S, Request<B>>, FetchContext<M>) {
         let Self { service, head, body, settings, flight, vary, has_followed, .. } = self;
         let is_head = head.method() == Method::HEAD;
-        let context = FetchContext { settings, flight, opened, vary: vary.into(), has_followed, is_head, passes };
+        let context = FetchContext {
+            settings,
+            flight,
+            opened,
+            vary: vary.into(),
+            has_followed,
+            is_head,
+            passes,
+        };
         (service.oneshot(unsplit(head, body)), context)
     }
 
@@ -149,10 +174,15 @@ where
 
     /// Looks for a response again: one has landed since this call last looked.
     #[cold]
-    fn share_again(mut self, settings: &Settings<M>, flights: &Flights<M::Key, E::Error>) -> JobFuture<Self> {
+    fn share_again(
+        mut self,
+        settings: &Settings<M>,
+        flights: &Flights<M::Key, E::Error>,
+    ) -> JobFuture<Self> {
         loop {
             let version = flights.late.version();
-            if let Some(response) = settings.join_late(&flights.late, self.hashed_key(), &self.head) {
+            if let Some(response) = settings.join_late(&flights.late, self.hashed_key(), &self.head)
+            {
                 return Self::joined_late(settings, response);
             }
             match self.enter_if(settings, flights, || flights.late.version() == version) {
@@ -236,7 +266,9 @@ where
     fn judge(landing: &Self::Landing, request: Option<&Self>) -> Verdict {
         let Ok(response) = landing else { return Verdict::Take };
         match response.judge(request.map(Self::headers)) {
-            Verdict::Again(reason) if request.is_some_and(|call| !call.may_retry_vary()) => Verdict::Pass(reason),
+            Verdict::Again(reason) if request.is_some_and(|call| !call.may_retry_vary()) => {
+                Verdict::Pass(reason)
+            }
             verdict => verdict,
         }
     }
@@ -262,7 +294,9 @@ where
     }
 
     #[cfg(feature = "fleet")]
-    fn leader_goes_on(landing: &Self::Landing) -> Option<Pin<Box<dyn Future<Output = Self::Output> + Send>>> {
+    fn leader_goes_on(
+        landing: &Self::Landing,
+    ) -> Option<Pin<Box<dyn Future<Output = Self::Output> + Send>>> {
         let call = landing.as_ref().ok()?.take_leader_call()?;
         Some(Box::pin(async move {
             match call.await {

@@ -7,14 +7,14 @@ use crate::http::{
     key::{FlightRef, HashedKey},
     late::{LateBody, LateStream, ListedBody, UnlistOnDrop},
     response::{
-        class::ResponseClass, facts::ResponseFacts, flight_response::FlightResponse, recipients::Recipients,
-        vary_headers::VaryHeaders,
+        class::ResponseClass, facts::ResponseFacts, flight_response::FlightResponse,
+        recipients::Recipients, vary_headers::VaryHeaders,
     },
     settings::HttpMode,
 };
 use crate::{
-    error::BoxError, layer::mode::ErrorMode, layer::settings::Settings, observe::near_miss::Streams,
-    panics::CaughtPanic,
+    error::BoxError, layer::mode::ErrorMode, layer::settings::Settings,
+    observe::near_miss::Streams, panics::CaughtPanic,
 };
 use http::{HeaderName, Response};
 use http_body::Body;
@@ -74,9 +74,16 @@ impl<M: HttpMode> FetchContext<M> {
         let class = policy.classify(&facts, &head, &body.size_hint(), self.is_head);
         self.record(class);
         let key = self.flight.key();
-        let recipients = Recipients::of(policy, &facts, class, &self.vary, key.map(|key| key.key.partition()));
+        let recipients =
+            Recipients::of(policy, &facts, class, &self.vary, key.map(|key| key.key.partition()));
         let body = self.share_body::<X, _>(&head, body, &facts, class, &recipients);
-        FlightResponse::new(policy, recipients, class.is_refusal(), self.has_followed, head.map(|()| body))
+        FlightResponse::new(
+            policy,
+            recipients,
+            class.is_refusal(),
+            self.has_followed,
+            head.map(|()| body),
+        )
     }
 
     /// Records whether later calls for this key should wait for a leader.
@@ -105,7 +112,8 @@ impl<M: HttpMode> FetchContext<M> {
         // A call that leads meanwhile can tell why it did not join.
         let note = hash.filter(|_| !body.is_end_stream()).map(Streams::note);
         let body = GuardedBody::new(body, note);
-        let finishes = class == ResponseClass::Shared && self.settings.rules.run_to_completion && !self.passes;
+        let finishes =
+            class == ResponseClass::Shared && self.settings.rules.run_to_completion && !self.passes;
         let may_be_joined = !body.is_end_stream() || self.settings.holds_for(head).is_some();
         let is_joinable = class == ResponseClass::Shared && may_be_joined;
         match self.late_join(facts, is_joinable) {
@@ -125,16 +133,22 @@ impl<M: HttpMode> FetchContext<M> {
 
     /// Returns the flight that newcomers may join, and until when. `None`: they may not.
     ///
-    /// A flight whose partition has the headers of a `Vary` takes no newcomer after its head: a newcomer looks for the
-    /// partition of the policy alone.
-    fn late_join(&self, facts: &ResponseFacts, is_joinable: bool) -> Option<(&HashedKey<M::Key>, Option<Instant>)> {
+    /// A flight whose partition has the headers of a `Vary` takes no newcomer after its head: a
+    /// newcomer looks for the partition of the policy alone.
+    fn late_join(
+        &self,
+        facts: &ResponseFacts,
+        is_joinable: bool,
+    ) -> Option<(&HashedKey<M::Key>, Option<Instant>)> {
         let key = self.flight.key()?;
-        let opened =
-            self.opened.filter(|_| is_joinable && self.vary.is_empty() && self.settings.allows_late_joins())?;
+        let opened = self
+            .opened
+            .filter(|_| is_joinable && self.vary.is_empty() && self.settings.allows_late_joins())?;
         Some((key, self.settings.late_join_until(facts, opened)?))
     }
 
-    /// Makes the body shareable, and lists it for newcomers while it streams, or is held after that.
+    /// Makes the body shareable, and lists it for newcomers while it streams, or is held after
+    /// that.
     fn list_body<X, B>(
         &self,
         key: &HashedKey<M::Key>,
@@ -184,7 +198,8 @@ where
         let this = self.project();
         let response = ready!(this.response.poll(cx));
         let context = this.context.as_ref().expect("a future is not polled after it was ready");
-        let landing = response.map(|response| context.judge::<E::Error, _>(response)).map_err(E::convert);
+        let landing =
+            response.map(|response| context.judge::<E::Error, _>(response)).map_err(E::convert);
         // This may drop the last copy of the user's key. A panic in its `Drop` concerns no waiter.
         let mut caught = CaughtPanic::default();
         caught.drop_caught(this.context.take());

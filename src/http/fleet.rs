@@ -95,7 +95,8 @@ where
             Ok(FlightResponse::leader_calls(
                 reason,
                 Box::pin(async move {
-                    let response = call.await.map_err(|error| Box::new(error) as Box<dyn Any + Send>)?;
+                    let response =
+                        call.await.map_err(|error| Box::new(error) as Box<dyn Any + Send>)?;
                     Ok(context.judge::<X, _>(response.map(|body| GuardedBody::new(body, listing))))
                 }),
             ))
@@ -103,7 +104,10 @@ where
         Asked::Take(WireResult::Go(go), _) => {
             let reason = reason_of(go);
             if matches!(reason, FleetReason::TooLarge | FleetReason::TooSlow) {
-                fleet.fleet().node.remember(&name, context.settings.http().policy.flight.unshareable_time);
+                fleet
+                    .fleet()
+                    .node
+                    .remember(&name, context.settings.http().policy.flight.unshareable_time);
             }
             alone(&fleet, call, context, listing, reason).await
         }
@@ -167,7 +171,8 @@ where
     Ok(context.judge::<X, _>(response.map(|body| GuardedBody::new(body, listing))))
 }
 
-/// Why the response of another replica was vetoed. `None`: it was a refusal, which says nothing about other clients.
+/// Why the response of another replica was vetoed. `None`: it was a refusal, which says nothing
+/// about other clients.
 fn veto_of(number: u8) -> Option<VetoReason> {
     VetoReason::ALL.get(usize::from(number)).copied()
 }
@@ -188,11 +193,17 @@ fn agrees<M: HttpMode>(context: &FetchContext<M>, answer: &Answer) -> bool {
     }
     let Some(key) = context.flight.key() else { return false };
     let own = key.key.partition().uncompared_headers();
-    answer.vary.iter().all(|(name, lines)| own.lines(name).eq(lines.iter().map(HeaderValue::as_bytes)))
+    answer
+        .vary
+        .iter()
+        .all(|(name, lines)| own.lines(name).eq(lines.iter().map(HeaderValue::as_bytes)))
 }
 
 /// The response of another replica, as if the inner service had given it.
-fn listed_response<K>(answer: Answer, listing: Listing<K>) -> Response<GuardedBody<WholeBody, Listing<K>>> {
+fn listed_response<K>(
+    answer: Answer,
+    listing: Listing<K>,
+) -> Response<GuardedBody<WholeBody, Listing<K>>> {
     let Answer { mut head, body, trailers, .. } = answer;
     head.extensions_mut().insert(FleetRole::Follower);
     let data = Some(body).filter(|body| !body.is_empty());
@@ -209,7 +220,10 @@ impl Body for WholeBody {
     type Data = Bytes;
     type Error = Infallible;
 
-    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         let data = self.data.take().map(Frame::data);
         Poll::Ready(data.or_else(|| self.trailers.take().map(Frame::trailers)).map(Ok))
     }
@@ -226,8 +240,9 @@ impl Body for WholeBody {
 impl<K> LayerFleet<K> {
     /// Removes the mark of a name whose response turned out to be for all.
     fn unmark<X>(&self, name: &crate::fleet::engine::Name, landing: &HttpLanding<X>) {
-        let is_for_others =
-            landing.as_ref().is_ok_and(|response| response.is_for_others(self.fleet().config.body_limit));
+        let is_for_others = landing
+            .as_ref()
+            .is_ok_and(|response| response.is_for_others(self.fleet().config.body_limit));
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         if !is_for_others || !self.fleet().is_up() {
             return;

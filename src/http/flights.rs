@@ -1,4 +1,5 @@
-//! The flights of a group's HTTP requests: flights that wait for a head, and responses whose body streams.
+//! The flights of a group's HTTP requests: flights that wait for a head, and responses whose body
+//! streams.
 
 use crate::http::{key::FlightKey, late::LateTable, response::flight_response::FlightResponse};
 use crate::{
@@ -30,11 +31,12 @@ where
 
     /// Forgets the flights for which `matches` returns true, in the shard of this hash or in all.
     ///
-    /// The table of flights comes first. A head that arrives between the two steps finds its flight unlisted, and is
-    /// not listed as late.
+    /// The table of flights comes first. A head that arrives between the two steps finds its flight
+    /// unlisted, and is not listed as late.
     fn forget_where(&self, shard: Option<u64>, matches: &dyn Fn(Address, &K) -> bool) {
         let (mut caught, eq) = (CaughtPanic::default(), RefCell::new(CaughtPanic::default()));
-        // After a panic of the key's `Eq`, every flight that is asked about is forgotten: a stale answer is worse.
+        // After a panic of the key's `Eq`, every flight that is asked about is forgotten: a stale
+        // answer is worse.
         let matches = |address, key: &FlightKey<K>| {
             let (mut eq, mut found) = (eq.borrow_mut(), true);
             if !eq.is_some() {
@@ -66,7 +68,9 @@ where
     }
 
     fn seal(&self, hash: u64, is_key: &dyn Fn(&K) -> bool, path: u64) {
-        self.forget_where(None, &|address, key| (address.shard == hash && is_key(key)) || address.path == path);
+        self.forget_where(None, &|address, key| {
+            (address.shard == hash && is_key(key)) || address.path == path
+        });
     }
 }
 

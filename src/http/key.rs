@@ -18,7 +18,8 @@ pub(super) struct FlightKey<K>(Arc<KeyParts<K>>);
 struct KeyParts<K> {
     key: UserKey<K>,
     partition: Partition,
-    /// Requests under different policies do not share: the leader's policy compares requests and judges the response.
+    /// Requests under different policies do not share: the leader's policy compares requests and
+    /// judges the response.
     policy: PolicyId,
 }
 
@@ -55,7 +56,11 @@ impl<K> FlightKey<K> {
             UserKey::Own(_) => self,
             UserKey::Of(origin) => origin,
         };
-        Self(Arc::new(KeyParts { key: UserKey::Of(origin.clone()), partition, policy: self.0.policy }))
+        Self(Arc::new(KeyParts {
+            key: UserKey::Of(origin.clone()),
+            partition,
+            policy: self.0.policy,
+        }))
     }
 
     #[inline]
@@ -92,7 +97,12 @@ impl<K> FlightRef<K> {
 impl<M: HttpMode> Settings<M> {
     /// Hashes the key that the user's closure returned.
     #[inline]
-    pub(super) fn hashed_key(&self, key: M::Key, head: &Request<()>, partition: Partition) -> HashedKey<M::Key> {
+    pub(super) fn hashed_key(
+        &self,
+        key: M::Key,
+        head: &Request<()>,
+        partition: Partition,
+    ) -> HashedKey<M::Key> {
         let address = self.flight_address(&key, head, &partition);
         HashedKey { address, key: FlightKey::new(key, partition, self.http().id) }
     }
@@ -108,10 +118,12 @@ impl<M: HttpMode> Settings<M> {
         HashedKey { address, key: key.with_partition(partition) }
     }
 
-    /// The shard depends on the user's key alone: all flights of one key are in one shard, and are forgotten together.
+    /// The shard depends on the user's key alone: all flights of one key are in one shard, and are
+    /// forgotten together.
     #[inline]
     fn flight_address(&self, key: &M::Key, head: &Request<()>, partition: &Partition) -> Address {
-        // The key may be long, so one pass over it gives both hashes. `shard` equals the hash in `LayerShared::address`.
+        // The key may be long, so one pass over it gives both hashes. `shard` equals the hash in
+        // `LayerShared::address`.
         let mut hasher = self.http().keys.layer.hasher.build_hasher();
         key.hash(&mut hasher);
         let shard = hasher.finish();
@@ -122,7 +134,9 @@ impl<M: HttpMode> Settings<M> {
 
 impl<K: PartialEq> PartialEq for FlightKey<K> {
     fn eq(&self, other: &Self) -> bool {
-        self.0.policy == other.0.policy && self.user_key() == other.user_key() && self.0.partition == other.0.partition
+        self.0.policy == other.0.policy
+            && self.user_key() == other.user_key()
+            && self.0.partition == other.0.partition
     }
 }
 

@@ -80,27 +80,31 @@ impl<M: HttpMode> SingleflightLayer<M> {
 }
 
 impl<M: HttpMode, E> SingleflightLayer<M, E> {
-    /// Holds a response for this long after it landed. Meanwhile requests join it, as they join a response whose body
-    /// still streams. By default, and with zero, nothing is held.
+    /// Holds a response for this long after it landed. Meanwhile requests join it, as they join a
+    /// response whose body still streams. By default, and with zero, nothing is held.
     ///
-    /// So stragglers cost no call of their own: the requests of a burst that come a moment after the response. Use
-    /// milliseconds, or a second or two. This is not a cache: if you need one, put it outside of this layer.
+    /// So stragglers cost no call of their own: the requests of a burst that come a moment after
+    /// the response. Use milliseconds, or a second or two. This is not a cache: if you need one,
+    /// put it outside of this layer.
     ///
-    /// The rules of [late joins](HttpPolicy#after-the-head) apply. Without `hold_for`, late joins end with the body. With
-    /// it, they go on until `time` after the head arrived, if the body has ended by then:
+    /// The rules of [late joins](HttpPolicy#after-the-head) apply. Without `hold_for`, late joins
+    /// end with the body. With it, they go on until `time` after the head arrived, if the body has
+    /// ended by then:
     ///
-    /// - A response is held only while it says that it is fresh, by `max-age` or `s-maxage` less its `Age`, or with
-    ///   [`LateJoin::Always`](crate::LateJoin::Always). With [`LateJoin::Never`](crate::LateJoin::Never) or
-    ///   [`max_waiters`](Self::max_waiters) nothing is held.
-    /// - An `Err`, a 5xx, a refusal, a response that is for its leader alone, and a body that failed or had no reader at
-    ///   its end are never held.
+    /// - A response is held only while it says that it is fresh, by `max-age` or `s-maxage` less
+    ///   its `Age`, or with [`LateJoin::Always`](crate::LateJoin::Always). With
+    ///   [`LateJoin::Never`](crate::LateJoin::Never) or [`max_waiters`](Self::max_waiters) nothing
+    ///   is held.
+    /// - An `Err`, a 5xx, a refusal, a response that is for its leader alone, and a body that
+    ///   failed or had no reader at its end are never held.
     /// - A body is held up to [`keep_start`](HttpPolicy::keep_start). It counts into
     ///   [`body_budget`](HttpPolicy::body_budget), and is dropped when others need that.
-    /// - A write and [`Handle::forget`](crate::Handle::forget) drop it. So do `forget_if`, `forget_all` and
-    ///   `set_enabled`.
-    /// - A timer drops it when its time is over. The timer needs a tokio runtime with a time driver. Without a runtime,
-    ///   nothing is held.
-    /// - A request that takes it counts as [`joined`](crate::Stats::joined). `in_flight` does not count held responses.
+    /// - A write and [`Handle::forget`](crate::Handle::forget) drop it. So do `forget_if`,
+    ///   `forget_all` and `set_enabled`.
+    /// - A timer drops it when its time is over. The timer needs a tokio runtime with a time
+    ///   driver. Without a runtime, nothing is held.
+    /// - A request that takes it counts as [`joined`](crate::Stats::joined). `in_flight` does not
+    ///   count held responses.
     ///
     /// ```
     /// use axum::{Router, http::header, routing::get};
@@ -118,16 +122,18 @@ impl<M: HttpMode, E> SingleflightLayer<M, E> {
 }
 
 impl<K: Hash + Eq + Send + Sync + 'static> SingleflightLayer<Http<K>> {
-    /// Coalesces identical concurrent HTTP requests. `key` sees the head of a request (method, URI, version, headers,
-    /// extensions) and returns the name of the requested resource. The closure needs no annotation.
+    /// Coalesces identical concurrent HTTP requests. `key` sees the head of a request (method, URI,
+    /// version, headers, extensions) and returns the name of the requested resource. The closure
+    /// needs no annotation.
     ///
-    /// Two requests share a flight only if their keys are equal and [`HttpPolicy`] says that one response may answer
-    /// both (RFC 9111 §4): by default `GET` and `HEAD`, with the same host, path, query, credentials and negotiation
-    /// headers. Followers do not get a response that is for the leader alone, such as one with `Set-Cookie` or `private`.
+    /// Two requests share a flight only if their keys are equal and [`HttpPolicy`] says that one
+    /// response may answer both (RFC 9111 §4): by default `GET` and `HEAD`, with the same host,
+    /// path, query, credentials and negotiation headers. Followers do not get a response that is
+    /// for the leader alone, such as one with `Set-Cookie` or `private`.
     ///
-    /// The response's body becomes a [`SharedBody`](crate::SharedBody), which streams to every waiter. A flight lands when
-    /// the head of its response arrives. All services made by this layer and its clones use one group. Requests join a
-    /// flight for 30 s at most.
+    /// The response's body becomes a [`SharedBody`](crate::SharedBody), which streams to every
+    /// waiter. A flight lands when the head of its response arrives. All services made by this
+    /// layer and its clones use one group. Requests join a flight for 30 s at most.
     ///
     /// ```
     /// use axum::{Router, routing::get};
@@ -140,20 +146,23 @@ impl<K: Hash + Eq + Send + Sync + 'static> SingleflightLayer<Http<K>> {
     /// handle.forget("/report"); // with any query
     /// ```
     ///
-    /// The path is a good key. The layer compares query and host as well, while `forget` and writes reach all queries of
-    /// a path. And HTTP/1.1 and HTTP/2 requests have the same path, but not the same URI.
+    /// The path is a good key. The layer compares query and host as well, while `forget` and writes
+    /// reach all queries of a path. And HTTP/1.1 and HTTP/2 requests have the same path, but not
+    /// the same URI.
     ///
     /// # Nested routers, and several apps
     ///
-    /// Inside a nested router, axum strips the prefix off the URI: under `/users/{id}`, the pages of two users have one
-    /// URI, and one user would get the other's page. The feature `axum` prevents that: it compares the original path too.
-    /// It supports axum 0.8. Without it, or with axum 0.7, put the layer outside of nested routers.
+    /// Inside a nested router, axum strips the prefix off the URI: under `/users/{id}`, the pages
+    /// of two users have one URI, and one user would get the other's page. The feature `axum`
+    /// prevents that: it compares the original path too. It supports axum 0.8. Without it, or with
+    /// axum 0.7, put the layer outside of nested routers.
     ///
     /// The layer does not compare inner services. Make a layer value for each app.
     ///
     /// # Sessions and task-locals
     ///
-    /// Put layers that set them inside of this one: [the order of a stack](crate::guide::order#sessions) says why.
+    /// Put layers that set them inside of this one: [the order of a
+    /// stack](crate::guide::order#sessions) says why.
     ///
     /// # Panics
     ///
@@ -167,8 +176,9 @@ impl<K: Hash + Eq + Send + Sync + 'static> SingleflightLayer<Http<K>> {
 impl<K: Hash + Eq + Send + Sync + 'static, E> SingleflightLayer<Http<K>, E> {
     /// Sets what may be shared over HTTP, and how.
     ///
-    /// A layer and a clone of it with another policy share no flights, because a response that one policy shares may be
-    /// private under the other. A write through either seals the flights of both.
+    /// A layer and a clone of it with another policy share no flights, because a response that one
+    /// policy shares may be private under the other. A write through either seals the flights of
+    /// both.
     #[must_use]
     pub fn policy(self, policy: HttpPolicy) -> Self {
         self.set(|settings| {
@@ -182,14 +192,17 @@ impl<K: Hash + Eq + Send + Sync + 'static, E> SingleflightLayer<Http<K>, E> {
         })
     }
 
-    /// Shares the flights of this layer with the other replicas of the fleet: one upstream call for all of them.
+    /// Shares the flights of this layer with the other replicas of the fleet: one upstream call for
+    /// all of them.
     ///
-    /// Replicas meet if their layers have the same `name`, the same policy and the same type of key. All services that this
-    /// layer and its clones make use one group, as with [`shared_group`](Self::shared_group).
+    /// Replicas meet if their layers have the same `name`, the same policy and the same type of
+    /// key. All services that this layer and its clones make use one group, as with
+    /// [`shared_group`](Self::shared_group).
     ///
-    /// Use it where the upstream takes 20 ms or more. Each flight asks the engine once before its request is sent, and tells
-    /// it once when the head of the response is known. The response leaves the process only if another replica waits for it.
-    /// Whatever goes wrong with the engine, the flight goes on as without a fleet.
+    /// Use it where the upstream takes 20 ms or more. Each flight asks the engine once before its
+    /// request is sent, and tells it once when the head of the response is known. The response
+    /// leaves the process only if another replica waits for it. Whatever goes wrong with the
+    /// engine, the flight goes on as without a fleet.
     ///
     /// [`Fleet`](crate::Fleet) has an example.
     #[cfg(feature = "fleet")]

@@ -1,4 +1,5 @@
-//! HTTP: which requests share a response, and how its body reaches every reader. [`HttpPolicy`] documents the rules.
+//! HTTP: which requests share a response, and how its body reaches every reader. [`HttpPolicy`]
+//! documents the rules.
 
 mod body;
 mod call;

@@ -2,7 +2,8 @@
 
 use http::Request;
 
-/// Hashes the path of a request, without query and host. All spellings of one path have one hash (RFC 3986 §6.2.2.2).
+/// Hashes the path of a request, without query and host. All spellings of one path have one hash
+/// (RFC 3986 §6.2.2.2).
 ///
 /// A write seals the flights of every path with its hash, so a collision only costs a flight.
 pub(super) fn path_hash<B>(head: &Request<B>) -> u64 {
@@ -46,8 +47,8 @@ fn percent_signs(word: u64) -> u64 {
     zero_where_percent.wrapping_sub(ones) & !zero_where_percent & (ones << 7)
 }
 
-/// Removes percent-encoding. An encoded slash becomes a plain slash. A percent sign that starts no encoded byte, or was
-/// itself encoded, is left out, so the result has no percent sign.
+/// Removes percent-encoding. An encoded slash becomes a plain slash. A percent sign that starts no
+/// encoded byte, or was itself encoded, is left out, so the result has no percent sign.
 fn decoded(path: &[u8]) -> Vec<u8> {
     let (mut bytes, mut decoded) = (path, Vec::with_capacity(path.len()));
     while let [first, tail @ ..] = bytes {
@@ -73,10 +74,14 @@ mod tests {
 
     #[test]
     fn a_path_has_one_hash_whatever_its_spelling_query_and_host() {
-        for same in ["/items/7?a=b", "http://host/items/7", "/items/%37", "/%69tems/7?x", "/items%2f7"] {
+        for same in
+            ["/items/7?a=b", "http://host/items/7", "/items/%37", "/%69tems/7?x", "/items%2f7"]
+        {
             assert_eq!(hash_of(same), hash_of("/items/7"), "{same}");
         }
-        for other in ["/items/8", "/items/7/", "/items", "/items/77", "/items/%377", "/items/%zz", "/"] {
+        for other in
+            ["/items/8", "/items/7/", "/items", "/items/77", "/items/%377", "/items/%zz", "/"]
+        {
             assert_ne!(hash_of(other), hash_of("/items/7"), "{other}");
         }
         assert_ne!(hash_of("/aaaaaaaa/bbbbbbbb"), hash_of("/bbbbbbbb/aaaaaaaa"));

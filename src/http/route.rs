@@ -41,6 +41,8 @@ impl<K: Hash + Eq + Send + Sync + 'static> Settings<Http<K>> {
     /// True if this request shares without a body, and passes with one.
     pub(super) fn shares_without_body(&self, head: &Request<()>) -> bool {
         let policy = &self.http().policy;
-        self.reason_to_pass(head).is_none() && !policy.request.ignore_body && policy.admit(head, false).is_ok()
+        self.reason_to_pass(head).is_none()
+            && !policy.request.ignore_body
+            && policy.admit(head, false).is_ok()
     }
 }

@@ -15,8 +15,9 @@ pub(super) trait WriteSeal: Send {
 
 /// Seals the flights of a key and of a path, when it is made and again when it is dropped.
 ///
-/// A read that comes after a write must not get an answer from before it (RFC 9111 §4.4). A write takes effect at some
-/// time between its start and its answer. This is dropped when the write is answered, fails or is cancelled.
+/// A read that comes after a write must not get an answer from before it (RFC 9111 §4.4). A write
+/// takes effect at some time between its start and its answer. This is dropped when the write is
+/// answered, fails or is cancelled.
 pub(super) struct Seal<K: Eq> {
     group: Arc<GroupTables<K>>,
     hash: u64,
@@ -48,13 +49,16 @@ impl<K: Eq> Seal<K> {
 
     fn seal_flights(&self, caught: &mut CaughtPanic) {
         if let Some(key) = &self.key {
-            caught.run(|| self.group.for_each(|table| table.seal(self.hash, &|other| other == key, self.path)));
+            caught.run(|| {
+                self.group.for_each(|table| table.seal(self.hash, &|other| other == key, self.path))
+            });
         }
     }
 }
 
 impl<M: HttpMode> Settings<M> {
-    /// Seals the flights of the path of a write that has no key, now and when the returned value is dropped. `None`: not a write.
+    /// Seals the flights of the path of a write that has no key, now and when the returned value is
+    /// dropped. `None`: not a write.
     pub(super) fn seal_path(&self, head: &Request<()>) -> Option<Box<dyn WriteSeal>> {
         if !self.http().policy.is_write_without_key(head.method()) {
             return None;
@@ -66,10 +70,12 @@ impl<M: HttpMode> Settings<M> {
 }
 
 impl<K: Hash + Eq + Send + Sync + 'static> Settings<Http<K>> {
-    /// Seals the flights of a write's key and path, now and when the returned value is dropped. `None`: not a write.
+    /// Seals the flights of a write's key and path, now and when the returned value is dropped.
+    /// `None`: not a write.
     ///
-    /// While the layer is disabled no flight can be joined, and the key closure is not called. All flights are sealed at
-    /// the end, because the layer may have been enabled before the write is answered.
+    /// While the layer is disabled no flight can be joined, and the key closure is not called. All
+    /// flights are sealed at the end, because the layer may have been enabled before the write is
+    /// answered.
     pub(super) fn seal(&self, head: &Request<()>) -> Option<Box<dyn WriteSeal>> {
         if !self.http().policy.is_write(head.method()) {
             return None;

@@ -8,8 +8,8 @@ use crate::http::{
     route::Route,
 };
 use crate::{
-    error::BoxError, layer::future::ResponseFuture, layer::job_future::JobFuture, layer::mode::ErrorMode,
-    layer::service::Singleflight, layer::settings::Settings,
+    error::BoxError, layer::future::ResponseFuture, layer::job_future::JobFuture,
+    layer::mode::ErrorMode, layer::service::Singleflight, layer::settings::Settings,
 };
 use http::{Request, Response};
 use http_body::Body;
@@ -57,9 +57,15 @@ where
     K: Hash + Eq + Send + Sync + 'static,
     E: ErrorMode<S::Error>,
 {
-    /// Peeks into a body that does not say whether it has data, if the request would share without data.
+    /// Peeks into a body that does not say whether it has data, if the request would share without
+    /// data.
     #[cold]
-    fn peek_then_serve(settings: &Arc<Settings<Http<K>>>, service: &S, head: Request<()>, body: B) -> JobFuture<Self> {
+    fn peek_then_serve(
+        settings: &Arc<Settings<Http<K>>>,
+        service: &S,
+        head: Request<()>,
+        body: B,
+    ) -> JobFuture<Self> {
         if !settings.shares_without_body(&head) {
             return Self::serve(settings, service, head, body, true);
         }
@@ -88,7 +94,8 @@ where
             Route::Share(key) => Self::share(settings, service, head, body, key),
             Route::Pass(reason, flight) => {
                 let seal = settings.seal(&head);
-                let call = Self::new(service.clone(), head, body, settings.clone(), flight).with_seal(seal);
+                let call = Self::new(service.clone(), head, body, settings.clone(), flight)
+                    .with_seal(seal);
                 JobFuture::pass(call, reason, settings.observer())
             }
         }

@@ -50,7 +50,8 @@ impl PolicyId {
 
 impl<K: 'static> HttpSettings<K> {
     pub(super) fn new(keys: Keys<Request<()>, K>, policy: HttpPolicy) -> Self {
-        let (bodies, unshareable) = (Arc::new(BodyConfig::of(&policy)), UnshareableKeys::new(&policy));
+        let (bodies, unshareable) =
+            (Arc::new(BodyConfig::of(&policy)), UnshareableKeys::new(&policy));
         Self {
             keys,
             id: PolicyId::new(),
@@ -62,9 +63,11 @@ impl<K: 'static> HttpSettings<K> {
         }
     }
 
-    /// Gives each separate group its own body budget and its own unshareable keys. The policy and its number stay.
+    /// Gives each separate group its own body budget and its own unshareable keys. The policy and
+    /// its number stay.
     pub(super) fn in_separate_group(&self) -> Self {
-        let (bodies, unshareable) = (Arc::new(BodyConfig::of(&self.policy)), UnshareableKeys::new(&self.policy));
+        let (bodies, unshareable) =
+            (Arc::new(BodyConfig::of(&self.policy)), UnshareableKeys::new(&self.policy));
         let keys = self.keys.in_separate_group();
         Self {
             keys,
@@ -98,7 +101,10 @@ impl BodyConfig {
             hold_back: policy.flight.hold_back_at_most,
             budget: Budget::new(policy.flight.body_budget),
             #[cfg(feature = "spill")]
-            spill: policy.flight.spill.map(|bytes| Spill::new(bytes, policy.flight.spill_to.clone())),
+            spill: policy
+                .flight
+                .spill
+                .map(|bytes| Spill::new(bytes, policy.flight.spill_to.clone())),
         }
     }
 }

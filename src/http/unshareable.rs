@@ -10,9 +10,11 @@ use lru::LruCache;
 use std::{fmt, num::NonZeroUsize, sync::Arc, time::Duration};
 use tokio::time::Instant;
 
-/// The keys of a group whose calls pass, instead of waiting for a leader first. A clone shares them.
+/// The keys of a group whose calls pass, instead of waiting for a leader first. A clone shares
+/// them.
 ///
-/// Keys are remembered by hash. If two keys have the same hash, calls for one of them may pass without need.
+/// Keys are remembered by hash. If two keys have the same hash, calls for one of them may pass
+/// without need.
 #[derive(Clone)]
 pub(super) struct UnshareableKeys(Option<Arc<ExpiringKeys>>);
 
@@ -58,7 +60,8 @@ impl ExpiringKeys {
         let now = now();
         let end = now.checked_add(self.time).unwrap_or_else(|| now + FOR_EVER);
         let mut ends = self.ends.lock();
-        // The least recently used key expires first: all keys live equally long, and only `insert` reorders them.
+        // The least recently used key expires first: all keys live equally long, and only `insert`
+        // reorders them.
         while ends.peek_lru().is_some_and(|(_, end)| *end <= now) {
             ends.pop_lru();
         }
@@ -89,6 +92,8 @@ impl ExpiringKeys {
 
 impl fmt::Debug for UnshareableKeys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("UnshareableKeys").field(&self.0.as_ref().map(|keys| keys.ends.lock().len())).finish()
+        f.debug_tuple("UnshareableKeys")
+            .field(&self.0.as_ref().map(|keys| keys.ends.lock().len()))
+            .finish()
     }
 }

@@ -38,13 +38,18 @@ where
 {
     /// Joins or leads a flight, or passes.
     #[inline]
-    pub(crate) fn begin(settings: &Arc<Settings<ByKey<Req, K>>>, service: &S, request: Req) -> JobFuture<Self>
+    pub(crate) fn begin(
+        settings: &Arc<Settings<ByKey<Req, K>>>,
+        service: &S,
+        request: Req,
+    ) -> JobFuture<Self>
     where
         S: Clone,
     {
         let reason = settings.reason_to_pass(&request);
         let patient = settings.patience.filter(|_| reason.is_none()).map(|_| settings.clone());
-        let call = Self { service: service.clone(), request, settings: patient, errors: PhantomData };
+        let call =
+            Self { service: service.clone(), request, settings: patient, errors: PhantomData };
         match reason {
             Some(reason) => JobFuture::pass(call, reason, settings.observer()),
             None => call.enter(settings, None),
@@ -53,7 +58,11 @@ where
 
     /// Joins or leads a flight that is not `left`.
     #[inline(always)]
-    fn enter(self, settings: &Settings<ByKey<Req, K>>, left: Option<FlightNumber>) -> JobFuture<Self> {
+    fn enter(
+        self,
+        settings: &Settings<ByKey<Req, K>>,
+        left: Option<FlightNumber>,
+    ) -> JobFuture<Self> {
         let ByKey { extract, keys } = &settings.mode;
         let key = extract(&self.request);
         let address = keys.layer.address(&key);
@@ -84,7 +93,10 @@ where
 
     #[inline]
     fn start(self, _: Option<Instant>, caller: Caller) -> Work<Self::Landing> {
-        Work::new(async move { self.service.oneshot(self.request).await.map_err(E::convert) }, caller)
+        Work::new(
+            async move { self.service.oneshot(self.request).await.map_err(E::convert) },
+            caller,
+        )
     }
 
     fn pass(self, _: bool) -> Pin<Box<dyn Future<Output = Self::Output> + Send>> {

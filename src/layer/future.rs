@@ -46,8 +46,8 @@ use std::{
 ///
 /// # Cancel safety
 ///
-/// Dropping it never disturbs the other waiters of its flight. When the last waiter is dropped, the inner call is dropped
-/// at once, unless the layer runs flights to completion.
+/// Dropping it never disturbs the other waiters of its flight. When the last waiter is dropped, the
+/// inner call is dropped at once, unless the layer runs flights to completion.
 ///
 /// # Panics
 ///
@@ -55,11 +55,11 @@ use std::{
 ///
 /// - with the message of the inner call's panic;
 /// - if the flight was lost with its runtime, and no waiter has a request left to lead it again;
-/// - if another waiter led a lost flight again, its response must not be shared with this waiter, and this waiter has no
-///   request left;
+/// - if another waiter led a lost flight again, its response must not be shared with this waiter,
+///   and this waiter has no request left;
 /// - if the response's `Clone` panics;
-/// - with [`wait_at_most`](crate::SingleflightLayer::wait_at_most), if a follower is polled outside a tokio runtime, or in
-///   a runtime without a timer;
+/// - with [`wait_at_most`](crate::SingleflightLayer::wait_at_most), if a follower is polled outside
+///   a tokio runtime, or in a runtime without a timer;
 /// - after it was ready.
 ///
 /// Dropping it panics if the inner call, the request, the key or the response panics in its `Drop`.

@@ -24,11 +24,11 @@ impl<K: Hash + Eq + Send + Sync + 'static> Handle<K> {
         Self { layer }
     }
 
-    /// Forgets `key`, as Go's `Forget` does: later calls for it do not join the flights in progress. The waiters of those
-    /// flights still get their results.
+    /// Forgets `key`, as Go's `Forget` does: later calls for it do not join the flights in
+    /// progress. The waiters of those flights still get their results.
     ///
-    /// With HTTP, `key` is the value that the layer's closure returned. All flights for it are forgotten, whatever their
-    /// method and headers.
+    /// With HTTP, `key` is the value that the layer's closure returned. All flights for it are
+    /// forgotten, whatever their method and headers.
     pub fn forget<Q>(&self, key: &Q)
     where
         K: Borrow<Q>,
@@ -39,22 +39,22 @@ impl<K: Hash + Eq + Send + Sync + 'static> Handle<K> {
 
     /// Forgets all keys for which `forget` returns `true`.
     ///
-    /// `forget` is called once for each flight that calls can join. It may use the handle and the service. If it panics,
-    /// the panic is passed on after all keys were visited.
+    /// `forget` is called once for each flight that calls can join. It may use the handle and the
+    /// service. If it panics, the panic is passed on after all keys were visited.
     pub fn forget_if(&self, mut forget: impl FnMut(&K) -> bool) {
         self.layer.forget_if(&mut forget);
     }
 
-    /// Forgets all keys: later calls do not join any flight in progress. The waiters of those flights still get their
-    /// results.
+    /// Forgets all keys: later calls do not join any flight in progress. The waiters of those
+    /// flights still get their results.
     pub fn forget_all(&self) {
         self.forget_if(|_| true);
     }
 
     /// Turns coalescing off (`false`) or on again: the emergency switch.
     ///
-    /// While it is off, every call passes, and the layer's closures are not called. The flights in progress land as usual,
-    /// and no later call joins them.
+    /// While it is off, every call passes, and the layer's closures are not called. The flights in
+    /// progress land as usual, and no later call joins them.
     pub fn set_enabled(&self, enabled: bool) {
         self.layer.set_enabled(enabled);
     }

@@ -16,8 +16,8 @@ pub trait Job: Send + Sized + 'static {
     /// The result of this call.
     type Output: Send + 'static;
 
-    /// Makes the work of a flight that `caller` leads. `opened` is the time when the flight opened, if the flight needs
-    /// that.
+    /// Makes the work of a flight that `caller` leads. `opened` is the time when the flight opened,
+    /// if the flight needs that.
     ///
     /// This runs under a lock: it may move the user's values, and must not call the user's code.
     fn start(self, opened: Option<Instant>, caller: Caller) -> Work<Self::Landing>;
@@ -25,10 +25,12 @@ pub trait Job: Send + Sized + 'static {
     /// Notes that this call joined a flight. If it leads another one later, that is a second try.
     fn follows(&mut self) {}
 
-    /// Calls the service for this caller alone. `waited` is true if the caller was in a flight before.
+    /// Calls the service for this caller alone. `waited` is true if the caller was in a flight
+    /// before.
     fn pass(self, waited: bool) -> Pin<Box<dyn Future<Output = Self::Output> + Send>>;
 
-    /// Decides whether a follower gets this result. `request` is the follower's own call, if it still has it.
+    /// Decides whether a follower gets this result. `request` is the follower's own call, if it
+    /// still has it.
     fn judge(_landing: &Self::Landing, _request: Option<&Self>) -> Verdict {
         Verdict::Take
     }
@@ -46,11 +48,14 @@ pub trait Job: Send + Sized + 'static {
 
     /// Returns the rest of the leader's call, if its flight landed for the others only.
     #[cfg(feature = "fleet")]
-    fn leader_goes_on(_landing: &Self::Landing) -> Option<Pin<Box<dyn Future<Output = Self::Output> + Send>>> {
+    fn leader_goes_on(
+        _landing: &Self::Landing,
+    ) -> Option<Pin<Box<dyn Future<Output = Self::Output> + Send>>> {
         None
     }
 
-    /// Makes the result of this call from that of its flight. `request` is a follower's own call, if it still has it.
+    /// Makes the result of this call from that of its flight. `request` is a follower's own call,
+    /// if it still has it.
     fn unpack(landing: Self::Landing, role: Role, request: Option<&Self>) -> Self::Output;
 }
 

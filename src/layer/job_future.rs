@@ -41,7 +41,8 @@ enum JobState<J: Job> {
 }
 
 impl<J: Job> JobFuture<J> {
-    /// Joins the flight of `key`, or leads one. It does not join `left`, the flight that it comes from.
+    /// Joins the flight of `key`, or leads one. It does not join `left`, the flight that it comes
+    /// from.
     #[inline]
     pub(crate) fn enter<M, K>(
         settings: &Settings<M>,
@@ -83,7 +84,11 @@ impl<J: Job> JobFuture<J> {
     }
 
     #[inline(always)]
-    fn of<M: Mode>(entered: Entered<J::Landing, J>, settings: &Settings<M>, left: Option<FlightNumber>) -> Self {
+    fn of<M: Mode>(
+        entered: Entered<J::Landing, J>,
+        settings: &Settings<M>,
+        left: Option<FlightNumber>,
+    ) -> Self {
         match entered {
             Entered::Led(waiter, missed) => {
                 missed.into_iter().for_each(|missed| tell_missed(settings, missed));
@@ -96,7 +101,8 @@ impl<J: Job> JobFuture<J> {
                 Self::boxed(future::ready(J::unpack(landing, Role::Follower, Some(&job))))
             }
             Entered::Inside(job) => {
-                let reason = if left.is_some() { PassReason::Patience } else { PassReason::Reentrant };
+                let reason =
+                    if left.is_some() { PassReason::Patience } else { PassReason::Reentrant };
                 Self::pass(job, reason, settings.observer())
             }
             Entered::Outdated(_) => unreachable!("it may always lead"),
@@ -121,11 +127,21 @@ impl<J: Job> JobFuture<J> {
 
     fn follow(waiter: Waiter<J::Landing>, mut job: J, patience: Option<Duration>) -> Self {
         job.follows();
-        Self { state: JobState::Waiting { own_work: Some(job), waiter, patience: Patience::from_now(patience) } }
+        Self {
+            state: JobState::Waiting {
+                own_work: Some(job),
+                waiter,
+                patience: Patience::from_now(patience),
+            },
+        }
     }
 
     /// Takes the result of a flight as a follower, or returns the future that replaces this one.
-    fn receive(&mut self, arrival: Arrival<J::Landing>, request: Option<J>) -> Result<J::Output, Self> {
+    fn receive(
+        &mut self,
+        arrival: Arrival<J::Landing>,
+        request: Option<J>,
+    ) -> Result<J::Output, Self> {
         let verdict = J::judge(arrival.get_ref(), request.as_ref());
         let (reason, passes) = match verdict {
             Verdict::Take => {
@@ -151,8 +167,10 @@ impl<J: Job> JobFuture<J> {
     /// Keeps the patience of `earlier`: it counts from the call on, through all flights.
     fn with_patience_of(mut self, earlier: &mut Self) -> Self {
         let states = (&mut self.state, &mut earlier.state);
-        if let (JobState::Waiting { patience, own_work: Some(_), .. }, JobState::Waiting { patience: rest, .. }) =
-            states
+        if let (
+            JobState::Waiting { patience, own_work: Some(_), .. },
+            JobState::Waiting { patience: rest, .. },
+        ) = states
         {
             mem::swap(patience, rest);
         }
@@ -169,8 +187,9 @@ impl<J: Job> Future for JobFuture<J> {
                 JobState::Boxed(future) => return future.as_mut().poll(cx),
                 JobState::Waiting { own_work, waiter, patience } => (waiter, own_work, patience),
             };
-            let lead_again =
-                |opened| own_work.take().expect("a follower has its request").start(opened, Caller::here());
+            let lead_again = |opened| {
+                own_work.take().expect("a follower has its request").start(opened, Caller::here())
+            };
             match waiter.poll(cx, lead_again) {
                 Poll::Ready(arrival) if arrival.leads() => {
                     #[cfg(feature = "fleet")]
@@ -190,14 +209,16 @@ impl<J: Job> Future for JobFuture<J> {
                 }
                 Poll::Pending if own_work.is_none() => return Poll::Pending,
                 Poll::Pending => {
-                    // A future that was called outside its flight may be polled inside it. It would wait for itself.
+                    // A future that was called outside its flight may be polled inside it. It would
+                    // wait for itself.
                     let is_inside = waiter.is_inside();
                     if !is_inside {
                         ready!(patience.poll(cx));
                     }
                     let job = own_work.take().expect("a follower has its request");
                     if is_inside || job.is_disabled() {
-                        let reason = if is_inside { PassReason::Reentrant } else { PassReason::Disabled };
+                        let reason =
+                            if is_inside { PassReason::Reentrant } else { PassReason::Disabled };
                         waiter.pass(reason);
                         self.state = JobState::Boxed(job.pass(true));
                     } else {

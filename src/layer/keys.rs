@@ -10,8 +10,8 @@ type Filter<Head> = Arc<dyn Fn(&Head) -> bool + Send + Sync>;
 
 /// The filter of a layer, and the tables of its flights.
 ///
-/// This is inside of the mode, because a mode has `Head` and `K` as plain type parameters. So a layer and a service need
-/// no `Mode` bound on their types.
+/// This is inside of the mode, because a mode has `Head` and `K` as plain type parameters. So a
+/// layer and a service need no `Mode` bound on their types.
 pub struct Keys<Head, K> {
     filter: Option<Filter<Head>>,
     pub(crate) layer: Arc<LayerShared<K>>,

@@ -1,4 +1,5 @@
-//! The layer for any [`Service`](tower_service::Service): its settings, the services that it makes, and their calls.
+//! The layer for any [`Service`](tower_service::Service): its settings, the services that it makes,
+//! and their calls.
 
 pub(crate) mod call;
 pub(crate) mod future;

@@ -6,8 +6,8 @@ use crate::{
 };
 use std::{convert::Infallible, fmt, hash::Hash};
 
-/// How a layer finds the key of a request. Sealed: it is implemented by [`ByKey`] and, for HTTP, by `Http` and
-/// `HttpBody`.
+/// How a layer finds the key of a request. Sealed: it is implemented by [`ByKey`] and, for HTTP, by
+/// `Http` and `HttpBody`.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` does not say how a `SingleflightLayer` finds its keys",
     note = "the type of a layer is `SingleflightLayer<mode::Http<Key>>` after `new`, \
@@ -101,7 +101,8 @@ impl<E: Clone + Send + Sync + 'static> sealed::ErrorMode<E, E> for OwnErrors {
     }
 }
 
-/// Callers get a [`SharedError`]: see [`SingleflightLayer::shared_errors`](crate::SingleflightLayer::shared_errors).
+/// Callers get a [`SharedError`]: see
+/// [`SingleflightLayer::shared_errors`](crate::SingleflightLayer::shared_errors).
 #[derive(Clone, Copy, Debug)]
 pub struct SharedErrors(Infallible);
 
@@ -123,7 +124,8 @@ pub trait CallMode<S, Req, E>: sealed::CallMode<S, Req, E> {}
 
 impl<M, S, Req, E> CallMode<S, Req, E> for M where M: sealed::CallMode<S, Req, E> {}
 
-/// What the crate itself needs of the public traits. Users cannot name these traits, so they cannot implement any mode.
+/// What the crate itself needs of the public traits. Users cannot name these traits, so they cannot
+/// implement any mode.
 pub(crate) mod sealed {
     use super::Keys;
     use crate::layer::job::Job;

@@ -7,7 +7,8 @@ use std::{
 };
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// How long a follower waits for a flight. `None` is without limit. The limit is boxed because it is rare.
+/// How long a follower waits for a flight. `None` is without limit. The limit is boxed because it
+/// is rare.
 pub(crate) struct Patience(Option<Box<Limit>>);
 
 /// The timer is made only when a follower has to wait.
@@ -38,6 +39,9 @@ impl Patience {
 
 fn timer(deadline: Instant) -> Sleep {
     let here = tokio::runtime::Handle::try_current();
-    assert!(here.is_ok(), "tower-singleflight: a follower with `wait_at_most` was polled outside a tokio runtime");
+    assert!(
+        here.is_ok(),
+        "tower-singleflight: a follower with `wait_at_most` was polled outside a tokio runtime"
+    );
     sleep_until(deadline)
 }

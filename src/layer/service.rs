@@ -15,11 +15,12 @@ use std::{
 };
 use tower_service::Service;
 
-/// Coalesces identical concurrent calls onto one call of `S`. Made by [`SingleflightLayer`](crate::SingleflightLayer).
+/// Coalesces identical concurrent calls onto one call of `S`. Made by
+/// [`SingleflightLayer`](crate::SingleflightLayer).
 ///
-/// The service is always ready. Each flight calls a clone of `S`, and waits until that clone is ready. So followers,
-/// and service values that are kept for their next request, hold no permit, slot or connection of `S`. Clones of the service
-/// use the same flights.
+/// The service is always ready. Each flight calls a clone of `S`, and waits until that clone is
+/// ready. So followers, and service values that are kept for their next request, hold no permit,
+/// slot or connection of `S`. Clones of the service use the same flights.
 ///
 /// If the compiler finds no method of [`Service`] or `ServiceExt` on it, see
 /// [what helps](crate::SingleflightLayer#when-it-does-not-compile).
@@ -27,7 +28,8 @@ use tower_service::Service;
 #[rustfmt::skip]
 pub struct Singleflight<S, M, E = OwnErrors> { // not a service? `ServiceExt::oneshot(service, request)` says why
     inner: S,
-    /// Each service has an `Arc` of its own, so that services on different connections do not change one reference count.
+    /// Each service has an `Arc` of its own, so that services on different connections do not
+    /// change one reference count.
     pub(crate) settings: Arc<Settings<M>>,
     errors: PhantomData<fn() -> E>,
 }
@@ -42,8 +44,8 @@ impl<S, M, E> Singleflight<S, M, E> {
         &self.inner
     }
 
-    /// Returns a mutable reference to the inner service. A change affects later calls of this value, and of clones that are
-    /// made from it later.
+    /// Returns a mutable reference to the inner service. A change affects later calls of this
+    /// value, and of clones that are made from it later.
     pub fn get_mut(&mut self) -> &mut S {
         &mut self.inner
     }
@@ -84,6 +86,9 @@ impl<S: Clone, M, E> Clone for Singleflight<S, M, E> {
 
 impl<S: fmt::Debug, M, E> fmt::Debug for Singleflight<S, M, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Singleflight").field("inner", &self.inner).field("settings", &self.settings).finish()
+        f.debug_struct("Singleflight")
+            .field("inner", &self.inner)
+            .field("settings", &self.settings)
+            .finish()
     }
 }

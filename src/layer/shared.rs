@@ -70,8 +70,8 @@ impl<K: Hash + 'static> LayerShared<K> {
         self.for_each_table(|table| table.forget_if(is_it));
     }
 
-    /// Turns coalescing on or off. No call joins a flight from before the change: while coalescing is off, writes seal
-    /// nothing.
+    /// Turns coalescing on or off. No call joins a flight from before the change: while coalescing
+    /// is off, writes seal nothing.
     pub(crate) fn set_enabled(&self, enabled: bool) {
         if !enabled {
             self.is_disabled.store(true, Release);

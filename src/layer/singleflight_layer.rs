@@ -12,8 +12,8 @@ use tower_layer::Layer;
 
 /// Makes services that coalesce identical concurrent requests: see the [crate docs](crate).
 ///
-/// `SingleflightLayer::new` is for HTTP, `SingleflightLayer::with_body` for HTTP requests that share by their bodies,
-/// [`by_key`](SingleflightLayer::by_key) for everything else.
+/// `SingleflightLayer::new` is for HTTP, `SingleflightLayer::with_body` for HTTP requests that
+/// share by their bodies, [`by_key`](SingleflightLayer::by_key) for everything else.
 ///
 /// ```
 /// use tower::{ServiceBuilder, ServiceExt};
@@ -32,23 +32,25 @@ use tower_layer::Layer;
 ///
 /// # Calls inside a flight
 ///
-/// An inner call that asks for its own key passes: see the [crate docs](crate#calls-inside-a-flight).
+/// An inner call that asks for its own key passes: see the [crate
+/// docs](crate#calls-inside-a-flight).
 ///
 /// # Groups
 ///
-/// A group is the table of flights that a service uses. Requests can only share a flight if their services use the same
-/// group:
+/// A group is the table of flights that a service uses. Requests can only share a flight if their
+/// services use the same group:
 ///
-/// - With [`shared_group`](Self::shared_group), all services that a layer value and its clones make use one group.
+/// - With [`shared_group`](Self::shared_group), all services that a layer value and its clones make
+///   use one group.
 /// - With [`separate_groups`](Self::separate_groups), each service has a group of its own.
 ///
-/// In a shared group, another setting on a clone of the layer does not keep its requests apart from the others. Only
-/// another HTTP policy does.
+/// In a shared group, another setting on a clone of the layer does not keep its requests apart from
+/// the others. Only another HTTP policy does.
 ///
 /// # Its type
 ///
-/// The first parameter says which constructor made the layer, the second says which errors its callers get. The names are
-/// in the module [`mode`](crate::mode):
+/// The first parameter says which constructor made the layer, the second says which errors its
+/// callers get. The names are in the module [`mode`](crate::mode):
 ///
 /// | Made by | Type |
 /// |---|---|
@@ -105,7 +107,8 @@ use tower_layer::Layer;
 /// let call = service.oneshot("hosts".to_owned());
 /// ```
 ///
-/// For this it says why, and that `.shared_errors()` helps: an [`io::Error`](std::io::Error) is not `Clone`.
+/// For this it says why, and that `.shared_errors()` helps: an [`io::Error`](std::io::Error) is not
+/// `Clone`.
 ///
 /// ```compile_fail,E0277
 /// use tower::{Layer, ServiceExt, service_fn};
@@ -128,8 +131,8 @@ use tower_layer::Layer;
 /// let call = service.oneshot("hosts".to_owned());
 /// ```
 ///
-/// The closure of `by_key` must name the type of the request. This does not compile, even if the service that follows
-/// has only one type of request:
+/// The closure of `by_key` must name the type of the request. This does not compile, even if the
+/// service that follows has only one type of request:
 ///
 /// ```compile_fail,E0282
 /// # use tower_singleflight::SingleflightLayer;
@@ -143,18 +146,22 @@ pub struct SingleflightLayer<M, E = OwnErrors> {
 impl<Req: 'static, K: Hash + Eq + Send + Sync + 'static> SingleflightLayer<ByKey<Req, K>> {
     /// Coalesces calls of any service whose response is `Clone`.
     ///
-    /// `key` sees the request and returns its key. Requests with equal keys get one and the same response. Name the
-    /// request's type in the closure: `|request: &Lookup| request.id`. If the compiler then says that `Service` is not
-    /// implemented, see [what helps](Self#when-it-does-not-compile).
+    /// `key` sees the request and returns its key. Requests with equal keys get one and the same
+    /// response. Name the request's type in the closure: `|request: &Lookup| request.id`. If the
+    /// compiler then says that `Service` is not implemented, see [what
+    /// helps](Self#when-it-does-not-compile).
     ///
-    /// Each service that the layer makes has a group of its own, and a call can join a flight at any time until it lands.
+    /// Each service that the layer makes has a group of its own, and a call can join a flight at
+    /// any time until it lands.
     ///
     /// # Panics
     ///
-    /// A panic in `key`, in the key's `Hash`, `Eq` or `Drop`, or in the response's `Clone` or `Drop` reaches only the caller
-    /// that ran it. For panics of the inner service, see [`ResponseFuture`](crate::ResponseFuture).
+    /// A panic in `key`, in the key's `Hash`, `Eq` or `Drop`, or in the response's `Clone` or
+    /// `Drop` reaches only the caller that ran it. For panics of the inner service, see
+    /// [`ResponseFuture`](crate::ResponseFuture).
     pub fn by_key(key: impl Fn(&Req) -> K + Send + Sync + 'static) -> Self {
-        Self::with_settings(Settings::new(ByKey { extract: Arc::new(key), keys: Keys::new() })).separate_groups()
+        Self::with_settings(Settings::new(ByKey { extract: Arc::new(key), keys: Keys::new() }))
+            .separate_groups()
     }
 }
 
@@ -163,11 +170,11 @@ impl<M: Mode> SingleflightLayer<M> {
         Self { settings, errors: PhantomData }
     }
 
-    /// Gives callers a [`SharedError`](crate::SharedError), for inner services whose error is not `Clone`, such as tower's
-    /// `BoxError` or hyper's errors.
+    /// Gives callers a [`SharedError`](crate::SharedError), for inner services whose error is not
+    /// `Clone`, such as tower's `BoxError` or hyper's errors.
     ///
-    /// All waiters hold the same error. `SharedError` displays like the inner error, has it as its source, and finds it
-    /// by `downcast_ref`.
+    /// All waiters hold the same error. `SharedError` displays like the inner error, has it as its
+    /// source, and finds it by `downcast_ref`.
     #[must_use]
     pub fn shared_errors(self) -> SingleflightLayer<M, SharedErrors> {
         SingleflightLayer { settings: self.settings, errors: PhantomData }
@@ -197,6 +204,8 @@ impl<M: Clone, E> Clone for SingleflightLayer<M, E> {
 
 impl<M, E> fmt::Debug for SingleflightLayer<M, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SingleflightLayer").field("settings", &self.settings).finish_non_exhaustive()
+        f.debug_struct("SingleflightLayer")
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
     }
 }

@@ -8,8 +8,8 @@ use std::{
 
 /// The flight tables of one group, one for each type of table.
 ///
-/// A layer does not know the type of its services' results, so a table is made by the first call that needs it. In
-/// practice a group has one table. Further tables are in `rest`.
+/// A layer does not know the type of its services' results, so a table is made by the first call
+/// that needs it. In practice a group has one table. Further tables are in `rest`.
 pub(crate) struct GroupTables<K> {
     first: OnceLock<ErasedTable<K>>,
     rest: OnceLock<Box<GroupTables<K>>>,
@@ -39,9 +39,14 @@ pub(crate) trait FlightTable<K>: Send + Sync {
 impl<K> GroupTables<K> {
     /// Returns the table of type `T`, and makes it if it is the first of its type.
     ///
-    /// The table is lent and not cloned: a reference count that all threads change would slow them down.
+    /// The table is lent and not cloned: a reference count that all threads change would slow them
+    /// down.
     #[inline]
-    pub(crate) fn get<T>(&self, new: fn(&Arc<Observer>) -> Arc<T>, observer: &Arc<Observer>) -> &Arc<T>
+    pub(crate) fn get<T>(
+        &self,
+        new: fn(&Arc<Observer>) -> Arc<T>,
+        observer: &Arc<Observer>,
+    ) -> &Arc<T>
     where
         T: FlightTable<K> + 'static,
     {

@@ -63,8 +63,9 @@ impl Count {
 
 /// The counters of one observer.
 ///
-/// Each thread counts in a stripe of its own, so that threads do not wait for each other's cache lines. Arrivals and
-/// departures have separate counters, and a gauge is their difference, so that a call counts as little as possible.
+/// Each thread counts in a stripe of its own, so that threads do not wait for each other's cache
+/// lines. Arrivals and departures have separate counters, and a gauge is their difference, so that
+/// a call counts as little as possible.
 #[derive(Default)]
 pub(super) struct Counters(OnceLock<Box<[Stripe]>>);
 
@@ -107,14 +108,16 @@ impl Counters {
     /// Returns one stripe for each thread that can run at once, and one for all other threads.
     #[inline]
     fn stripes(&self) -> &[Stripe] {
-        let new = || (0..=cores()).map(|_| Stripe([const { AtomicU64::new(0) }; Count::KINDS])).collect();
+        let new =
+            || (0..=cores()).map(|_| Stripe([const { AtomicU64::new(0) }; Count::KINDS])).collect();
         self.0.get_or_init(new)
     }
 
     pub(super) fn read(&self) -> Stats {
         let passed_by = array::from_fn(|reason| self.sum(Count::Passed(PassReason::ALL[reason])));
         let vetoed_by = array::from_fn(|reason| self.sum(Count::Vetoed(VetoReason::ALL[reason])));
-        let near_misses_by = array::from_fn(|reason| self.sum(Count::NearMiss(NearMiss::ALL[reason])));
+        let near_misses_by =
+            array::from_fn(|reason| self.sum(Count::NearMiss(NearMiss::ALL[reason])));
         // Departures are read before arrivals, so that a gauge is not negative.
         let (closed, released) = (self.sum(Count::Closed), self.sum(Count::Released));
         let (seated, led) = (self.sum(Count::Seated), self.sum(Count::Led));
@@ -154,7 +157,8 @@ fn gauge(came: u64, went: u64) -> usize {
     usize::try_from(came.saturating_sub(went)).unwrap_or(usize::MAX)
 }
 
-/// Returns a number that no other running thread has. The number of a thread that has ended is used again.
+/// Returns a number that no other running thread has. The number of a thread that has ended is used
+/// again.
 #[inline]
 fn number_of_this_thread() -> usize {
     thread_local! {

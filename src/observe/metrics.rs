@@ -1,8 +1,8 @@
 //! Reports to the recorder of the `metrics` facade.
 //!
-//! Each event looks up the recorder again, and no handle is kept. So a recorder that is installed late, that is set for one
-//! thread only, or that forgets idle metrics gets every later event. Without a recorder, an event costs a few function
-//! calls, and the clock is not read.
+//! Each event looks up the recorder again, and no handle is kept. So a recorder that is installed
+//! late, that is set for one thread only, or that forgets idle metrics gets every later event.
+//! Without a recorder, an event costs a few function calls, and the clock is not read.
 
 use super::{CallEnd, Event, FlightEnd, GroupName};
 use crate::{
@@ -70,9 +70,15 @@ fn describe(to: &dyn Recorder) {
     counter(CALLS, "Calls that are over, by their role in a flight and how they ended.");
     counter(PASSES, "Calls that went straight to the inner service, by reason.");
     counter(VETOES, "Followers whose leader's response was not for them, by reason.");
-    counter(REFUSALS, "Results that stayed with their leader, while the followers went on together.");
+    counter(
+        REFUSALS,
+        "Results that stayed with their leader, while the followers went on together.",
+    );
     counter(TIMEOUTS, "Followers whose patience ended, and who went on in a newer flight.");
-    counter(NEAR_MISSES, "Calls that led although a flight for their key was in progress, by reason.");
+    counter(
+        NEAR_MISSES,
+        "Calls that led although a flight for their key was in progress, by reason.",
+    );
     counter(FLIGHTS, "Flights that are over, by how they ended.");
     let gauge = |name: &'static str, what: &'static str| {
         to.describe_gauge(name.into(), Some(Unit::Count), what.into());
@@ -116,18 +122,27 @@ impl MetricKeys {
             let labels = labels.iter().map(|(label, value)| Label::from_static_parts(label, value));
             Key::from_parts(metric, name.iter().cloned().chain(labels).collect::<Vec<_>>())
         };
-        let call = |part: Part, end: CallEnd| key(CALLS, &[("role", part.as_str()), ("outcome", end.as_str())]);
+        let call = |part: Part, end: CallEnd| {
+            key(CALLS, &[("role", part.as_str()), ("outcome", end.as_str())])
+        };
         Self {
             calls: Part::ALL.map(|part| CallEnd::ALL.map(|end| call(part, end))),
-            passes: array::from_fn(|reason| key(PASSES, &[("reason", PassReason::ALL[reason].as_str())])),
-            vetoes: array::from_fn(|reason| key(VETOES, &[("reason", VetoReason::ALL[reason].as_str())])),
+            passes: array::from_fn(|reason| {
+                key(PASSES, &[("reason", PassReason::ALL[reason].as_str())])
+            }),
+            vetoes: array::from_fn(|reason| {
+                key(VETOES, &[("reason", VetoReason::ALL[reason].as_str())])
+            }),
             refusals: key(REFUSALS, &[]),
             timeouts: key(TIMEOUTS, &[]),
-            near_misses: array::from_fn(|reason| key(NEAR_MISSES, &[("reason", NearMiss::ALL[reason].as_str())])),
+            near_misses: array::from_fn(|reason| {
+                key(NEAR_MISSES, &[("reason", NearMiss::ALL[reason].as_str())])
+            }),
             flights: FlightEnd::ALL.map(|outcome| key(FLIGHTS, &[("outcome", outcome.as_str())])),
             in_progress: key(IN_PROGRESS, &[]),
             waiters: key(WAITERS, &[]),
-            flight_duration: FlightEnd::ALL.map(|outcome| key(FLIGHT_DURATION, &[("outcome", outcome.as_str())])),
+            flight_duration: FlightEnd::ALL
+                .map(|outcome| key(FLIGHT_DURATION, &[("outcome", outcome.as_str())])),
             flight_waiters: key(FLIGHT_WAITERS, &[]),
         }
     }
@@ -154,16 +169,20 @@ impl MetricKeys {
                 }
                 if let Some(outcome) = ending.outcome {
                     counter(&self.flights[outcome as usize]);
-                    let duration = to.register_histogram(&self.flight_duration[outcome as usize], &METADATA);
+                    let duration =
+                        to.register_histogram(&self.flight_duration[outcome as usize], &METADATA);
                     ending.opened.into_iter().for_each(|opened| duration.record(Since(opened)));
                 }
                 if ending.outcome == Some(FlightEnd::Landed) {
-                    to.register_histogram(&self.flight_waiters, &METADATA).record(ending.released as f64);
+                    to.register_histogram(&self.flight_waiters, &METADATA)
+                        .record(ending.released as f64);
                 }
             }
             Event::TimedOut => counter(&self.timeouts),
             Event::NearMiss { why, .. } => counter(&self.near_misses[why as usize]),
-            Event::CallOver { leads, how } => call(if leads { Part::Leader } else { Part::Follower }, how),
+            Event::CallOver { leads, how } => {
+                call(if leads { Part::Leader } else { Part::Follower }, how)
+            }
             Event::Passed { reason, waited } => {
                 counter(&self.passes[reason as usize]);
                 call(if waited { Part::Follower } else { Part::None }, CallEnd::Passed);

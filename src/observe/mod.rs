@@ -1,6 +1,9 @@
-//! Events of flights and calls, and who is told: the counters of `Stats`, the recorder of metrics, and the subscriber of
-//! traces.
-#![cfg_attr(not(all(feature = "metrics", feature = "tracing")), allow(dead_code, reason = "the counters need less"))]
+//! Events of flights and calls, and who is told: the counters of `Stats`, the recorder of metrics,
+//! and the subscriber of traces.
+#![cfg_attr(
+    not(all(feature = "metrics", feature = "tracing")),
+    allow(dead_code, reason = "the counters need less")
+)]
 
 mod counters;
 #[cfg(feature = "metrics")]
@@ -54,11 +57,13 @@ pub(crate) enum Event<'a> {
     CallOver { leads: bool, how: CallEnd },
     /// A follower's patience has ended, and it goes on in a newer flight.
     TimedOut,
-    /// A call led although there was a flight for its key. `part`: the name of the part in which the two keys differ.
+    /// A call led although there was a flight for its key. `part`: the name of the part in which
+    /// the two keys differ.
     NearMiss { why: NearMiss, part: Option<&'a str> },
     /// A call goes straight to the inner service. `waited`: it was a follower before.
     Passed { reason: PassReason, waited: bool },
-    /// A response is not for a follower. `passes`: the follower sends its own request alone, and not with others.
+    /// A response is not for a follower. `passes`: the follower sends its own request alone, and
+    /// not with others.
     Vetoed { reason: VetoReason, passes: bool },
 }
 
@@ -90,7 +95,8 @@ pub(crate) enum CallEnd {
     Passed,
     /// It was dropped before that.
     Left,
-    /// It panicked, because the work did, or because the flight was lost and no waiter could lead it again.
+    /// It panicked, because the work did, or because the flight was lost and no waiter could lead
+    /// it again.
     Panicked,
 }
 
@@ -118,7 +124,8 @@ impl Observer {
         self.metrics.keys(&self.name);
     }
 
-    /// Makes the hash of a key unique to this observer, even if another group hashes its keys alike.
+    /// Makes the hash of a key unique to this observer, even if another group hashes its keys
+    /// alike.
     pub(crate) fn own_hash(&self, hash: u64) -> u64 {
         hash ^ (ptr::from_ref(self) as u64).rotate_left(32)
     }
@@ -127,18 +134,20 @@ impl Observer {
         &self.name
     }
 
-    /// Counts waiters that no longer wait, and whether the flight is over. Call it under the lock of the flight: then the
-    /// counters are up to date when the end of the flight is visible.
+    /// Counts waiters that no longer wait, and whether the flight is over. Call it under the lock
+    /// of the flight: then the counters are up to date when the end of the flight is visible.
     #[inline(always)]
     pub(crate) fn count_out(&self, waiters: usize, is_over: bool) {
-        self.counters.count_all([(Count::Released, waiters), (Count::Closed, usize::from(is_over))]);
+        self.counters
+            .count_all([(Count::Released, waiters), (Count::Closed, usize::from(is_over))]);
     }
 
     pub(crate) fn stats(&self) -> Stats {
         self.counters.read()
     }
 
-    /// Counts and reports an event. Call it under no lock: recorders and subscribers are user code. It catches their panics.
+    /// Counts and reports an event. Call it under no lock: recorders and subscribers are user code.
+    /// It catches their panics.
     ///
     /// Inlined, because each caller knows its event.
     #[inline(always)]
@@ -182,10 +191,12 @@ impl Observer {
 }
 
 impl Event<'_> {
-    /// Returns `false` if the event concerns only metrics, and they are off. Then the caller can skip it.
+    /// Returns `false` if the event concerns only metrics, and they are off. Then the caller can
+    /// skip it.
     #[inline(always)]
     pub(crate) fn concerns_anybody(&self) -> bool {
-        cfg!(feature = "metrics") || !matches!(self, Self::Left | Self::Closed | Self::CallOver { .. })
+        cfg!(feature = "metrics")
+            || !matches!(self, Self::Left | Self::Closed | Self::CallOver { .. })
     }
 }
 

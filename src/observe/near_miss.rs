@@ -1,8 +1,8 @@
 //! Finds near misses: flights that go on, but that a new call cannot join.
 //!
-//! A note is a hash in one table of fixed size for the whole process. To add a note costs a store, and to look for one
-//! costs a load. A later note may replace an earlier one, so some near misses are not counted. A call that is counted was
-//! always a near miss.
+//! A note is a hash in one table of fixed size for the whole process. To add a note costs a store,
+//! and to look for one costs a load. A later note may replace an earlier one, so some near misses
+//! are not counted. A call that is counted was always a near miss.
 
 use crate::stats::NearMiss;
 use std::{

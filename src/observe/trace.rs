@@ -1,5 +1,5 @@
-//! Reports to the subscriber of `tracing`: a span for each flight, and an event for each pass, veto and near miss. It
-//! never reports a key or the value of a header.
+//! Reports to the subscriber of `tracing`: a span for each flight, and an event for each pass, veto
+//! and near miss. It never reports a key or the value of a header.
 
 use super::{Ending, Event, FlightEnd, GroupName};
 use crate::{
@@ -13,8 +13,8 @@ use std::{
     task::{Context, Poll},
 };
 use tracing::{
-    Instrument, Level, Span, debug, debug_span, dispatcher::with_default, field::Empty, instrument::Instrumented,
-    level_filters::LevelFilter, span_enabled,
+    Instrument, Level, Span, debug, debug_span, dispatcher::with_default, field::Empty,
+    instrument::Instrumented, level_filters::LevelFilter, span_enabled,
 };
 
 const TARGET: &str = "tower_singleflight";
@@ -39,7 +39,9 @@ fn tell_vetoed(name: &GroupName, reason: VetoReason) {
 }
 
 fn tell_near_miss(name: &GroupName, why: NearMiss, part: Option<&str>) {
-    contain(|| debug!(target: TARGET, name = name.field(), reason = why.as_str(), part, "near miss"));
+    contain(
+        || debug!(target: TARGET, name = name.field(), reason = why.as_str(), part, "near miss"),
+    );
 }
 
 impl GroupName {
@@ -49,8 +51,8 @@ impl GroupName {
     }
 }
 
-/// The inner work of a flight. It runs in the span of the caller that brought it, or in the span of its flight, which is a
-/// child of the caller's.
+/// The inner work of a flight. It runs in the span of the caller that brought it, or in the span of
+/// its flight, which is a child of the caller's.
 pub struct Work<T> {
     future: Instrumented<Pin<Box<dyn Future<Output = T> + Send>>>,
     was_polled: bool,
@@ -76,7 +78,8 @@ impl<T> Work<T> {
         let (name, outer) = (name.field(), self.future.span());
         let open = || debug_span!(target: TARGET, parent: outer, "flight", name, outcome = Empty, waiters = Empty);
         // Uses the subscriber that knows the parent span, on whatever thread this is polled.
-        let here = || outer.with_subscriber(|(_, its)| with_default(its, open)).unwrap_or_else(open);
+        let here =
+            || outer.with_subscriber(|(_, its)| with_default(its, open)).unwrap_or_else(open);
         let span = contain(here).filter(|span| !span.is_disabled())?;
         *self.future.span_mut() = span.clone();
         Some(FlightSpan::Open(Arc::new(span)))

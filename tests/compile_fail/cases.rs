@@ -1,4 +1,5 @@
-//! What does not compile: see `main.rs`. A target of its own, in which there is nothing unless that asks for it.
+//! What does not compile: see `main.rs`. A target of its own, in which there is nothing unless that
+//! asks for it.
 
 #![cfg(compile_fail_cases)]
 #![allow(dead_code)]

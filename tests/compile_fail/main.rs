@@ -1,13 +1,15 @@
 //! What the compiler says to those who get it wrong.
 //!
-//! The files in `cases/` do not compile. Above a line with a mistake, `//~ text` says what a message about that line must
-//! contain: mostly sentences of this crate, because the compiler's own change with its version.
+//! The files in `cases/` do not compile. Above a line with a mistake, `//~ text` says what a
+//! message about that line must contain: mostly sentences of this crate, because the compiler's own
+//! change with its version.
 
 use std::{fs, path::Path, process::Command, sync::LazyLock};
 
 /// The messages about all cases, from one run of the compiler.
 static MESSAGES: LazyLock<Vec<Message>> = LazyLock::new(|| {
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("it is in the target directory");
+    let target =
+        Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("it is in the target directory");
     let output = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .args([
@@ -58,7 +60,8 @@ fn check(case: &str) {
             continue;
         }
         for text in expected.drain(..) {
-            let here = || MESSAGES.iter().filter(|message| message.file == file && message.line == line);
+            let here =
+                || MESSAGES.iter().filter(|message| message.file == file && message.line == line);
             let said: Vec<_> = here().map(|message| &*message.text).collect();
             assert!(
                 said.iter().any(|said| said.contains(text)),
@@ -68,7 +71,10 @@ fn check(case: &str) {
             found += 1;
         }
     }
-    assert!(found > 0 && expected.is_empty(), "{file} expects nothing, or ends with what it expects");
+    assert!(
+        found > 0 && expected.is_empty(),
+        "{file} expects nothing, or ends with what it expects"
+    );
 }
 
 #[test]

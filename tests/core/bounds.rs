@@ -1,6 +1,8 @@
 //! Which types may go where.
 
-use tower_singleflight::{Group, Outcome, PassReason, Role, Run, SharedError, Stats, Ticket, VetoReason};
+use tower_singleflight::{
+    Group, Outcome, PassReason, Role, Run, SharedError, Stats, Ticket, VetoReason,
+};
 
 fn is_send<T: Send>() {}
 fn is_sync<T: Sync>() {}

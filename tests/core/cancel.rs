@@ -76,7 +76,9 @@ fn a_newcomer_in_the_drop_of_the_dying_work_leads() {
     let found = Arc::new(Mutex::new(None));
     let on_drop = {
         let (group, found) = (group.clone(), found.clone());
-        OnDrop(move || *found.lock().unwrap() = Some(ready_now(task::spawn(group.run(1, ready("new"))))))
+        OnDrop(move || {
+            *found.lock().unwrap() = Some(ready_now(task::spawn(group.run(1, ready("new")))))
+        })
     };
     let run = group.run(1, move || async move {
         let _on_drop = on_drop;
@@ -217,7 +219,8 @@ async fn every_order_in_which_three_may_leave() {
     for order in [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]] {
         let group = Group::<u32, ()>::new();
         let (remote, inner) = work();
-        let mut waiters = [Some(group.run(1, inner)), Some(group.run(1, never())), Some(group.run(1, never()))];
+        let mut waiters =
+            [Some(group.run(1, inner)), Some(group.run(1, never())), Some(group.run(1, never()))];
         settle().await;
         for (gone, n) in order.into_iter().enumerate() {
             assert_eq!((remote.drops(), group.in_flight()), (0, 1), "{order:?} after {gone}");
@@ -282,7 +285,8 @@ async fn a_woken_waiter_dropped_before_its_poll_leaves_the_value_to_the_others()
     for victim in 0..3 {
         let group = Group::new();
         let (remote, inner) = work();
-        let mut waiters = vec![task::spawn(group.run(1, inner)), follow(&group, 1), follow(&group, 1)];
+        let mut waiters =
+            vec![task::spawn(group.run(1, inner)), follow(&group, 1), follow(&group, 1)];
         waiters.iter_mut().for_each(|waiter| assert!(waiter.poll().is_pending()));
         remote.land("landed");
         settle().await;
@@ -315,7 +319,8 @@ async fn a_waiter_dropped_by_its_own_wake_up_or_by_anothers() {
         let group = Group::new();
         let (remote, inner) = work();
         let first = group.run(1, inner);
-        let slots: Arc<[_]> = [first, group.run(1, never()), group.run(1, never())].map(Some).map(Mutex::new).into();
+        let slots: Arc<[_]> =
+            [first, group.run(1, never()), group.run(1, never())].map(Some).map(Mutex::new).into();
         for n in 0..3 {
             let others = slots.clone();
             let waker = waker(move || {
@@ -368,7 +373,9 @@ async fn a_new_flight_is_led_by_the_wake_up_of_a_landing() {
     let found = Arc::new(Mutex::new(Vec::new()));
     let waker = {
         let (group, found) = (group.clone(), found.clone());
-        waker(move || found.lock().unwrap().push(ready_now(task::spawn(group.run(1, ready("new"))))))
+        waker(move || {
+            found.lock().unwrap().push(ready_now(task::spawn(group.run(1, ready("new")))))
+        })
     };
     runs.iter_mut().for_each(|run| assert!(poll_with(run, &waker).is_pending()));
     remote.land("old");

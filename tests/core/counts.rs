@@ -86,7 +86,8 @@ async fn a_waiter_that_leaves_after_landing_saves_its_clone() {
 
 #[tokio::test]
 async fn a_waiter_that_takes_the_value_in_its_wake_up_gets_the_original() {
-    // The task that landed it holds nothing back: the last to take it need not clone, however early it comes.
+    // The task that landed it holds nothing back: the last to take it need not clone, however early
+    // it comes.
     let clones = Arc::new(AtomicUsize::new(0));
     let group = Group::new();
     let (remote, inner) = work();

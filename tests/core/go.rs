@@ -1,5 +1,5 @@
-//! A twin for each case of the public tests of Go's `golang.org/x/sync/singleflight`, and for those of the standard
-//! library's internal copy.
+//! A twin for each case of the public tests of Go's `golang.org/x/sync/singleflight`, and for those
+//! of the standard library's internal copy.
 
 use crate::util::*;
 use std::{fmt, io, sync::Arc, time::Duration};
@@ -52,7 +52,8 @@ async fn ten_callers_make_one_call() {
     assert_eq!(remote.calls(), 1);
 }
 
-/// Go's `TestForget`, for golang/go#31420: the landing of a forgotten flight must not take the newer one off.
+/// Go's `TestForget`, for golang/go#31420: the landing of a forgotten flight must not take the
+/// newer one off.
 #[tokio::test]
 async fn a_third_call_joins_the_second_when_the_forgotten_first_has_landed() {
     let group = Group::new();
@@ -83,17 +84,23 @@ async fn spawn_gives_what_the_work_returned() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn five_callers_get_the_panic() {
     let group = Group::<_, ()>::new();
-    let call = || group.run("key", || async { panic!("invalid memory address or nil pointer dereference") });
+    let call = || {
+        group.run("key", || async { panic!("invalid memory address or nil pointer dereference") })
+    };
     let callers = [call(), call(), call(), call(), call()];
     for caller in callers.map(tokio::spawn) {
         let panic = timeout(Duration::from_secs(20), caller).await.expect("run hangs").unwrap_err();
-        assert_eq!(text_of(panic.into_panic()), "invalid memory address or nil pointer dereference");
+        assert_eq!(
+            text_of(panic.into_panic()),
+            "invalid memory address or nil pointer dereference"
+        );
     }
     assert_eq!(group.in_flight(), 0);
 }
 
-/// Go's `TestGoexitDo`: the work ends without a result and without a panic. Here its runtime is shut down. Go gives
-/// everybody a nil; here the followers, who have work of their own, go on, and one of them leads.
+/// Go's `TestGoexitDo`: the work ends without a result and without a panic. Here its runtime is
+/// shut down. Go gives everybody a nil; here the followers, who have work of their own, go on, and
+/// one of them leads.
 #[test]
 fn four_of_five_callers_go_on_when_the_runtime_of_the_work_is_gone() {
     let group = Group::new();
@@ -114,7 +121,8 @@ fn four_of_five_callers_go_on_when_the_runtime_of_the_work_is_gone() {
     assert_eq!((remote.drops(), group.in_flight()), (1, 0));
 }
 
-/// Go's `TestGoexitDo`, another way to end the work without a result: all callers' tasks are aborted.
+/// Go's `TestGoexitDo`, another way to end the work without a result: all callers' tasks are
+/// aborted.
 #[tokio::test]
 async fn five_callers_are_aborted_and_the_key_is_free() {
     let group = Group::new();
@@ -130,7 +138,8 @@ async fn five_callers_are_aborted_and_the_key_is_free() {
     assert_eq!(group.run("key", ready("next")).await, led("next", false));
 }
 
-/// Go's `TestPanicDoChan`. In Go the process dies, as nobody could hear of the panic; here the ticket tells it.
+/// Go's `TestPanicDoChan`. In Go the process dies, as nobody could hear of the panic; here the
+/// ticket tells it.
 #[tokio::test]
 async fn the_ticket_tells_the_panic_of_spawned_work() {
     let group = Group::<_, ()>::new();
@@ -152,8 +161,9 @@ async fn the_ticket_tells_the_panic_of_the_run_it_joined() {
     }
 }
 
-/// Go's `TestPanicErrorUnwrap`: what was panicked with can be told from the wrapping. Here nothing is wrapped: the
-/// payload is what the work panicked with, for every type that is text, and for any type where it was polled in place.
+/// Go's `TestPanicErrorUnwrap`: what was panicked with can be told from the wrapping. Here nothing
+/// is wrapped: the payload is what the work panicked with, for every type that is text, and for any
+/// type where it was polled in place.
 #[test]
 fn the_payload_of_a_panic_is_not_wrapped() {
     #[derive(Debug, PartialEq)]
@@ -182,8 +192,8 @@ async fn three_calls_one_block_of_work() {
     assert_eq!(group.run("key", || async { "func 3" }).await, led("func 3", false));
 }
 
-/// The way Go's users put a deadline on `DoChan` with `select` (`TestDoTimeout` of older suites): the caller gives up,
-/// the work goes on and the next caller gets it.
+/// The way Go's users put a deadline on `DoChan` with `select` (`TestDoTimeout` of older suites):
+/// the caller gives up, the work goes on and the next caller gets it.
 #[tokio::test(start_paused = true)]
 async fn a_caller_out_of_patience_leaves_its_spawned_work_to_the_next() {
     let group = Group::new();
@@ -205,8 +215,8 @@ async fn a_sole_caller_out_of_patience_takes_its_work_along() {
     assert_eq!(group.run("key", ready("next")).await, led("next", false));
 }
 
-/// The internal copy's `TestForgetUnshared`: a flight with one caller can be given up for a new one, a shared one goes
-/// on. Here the drop of the caller decides, and needs no method.
+/// The internal copy's `TestForgetUnshared`: a flight with one caller can be given up for a new
+/// one, a shared one goes on. Here the drop of the caller decides, and needs no method.
 #[tokio::test]
 async fn an_unshared_flight_is_given_up_by_its_caller_and_a_shared_one_goes_on() {
     let group = Group::new();
@@ -220,8 +230,8 @@ async fn an_unshared_flight_is_given_up_by_its_caller_and_a_shared_one_goes_on()
     assert_eq!((third_run.await, fourth_run.await), (followed(2), followed(2)));
 }
 
-/// The internal copy's `TestDoAndForgetUnsharedRace`: a caller that gives up races with newcomers; nobody is
-/// given a flight that died.
+/// The internal copy's `TestDoAndForgetUnsharedRace`: a caller that gives up races with newcomers;
+/// nobody is given a flight that died.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn callers_that_give_up_race_with_newcomers() {
     let group = Group::new();
@@ -240,13 +250,17 @@ async fn callers_that_give_up_race_with_newcomers() {
         tokio::task::yield_now().await;
         drop(quitter);
         for newcomer in newcomers {
-            assert_eq!(timeout(Duration::from_secs(20), newcomer).await.expect("nobody hangs").unwrap(), round);
+            assert_eq!(
+                timeout(Duration::from_secs(20), newcomer).await.expect("nobody hangs").unwrap(),
+                round
+            );
         }
         assert_eq!(group.in_flight(), 0);
     }
 }
 
-/// Go's `Group` of anything: fallible work has a `Result` for its value, whatever the error is, and each gets a clone.
+/// Go's `Group` of anything: fallible work has a `Result` for its value, whatever the error is, and
+/// each gets a clone.
 #[tokio::test]
 async fn a_typed_error_reaches_every_caller() {
     #[derive(Clone, Debug, PartialEq)]
@@ -257,6 +271,7 @@ async fn a_typed_error_reaches_every_caller() {
         }
     }
     let group = Group::<_, Result<(), NotFound>>::new();
-    let (first, second) = tokio::join!(group.run("key", || async { Err(NotFound(7)) }), group.run("key", never()));
+    let (first, second) =
+        tokio::join!(group.run("key", || async { Err(NotFound(7)) }), group.run("key", never()));
     assert_eq!((first.value, second.value), (Err(NotFound(7)), Err(NotFound(7))));
 }

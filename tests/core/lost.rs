@@ -150,7 +150,8 @@ fn a_flight_is_lost_again_and_again_until_somebody_lands_it() {
     let first = current_thread();
     let mut leader = task::spawn(inside(&first, || group.run(1, std::future::pending)));
     let (works, calls): (Vec<_>, Vec<_>) = (0..5).map(|_| work::<&str>()).unzip();
-    let mut waiters: Vec<_> = calls.into_iter().map(|call| task::spawn(group.run(1, call))).collect();
+    let mut waiters: Vec<_> =
+        calls.into_iter().map(|call| task::spawn(group.run(1, call))).collect();
     let mut last = task::spawn(group.run(1, ready("at last")));
     drop(first);
     for (work, waiter) in works.iter().zip(&mut waiters) {

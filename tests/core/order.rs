@@ -93,7 +93,8 @@ fn keys_never_wait_for_one_another() {
 #[test]
 fn keys_with_one_hash_are_told_apart() {
     let group = Group::with_hasher(Colliding);
-    let mut runs: Vec<_> = (0..100_u32).map(|key| task::spawn(group.run(key, ready(key)))).collect();
+    let mut runs: Vec<_> =
+        (0..100_u32).map(|key| task::spawn(group.run(key, ready(key)))).collect();
     assert_eq!(group.in_flight(), 100);
     for (key, run) in (0..).zip(&mut runs) {
         assert_ready_eq!(run.poll(), led(key, false));

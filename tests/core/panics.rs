@@ -77,7 +77,8 @@ on_both_runtimes! {
 
 #[test]
 fn a_literal_and_a_formatted_message_keep_their_types() {
-    // A panic with a literal carries a `&str`, one with arguments a `String`: code that downcasts sees no difference.
+    // A panic with a literal carries a `&str`, one with arguments a `String`: code that downcasts
+    // sees no difference.
     let group = Group::<u32, ()>::new();
     for formatted in [false, true] {
         let (remote, inner) = work();
@@ -345,14 +346,18 @@ async fn a_panic_of_the_values_drop_reaches_the_last_who_leaves() {
 async fn a_value_that_nobody_waits_for_may_panic_when_dropped() {
     let group = Group::new();
     let drop_fails = Arc::new(AtomicBool::new(true));
-    drop(group.spawn(1, ready(Fragile { clone_fails: Switch::default(), drop_fails: drop_fails.clone() })));
+    drop(group.spawn(
+        1,
+        ready(Fragile { clone_fails: Switch::default(), drop_fails: drop_fails.clone() }),
+    ));
     settle().await;
     assert!(!drop_fails.load(SeqCst));
     let safe = Fragile { clone_fails: Switch::default(), drop_fails };
     assert!(!ready_now(task::spawn(group.run(1, ready(safe)))).shared);
 }
 
-/// Says how many there are, lets go of a waiter when it is cloned, and may panic when it is dropped.
+/// Says how many there are, lets go of a waiter when it is cloned, and may panic when it is
+/// dropped.
 struct Counted {
     alive: Arc<()>,
     other: Arc<Mutex<Option<Run<Counted>>>>,
@@ -586,7 +591,8 @@ async fn a_waiter_dropped_by_the_wake_up_of_a_panic() {
     for (waker_of, victim) in [(0, 0), (0, 1), (1, 0)] {
         let group = Group::<u32, ()>::new();
         let (remote, inner) = work();
-        let slots: Arc<[_]> = [group.run(1, inner), group.run(1, never())].map(Some).map(Mutex::new).into();
+        let slots: Arc<[_]> =
+            [group.run(1, inner), group.run(1, never())].map(Some).map(Mutex::new).into();
         for n in 0..2 {
             let theirs = slots.clone();
             let waker = waker(move || {

@@ -96,7 +96,8 @@ async fn two_waiters_in_one_slow_buffered_stream() {
     let mut stream = pin!(stream::iter(0..8).map(load).buffered(4));
     let first = stream.next().await.unwrap();
     // The stream, and all who wait in it, are not polled while this goes on.
-    let here = timeout(LONG, group.run(1, ready("anew"))).await.expect("a quiet stream delays nobody");
+    let here =
+        timeout(LONG, group.run(1, ready("anew"))).await.expect("a quiet stream delays nobody");
     assert!([first.value, here.value].iter().all(|value| ["landed", "anew"].contains(value)));
     let rest: Vec<_> = timeout(LONG, stream.collect()).await.expect("the stream goes on");
     assert_eq!(rest.len(), 7);
@@ -138,7 +139,8 @@ async fn one_arm_of_a_select_leads_and_the_other_follows() {
 
 #[tokio::test(start_paused = true)]
 async fn leader_holds_what_a_quiet_follower_needs() {
-    // The follower has been polled, waits, and now stands behind a lock that the leader's caller takes.
+    // The follower has been polled, waits, and now stands behind a lock that the leader's caller
+    // takes.
     let group = Group::new();
     let mutex = tokio::sync::Mutex::new(());
     let slow = || async {

@@ -29,14 +29,17 @@ fn runtime() -> Runtime {
 macro_rules! service {
     ($works:expr) => {{
         let works = Arc::new(Mutex::new($works.into_iter()));
-        SingleflightLayer::by_key(|key: &u32| *key).followers_retry(1).layer(service_fn(move |_: u32| {
-            let work = works.lock().unwrap().next().expect("no more calls");
-            async move { work().await }
-        }))
+        SingleflightLayer::by_key(|key: &u32| *key).followers_retry(1).layer(service_fn(
+            move |_: u32| {
+                let work = works.lock().unwrap().next().expect("no more calls");
+                async move { work().await }
+            },
+        ))
     }};
 }
 
-/// The leader's error is set aside, and its followers go on without a runtime. The one that leads them leaves.
+/// The leader's error is set aside, and its followers go on without a runtime. The one that leads
+/// them leaves.
 fn a_leader_with_a_result_set_aside(
     check: impl FnOnce(task::Spawn<BoxFuture>, task::Spawn<BoxFuture>, Remote<Answer>),
 ) {
@@ -87,7 +90,8 @@ fn no_follower_sleeps_on_after_a_leader_with_a_result_set_aside_was_polled() {
 fn what_a_runtime_owns_is_dropped_under_no_lock() {
     without_deadlock(|| {
         let follower = Arc::new(Mutex::new(None));
-        let this = Arc::new(OnceLock::<BoxCloneSyncService<u32, &'static str, &'static str>>::new());
+        let this =
+            Arc::new(OnceLock::<BoxCloneSyncService<u32, &'static str, &'static str>>::new());
         let calls = Arc::new(AtomicUsize::new(0));
         let (joins, outer) = (follower.clone(), this.clone());
         let layer = SingleflightLayer::by_key(|key: &u32| *key).followers_retry(1);
@@ -120,7 +124,9 @@ fn what_a_runtime_owns_is_dropped_under_no_lock() {
 }
 
 /// Work that lets another thread do something while it is polled for the first time.
-fn work_with<F: FnOnce() + Send + 'static>(meanwhile: F) -> (Remote<u32>, impl Future<Output = u32> + Send) {
+fn work_with<F: FnOnce() + Send + 'static>(
+    meanwhile: F,
+) -> (Remote<u32>, impl Future<Output = u32> + Send) {
     let (remote, inner) = work::<u32>();
     let (mut inner, mut meanwhile) = (inner(), Some(meanwhile));
     let future = poll_fn(move |cx| {
@@ -182,34 +188,39 @@ async fn flights_led_inside_one_that_went_on_still_know_it() {
     let (join, joins) = oneshot::channel::<()>();
     let gates = Arc::new(Mutex::new((Some(failed), Some(descends), Some(joins))));
     let (inner, outer) = (group.clone(), this.clone());
-    let service = SingleflightLayer::by_key(|key: &u32| *key).followers_retry(1).layer(service_fn(move |_: u32| {
-        let (group, outer, call) = (inner.clone(), outer.clone(), calls.fetch_add(1, SeqCst));
-        let gates = gates.clone();
-        async move {
-            match call {
-                // Leads a flight of key 10, which calls this service later, through a flight of key 11.
-                0 => {
-                    let descends = gates.lock().unwrap().1.take().unwrap();
-                    let through = group.clone();
-                    drop(group.spawn(10, move || async move {
-                        descends.await.unwrap();
-                        let call = move || async move { outer.get().unwrap().clone().oneshot(1).await };
-                        through.run(11, call).await.value
-                    }));
-                    let failed = gates.lock().unwrap().0.take().unwrap();
-                    failed.await.unwrap();
-                    Err("no")
+    let service = SingleflightLayer::by_key(|key: &u32| *key).followers_retry(1).layer(service_fn(
+        move |_: u32| {
+            let (group, outer, call) = (inner.clone(), outer.clone(), calls.fetch_add(1, SeqCst));
+            let gates = gates.clone();
+            async move {
+                match call {
+                    // Leads a flight of key 10, which calls this service later, through a flight of
+                    // key 11.
+                    0 => {
+                        let descends = gates.lock().unwrap().1.take().unwrap();
+                        let through = group.clone();
+                        drop(group.spawn(10, move || async move {
+                            descends.await.unwrap();
+                            let call = move || async move {
+                                outer.get().unwrap().clone().oneshot(1).await
+                            };
+                            through.run(11, call).await.value
+                        }));
+                        let failed = gates.lock().unwrap().0.take().unwrap();
+                        failed.await.unwrap();
+                        Err("no")
+                    }
+                    // The followers' try joins the flight of key 10.
+                    1 => {
+                        let joins = gates.lock().unwrap().2.take().unwrap();
+                        joins.await.unwrap();
+                        group.run(10, ready(Ok("passed"))).await.value
+                    }
+                    _ => Ok("passed"),
                 }
-                // The followers' try joins the flight of key 10.
-                1 => {
-                    let joins = gates.lock().unwrap().2.take().unwrap();
-                    joins.await.unwrap();
-                    group.run(10, ready(Ok("passed"))).await.value
-                }
-                _ => Ok("passed"),
             }
-        }
-    }));
+        },
+    ));
     this.set(BoxCloneSyncService::new(service)).ok().unwrap();
     let call = || tokio::spawn(this.get().unwrap().clone().oneshot(1));
     let (leader, follower) = (call(), call());
@@ -220,7 +231,8 @@ async fn flights_led_inside_one_that_went_on_still_know_it() {
     descend.send(()).unwrap();
     settle().await;
     join.send(()).unwrap();
-    let answer = timeout(Duration::from_secs(5), follower).await.expect("a flight never waits for itself");
+    let answer =
+        timeout(Duration::from_secs(5), follower).await.expect("a flight never waits for itself");
     assert_eq!(answer.unwrap(), Ok("passed"));
 }
 
@@ -278,11 +290,12 @@ fn the_gauge_of_waiters_returns_to_zero_though_the_key_panics_in_its_drop() {
         assert_eq!(panic_text(|| drop(run)), "key");
         assert_eq!((group.in_flight(), group.stats().waiting), (0, 0));
     });
-    let gauges =
-        recorder.snapshotter().snapshot().into_vec().into_iter().filter_map(|(key, _, _, value)| match value {
+    let gauges = recorder.snapshotter().snapshot().into_vec().into_iter().filter_map(
+        |(key, _, _, value)| match value {
             DebugValue::Gauge(value) => Some((key.key().name().to_owned(), value.into_inner())),
             _ => None,
-        });
+        },
+    );
     for (name, value) in gauges {
         assert_eq!(value, 0.0, "{name}");
     }
@@ -319,7 +332,8 @@ fn a_leader_whose_waker_panics_in_its_drop_is_out_of_the_flight_that_went_on() {
     assert_ready_eq!(follower.poll(), Ok("yes"));
 }
 
-/// Over HTTP a leader takes the response unjudged, so this would hand it one that must not be shared.
+/// Over HTTP a leader takes the response unjudged, so this would hand it one that must not be
+/// shared.
 #[test]
 fn an_opener_that_lands_the_work_of_another_is_its_follower() {
     let (group, doomed) = (Group::<u32, &str>::new(), runtime());

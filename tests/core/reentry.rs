@@ -95,7 +95,8 @@ on_both_runtimes! {
             }).await.value
         }));
         until("key 2 is led inside key 1", || remote.polls() > 0).await;
-        // Another caller of key 2 makes it move: nobody around it is polled by the same thread from then on.
+        // Another caller of key 2 makes it move: nobody around it is polled by the same thread from
+        // then on.
         let other = tokio::spawn(group.run(2, never()));
         until("a task polls it", || remote.polls() > 1).await;
         remote.land(());
@@ -238,8 +239,10 @@ async fn a_forgotten_flight_leads_its_own_key_again() {
 async fn a_panic_in_a_call_that_passed_is_one_of_the_work() {
     let group = Group::<u32, ()>::new();
     let same = group.clone();
-    let waiters =
-        [group.run(1, || async move { same.run(1, || async { panic!("inside") }).await.value }), group.run(1, never())];
+    let waiters = [
+        group.run(1, || async move { same.run(1, || async { panic!("inside") }).await.value }),
+        group.run(1, never()),
+    ];
     for waiter in waiters.map(tokio::spawn) {
         assert_eq!(text_of(waiter.await.unwrap_err().into_panic()), "inside");
     }
@@ -250,7 +253,8 @@ async fn a_panic_in_a_call_that_passed_is_one_of_the_work() {
 
 #[test]
 fn a_chain_in_which_each_flight_leads_the_next_does_not_grow() {
-    // Each work spawns its successor and ends. Were the ended ones remembered, each call would look through all.
+    // Each work spawns its successor and ends. Were the ended ones remembered, each call would look
+    // through all.
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     fn next(group: Group<u32, ()>, key: u32, sizes: Arc<Mutex<Vec<usize>>>) {
         if key == 1000 {
@@ -300,7 +304,8 @@ async fn a_ticket_that_is_awaited_inside_the_flight_it_joined_does_its_own_work(
 async fn a_follower_that_is_awaited_inside_its_own_flight_passes() {
     let group = Group::<u32, &str>::new();
     let (send, receive) = tokio::sync::oneshot::channel();
-    let leader = group.run(1, || async { soon(async { receive.await.expect("the follower") }).await });
+    let leader =
+        group.run(1, || async { soon(async { receive.await.expect("the follower") }).await });
     let follower = group.run(1, ready("the follower's own"));
     send.send("sent").unwrap();
     assert_eq!(soon(leader).await, led("sent", true));

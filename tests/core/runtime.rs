@@ -266,7 +266,8 @@ async fn work_ready_at_its_first_poll_lands_in_a_task() {
 fn waiters_are_polled_on_other_threads_than_those_that_made_them() {
     let runtime = Builder::new_multi_thread().worker_threads(1).build().unwrap();
     let group = Group::new();
-    let (leader, follower) = runtime.block_on(async { (group.run(1, ready("landed")), group.run(1, never())) });
+    let (leader, follower) =
+        runtime.block_on(async { (group.run(1, ready("landed")), group.run(1, never())) });
     let follower = thread::spawn(|| block_on(follower));
     let leader = thread::spawn(|| block_on(leader));
     assert_eq!(follower.join().unwrap(), followed("landed"));

@@ -1,4 +1,5 @@
-//! A flight runs in its leader's span, wherever it is polled. Between the two is its own, which `tests/observe` looks at.
+//! A flight runs in its leader's span, wherever it is polled. Between the two is its own, which
+//! `tests/observe` looks at.
 
 use crate::util::*;
 use std::sync::Once;

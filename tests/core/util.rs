@@ -1,6 +1,8 @@
 //! Work that a test lands by hand, and what there is to count about it.
 
-pub(crate) use crate::shared::{counting_waker, follow, never, panic_payload, panic_text, settle, text_of, waker};
+pub(crate) use crate::shared::{
+    counting_waker, follow, never, panic_payload, panic_text, settle, text_of, waker,
+};
 
 use crate::shared::result;
 use std::{
@@ -82,7 +84,9 @@ pub(crate) fn work<T: Send + 'static>() -> (Remote<T>, impl FnOnce() -> Inner<T>
 }
 
 /// Work that is done when it is called.
-pub(crate) fn ready<T: Send + 'static>(value: T) -> impl FnOnce() -> std::future::Ready<T> + Send + 'static {
+pub(crate) fn ready<T: Send + 'static>(
+    value: T,
+) -> impl FnOnce() -> std::future::Ready<T> + Send + 'static {
     || std::future::ready(value)
 }
 

@@ -41,7 +41,9 @@ async fn a_shareable_answer_removes_the_mark() {
     let upstream = Upstream::answering(WORK, |number| {
         let mut response = whole(&number.to_string());
         if number <= 2 {
-            response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("private"));
+            response
+                .headers_mut()
+                .insert(header::CACHE_CONTROL, HeaderValue::from_static("private"));
         }
         response
     });
@@ -131,8 +133,9 @@ async fn a_body_that_grows_too_large_lets_the_others_go() {
 
 #[tokio::test(start_paused = true)]
 async fn a_body_that_is_too_slow_lets_the_others_go() {
-    let upstream =
-        Upstream::answering(WORK, |number| Response::new(frames(ms(700), vec![data(&number.to_string()), data(".")])));
+    let upstream = Upstream::answering(WORK, |number| {
+        Response::new(frames(ms(700), vec![data(&number.to_string()), data(".")]))
+    });
     let replicas = replicas(&upstream, 2);
     let start = Instant::now();
     let led = replicas[0].ask("/x");
@@ -402,9 +405,14 @@ async fn a_call_from_inside_its_own_flight_passes() {
 #[test]
 fn a_runtime_that_shut_down_takes_no_fleet_with_it() {
     let (upstream, engine) = (Upstream::new(), MemoryEngine::new());
-    let (one, two) = (Replica::new(&upstream, engine.another()), Replica::new(&upstream, engine.another()));
+    let (one, two) =
+        (Replica::new(&upstream, engine.another()), Replica::new(&upstream, engine.another()));
     for round in 1..=3 {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .start_paused(true)
+            .build()
+            .unwrap();
         runtime.block_on(async {
             let asked = [one.ask("/x"), two.ask("/x")];
             let [a, b] = asked.map(|answer| async { answer.await.unwrap() });
@@ -480,7 +488,8 @@ async fn a_leader_that_leaves_after_a_veto_elsewhere_takes_its_call_along() {
 
 #[test]
 fn outside_a_runtime_a_flight_goes_alone() {
-    let upstream = Upstream::with(|number, _| Box::pin(async move { Ok(whole(&number.to_string())) }));
+    let upstream =
+        Upstream::with(|number, _| Box::pin(async move { Ok(whole(&number.to_string())) }));
     let replica = Replica::new(&upstream, MemoryEngine::new());
     let mut call = tokio_test::task::spawn(replica.get("/x"));
     assert!(call.poll().is_ready());
@@ -489,7 +498,8 @@ fn outside_a_runtime_a_flight_goes_alone() {
 
 #[test]
 fn a_call_that_is_polled_outside_its_runtime_goes_on() {
-    let upstream = Upstream::with(|number, _| Box::pin(async move { Ok(whole(&number.to_string())) }));
+    let upstream =
+        Upstream::with(|number, _| Box::pin(async move { Ok(whole(&number.to_string())) }));
     let replicas = replicas(&upstream, 2);
     let runtime = paused();
     // The other replica leads, and is not heard of again.
@@ -499,7 +509,8 @@ fn a_call_that_is_polled_outside_its_runtime_goes_on() {
     let inside = runtime.enter();
     assert!(waits.poll().is_pending());
     drop(inside);
-    let token = tower_singleflight::fleet::engine::Token::new(replicas[1].engine.replica().unwrap(), 1);
+    let token =
+        tower_singleflight::fleet::engine::Token::new(replicas[1].engine.replica().unwrap(), 1);
     replicas[1].engine.wipe();
     replicas[1].engine.push(tower_singleflight::fleet::engine::Push::Again { token });
     assert!(waits.is_woken());

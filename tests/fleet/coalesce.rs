@@ -14,7 +14,8 @@ use tower_singleflight::{
 async fn many_requests_on_many_replicas_are_one_call() {
     let upstream = Upstream::new();
     let replicas = replicas(&upstream, 8);
-    let asked: Vec<_> = (0..100).flat_map(|_| replicas.iter().map(|replica| replica.ask("/x"))).collect();
+    let asked: Vec<_> =
+        (0..100).flat_map(|_| replicas.iter().map(|replica| replica.ask("/x"))).collect();
     for answer in asked {
         assert_eq!(answer.await.unwrap(), "1");
     }
@@ -70,8 +71,16 @@ async fn a_long_wait_costs_a_ping_each_half_second_and_a_check_each_lease() {
     assert_eq!(text(replicas[1].get("/x")).await, "1");
     assert_eq!(led.await.unwrap(), "1");
     assert_eq!(replicas[1].count(Operation::Enter), 1);
-    assert!((2..=4).contains(&replicas[1].count(Operation::Check)), "{:?}", replicas[1].engine.operations());
-    assert!((17..=20).contains(&replicas[1].count(Operation::Ping)), "{:?}", replicas[1].engine.operations());
+    assert!(
+        (2..=4).contains(&replicas[1].count(Operation::Check)),
+        "{:?}",
+        replicas[1].engine.operations()
+    );
+    assert!(
+        (17..=20).contains(&replicas[1].count(Operation::Ping)),
+        "{:?}",
+        replicas[1].engine.operations()
+    );
     assert_eq!(replicas[0].count(Operation::Ping), 0, "a leader waits for no push");
 }
 
@@ -87,12 +96,17 @@ async fn a_request_after_the_flight_closed_leads_a_new_one() {
 
 #[tokio::test(start_paused = true)]
 async fn no_one_joins_a_head_that_is_known() {
-    let upstream =
-        Upstream::answering(WORK, |number| Response::new(frames(ms(300), vec![data(&number.to_string()), data(".")])));
+    let upstream = Upstream::answering(WORK, |number| {
+        Response::new(frames(ms(300), vec![data(&number.to_string()), data(".")]))
+    });
     let replicas = replicas(&upstream, 3);
     let asked = [replicas[0].ask("/x"), replicas[1].ask("/x")];
     sleep(ms(200)).await;
-    assert_eq!(text(replicas[2].get("/x")).await, "2.", "the head of the first is known, its body is not");
+    assert_eq!(
+        text(replicas[2].get("/x")).await,
+        "2.",
+        "the head of the first is known, its body is not"
+    );
     for answer in asked {
         assert_eq!(answer.await.unwrap(), "1.");
     }
@@ -100,8 +114,9 @@ async fn no_one_joins_a_head_that_is_known() {
 
 #[tokio::test(start_paused = true)]
 async fn a_newcomer_on_a_followers_replica_does_not_join_a_head_that_is_known() {
-    let upstream =
-        Upstream::answering(WORK, |number| Response::new(frames(ms(300), vec![data(&number.to_string()), data(".")])));
+    let upstream = Upstream::answering(WORK, |number| {
+        Response::new(frames(ms(300), vec![data(&number.to_string()), data(".")]))
+    });
     let replicas = replicas(&upstream, 2);
     let asked = [replicas[0].ask("/x"), replicas[1].ask("/x")];
     sleep(ms(200)).await;
@@ -121,7 +136,10 @@ async fn the_roles_are_among_the_extensions() {
     let mut roles = Vec::new();
     for answer in [led, joined, taken, other] {
         let answer = answer.await.unwrap().unwrap();
-        roles.push((*answer.extensions().get::<FleetRole>().unwrap(), *answer.extensions().get::<Role>().unwrap()));
+        roles.push((
+            *answer.extensions().get::<FleetRole>().unwrap(),
+            *answer.extensions().get::<Role>().unwrap(),
+        ));
     }
     assert_eq!(
         roles,
@@ -134,7 +152,11 @@ async fn the_roles_are_among_the_extensions() {
     );
     replicas[1].engine.partition(true);
     assert_eq!(role(replicas[1].get("/x")).await, None, "a replica that went alone has no role");
-    assert_eq!(role(replicas[0].get("/x")).await, Some(FleetRole::Leader), "also if nobody followed");
+    assert_eq!(
+        role(replicas[0].get("/x")).await,
+        Some(FleetRole::Leader),
+        "also if nobody followed"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -153,7 +175,10 @@ async fn cache_status_says_what_came_from_elsewhere() {
 async fn a_response_arrives_whole() {
     let upstream = Upstream::answering(WORK, |_| {
         let trailers = HeaderMap::from_iter([(header::ETAG, HeaderValue::from_static("\"7\""))]);
-        let mut response = Response::new(frames(ms(1), vec![data("one "), data("two"), Ok(Frame::trailers(trailers))]));
+        let mut response = Response::new(frames(
+            ms(1),
+            vec![data("one "), data("two"), Ok(Frame::trailers(trailers))],
+        ));
         *response.status_mut() = StatusCode::IM_A_TEAPOT;
         *response.status_mut() = StatusCode::NOT_FOUND;
         let headers = response.headers_mut();
@@ -170,7 +195,9 @@ async fn a_response_arrives_whole() {
     assert_eq!((head.status(), &*text), (StatusCode::NOT_FOUND, "one two"));
     assert_eq!(head.headers().get_all(header::LINK).iter().collect::<Vec<_>>(), ["<a>", "<b>"]);
     assert_eq!(trailers.unwrap()[header::ETAG], "\"7\"");
-    assert!(!head.headers().contains_key("x-hop") && !head.headers().contains_key(header::CONNECTION));
+    assert!(
+        !head.headers().contains_key("x-hop") && !head.headers().contains_key(header::CONNECTION)
+    );
     led.await.unwrap();
     assert_eq!(upstream.calls(), 1);
 }
@@ -230,7 +257,9 @@ async fn a_large_response_is_fetched() {
 
 #[tokio::test(start_paused = true)]
 async fn a_slow_client_delays_no_replica() {
-    let upstream = Upstream::answering(WORK, |_| Response::new(frames(ms(10), vec![data("one "), data("two")])));
+    let upstream = Upstream::answering(WORK, |_| {
+        Response::new(frames(ms(10), vec![data("one "), data("two")]))
+    });
     let replicas = replicas(&upstream, 2);
     let led = tokio::spawn(replicas[0].get("/x"));
     settle().await;
@@ -261,16 +290,25 @@ async fn groups_policies_versions_and_secrets_do_not_meet() {
     assert!(meet(|engine| with(usual(engine), "test")).await);
     assert!(!meet(|engine| with(usual(engine), "other")).await, "another name");
     assert!(!meet(|engine| with(usual(engine).version("2"), "test")).await, "another version");
-    assert!(!meet(|engine| with(Fleet::new(engine, "another secret!!"), "test")).await, "another secret");
+    assert!(
+        !meet(|engine| with(Fleet::new(engine, "another secret!!"), "test")).await,
+        "another secret"
+    );
     let policy = |engine, policy| {
         let fleet = usual(engine);
         (fleet.clone(), by_path().policy(policy).fleet(&fleet, "test"))
     };
-    assert!(!meet(|engine| policy(engine, HttpPolicy::new().share_private(true))).await, "another policy");
+    assert!(
+        !meet(|engine| policy(engine, HttpPolicy::new().share_private(true))).await,
+        "another policy"
+    );
     assert!(meet(|engine| policy(engine, HttpPolicy::new())).await, "the same policy");
     let later = |engine| {
         let fleet = usual(engine);
-        (fleet.clone(), by_path().fleet(&fleet, "test").policy(HttpPolicy::new().share_private(true)))
+        (
+            fleet.clone(),
+            by_path().fleet(&fleet, "test").policy(HttpPolicy::new().share_private(true)),
+        )
     };
     assert!(!meet(later).await, "a policy that is set after the fleet");
 }
@@ -293,7 +331,8 @@ async fn other_users_and_hosts_do_not_meet() {
 async fn nothing_of_a_request_or_response_is_in_a_payload() {
     let upstream = Upstream::answering(WORK, |_| whole("a body of some length"));
     let replicas = replicas(&upstream, 2);
-    let ask = || request(Method::GET, "/some/path/of/it", &[("authorization", "Bearer credential")]);
+    let ask =
+        || request(Method::GET, "/some/path/of/it", &[("authorization", "Bearer credential")]);
     let (one, two) = (tokio::spawn(replicas[0].send(ask())), tokio::spawn(replicas[1].send(ask())));
     one.await.unwrap().unwrap();
     two.await.unwrap().unwrap();

@@ -206,7 +206,9 @@ async fn a_forged_push_is_as_if_it_had_not_come() {
     let waits = replicas[1].ask("/x");
     settle().await;
     for token in tokens_of(&replicas[1]) {
-        replicas[1].engine.push(Push::Landed { token, payload: Some(Bytes::from_static(b"forged")) });
+        replicas[1]
+            .engine
+            .push(Push::Landed { token, payload: Some(Bytes::from_static(b"forged")) });
     }
     settle().await;
     assert_eq!(waits.await.unwrap(), "1");

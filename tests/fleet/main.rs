@@ -1,4 +1,5 @@
-//! What a fleet promises: several replicas in one process, over an engine in the process, with a clock that stands still.
+//! What a fleet promises: several replicas in one process, over an engine in the process, with a
+//! clock that stands still.
 
 mod alone;
 mod coalesce;

@@ -27,7 +27,8 @@ fn measured(run: impl Future<Output = ()>) -> BTreeMap<String, f64> {
     metrics::with_local_recorder(&recorder, || paused().block_on(run));
     let mut all = BTreeMap::new();
     for (key, _, _, value) in snapshotter.snapshot().into_vec() {
-        let labels: Vec<_> = key.key().labels().map(|label| format!("{}={}", label.key(), label.value())).collect();
+        let labels: Vec<_> =
+            key.key().labels().map(|label| format!("{}={}", label.key(), label.value())).collect();
         let value = match value {
             DebugValue::Counter(value) => value as f64,
             DebugValue::Gauge(value) => value.into_inner(),
@@ -54,9 +55,13 @@ fn metrics_tell_who_led_who_followed_and_why_one_went_alone() {
         replicas[1].ask("/x").await.unwrap();
         replicas[1].ask("/x").await.unwrap();
         settle().await;
-        assert_eq!(replicas[0].stats().published_bytes, replicas[0].engine.payloads()[0].len() as u64);
+        assert_eq!(
+            replicas[0].stats().published_bytes,
+            replicas[0].engine.payloads()[0].len() as u64
+        );
     });
-    let of = |name: &str| all.get(name).copied().unwrap_or_else(|| panic!("{name} is not in {all:?}"));
+    let of =
+        |name: &str| all.get(name).copied().unwrap_or_else(|| panic!("{name} is not in {all:?}"));
     assert_eq!(of("singleflight_fleet_calls_total{name=test,role=leader,reason=}"), 1.0);
     assert_eq!(of("singleflight_fleet_calls_total{name=test,role=follower,reason=}"), 1.0);
     assert_eq!(of("singleflight_fleet_calls_total{name=test,role=alone,reason=down}"), 2.0);
@@ -98,7 +103,8 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Notes {
     fn on_record(&self, id: &Id, values: &Record<'_>, context: Context<'_, S>) {
         let span = context.span(id).unwrap();
         if span.name() == "fleet" {
-            let mut fields = Fields(span.parent().map(|parent| parent.name().to_owned()).unwrap_or_default());
+            let mut fields =
+                Fields(span.parent().map(|parent| parent.name().to_owned()).unwrap_or_default());
             values.record(&mut fields);
             self.0.lock().unwrap().push(fields.0);
         }

@@ -1,6 +1,9 @@
-//! Random requests, writes and faults: each request has its own answer, in time, and nothing is left behind.
+//! Random requests, writes and faults: each request has its own answer, in time, and nothing is
+//! left behind.
 
-use crate::support::{Replica, Upstream, body, data as data_of, frames, ms, paused, request, settle, text, whole};
+use crate::support::{
+    Replica, Upstream, body, data as data_of, frames, ms, paused, request, settle, text, whole,
+};
 use http::Method;
 use proptest::{collection::vec, prelude::*, sample::select};
 use std::{
@@ -65,8 +68,8 @@ enum Event {
 }
 
 use Event::{
-    Delay, DropPushes, EvictEpochs, EvictPayloads, EvictWaiting, ExpireClosed, ExpireLeases, Fill, Garble, Leave,
-    Partition, Stop, Wipe, Write,
+    Delay, DropPushes, EvictEpochs, EvictPayloads, EvictWaiting, ExpireClosed, ExpireLeases, Fill,
+    Garble, Leave, Partition, Stop, Wipe, Write,
 };
 
 const OPERATIONS: [Operation; 10] = [
@@ -101,11 +104,8 @@ fn one_fault(operations: &'static [Operation]) -> impl Strategy<Value = Event> {
         Fault::DelayReply(ms(120)),
         Fault::DelayReply(ms(4_000)),
     ];
-    (0..REPLICAS, select(operations), select(faults)).prop_map(|(replica, operation, fault)| Event::Fault {
-        replica,
-        operation,
-        fault,
-    })
+    (0..REPLICAS, select(operations), select(faults))
+        .prop_map(|(replica, operation, fault)| Event::Fault { replica, operation, fault })
 }
 
 /// Faults that lose no write.
@@ -157,7 +157,8 @@ struct Asked {
     at: Instant,
 }
 
-/// An answer of some size, which says for whom it is. Some fail, some are private, some are large or slow.
+/// An answer of some size, which says for whom it is. Some fail, some are private, some are large
+/// or slow.
 fn upstream(data: Arc<Mutex<Data>>) -> Upstream {
     Upstream::with(move |number, request| {
         let (data, path) = (data.clone(), request.uri().path().to_owned());
@@ -202,8 +203,9 @@ async fn storm(events: Vec<Timed>, checks_freshness: bool) {
     let upstream = upstream(data.clone());
     let engine = MemoryEngine::new();
     let fleet = |fleet: tower_singleflight::Fleet| fleet.body_limit(15_000);
-    let replicas: Vec<_> =
-        (0..REPLICAS).map(|_| Replica::with(&upstream, engine.another(), fleet, |layer| layer)).collect();
+    let replicas: Vec<_> = (0..REPLICAS)
+        .map(|_| Replica::with(&upstream, engine.another(), fleet, |layer| layer))
+        .collect();
     let mut asked: Vec<Asked> = Vec::new();
     let mut asks = 0;
     for (after, event) in events {
@@ -218,7 +220,8 @@ async fn storm(events: Vec<Timed>, checks_freshness: bool) {
                 asks += 1;
             }
             Write { replica, path } => {
-                let (uri, data, replica) = (format!("/{path}"), data.clone(), replicas[replica].clone());
+                let (uri, data, replica) =
+                    (format!("/{path}"), data.clone(), replicas[replica].clone());
                 tokio::spawn(async move {
                     replica.write(&uri).await;
                     let mut data = data.lock().unwrap();
@@ -232,7 +235,9 @@ async fn storm(events: Vec<Timed>, checks_freshness: bool) {
                 }
                 asked.replica != replica
             }),
-            Event::Fault { replica, operation, fault } => replicas[replica].engine.fault(operation, fault),
+            Event::Fault { replica, operation, fault } => {
+                replicas[replica].engine.fault(operation, fault)
+            }
             Partition { replica, cut } => replicas[replica].engine.partition(cut),
             DropPushes { replica, drops } => replicas[replica].engine.drop_pushes(drops),
             Delay { replica, ms: delay } => replicas[replica].engine.delay(ms(delay)),
@@ -244,7 +249,9 @@ async fn storm(events: Vec<Timed>, checks_freshness: bool) {
             EvictWaiting => engine.evict_waiting(),
             EvictPayloads => engine.evict_payloads(),
             EvictEpochs => engine.evict_epochs(),
-            Garble => engine.garble_payloads(|payload| payload.iter().map(|byte| byte ^ 1).collect()),
+            Garble => {
+                engine.garble_payloads(|payload| payload.iter().map(|byte| byte ^ 1).collect())
+            }
         }
         settle().await;
     }
@@ -254,9 +261,16 @@ async fn storm(events: Vec<Timed>, checks_freshness: bool) {
         let words: Vec<_> = answer.split(' ').collect();
         assert_eq!(words[..2], [format!("/{path}"), format!("user{user}")], "an answer of its own");
         let version: u64 = words[2].parse().unwrap();
-        assert!(!checks_freshness || version >= least, "version {version}, after a write of {least}");
+        assert!(
+            !checks_freshness || version >= least,
+            "version {version}, after a write of {least}"
+        );
     }
-    assert!(upstream.calls() <= 2 * asks + PATHS * 60, "{} calls for {asks} requests", upstream.calls());
+    assert!(
+        upstream.calls() <= 2 * asks + PATHS * 60,
+        "{} calls for {asks} requests",
+        upstream.calls()
+    );
     engine.stop(false);
     for replica in &replicas {
         replica.engine.partition(false);
@@ -266,7 +280,11 @@ async fn storm(events: Vec<Timed>, checks_freshness: bool) {
         assert_eq!((replica.handle.in_flight(), replica.handle.waiting()), (0, 0));
         let before = replica.engine.operations().len();
         sleep(Duration::from_secs(20)).await;
-        assert_eq!(replica.engine.operations().len(), before, "nothing is sent while nothing happens");
+        assert_eq!(
+            replica.engine.operations().len(),
+            before,
+            "nothing is sent while nothing happens"
+        );
     }
     assert_eq!(engine.stored(), 0, "nothing is left behind");
 }

@@ -16,7 +16,8 @@ use std::{
 use tokio::{task::JoinHandle, time::sleep};
 use tower::{Layer, ServiceExt, service_fn, util::BoxCloneSyncService};
 use tower_singleflight::{
-    BoxError, Fleet, FleetReason, FleetRole, FleetStats, Handle, SharedBody, Singleflight, SingleflightLayer,
+    BoxError, Fleet, FleetReason, FleetRole, FleetStats, Handle, SharedBody, Singleflight,
+    SingleflightLayer,
     fleet::testing::{MemoryEngine, Operation},
     mode::Http,
 };
@@ -56,7 +57,8 @@ pub(crate) struct Upstream {
 }
 
 /// Makes the answer to the call with this number. The first call has number 1.
-type AnswerWith = Arc<dyn Fn(usize, Ask) -> BoxFuture<'static, Result<Response<Body>, Failure>> + Send + Sync>;
+type AnswerWith =
+    Arc<dyn Fn(usize, Ask) -> BoxFuture<'static, Result<Response<Body>, Failure>> + Send + Sync>;
 
 /// Counts a call whose future is dropped before its answer.
 struct Running(Option<Arc<AtomicUsize>>);
@@ -90,9 +92,16 @@ impl Upstream {
     }
 
     pub(crate) fn with(
-        answer: impl Fn(usize, Ask) -> BoxFuture<'static, Result<Response<Body>, Failure>> + Send + Sync + 'static,
+        answer: impl Fn(usize, Ask) -> BoxFuture<'static, Result<Response<Body>, Failure>>
+        + Send
+        + Sync
+        + 'static,
     ) -> Self {
-        Self { calls: Arc::default(), dropped: Arc::default(), answer: Arc::new(Mutex::new(Arc::new(answer))) }
+        Self {
+            calls: Arc::default(),
+            dropped: Arc::default(),
+            answer: Arc::new(Mutex::new(Arc::new(answer))),
+        }
     }
 
     /// How many calls there were.
@@ -173,7 +182,12 @@ impl Replica {
         Self::of(upstream, engine, fleet, layer)
     }
 
-    pub(crate) fn of(upstream: &Upstream, engine: MemoryEngine, fleet: Fleet, layer: FleetLayer) -> Self {
+    pub(crate) fn of(
+        upstream: &Upstream,
+        engine: MemoryEngine,
+        fleet: Fleet,
+        layer: FleetLayer,
+    ) -> Self {
         Self { engine, fleet, handle: layer.handle(), service: layer.layer(upstream.service()) }
     }
 
@@ -211,7 +225,9 @@ impl Replica {
 }
 
 pub(crate) fn request(method: Method, path: &str, headers: &[(&str, &str)]) -> Ask {
-    let request = headers.iter().fold(Request::builder(), |request, (name, value)| request.header(*name, *value));
+    let request = headers
+        .iter()
+        .fold(Request::builder(), |request, (name, value)| request.header(*name, *value));
     request.method(method).uri(path).body(Empty::new()).unwrap()
 }
 
@@ -237,7 +253,9 @@ pub(crate) async fn text(answer: impl Future<Output = Answer>) -> String {
     String::from_utf8(body.to_vec()).unwrap()
 }
 
-pub(crate) async fn whole_answer(answer: impl Future<Output = Answer>) -> (Response<()>, String, Option<HeaderMap>) {
+pub(crate) async fn whole_answer(
+    answer: impl Future<Output = Answer>,
+) -> (Response<()>, String, Option<HeaderMap>) {
     let (parts, body) = answer.await.expect("the call is answered").into_parts();
     let body = body.collect().await.expect("the body is whole");
     let trailers = body.trailers().cloned();

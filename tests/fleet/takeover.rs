@@ -167,7 +167,11 @@ async fn leases_are_renewed_in_one_pipeline_and_none_under_a_third() {
         replica.ask(&format!("/{path}"));
     }
     sleep(ms(950)).await;
-    assert_eq!(replica.count(Operation::Renew), 0, "a flight shorter than a third of a lease is not renewed");
+    assert_eq!(
+        replica.count(Operation::Renew),
+        0,
+        "a flight shorter than a third of a lease is not renewed"
+    );
     let slow = Upstream::answering(ms(2_900), |number| whole(&number.to_string()));
     let replica = Replica::new(&slow, MemoryEngine::new());
     for path in 0..50 {
@@ -195,7 +199,8 @@ async fn a_flight_that_is_too_old_takes_no_more_and_still_answers_those_who_wait
     let led = replicas[0].ask("/x");
     settle().await;
     sleep(ms(500)).await;
-    // It waits for one second at most, too. So it takes the result only if it asked with more patience.
+    // It waits for one second at most, too. So it takes the result only if it asked with more
+    // patience.
     let waits = replicas[1].ask("/x");
     sleep(ms(600)).await;
     let newer = replicas[2].ask("/x");

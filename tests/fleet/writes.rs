@@ -58,10 +58,18 @@ async fn a_write_seals_all_queries_keys_and_users_of_its_path() {
     let ask = |replica: &Replica, path: &str, user: &str| {
         tokio::spawn(text(replica.send(request(Method::GET, path, &[("authorization", user)]))))
     };
-    let before = [ask(&replicas[0], "/x?a", "one"), ask(&replicas[0], "/x?b", "two"), ask(&replicas[0], "/y", "one")];
+    let before = [
+        ask(&replicas[0], "/x?a", "one"),
+        ask(&replicas[0], "/x?b", "two"),
+        ask(&replicas[0], "/y", "one"),
+    ];
     settle().await;
     replicas[1].write("/x").await;
-    let after = [ask(&replicas[1], "/x?a", "one"), ask(&replicas[1], "/x?b", "two"), ask(&replicas[1], "/y", "one")];
+    let after = [
+        ask(&replicas[1], "/x?a", "one"),
+        ask(&replicas[1], "/x?b", "two"),
+        ask(&replicas[1], "/y", "one"),
+    ];
     let mut answers = Vec::new();
     for answer in before.into_iter().chain(after) {
         answers.push(answer.await.unwrap());
@@ -101,7 +109,9 @@ async fn a_late_stream_elsewhere_is_sealed_too() {
     let upstream = Upstream::with(|number, request| {
         Box::pin(async move {
             let mut response = match request.method() {
-                &Method::GET => http::Response::new(frames(ms(100), vec![data(&number.to_string()), data(".")])),
+                &Method::GET => {
+                    http::Response::new(frames(ms(100), vec![data(&number.to_string()), data(".")]))
+                }
                 _ => whole("written"),
             };
             response.headers_mut().insert("cache-control", "max-age=60".parse().unwrap());
@@ -206,7 +216,12 @@ async fn forget_seals_on_all_replicas() {
     settle().await;
     replicas[2].handle.forget("/x");
     settle().await;
-    let after = [replicas[0].ask("/x"), replicas[1].ask("/x"), replicas[2].ask("/x"), replicas[2].ask("/y")];
+    let after = [
+        replicas[0].ask("/x"),
+        replicas[1].ask("/x"),
+        replicas[2].ask("/x"),
+        replicas[2].ask("/y"),
+    ];
     let mut answers = Vec::new();
     for answer in before.into_iter().chain(after) {
         answers.push(answer.await.unwrap());
@@ -232,7 +247,9 @@ async fn without_seal_on_write_nothing_is_sent() {
 async fn where_the_policy_ignores_the_path_a_write_seals_its_key() {
     let upstream = upstream();
     let fleet = |fleet| fleet;
-    let replicas = replicas_with(&upstream, 2, fleet, |layer| layer.policy(HttpPolicy::new().ignore_path(true)));
+    let replicas = replicas_with(&upstream, 2, fleet, |layer| {
+        layer.policy(HttpPolicy::new().ignore_path(true))
+    });
     replicas[0].engine.drop_pushes(true);
     let before = [replicas[0].ask("/x"), replicas[0].ask("/y")];
     settle().await;

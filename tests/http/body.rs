@@ -50,7 +50,9 @@ async fn data_is_never_copied() {
     flow.data(data.clone());
     for mut body in bodies {
         let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
-        let std::task::Poll::Ready(Some(Ok(frame))) = std::pin::Pin::new(&mut body).poll_frame(&mut cx) else {
+        let std::task::Poll::Ready(Some(Ok(frame))) =
+            std::pin::Pin::new(&mut body).poll_frame(&mut cx)
+        else {
             panic!("no frame")
         };
         assert_eq!(frame.into_data().unwrap().as_ptr(), data.as_ptr());
@@ -116,7 +118,9 @@ async fn a_body_shorter_than_its_length_is_never_a_clean_end() {
     let body = http_body_util::BodyExt::boxed_unsync(Short(false));
     bench.answer(with_body(200, &[], body)).await;
     for call in &mut calls {
-        let Read::Broken(text, _) = read(&mut call.response().into_body()) else { panic!("a clean end") };
+        let Read::Broken(text, _) = read(&mut call.response().into_body()) else {
+            panic!("a clean end")
+        };
         assert_eq!(text, "only");
     }
 }
@@ -247,7 +251,10 @@ async fn a_call_that_is_never_polled_is_such_a_reader() {
     assert_eq!(read(&mut body), open("1234512345"));
     let late = never.response();
     assert_eq!(late.status(), 200, "the head is there");
-    assert!(matches!(read(&mut late.into_body()), Read::Broken(..)), "the body is not, and it is no clean end");
+    assert!(
+        matches!(read(&mut late.into_body()), Read::Broken(..)),
+        "the body is not, and it is no clean end"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -303,7 +310,8 @@ async fn slow_readers_can_be_waited_for_without_bound() {
 
 #[tokio::test(start_paused = true)]
 async fn slow_readers_can_have_a_longer_pause() {
-    let (some, mut bodies, _flow) = stalled(SlowReader::PauseThenEvict(Duration::from_secs(5))).await;
+    let (some, mut bodies, _flow) =
+        stalled(SlowReader::PauseThenEvict(Duration::from_secs(5))).await;
     assert_eq!(some, open("1234512345"));
     tokio::time::advance(Duration::from_millis(4_999)).await;
     assert_eq!(read(&mut bodies[0]), open(""));
@@ -436,7 +444,8 @@ async fn the_count_of_held_bytes_is_zero_after_any_end() {
 
 // Over real sockets.
 
-/// An origin that follows the gates: its head, then a piece of its body, then the end as it is told.
+/// An origin that follows the gates: its head, then a piece of its body, then the end as it is
+/// told.
 #[derive(Clone)]
 struct Steps {
     head: Gate,
@@ -460,7 +469,8 @@ enum End {
     Reset,
 }
 
-const ENDS: [End; 6] = [End::Clean, End::Trailers, End::CutChunk, End::NoLastChunk, End::ShortOfLength, End::Reset];
+const ENDS: [End; 6] =
+    [End::Clean, End::Trailers, End::CutChunk, End::NoLastChunk, End::ShortOfLength, End::Reset];
 
 async fn origin(steps: Steps, end: End) -> Origin {
     Origin::new(move |mut exchange| {
@@ -468,8 +478,11 @@ async fn origin(steps: Steps, end: End) -> Origin {
         async move {
             steps.head.passed().await;
             let long = matches!(end, End::ShortOfLength);
-            let framing =
-                if long { "content-length: 20\r\n" } else { "transfer-encoding: chunked\r\ntrailer: x-sum\r\n" };
+            let framing = if long {
+                "content-length: 20\r\n"
+            } else {
+                "transfer-encoding: chunked\r\ntrailer: x-sum\r\n"
+            };
             exchange.head("200 OK", framing).await;
             steps.first.passed().await;
             if long {
@@ -686,7 +699,8 @@ async fn a_client_that_stalls_does_not_keep_another_from_the_whole_body() {
     })
     .await;
     let pause = Duration::from_millis(200);
-    let policy = HttpPolicy::default().body_limit(1 << 20).slow_reader(SlowReader::PauseThenEvict(pause));
+    let policy =
+        HttpPolicy::default().body_limit(1 << 20).slow_reader(SlowReader::PauseThenEvict(pause));
     let gateway = gateway(by_uri().policy(policy), &origin).await;
     let end = Gate::new();
     let wait = end.clone();
@@ -706,6 +720,9 @@ async fn a_client_that_stalls_does_not_keep_another_from_the_whole_body() {
     let Got::Whole(text) = within(reader).await.unwrap() else { panic!("it broke") };
     assert_eq!(text.len(), CHUNKS << 14);
     end.open();
-    assert!(matches!(within(stalled).await.unwrap(), Got::Broken(_)), "it was evicted, and is told so");
+    assert!(
+        matches!(within(stalled).await.unwrap(), Got::Broken(_)),
+        "it was evicted, and is told so"
+    );
     assert_eq!(origin.hits(), 1);
 }

@@ -44,8 +44,9 @@ where
 #[tokio::test]
 async fn the_future_of_a_generic_service_can_be_named() {
     let layer = SingleflightLayer::new(|req| req.uri().path().to_owned()).shared_errors();
-    let inner =
-        service_fn(|_: Request<Full<Bytes>>| async { Ok::<_, Infallible>(Response::new(Full::<Bytes>::from("told"))) });
+    let inner = service_fn(|_: Request<Full<Bytes>>| async {
+        Ok::<_, Infallible>(Response::new(Full::<Bytes>::from("told")))
+    });
     let mut gateway = Gateway { upstream: layer.layer(inner) };
     let response = gateway.call(Request::new(Full::default())).await.unwrap();
     assert_eq!(response.status(), 200);

@@ -1,6 +1,8 @@
 //! With `run_to_completion`, a body is read to its end although all readers have gone.
 
-use crate::support::{Bench, Body, Flow, Read, by_uri, flow, ok, paused, read, reply, role, settle, with_body};
+use crate::support::{
+    Bench, Body, Flow, Read, by_uri, flow, ok, paused, read, reply, role, settle, with_body,
+};
 use bytes::Bytes;
 use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::BodyExt;
@@ -13,7 +15,9 @@ use std::{
     task::{Context, Poll},
     time::Duration,
 };
-use tower_singleflight::{BoxError, HttpPolicy, LateJoin, Role, SharedBody, SingleflightLayer, mode::Http};
+use tower_singleflight::{
+    BoxError, HttpPolicy, LateJoin, Role, SharedBody, SingleflightLayer, mode::Http,
+};
 
 const FRESH: (&str, &str) = ("cache-control", "max-age=60");
 
@@ -67,7 +71,10 @@ impl http_body::Body for Pieces {
     type Data = Bytes;
     type Error = BoxError;
 
-    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         if self.pieces == 0 {
             return Poll::Ready(None);
         }
@@ -185,7 +192,8 @@ async fn while_there_is_a_reader_nothing_reads_ahead_of_it() {
     let (mut reader, other) = (body.clone(), body);
     settle().await;
     assert_eq!(pulled.load(SeqCst), 0);
-    let frame = Pin::new(&mut reader).poll_frame(&mut Context::from_waker(std::task::Waker::noop()));
+    let frame =
+        Pin::new(&mut reader).poll_frame(&mut Context::from_waker(std::task::Waker::noop()));
     assert!(frame.is_ready());
     drop(other);
     settle().await;
@@ -290,7 +298,9 @@ async fn a_newcomer_gets_the_error_of_an_upstream_that_fails_after_it_joined() {
 #[tokio::test]
 async fn the_body_of_a_response_for_its_leader_alone_is_dropped_with_its_reader() {
     let policy = HttpPolicy::default().late_joins(LateJoin::Always);
-    for (status, header) in [(200, ("content-type", "text/event-stream")), (200, ("set-cookie", "a=b")), (403, FRESH)] {
+    for (status, header) in
+        [(200, ("content-type", "text/event-stream")), (200, ("set-cookie", "a=b")), (403, FRESH)]
+    {
         let mut bench = Bench::of(&completing().policy(policy.clone()));
         let (flow, body) = flow();
         drop(led(&mut bench, with_body(status, &[header], body)).await);

@@ -20,7 +20,8 @@ async fn joins(policy: HttpPolicy, one: &[&str], other: &[&str]) -> bool {
 #[tokio::test]
 async fn twenty_browsers_without_a_session_make_one_call() {
     let mut bench = Bench::with(by_session());
-    let browsers: Vec<_> = (0..20).map(|n| bench.send(with(&[&format!("_ga=GA1.1.{n}; theme=dark")]))).collect();
+    let browsers: Vec<_> =
+        (0..20).map(|n| bench.send(with(&[&format!("_ga=GA1.1.{n}; theme=dark")]))).collect();
     assert_eq!(bench.calls(), 1);
     settle().await;
     bench.answer(ok("for all")).await;
@@ -102,7 +103,10 @@ async fn joins_under_vary(policy: HttpPolicy, one: &[&str], other: &[&str]) -> b
 async fn under_vary_on_cookie_those_share_who_agree_in_the_named_ones() {
     assert!(joins_under_vary(by_session(), &["sid=1; _ga=1"], &["_ga=2", "sid=1"]).await);
     assert!(!joins_under_vary(by_session(), &["sid=1"], &["sid=2"]).await);
-    assert!(joins_under_vary(HttpPolicy::default().partition_cookies([""; 0]), &["sid=1"], &["sid=2"]).await);
+    assert!(
+        joins_under_vary(HttpPolicy::default().partition_cookies([""; 0]), &["sid=1"], &["sid=2"])
+            .await
+    );
     let without = HttpPolicy::default().without_partition_header(COOKIE);
     assert!(!joins_under_vary(without, &["sid=1"], &["sid=2"]).await);
 }
@@ -141,7 +145,8 @@ async fn the_last_word_about_the_cookie_header_counts() {
 #[tokio::test]
 async fn a_name_that_no_cookie_can_have_is_refused() {
     for name in ["", "sid=", "a b", "a;b", "s\u{ef}d"] {
-        let refused = std::panic::catch_unwind(|| HttpPolicy::default().partition_cookies([name])).unwrap_err();
+        let refused = std::panic::catch_unwind(|| HttpPolicy::default().partition_cookies([name]))
+            .unwrap_err();
         assert!(refused.downcast::<String>().unwrap().contains("no cookie can have the name"));
     }
 }

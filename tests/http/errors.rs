@@ -2,7 +2,9 @@
 
 use crate::{
     net::{Connection, Gate, Got, Origin, burst, gateway, rest, until, up_to},
-    support::{Bench, ask, by_uri, flow, get, ok, panics, reply, role, settle, text_of, with_body, within},
+    support::{
+        Bench, ask, by_uri, flow, get, ok, panics, reply, role, settle, text_of, with_body, within,
+    },
 };
 use http::{Method, Response, StatusCode};
 use std::{error::Error, io, time::Duration};
@@ -47,7 +49,9 @@ async fn an_error_is_for_all_and_the_key_is_free_after_it() {
 async fn a_shared_error_is_the_inner_one_for_every_waiter() {
     let inner = service_fn(|_: crate::support::Ask| async {
         tokio::task::yield_now().await;
-        Err::<Response<crate::support::Body>, BoxError>(io::Error::new(io::ErrorKind::ConnectionReset, "gone").into())
+        Err::<Response<crate::support::Body>, BoxError>(
+            io::Error::new(io::ErrorKind::ConnectionReset, "gone").into(),
+        )
     });
     let service = by_uri().shared_errors().layer(inner);
     let ask = || service.clone().oneshot(get("/a", &[]));
@@ -55,7 +59,10 @@ async fn a_shared_error_is_the_inner_one_for_every_waiter() {
     for result in [one, other] {
         let error: SharedError = result.unwrap_err();
         assert_eq!(error.to_string(), "gone");
-        assert_eq!(error.downcast_ref::<io::Error>().unwrap().kind(), io::ErrorKind::ConnectionReset);
+        assert_eq!(
+            error.downcast_ref::<io::Error>().unwrap().kind(),
+            io::ErrorKind::ConnectionReset
+        );
         let source = error.source().unwrap().downcast_ref::<io::Error>();
         assert_eq!(source.unwrap().kind(), io::ErrorKind::ConnectionReset);
     }
@@ -75,7 +82,10 @@ async fn the_error_of_a_refetch_is_its_own() {
 }
 
 /// An origin that waits for the gate, and then does `what`.
-async fn origin(gate: &Gate, what: fn(crate::net::Exchange) -> futures_util::future::BoxFuture<'static, ()>) -> Origin {
+async fn origin(
+    gate: &Gate,
+    what: fn(crate::net::Exchange) -> futures_util::future::BoxFuture<'static, ()>,
+) -> Origin {
     let gate = gate.clone();
     Origin::new(move |exchange| {
         let gate = gate.clone();
@@ -91,7 +101,10 @@ async fn origin(gate: &Gate, what: fn(crate::net::Exchange) -> futures_util::fut
 async fn a_burst_over_as_many_connections_costs_one_hit() {
     let count = up_to(500);
     let gate = Gate::new();
-    let origin = origin(&gate, |mut exchange| Box::pin(async move { exchange.whole("200 OK", "", "hot").await })).await;
+    let origin = origin(&gate, |mut exchange| {
+        Box::pin(async move { exchange.whole("200 OK", "", "hot").await })
+    })
+    .await;
     let gateway = gateway(by_uri(), &origin).await;
     let clients = burst(count, gateway.address, "/a").await;
     until("all wait", || gateway.handle.waiting() == count).await;
@@ -168,7 +181,8 @@ async fn a_connection_reset_in_the_middle_breaks_every_body_and_costs_one_hit() 
         tasks.push(tokio::spawn(async move {
             match client.get("/a", &[]).await {
                 Ok(mut response) => {
-                    matches!(rest(response.body_mut()).await, Got::Broken(_)) || response.status() == 502
+                    matches!(rest(response.body_mut()).await, Got::Broken(_))
+                        || response.status() == 502
                 }
                 Err(_) => true,
             }
@@ -273,7 +287,8 @@ async fn a_pass_says_bypass() {
 
 #[tokio::test]
 async fn who_comes_late_is_collapsed_as_well() {
-    let mut bench = Bench::with(HttpPolicy::default().cache_status("edge").late_joins(LateJoin::Always));
+    let mut bench =
+        Bench::with(HttpPolicy::default().cache_status("edge").late_joins(LateJoin::Always));
     let mut leader = bench.get("/a");
     let (_flow, body) = flow();
     bench.answer(with_body(200, &[("cache-status", "origin; hit")], body)).await;
@@ -337,6 +352,9 @@ async fn an_extractor_that_panics_harms_its_caller_only() {
     }
     let mut follower = bench.get("/a");
     bench.answer(ok("fine")).await;
-    assert_eq!((role(&leader.response()), role(&follower.response())), (Some(Role::Leader), Some(Role::Follower)));
+    assert_eq!(
+        (role(&leader.response()), role(&follower.response())),
+        (Some(Role::Leader), Some(Role::Follower))
+    );
     assert_eq!(bench.handle.in_flight(), 0);
 }

@@ -1,4 +1,5 @@
-//! Followers of a refusal, or of an error, go on together: nobody pays for another client's request.
+//! Followers of a refusal, or of an error, go on together: nobody pays for another client's
+//! request.
 
 use crate::support::{Ask, Bench, Call, Failure, by_uri, get, name, ok, reply, role, settle, text};
 use bytes::Bytes;
@@ -123,7 +124,11 @@ async fn one_clients_malformed_request_is_nobody_elses_error() {
     for status in [400, 405, 406, 408, 411, 412, 413, 414, 415, 416, 417, 422, 426, 428, 431, 511] {
         let gateway = gateway(HttpPolicy::default(), move |request| async move {
             sleep(Duration::from_millis(150)).await;
-            plain(if request.headers().contains_key("x-http-method-override") { status } else { 200 })
+            plain(if request.headers().contains_key("x-http-method-override") {
+                status
+            } else {
+                200
+            })
         });
         let odd = tokio::spawn(gateway.send(get("/a", &[("x-http-method-override", "PURGE")])));
         sleep(Duration::from_millis(20)).await;
@@ -222,7 +227,10 @@ async fn late_arrivals_join_what_the_followers_of_a_refusal_got() {
     assert!(!late.waits(), "the head is there");
     flow.data("all");
     drop(flow);
-    assert_eq!((text(response), late.text(), bench.calls()), ("all".to_owned(), "all".to_owned(), 2));
+    assert_eq!(
+        (text(response), late.text(), bench.calls()),
+        ("all".to_owned(), "all".to_owned(), 2)
+    );
 }
 
 #[tokio::test]
@@ -247,7 +255,9 @@ async fn cache_status_tells_a_follower_that_led_after_a_refusal() {
     assert!(one.waits() && two.waits());
     settle().await;
     bench.answer(ok("yes")).await;
-    let said = |call: &mut Call| call.response().headers()[name("cache-status")].to_str().unwrap().to_owned();
+    let said = |call: &mut Call| {
+        call.response().headers()[name("cache-status")].to_str().unwrap().to_owned()
+    };
     assert_eq!(said(&mut leader), "gw; fwd=miss");
     assert_eq!(said(&mut one), "gw; fwd=uri-miss; collapsed=?0");
     assert_eq!(said(&mut two), "gw; fwd=uri-miss; collapsed");
@@ -256,7 +266,8 @@ async fn cache_status_tells_a_follower_that_led_after_a_refusal() {
 #[tokio::test]
 async fn requests_that_differ_in_a_header_that_a_refusal_varies_by_go_on_together_all_the_same() {
     let mut bench = Bench::of(&SingleflightLayer::new(|req| req.uri().to_string()));
-    let (mut leader, mut follower) = (bench.send(get("/a", &[("x", "1")])), bench.send(get("/a", &[("x", "2")])));
+    let (mut leader, mut follower) =
+        (bench.send(get("/a", &[("x", "1")])), bench.send(get("/a", &[("x", "2")])));
     settle().await;
     bench.answer(reply(403, &[("vary", "x")], "no")).await;
     assert!(follower.waits());
@@ -331,7 +342,10 @@ async fn a_refusal_streams_to_its_leader_beside_the_next_flight() {
     assert_eq!(follower.text(), "told");
     flow.data("who are you?");
     drop(flow);
-    assert_eq!(crate::support::read(&mut refused), crate::support::Read::Ended("who are you?".into()));
+    assert_eq!(
+        crate::support::read(&mut refused),
+        crate::support::Read::Ended("who are you?".into())
+    );
 }
 
 #[tokio::test(start_paused = true)]

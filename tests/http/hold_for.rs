@@ -1,7 +1,8 @@
 //! A response may be joined for a while after it landed, also when its body has ended.
 
 use crate::support::{
-    Ask, Bench, Flow, Read, ask, by_uri, flow, get, name, ok, paused, read, reply, role, settle, text, with_body,
+    Ask, Bench, Flow, Read, ask, by_uri, flow, get, name, ok, paused, read, reply, role, settle,
+    text, with_body,
 };
 use bytes::Bytes;
 use http::{Method, Request, Response, header::AGE};
@@ -16,7 +17,9 @@ use std::{
 };
 use tokio::time::advance;
 use tower::{Layer, Service, ServiceExt, service_fn};
-use tower_singleflight::{Handle, HttpPolicy, LateJoin, Role, SharedBody, SingleflightLayer, mode::Http};
+use tower_singleflight::{
+    Handle, HttpPolicy, LateJoin, Role, SharedBody, SingleflightLayer, mode::Http,
+};
 
 const TIME: Duration = Duration::from_millis(50);
 const TICK: Duration = Duration::from_millis(1);
@@ -31,7 +34,11 @@ fn holding_always() -> SingleflightLayer<Http<String>> {
 }
 
 /// Makes a call, answers it, and reads the response to its end.
-async fn land(bench: &mut Bench, request: Ask, response: Response<crate::support::Body>) -> Response<SharedBody> {
+async fn land(
+    bench: &mut Bench,
+    request: Ask,
+    response: Response<crate::support::Body>,
+) -> Response<SharedBody> {
     let mut leader = bench.send(request);
     assert!(leader.waits(), "it leads");
     bench.answer(response).await;
@@ -57,7 +64,10 @@ fn joins(bench: &mut Bench, request: Ask) -> bool {
 }
 
 /// Whether a response to a plain request is held.
-async fn is_held(layer: SingleflightLayer<Http<String>>, response: Response<crate::support::Body>) -> bool {
+async fn is_held(
+    layer: SingleflightLayer<Http<String>>,
+    response: Response<crate::support::Body>,
+) -> bool {
     let mut bench = Bench::of(&layer);
     land(&mut bench, get("/a", &[]), response).await;
     joins(&mut bench, get("/a", &[]))
@@ -94,7 +104,10 @@ async fn five_requests_each_two_milliseconds_after_the_last_landed_are_one_call(
         assert_eq!(straggler.text(), "once");
     }
     let stats = bench.stats();
-    assert_eq!((bench.calls(), stats.led, stats.joined, stats.in_flight, stats.waiting), (1, 1, 4, 0, 0));
+    assert_eq!(
+        (bench.calls(), stats.led, stats.joined, stats.in_flight, stats.waiting),
+        (1, 1, 4, 0, 0)
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -148,9 +161,15 @@ async fn only_a_response_that_says_that_it_is_fresh_is_held_unless_late_joins_ar
     }
     for line in ["public", "max-age=0", "max-age=60, s-maxage=0", "immutable"] {
         assert!(!is_held(holding(), reply(200, &[("cache-control", line)], "")).await, "{line}");
-        assert!(!is_held(holding(), reply(200, &[("cache-control", line)], "text")).await, "{line}");
+        assert!(
+            !is_held(holding(), reply(200, &[("cache-control", line)], "text")).await,
+            "{line}"
+        );
     }
-    assert!(!is_held(holding(), reply(200, &[("cache-control", "max-age=5"), ("age", "5")], "text")).await);
+    assert!(
+        !is_held(holding(), reply(200, &[("cache-control", "max-age=5"), ("age", "5")], "text"))
+            .await
+    );
     assert!(!is_held(holding(), ok("text")).await);
     assert!(is_held(holding_always(), ok("text")).await);
     assert!(is_held(holding_always(), ok("")).await);
@@ -190,9 +209,15 @@ async fn a_refusal_is_never_held() {
 
 #[tokio::test(start_paused = true)]
 async fn a_response_for_its_leader_alone_is_never_held() {
-    for header in [("set-cookie", "id=1"), ("cache-control", "private, max-age=60"), ("vary", "*")] {
-        let policy = HttpPolicy::default().late_joins(LateJoin::Always).unshareable_memory(0, Duration::ZERO);
-        assert!(!is_held(holding().policy(policy), reply(200, &[header], "mine")).await, "{header:?}");
+    for header in [("set-cookie", "id=1"), ("cache-control", "private, max-age=60"), ("vary", "*")]
+    {
+        let policy = HttpPolicy::default()
+            .late_joins(LateJoin::Always)
+            .unshareable_memory(0, Duration::ZERO);
+        assert!(
+            !is_held(holding().policy(policy), reply(200, &[header], "mine")).await,
+            "{header:?}"
+        );
     }
 }
 
@@ -319,7 +344,11 @@ async fn a_body_that_all_readers_left_before_its_end_is_not_held() {
 async fn a_body_is_held_up_to_keep_start() {
     for (length, held) in [(10, true), (11, false)] {
         let layer = holding().policy(HttpPolicy::default().keep_start(10));
-        assert_eq!(is_held(layer, reply(200, &[FRESH], "x".repeat(length))).await, held, "{length}");
+        assert_eq!(
+            is_held(layer, reply(200, &[FRESH], "x".repeat(length))).await,
+            held,
+            "{length}"
+        );
     }
 }
 
@@ -359,14 +388,18 @@ async fn what_is_held_makes_way_when_readers_spend_the_budget() {
 
 #[tokio::test(start_paused = true)]
 async fn what_joins_a_held_response_has_the_head_and_the_age_of_a_late_join() {
-    let policy = HttpPolicy::default().cache_status("gateway").own_response_header(name("x-request-id"));
+    let policy =
+        HttpPolicy::default().cache_status("gateway").own_response_header(name("x-request-id"));
     let mut bench = Bench::of(&by_uri().hold_for(Duration::from_secs(5)).policy(policy));
     let headers = [FRESH, ("age", "7"), ("x-a", "1"), ("x-request-id", "leader")];
     let led = land(&mut bench, get("/a", &[]), reply(200, &headers, "once")).await;
     assert_eq!(led.headers()[AGE], "7");
     pass(Duration::from_secs(3)).await;
     let response = bench.send(get("/a", &[("x-request-id", "straggler")])).response();
-    assert_eq!((role(&response), response.headers()[AGE].to_str().unwrap()), (Some(Role::Follower), "10"));
+    assert_eq!(
+        (role(&response), response.headers()[AGE].to_str().unwrap()),
+        (Some(Role::Follower), "10")
+    );
     assert_eq!(response.headers()["cache-status"], "gateway; fwd=uri-miss; collapsed");
     assert_eq!(
         (&response.headers()["x-a"], &response.headers()["x-request-id"]),
@@ -464,7 +497,8 @@ async fn a_newer_response_takes_the_place_of_a_held_one() {
     let (data, living) = tracked("old");
     land(&mut bench, get("/a", &[]), reply_with(&[FRESH], data)).await;
     pass(TIME / 2).await;
-    land(&mut bench, get("/a", &[("cache-control", "no-cache")]), reply(200, &[FRESH], "new")).await;
+    land(&mut bench, get("/a", &[("cache-control", "no-cache")]), reply(200, &[FRESH], "new"))
+        .await;
     assert_eq!(Arc::strong_count(&living), 1);
     assert_eq!(bench.get("/a").text(), "new");
     pass(TIME / 2).await;
@@ -529,7 +563,8 @@ async fn requests_that_share_by_their_bodies_join_what_is_held() {
     let calls = Arc::new(AtomicUsize::new(0));
     let counted = calls.clone();
     let layer =
-        SingleflightLayer::with_body(100, |request: &Request<Bytes>| Some(request.body().clone())).hold_for(TIME);
+        SingleflightLayer::with_body(100, |request: &Request<Bytes>| Some(request.body().clone()))
+            .hold_for(TIME);
     let service = layer.layer(service_fn(move |_: Request<Full<Bytes>>| {
         counted.fetch_add(1, SeqCst);
         async {
@@ -566,7 +601,8 @@ async fn in_a_storm_each_key_is_called_once_while_its_response_is_held() {
             tokio::task::spawn_blocking(move || {
                 tokio::runtime::Handle::current().block_on(async move {
                     for n in 0..2000 {
-                        let request = Request::get(format!("/{}", n / 4)).body(Empty::new()).unwrap();
+                        let request =
+                            Request::get(format!("/{}", n / 4)).body(Empty::new()).unwrap();
                         let response = service.clone().oneshot(request).await.unwrap();
                         assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), body);
                     }
@@ -582,8 +618,8 @@ async fn in_a_storm_each_key_is_called_once_while_its_response_is_held() {
     }
 }
 
-/// An inner service that runs something when it is cloned: a call clones it after it has looked for a response, and before
-/// it looks for a flight.
+/// An inner service that runs something when it is cloned: a call clones it after it has looked for
+/// a response, and before it looks for a flight.
 struct Cloned {
     inner: crate::support::Upstream,
     on_clone: Arc<Mutex<Option<OnClone>>>,
@@ -606,7 +642,10 @@ impl Service<Ask> for Cloned {
     type Error = crate::support::Failure;
     type Future = <crate::support::Upstream as Service<Ask>>::Future;
 
-    fn poll_ready(&mut self, cx: &mut std::task::Context<'_>) -> std::task::Poll<Result<(), Self::Error>> {
+    fn poll_ready(
+        &mut self,
+        cx: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Result<(), Self::Error>> {
         self.inner.poll_ready(cx)
     }
 
@@ -618,8 +657,10 @@ impl Service<Ask> for Cloned {
 #[tokio::test(start_paused = true)]
 async fn a_request_whose_flight_lands_while_it_looks_for_it_gets_the_response_all_the_same() {
     for ends in [false, true] {
-        let (upstream, on_clone) = (crate::support::Upstream::default(), Arc::new(Mutex::new(None)));
-        let mut service = holding().layer(Cloned { inner: upstream.clone(), on_clone: on_clone.clone() });
+        let (upstream, on_clone) =
+            (crate::support::Upstream::default(), Arc::new(Mutex::new(None)));
+        let mut service =
+            holding().layer(Cloned { inner: upstream.clone(), on_clone: on_clone.clone() });
         let mut leader = tokio_test::task::spawn(service.call(get("/a", &[])));
         assert!(leader.poll().is_pending());
         let (flow, body) = flow();
@@ -627,10 +668,16 @@ async fn a_request_whose_flight_lands_while_it_looks_for_it_gets_the_response_al
         upstream.next().answer(response);
         let led = Arc::new(Mutex::new(None));
         let lands = led.clone();
-        *on_clone.lock().unwrap() = Some(Box::new(move || *lands.lock().unwrap() = Some(leader.poll())));
+        *on_clone.lock().unwrap() =
+            Some(Box::new(move || *lands.lock().unwrap() = Some(leader.poll())));
         let mut newcomer = tokio_test::task::spawn(service.call(get("/a", &[])));
-        assert!(matches!(*led.lock().unwrap(), Some(std::task::Poll::Ready(Ok(_)))), "it has landed meanwhile");
-        let std::task::Poll::Ready(Ok(response)) = newcomer.poll() else { panic!("it leads: the body ends: {ends}") };
+        assert!(
+            matches!(*led.lock().unwrap(), Some(std::task::Poll::Ready(Ok(_)))),
+            "it has landed meanwhile"
+        );
+        let std::task::Poll::Ready(Ok(response)) = newcomer.poll() else {
+            panic!("it leads: the body ends: {ends}")
+        };
         assert_eq!((role(&response), upstream.calls()), (Some(Role::Follower), 1));
         drop(flow);
     }

@@ -1,6 +1,8 @@
 //! Keys and bodies that panic in their `Eq` and `Drop`: what that reaches.
 
-use crate::support::{Flow, Read, Upstream, ask, flow, get, panic_payload, panics, read, settle, with_body};
+use crate::support::{
+    Flow, Read, Upstream, ask, flow, get, panic_payload, panics, read, settle, with_body,
+};
 use bytes::Bytes;
 use futures_util::future::join_all;
 use http::Method;
@@ -18,7 +20,9 @@ use std::{
 };
 use tokio_test::{assert_ready_ok, task::spawn};
 use tower::{Layer, Service, ServiceExt, service_fn};
-use tower_singleflight::{HttpPolicy, LateJoin, SharedBody, Singleflight, SingleflightLayer, mode::Http};
+use tower_singleflight::{
+    HttpPolicy, LateJoin, SharedBody, Singleflight, SingleflightLayer, mode::Http,
+};
 
 const FRESH: (&str, &str) = ("cache-control", "max-age=60");
 
@@ -139,7 +143,8 @@ async fn a_key_that_panics_as_it_is_forgotten_keeps_no_other_flight_joinable() {
     let mut waiting: Vec<_> = ["/1", "/2"].map(|path| spawn(service.call(get(path, &[])))).into();
     waiting.iter_mut().for_each(|call| assert!(call.poll().is_pending()));
     let before = [upstream.next(), upstream.next()];
-    let _bodies = (listed(&mut service, &upstream, "/3").await, listed(&mut service, &upstream, "/4").await);
+    let _bodies =
+        (listed(&mut service, &upstream, "/3").await, listed(&mut service, &upstream, "/4").await);
     assert_eq!(upstream.calls(), 4);
 
     fuses.drop.store(true, SeqCst);
@@ -170,7 +175,10 @@ async fn a_key_that_panics_when_a_head_arrives_harms_no_waiter() {
         flow.data("all of it");
         drop(flow);
         for call in &mut calls {
-            assert_eq!(read(assert_ready_ok!(call.poll()).body_mut()), Read::Ended("all of it".to_owned()));
+            assert_eq!(
+                read(assert_ready_ok!(call.poll()).body_mut()),
+                Read::Ended("all of it".to_owned())
+            );
         }
     }
 }
@@ -199,7 +207,10 @@ impl http_body::Body for Bomb {
     type Data = Bytes;
     type Error = Infallible;
 
-    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         Poll::Ready(self.frame.take().map(|text| Ok(Frame::data(Bytes::from(text)))))
     }
 
@@ -219,7 +230,10 @@ async fn a_body_that_panics_as_it_is_dropped_at_its_end_is_one_readers_affair() 
     for tells_its_end in [false, true] {
         let inner = service_fn(move |_: http::Request<String>| async move {
             tokio::task::yield_now().await;
-            Ok::<_, Infallible>(http::Response::new(Bomb { frame: Some("all of it"), tells_its_end }))
+            Ok::<_, Infallible>(http::Response::new(Bomb {
+                frame: Some("all of it"),
+                tells_its_end,
+            }))
         });
         let service = SingleflightLayer::new(|req| req.uri().to_string()).layer(inner);
         let request = || http::Request::get("/a").body(String::new()).unwrap();
@@ -237,10 +251,12 @@ async fn a_body_that_panics_as_it_is_dropped_at_its_end_is_one_readers_affair() 
 async fn a_key_that_panics_in_its_drop_when_a_head_arrives_harms_no_waiter() {
     for late_joins in [LateJoin::WhenFresh, LateJoin::Never] {
         let (upstream, fuses) = (Upstream::default(), Fuses::default());
-        let layer = layer(&fuses, |req| req.uri().to_string()).policy(HttpPolicy::default().late_joins(late_joins));
+        let layer = layer(&fuses, |req| req.uri().to_string())
+            .policy(HttpPolicy::default().late_joins(late_joins));
         let (handle, mut service) = (layer.handle(), layer.layer(upstream.clone()));
         for answers in [true, false] {
-            let mut calls = [spawn(service.call(get("/a", &[]))), spawn(service.call(get("/a", &[])))];
+            let mut calls =
+                [spawn(service.call(get("/a", &[]))), spawn(service.call(get("/a", &[])))];
             calls.iter_mut().for_each(|call| assert!(call.poll().is_pending()));
             settle().await;
             // So the flight has the last of its key.
@@ -274,6 +290,10 @@ async fn a_key_that_panics_in_one_flight_keeps_no_other_of_it_joinable() {
     fuses.eq.store(false, SeqCst);
     let mut after = ["/1", "/2", "/3"].map(|path| spawn(service.call(get(path, &[]))));
     assert!(after.iter_mut().all(|call| call.poll().is_pending()));
-    assert_eq!(upstream.calls(), 3, "those after the write, which was never sent: nobody polled those before");
+    assert_eq!(
+        upstream.calls(),
+        3,
+        "those after the write, which was never sent: nobody polled those before"
+    );
     drop(waiting);
 }

@@ -1,7 +1,8 @@
 //! Who joins after the head.
 
 use crate::support::{
-    Ask, Bench, Call, Flow, Read, Upstream, ask, by_uri, flow, get, ok, read, reply, role, settle, text, with_body,
+    Ask, Bench, Call, Flow, Read, Upstream, ask, by_uri, flow, get, ok, read, reply, role, settle,
+    text, with_body,
 };
 use bytes::Bytes;
 use futures_util::{future::BoxFuture, task::noop_waker};
@@ -67,7 +68,11 @@ async fn a_late_arrival_reads_from_the_first_byte() {
     assert_eq!(read(&mut leader), Read::Open("one two ".to_owned()));
     assert_eq!(read(&mut early), Read::Open("one two ".to_owned()));
     let mut late = bench.get("/a").response().into_body();
-    assert_eq!(read(&mut late), Read::Open("one two ".to_owned()), "though all the others have passed it");
+    assert_eq!(
+        read(&mut late),
+        Read::Open("one two ".to_owned()),
+        "though all the others have passed it"
+    );
     flow.data("three");
     flow.trailer("x-sum", "6");
     drop(flow);
@@ -91,9 +96,13 @@ async fn it_has_the_leaders_head_and_its_age() {
 
 #[tokio::test]
 async fn it_joins_what_is_explicitly_fresh() {
-    for line in
-        ["max-age=1", "s-maxage=1", "max-age=0, s-maxage=5", "Max-Age=\"5\"", "public, max-age=99999999999999999999"]
-    {
+    for line in [
+        "max-age=1",
+        "s-maxage=1",
+        "max-age=0, s-maxage=5",
+        "Max-Age=\"5\"",
+        "public, max-age=99999999999999999999",
+    ] {
         assert!(joins_after(&[("cache-control", line)]).await, "{line}");
     }
     assert!(joins_after(&[("cache-control", "max-age=10"), ("age", "9")]).await);
@@ -172,7 +181,10 @@ async fn it_leads_anew_when_one_reader_was_left_alone() {
     let (mut leader, flow) = led(&mut bench, &[FRESH]).await;
     let mut second = bench.get("/a").response().into_body();
     flow.data("one");
-    assert_eq!((read(&mut leader), read(&mut second)), (Read::Open("one".into()), Read::Open("one".into())));
+    assert_eq!(
+        (read(&mut leader), read(&mut second)),
+        (Read::Open("one".into()), Read::Open("one".into()))
+    );
     drop(second);
     assert!(!joins(&mut bench, get("/a", &[])));
 }
@@ -204,7 +216,10 @@ async fn requests_that_want_it_fresh_lead_anew() {
         assert!(!joins(&mut bench, get("/a", &[header])), "{header:?}");
     }
     assert!(joins(&mut bench, get("/a", &[("cache-control", "max-age=5")])));
-    assert!(joins(&mut bench, get("/a", &[("cache-control", "max-stale"), ("pragma", "no-cache")])));
+    assert!(joins(
+        &mut bench,
+        get("/a", &[("cache-control", "max-stale"), ("pragma", "no-cache")])
+    ));
 }
 
 #[tokio::test]
@@ -239,7 +254,12 @@ async fn another_partition_does_not_join() {
 async fn a_request_that_passes_does_not_join() {
     let mut bench = Bench::new();
     let _leader = led(&mut bench, &[FRESH]).await;
-    for header in [("range", "bytes=0-1"), ("cache-control", "no-store"), ("upgrade", "x"), ("cache-control", "a b")] {
+    for header in [
+        ("range", "bytes=0-1"),
+        ("cache-control", "no-store"),
+        ("upgrade", "x"),
+        ("cache-control", "a b"),
+    ] {
         assert!(!joins(&mut bench, get("/a", &[header])), "{header:?}");
     }
 }
@@ -367,7 +387,10 @@ async fn what_an_earlier_stream_kept_for_newcomers_is_freed_when_they_go_to_the_
     let (mut old, old_flow) = led(&mut bench, &[FRESH]).await;
     let mut old_late = bench.get("/a").response().into_body();
     old_flow.data("123456");
-    assert_eq!((read(&mut old), read(&mut old_late)), (Read::Open("123456".into()), Read::Open("123456".into())));
+    assert_eq!(
+        (read(&mut old), read(&mut old_late)),
+        (Read::Open("123456".into()), Read::Open("123456".into()))
+    );
     let reload = get("/a", &[("cache-control", "no-cache")]);
     let (mut new, new_flow) = led_by(&mut bench, reload, &[FRESH]).await;
     let _new_late = bench.get("/a").response().into_body();
@@ -406,7 +429,8 @@ async fn nothing_is_kept_when_a_body_ends_or_fails_or_is_left() {
         let (flow, body) = flow();
         upstream.next().answer(with_body(200, &[FRESH], body));
         let Poll::Ready(Ok(leader)) = call.poll() else { panic!("no answer") };
-        let Poll::Ready(Ok(late)) = tokio_test::task::spawn(service.call(get("/a", &[]))).poll() else {
+        let Poll::Ready(Ok(late)) = tokio_test::task::spawn(service.call(get("/a", &[]))).poll()
+        else {
             panic!("it did not join")
         };
         assert_ne!(kept(), 0, "it is listed");
@@ -438,19 +462,21 @@ async fn a_body_that_asks_for_its_own_key_does_not_wait_for_itself() {
     let inner = service_fn(move |request: Request<Full<Bytes>>| {
         let outer = again.get().unwrap().clone();
         async move {
-            let body: UnsyncBoxBody<Bytes, BoxError> = if request.extensions().get::<Role>().is_some() {
-                Full::<Bytes>::from("inner").map_err(|never| match never {}).boxed_unsync()
-            } else {
-                let frame = async move {
-                    let mut inside = get("/a", &[]);
-                    inside.extensions_mut().insert(Role::Leader);
-                    let response = outer.oneshot(inside).await.unwrap();
-                    let text = response.into_body().collect().await.unwrap().to_bytes();
-                    Ok(Frame::data(Bytes::from([b"outer of ", &text[..]].concat())))
+            let body: UnsyncBoxBody<Bytes, BoxError> =
+                if request.extensions().get::<Role>().is_some() {
+                    Full::<Bytes>::from("inner").map_err(|never| match never {}).boxed_unsync()
+                } else {
+                    let frame = async move {
+                        let mut inside = get("/a", &[]);
+                        inside.extensions_mut().insert(Role::Leader);
+                        let response = outer.oneshot(inside).await.unwrap();
+                        let text = response.into_body().collect().await.unwrap().to_bytes();
+                        Ok(Frame::data(Bytes::from([b"outer of ", &text[..]].concat())))
+                    };
+                    StreamBody::new(futures_util::stream::once(frame)).boxed_unsync()
                 };
-                StreamBody::new(futures_util::stream::once(frame)).boxed_unsync()
-            };
-            let response = Response::builder().header("cache-control", "max-age=60").body(body).unwrap();
+            let response =
+                Response::builder().header("cache-control", "max-age=60").body(body).unwrap();
             Ok::<_, Infallible>(response)
         }
     });
@@ -472,35 +498,48 @@ async fn a_body_that_asks_for_its_own_key_does_not_wait_for_itself() {
 async fn a_body_that_asks_for_its_own_key_by_a_detour_does_not_wait_for_itself() {
     let outer: Arc<OnceLock<Outer>> = Arc::default();
     let again = outer.clone();
-    let inner = service_fn(move |request: Request<Full<Bytes>>| -> BoxFuture<'static, Result<_, Infallible>> {
-        let outer = again.get().unwrap().clone();
-        let path = request.uri().path().to_owned();
-        let innermost = request.extensions().get::<Role>().is_some();
-        Box::pin(async move {
-            let ask = |path: &'static str| {
-                let mut inside = get(path, &[]);
-                inside.extensions_mut().insert(Role::Leader);
-                outer.clone().oneshot(inside)
-            };
-            let body: UnsyncBoxBody<Bytes, BoxError> = match &*path {
-                "/b" => {
-                    // Polled on a task by now, if somebody joined.
-                    tokio::task::yield_now().await;
-                    let text = ask("/a").await.unwrap().into_body().collect().await.unwrap().to_bytes();
-                    Full::from(text).map_err(|never| match never {}).boxed_unsync()
-                }
-                _ if innermost => Full::<Bytes>::from("inner").map_err(|never| match never {}).boxed_unsync(),
-                _ => {
-                    let frame = async move {
-                        let response = outer.clone().oneshot(get("/b", &[])).await.unwrap();
-                        Ok(Frame::data(response.into_body().collect().await.unwrap().to_bytes()))
-                    };
-                    StreamBody::new(futures_util::stream::once(frame)).boxed_unsync()
-                }
-            };
-            Ok(Response::builder().header("cache-control", "max-age=60").body(body).unwrap())
-        })
-    });
+    let inner = service_fn(
+        move |request: Request<Full<Bytes>>| -> BoxFuture<'static, Result<_, Infallible>> {
+            let outer = again.get().unwrap().clone();
+            let path = request.uri().path().to_owned();
+            let innermost = request.extensions().get::<Role>().is_some();
+            Box::pin(async move {
+                let ask = |path: &'static str| {
+                    let mut inside = get(path, &[]);
+                    inside.extensions_mut().insert(Role::Leader);
+                    outer.clone().oneshot(inside)
+                };
+                let body: UnsyncBoxBody<Bytes, BoxError> = match &*path {
+                    "/b" => {
+                        // Polled on a task by now, if somebody joined.
+                        tokio::task::yield_now().await;
+                        let text = ask("/a")
+                            .await
+                            .unwrap()
+                            .into_body()
+                            .collect()
+                            .await
+                            .unwrap()
+                            .to_bytes();
+                        Full::from(text).map_err(|never| match never {}).boxed_unsync()
+                    }
+                    _ if innermost => {
+                        Full::<Bytes>::from("inner").map_err(|never| match never {}).boxed_unsync()
+                    }
+                    _ => {
+                        let frame = async move {
+                            let response = outer.clone().oneshot(get("/b", &[])).await.unwrap();
+                            Ok(Frame::data(
+                                response.into_body().collect().await.unwrap().to_bytes(),
+                            ))
+                        };
+                        StreamBody::new(futures_util::stream::once(frame)).boxed_unsync()
+                    }
+                };
+                Ok(Response::builder().header("cache-control", "max-age=60").body(body).unwrap())
+            })
+        },
+    );
     assert!(outer.set(BoxCloneSyncService::new(by_uri().layer(inner))).is_ok());
     let service = outer.get().unwrap().clone();
     let leader = service.clone().oneshot(get("/a", &[])).await.unwrap();
@@ -517,31 +556,35 @@ async fn a_body_that_asks_for_the_flight_that_it_was_led_in_does_not_wait_for_it
     let outer: Arc<OnceLock<Outer>> = Arc::default();
     let (again, goes_on) = (outer.clone(), Arc::new(Notify::new()));
     let gate = goes_on.clone();
-    let inner = service_fn(move |request: Request<Full<Bytes>>| -> BoxFuture<'static, Result<_, Infallible>> {
-        let (outer, gate) = (again.get().unwrap().clone(), gate.clone());
-        let path = request.uri().path().to_owned();
-        let innermost = request.extensions().get::<Role>().is_some();
-        Box::pin(async move {
-            let plain = |text: Bytes| Response::new(Full::from(text).map_err(|never| match never {}).boxed_unsync());
-            if innermost {
-                return Ok(plain("inner".into()));
-            }
-            if path == "/outer" {
-                let body = outer.oneshot(get("/a", &[])).await.unwrap().into_body();
-                gate.notified().await;
-                return Ok(plain(body.collect().await.unwrap().to_bytes()));
-            }
-            let frame = async move {
-                let mut inside = get("/outer", &[]);
-                inside.extensions_mut().insert(Role::Leader);
-                let body = outer.oneshot(inside).await.unwrap().into_body();
-                Ok(Frame::data(body.collect().await.unwrap().to_bytes()))
-            };
-            let body: UnsyncBoxBody<Bytes, BoxError> =
-                StreamBody::new(futures_util::stream::once(frame)).boxed_unsync();
-            Ok(Response::builder().header("cache-control", "max-age=60").body(body).unwrap())
-        })
-    });
+    let inner = service_fn(
+        move |request: Request<Full<Bytes>>| -> BoxFuture<'static, Result<_, Infallible>> {
+            let (outer, gate) = (again.get().unwrap().clone(), gate.clone());
+            let path = request.uri().path().to_owned();
+            let innermost = request.extensions().get::<Role>().is_some();
+            Box::pin(async move {
+                let plain = |text: Bytes| {
+                    Response::new(Full::from(text).map_err(|never| match never {}).boxed_unsync())
+                };
+                if innermost {
+                    return Ok(plain("inner".into()));
+                }
+                if path == "/outer" {
+                    let body = outer.oneshot(get("/a", &[])).await.unwrap().into_body();
+                    gate.notified().await;
+                    return Ok(plain(body.collect().await.unwrap().to_bytes()));
+                }
+                let frame = async move {
+                    let mut inside = get("/outer", &[]);
+                    inside.extensions_mut().insert(Role::Leader);
+                    let body = outer.oneshot(inside).await.unwrap().into_body();
+                    Ok(Frame::data(body.collect().await.unwrap().to_bytes()))
+                };
+                let body: UnsyncBoxBody<Bytes, BoxError> =
+                    StreamBody::new(futures_util::stream::once(frame)).boxed_unsync();
+                Ok(Response::builder().header("cache-control", "max-age=60").body(body).unwrap())
+            })
+        },
+    );
     assert!(outer.set(BoxCloneSyncService::new(by_uri().layer(inner))).is_ok());
     let service = outer.get().unwrap().clone();
     let mut leader = task::spawn(service.clone().oneshot(get("/outer", &[])));
@@ -571,7 +614,8 @@ async fn an_empty_body_keeps_no_door_open() {
     assert!(!joins(&mut bench, get("/a", &[])));
 }
 
-/// The head is listed, and the flight has not landed yet: a newcomer reads the body, which asks for its own key.
+/// The head is listed, and the flight has not landed yet: a newcomer reads the body, which asks for
+/// its own key.
 #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
 async fn a_body_that_is_read_before_its_flight_has_landed_does_not_wait_for_itself() {
     type Pause = (mpsc::Sender<()>, mpsc::Receiver<()>);
@@ -598,7 +642,8 @@ async fn a_body_that_is_read_before_its_flight_has_landed_does_not_wait_for_itse
         let body: UnsyncBoxBody<Bytes, BoxError> = if innermost {
             Full::<Bytes>::from("inner").map_err(|never| match never {}).boxed_unsync()
         } else if second {
-            // The next key that this thread drops is that of the stream that this one's takes the place of.
+            // The next key that this thread drops is that of the stream that this one's takes the
+            // place of.
             PAUSE.set(pause.lock().unwrap().take());
             let frame = async move {
                 let mut inside = get("/a", &[]);
@@ -610,10 +655,12 @@ async fn a_body_that_is_read_before_its_flight_has_landed_does_not_wait_for_itse
         } else {
             StreamBody::new(futures_util::stream::pending()).boxed_unsync()
         };
-        let response = Response::builder().header("cache-control", "max-age=60").body(body).unwrap();
+        let response =
+            Response::builder().header("cache-control", "max-age=60").body(body).unwrap();
         std::future::ready(Ok::<_, Infallible>(response))
     });
-    let layer = SingleflightLayer::new(|request: &Request<()>| Key(request.uri().path().to_owned()));
+    let layer =
+        SingleflightLayer::new(|request: &Request<()>| Key(request.uri().path().to_owned()));
     assert!(outer.set(BoxCloneSyncService::new(layer.layer(inner))).is_ok());
     let service = outer.get().unwrap().clone();
     let _earlier = service.clone().oneshot(get("/a", &[])).await.unwrap();
@@ -629,14 +676,21 @@ async fn a_body_that_is_read_before_its_flight_has_landed_does_not_wait_for_itse
 
 #[tokio::test(start_paused = true)]
 async fn what_arrives_late_carries_its_age() {
-    let ages: [(&[&str], u64, &str); 5] =
-        [(&[], 0, "0"), (&[], 5, "5"), (&["10"], 5, "15"), (&["1, 3", "2"], 0, "3"), (&["old"], 5, "5")];
+    let ages: [(&[&str], u64, &str); 5] = [
+        (&[], 0, "0"),
+        (&[], 5, "5"),
+        (&["10"], 5, "15"),
+        (&["1, 3", "2"], 0, "3"),
+        (&["old"], 5, "5"),
+    ];
     for (said, seconds, carries) in ages {
         let mut bench = Bench::with(HttpPolicy::default().late_joins(LateJoin::Always));
         let mut leader = bench.get("/a");
         let (_flow, body) = flow();
         let mut response = with_body(200, &[("cache-control", "max-age=60")], body);
-        response.headers_mut().extend(said.iter().map(|age| (AGE, age.parse::<HeaderValue>().unwrap())));
+        response
+            .headers_mut()
+            .extend(said.iter().map(|age| (AGE, age.parse::<HeaderValue>().unwrap())));
         bench.answer(response).await;
         let led = leader.response();
         assert_eq!(led.headers().get_all(AGE).iter().collect::<Vec<_>>(), said);

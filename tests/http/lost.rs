@@ -27,7 +27,11 @@ fn a_follower_leads_anew_and_the_leader_gets_what_it_was_given() {
         assert_eq!(role(&response), Some(Role::Leader));
         assert_eq!(text(response), "told");
         let response = leader.response();
-        assert_eq!(role(&response), Some(Role::Follower), "in the flight that gave it the response");
+        assert_eq!(
+            role(&response),
+            Some(Role::Follower),
+            "in the flight that gave it the response"
+        );
         assert_eq!(text(response), "told");
     });
     assert_eq!(bench.calls(), 2);
@@ -43,7 +47,10 @@ fn a_leader_whose_flight_was_lost_and_led_anew_panics_rather_than_get_what_is_no
         assert_eq!(follower.text(), "for the follower");
         let payload = panic_payload(|| leader.result());
         let text = payload.downcast_ref::<String>().expect("a text");
-        assert!(text.contains("must not be shared with this one, which has no request left"), "{text}");
+        assert!(
+            text.contains("must not be shared with this one, which has no request left"),
+            "{text}"
+        );
     });
     let stats = bench.stats();
     assert_eq!((stats.in_flight, stats.waiting, stats.vetoed_by(VetoReason::SetCookie)), (0, 0, 0));

@@ -12,7 +12,8 @@ fn counted(stats: &Stats) -> Vec<(NearMiss, u64)> {
 #[tokio::test]
 async fn a_cookie_for_each_browser_is_a_near_miss_for_each_but_the_first() {
     let mut bench = Bench::new();
-    let _calls: Vec<_> = (0..10).map(|n| bench.send(get("/a", &[("cookie", &format!("_ga={n}"))]))).collect();
+    let _calls: Vec<_> =
+        (0..10).map(|n| bench.send(get("/a", &[("cookie", &format!("_ga={n}"))]))).collect();
     assert_eq!((bench.stats().led, bench.stats().joined), (10, 0));
     assert_eq!(counted(&bench.stats()), [(NearMiss::Partition, 9)]);
     assert!(bench.stats().to_string().contains("near misses 9 (partition 9)"));
@@ -20,7 +21,8 @@ async fn a_cookie_for_each_browser_is_a_near_miss_for_each_but_the_first() {
 
 #[tokio::test]
 async fn a_query_with_a_trace_id_is_a_near_miss_where_the_key_is_the_path() {
-    let mut bench = Bench::of(&tower_singleflight::SingleflightLayer::new(|req| req.uri().path().to_owned()));
+    let mut bench =
+        Bench::of(&tower_singleflight::SingleflightLayer::new(|req| req.uri().path().to_owned()));
     let _calls: Vec<_> = (0..4).map(|n| bench.get(&format!("/a?trace={n}"))).collect();
     assert_eq!(counted(&bench.stats()), [(NearMiss::Partition, 3)]);
 }

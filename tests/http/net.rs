@@ -1,5 +1,5 @@
-//! Real sockets on loopback: an origin that follows a script, a gateway with the layer around its client, and clients
-//! with one connection each.
+//! Real sockets on loopback: an origin that follows a script, a gateway with the layer around its
+//! client, and clients with one connection each.
 
 use crate::support::within;
 use axum::Router;
@@ -165,7 +165,8 @@ pub(crate) struct Gateway {
 pub(crate) async fn gateway(layer: SingleflightLayer<Http<String>>, origin: &Origin) -> Gateway {
     let authority = Authority::try_from(origin.address.to_string()).unwrap();
     let handle = layer.handle();
-    let client = Client::builder(TokioExecutor::new()).build::<_, axum::body::Body>(HttpConnector::new());
+    let client =
+        Client::builder(TokioExecutor::new()).build::<_, axum::body::Body>(HttpConnector::new());
     let client = layer.shared_errors().layer(client);
     let forward = service_fn(move |mut request: Request<axum::body::Body>| {
         let path = request.uri().path_and_query().cloned().unwrap();
@@ -216,12 +217,17 @@ impl Connection {
 
     pub(crate) async fn h2(address: SocketAddr) -> Self {
         let socket = TcpStream::connect(address).await.unwrap();
-        let (sender, driver) = conn::http2::handshake(TokioExecutor::new(), TokioIo::new(socket)).await.unwrap();
+        let (sender, driver) =
+            conn::http2::handshake(TokioExecutor::new(), TokioIo::new(socket)).await.unwrap();
         let driver = tokio::spawn(async move { drop(driver.await) });
         Self { sender: Sender::Two(sender), host: address.to_string(), driver }
     }
 
-    pub(crate) async fn get(&mut self, path: &str, headers: &[(&str, &str)]) -> hyper::Result<Response<Incoming>> {
+    pub(crate) async fn get(
+        &mut self,
+        path: &str,
+        headers: &[(&str, &str)],
+    ) -> hyper::Result<Response<Incoming>> {
         self.send("GET", path, headers).await
     }
 
@@ -237,7 +243,8 @@ impl Connection {
         }
         match &mut self.sender {
             Sender::One(sender) => {
-                let request = request.uri(path).header("host", &self.host).body(Full::default()).unwrap();
+                let request =
+                    request.uri(path).header("host", &self.host).body(Full::default()).unwrap();
                 within(sender.send_request(request)).await
             }
             Sender::Two(sender) => {
@@ -280,7 +287,8 @@ pub(crate) async fn piece(body: &mut Incoming) -> String {
     String::from_utf8(frame.into_data().expect("data").to_vec()).unwrap()
 }
 
-/// As many clients as asked for, or as the limit of open files allows: each takes a file at both ends.
+/// As many clients as asked for, or as the limit of open files allows: each takes a file at both
+/// ends.
 pub(crate) fn up_to(clients: usize) -> usize {
     let files = rlimit::increase_nofile_limit(2 * clients as u64 + 1000).unwrap_or(256);
     clients.min((files / 4) as usize)

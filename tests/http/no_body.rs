@@ -46,7 +46,8 @@ impl Service<Request<Body>> for Echo {
             if let Some(gate) = gate {
                 gate.passed().await;
             }
-            let body = request.into_body().collect().await.map_err(|_| Failure("the body broke"))?;
+            let body =
+                request.into_body().collect().await.map_err(|_| Failure("the body broke"))?;
             Ok(Response::new(Full::from(body.to_bytes())))
         })
     }
@@ -109,7 +110,11 @@ async fn a_get_joins_when_its_body_has_ended_without_data() {
     let mut gateway = gateway(HttpPolicy::default());
     let (mut flows, mut calls): (Vec<_>, Vec<_>) = (0..10).map(|_| gateway.begin()).unzip();
     let waiting = gateway.handle.waiting();
-    assert_eq!((gateway.calls(), waiting, gateway.handle.in_flight()), (0, 0, 0), "they wait for their clients");
+    assert_eq!(
+        (gateway.calls(), waiting, gateway.handle.in_flight()),
+        (0, 0, 0),
+        "they wait for their clients"
+    );
     // The last ends first, and without a frame.
     drop(flows.pop());
     let last = calls.last_mut().unwrap();
@@ -132,7 +137,8 @@ async fn a_get_joins_when_its_body_has_ended_without_data() {
 #[tokio::test]
 async fn a_get_with_data_passes_whole() {
     let mut gateway = gateway(HttpPolicy::default());
-    let passed = |gateway: &Gateway| (gateway.calls(), gateway.handle.stats().passed_by(PassReason::Body));
+    let passed =
+        |gateway: &Gateway| (gateway.calls(), gateway.handle.stats().passed_by(PassReason::Body));
     let (flow, body) = flow();
     ["", "one", "", "!"].into_iter().for_each(|part| flow.data(part));
     drop(flow);
@@ -166,7 +172,11 @@ async fn a_body_that_fails_concerns_its_own_client() {
     let fails_at_once = gateway.call(get(body));
     gateway.open();
     for failed in [fails_late, fails_at_once] {
-        assert_eq!(within(failed).await.unwrap_err(), Failure("the body broke"), "it is handed on as it came");
+        assert_eq!(
+            within(failed).await.unwrap_err(),
+            Failure("the body broke"),
+            "it is handed on as it came"
+        );
     }
     assert_eq!((gateway.calls(), gateway.handle.in_flight()), (2, 1), "and leads nothing");
     for call in &mut calls {
@@ -181,7 +191,10 @@ async fn a_client_that_leaves_before_its_body_ends_leaves_nothing() {
     let (flow, call) = gateway.begin();
     drop(call);
     assert!(flow.is_dropped());
-    assert_eq!((gateway.calls(), gateway.handle.in_flight(), gateway.handle.stats().passed), (0, 0, 0));
+    assert_eq!(
+        (gateway.calls(), gateway.handle.in_flight(), gateway.handle.stats().passed),
+        (0, 0, 0)
+    );
 }
 
 #[tokio::test]
@@ -220,7 +233,8 @@ async fn a_request_that_is_looked_into_while_a_write_is_answered_leads_after_it(
     drop(before);
     let _before = gateway.send(body);
     let (flow, mut during) = gateway.begin();
-    let write = Request::put("/a").body(Full::from("x").map_err(|never: Infallible| match never {}).boxed_unsync());
+    let write = Request::put("/a")
+        .body(Full::from("x").map_err(|never: Infallible| match never {}).boxed_unsync());
     let mut write = gateway.call(write.unwrap());
     assert!(write.poll().is_pending());
     drop(flow);
@@ -231,8 +245,10 @@ async fn a_request_that_is_looked_into_while_a_write_is_answered_leads_after_it(
 #[tokio::test]
 async fn a_request_that_would_pass_all_the_same_is_not_held_up_by_its_body() {
     let mut gateway = gateway(HttpPolicy::default());
-    for request in [Request::get("/a").header("range", "bytes=0-1"), Request::builder().method(Method::POST).uri("/a")]
-    {
+    for request in [
+        Request::get("/a").header("range", "bytes=0-1"),
+        Request::builder().method(Method::POST).uri("/a"),
+    ] {
         let (_flow, body) = flow();
         let mut call = gateway.call(request.body(body).unwrap());
         assert!(call.poll().is_pending());
@@ -304,8 +320,9 @@ mod sockets {
     /// What a client gets that sends this after the head of a request over HTTP/1.1.
     async fn one(address: SocketAddr, body: &'static str) -> String {
         let mut socket = TcpStream::connect(address).await.unwrap();
-        let head =
-            format!("GET /hot HTTP/1.1\r\nhost: {address}\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\r\n");
+        let head = format!(
+            "GET /hot HTTP/1.1\r\nhost: {address}\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\r\n"
+        );
         socket.write_all(head.as_bytes()).await.unwrap();
         socket.write_all(body.as_bytes()).await.unwrap();
         let mut answer = String::new();
@@ -316,10 +333,13 @@ mod sockets {
     /// The same over HTTP/2, with these DATA frames; the last one, which is empty, ends the stream.
     async fn two(address: SocketAddr, frames: Vec<&'static str>) -> String {
         let socket = TcpStream::connect(address).await.unwrap();
-        let (mut sender, driver) = conn::http2::handshake(TokioExecutor::new(), TokioIo::new(socket)).await.unwrap();
+        let (mut sender, driver) =
+            conn::http2::handshake(TokioExecutor::new(), TokioIo::new(socket)).await.unwrap();
         tokio::spawn(driver);
-        let frames: Vec<_> =
-            frames.into_iter().map(|data| Ok::<_, Infallible>(Frame::data(Bytes::from(data)))).collect();
+        let frames: Vec<_> = frames
+            .into_iter()
+            .map(|data| Ok::<_, Infallible>(Frame::data(Bytes::from(data))))
+            .collect();
         let body = StreamBody::new(stream::iter(frames));
         let request = Request::get(format!("http://{address}/hot")).body(body).unwrap();
         let response = sender.send_request(request).await.unwrap();

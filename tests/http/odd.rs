@@ -3,8 +3,8 @@
 use crate::{
     net::{Connection, Gate, Got, rest, serve, until},
     support::{
-        Bench, Call, Failure, Read, Upstream, ask, by_uri, flow, get, name, ok, panics, read, reply, settle, text,
-        with_body,
+        Bench, Call, Failure, Read, Upstream, ask, by_uri, flow, get, name, ok, panics, read,
+        reply, settle, text, with_body,
     },
 };
 use axum::{Router, extract::OriginalUri};
@@ -26,7 +26,9 @@ use tokio::{
 };
 use tokio_test::task::spawn;
 use tower::{Layer, Service, ServiceExt};
-use tower_singleflight::{BoxError, Handle, HttpPolicy, PassReason, SharedError, SingleflightLayer};
+use tower_singleflight::{
+    BoxError, Handle, HttpPolicy, PassReason, SharedError, SingleflightLayer,
+};
 
 /// The flights in progress, and those who wait for them.
 fn left(bench: &Bench) -> (usize, usize) {
@@ -105,7 +107,8 @@ async fn a_leader_that_never_takes_its_refusal_delays_nobody() {
 #[test]
 fn followers_go_on_where_there_is_no_runtime() {
     let mut bench = Bench::new();
-    let (mut leader, mut followers) = (bench.get("/a"), vec![bench.get("/a"), bench.get("/a"), bench.get("/a")]);
+    let (mut leader, mut followers) =
+        (bench.get("/a"), vec![bench.get("/a"), bench.get("/a"), bench.get("/a")]);
     bench.upstream.next().answer(reply(403, &[], "no"));
     assert!(leader.is_woken());
     assert_eq!(leader.text(), "no");
@@ -189,11 +192,17 @@ async fn full_flights_that_hang_never_cost_more_than_a_call_for_each_client() {
 
 #[tokio::test]
 async fn a_429_for_all_streams_to_all_and_to_nobody_else() {
-    let mut bench = Bench::with(HttpPolicy::default().refusals(1).own_response_header(name("x-id")));
+    let mut bench =
+        Bench::with(HttpPolicy::default().refusals(1).own_response_header(name("x-id")));
     let mut calls = ["1", "2", "3"].map(|id| bench.send(get("/a", &[("x-id", id)])));
     settle().await;
     let (flow, body) = flow();
-    let headers = [("vary", "x-id"), ("cache-control", "max-age=60"), ("x-id", "1"), ("set-cookie", "session=1")];
+    let headers = [
+        ("vary", "x-id"),
+        ("cache-control", "max-age=60"),
+        ("x-id", "1"),
+        ("set-cookie", "session=1"),
+    ];
     bench.answer(with_body(429, &headers, body)).await;
     let responses = calls.each_mut().map(Call::response);
     assert!(bench.get("/a").waits(), "it came after the head");
@@ -208,23 +217,38 @@ async fn a_429_for_all_streams_to_all_and_to_nobody_else() {
 
 #[tokio::test]
 async fn every_status_does_what_the_policy_says_by_get_and_by_head() {
-    let lifetimes = [("x", "", false), ("cache-control", "max-age=60", true), ("cache-control", "public", true)];
-    let others =
-        [("expires", "Thu, 01 Jan 2099 00:00:00 GMT", false), ("cache-control", "max-age=9, s-maxage=0", false)];
+    let lifetimes = [
+        ("x", "", false),
+        ("cache-control", "max-age=60", true),
+        ("cache-control", "public", true),
+    ];
+    let others = [
+        ("expires", "Thu, 01 Jan 2099 00:00:00 GMT", false),
+        ("cache-control", "max-age=9, s-maxage=0", false),
+    ];
     for status in 200..=599 {
         for (field, value, storable) in lifetimes.into_iter().chain(others) {
             for method in [Method::GET, Method::HEAD] {
-                let refuses = matches!(status, 400..=499 | 511) && ![404, 410, 451].contains(&status);
-                let is_plain = matches!(status, 200 | 203 | 204 | 300 | 301 | 304 | 308 | 404 | 410 | 451 | 500..);
+                let refuses =
+                    matches!(status, 400..=499 | 511) && ![404, 410, 451].contains(&status);
+                let is_plain = matches!(
+                    status,
+                    200 | 203 | 204 | 300 | 301 | 304 | 308 | 404 | 410 | 451 | 500..
+                );
                 let shares = !refuses && status != 206 && (is_plain || storable);
                 let mut bench = Bench::new();
-                let mut calls: Vec<_> = (0..3).map(|_| bench.send(ask(method.clone(), "/a", &[]))).collect();
+                let mut calls: Vec<_> =
+                    (0..3).map(|_| bench.send(ask(method.clone(), "/a", &[]))).collect();
                 settle().await;
                 bench.answer(reply(status, &[(field, value)], "")).await;
                 calls.retain_mut(Call::waits);
                 settle().await;
                 let expected = if shares { (0, 1) } else { (2, if refuses { 2 } else { 3 }) };
-                assert_eq!((calls.len(), bench.calls()), expected, "{method} {status} {field}: {value}");
+                assert_eq!(
+                    (calls.len(), bench.calls()),
+                    expected,
+                    "{method} {status} {field}: {value}"
+                );
                 while let Some(open) = bench.upstream.try_next() {
                     open.answer(reply(status, &[], ""));
                     settle().await;
@@ -251,7 +275,8 @@ async fn a_write_seals_whatever_its_method_and_its_spelling() {
             let mut bench = Bench::of(&layer());
             let read = || get("http://h/caf%C3%A9/x-y_z?page=2", &[("host", "h")]);
             let _before = bench.send(read());
-            let mut write = bench.send(ask(Method::from_bytes(method.as_bytes()).unwrap(), spelling, &[]));
+            let mut write =
+                bench.send(ask(Method::from_bytes(method.as_bytes()).unwrap(), spelling, &[]));
             let _meanwhile = bench.send(read());
             assert_eq!(bench.stats().led, 2, "{method} {spelling}");
             let _open = bench.upstream.next();
@@ -286,8 +311,9 @@ async fn nobody_joins_a_flight_from_before_a_write_that_came_while_the_layer_was
 async fn a_request_whose_body_ends_after_the_layer_was_disabled_passes() {
     let layer = by_uri();
     let handle = layer.handle();
-    let mut service =
-        layer.layer(tower::service_fn(|_: Request<crate::support::Body>| async { Ok::<_, Failure>(ok("passed")) }));
+    let mut service = layer.layer(tower::service_fn(|_: Request<crate::support::Body>| async {
+        Ok::<_, Failure>(ok("passed"))
+    }));
     let (flow, body) = flow();
     let mut call = spawn(Box::pin(service.call(Request::get("/a").body(body).unwrap())));
     assert!(call.poll().is_pending());
@@ -318,7 +344,9 @@ async fn the_closures_of_a_layer_may_use_its_handle() {
         in_key();
         req.uri().path().to_owned()
     });
-    let layer = layer.filter(move |_| in_filter()).policy(HttpPolicy::default().share_if(move |_| in_share_if()));
+    let layer = layer
+        .filter(move |_| in_filter())
+        .policy(HttpPolicy::default().share_if(move |_| in_share_if()));
     handle.set(layer.handle()).unwrap();
     let mut bench = Bench::of(&layer);
     let mut calls = [bench.get("/a"), bench.send(ask(Method::PUT, "/a", &[])), bench.get("/a")];
@@ -337,7 +365,10 @@ impl Body for Breaks {
     type Data = Bytes;
     type Error = BoxError;
 
-    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         assert!(!self.0, "it breaks");
         self.0 = true;
         Poll::Ready(Some(Ok(Frame::data(Bytes::from("one")))))
@@ -369,7 +400,10 @@ async fn the_upstreams_error_is_found_through_two_layers() {
     upstream.next().fail("once");
     settle().await;
     let found = |error: SharedError, failure| {
-        assert_eq!((error.to_string().as_str(), error.downcast_ref()), (failure, Some(&Failure(failure))));
+        assert_eq!(
+            (error.to_string().as_str(), error.downcast_ref()),
+            (failure, Some(&Failure(failure)))
+        );
         let (mut cause, mut found) = (error.source(), false);
         while let Some(source) = cause {
             (cause, found) = (source.source(), found || source.is::<Failure>());
@@ -399,11 +433,14 @@ async fn a_write_to_one_of_two_nested_routers_seals_that_one() {
             gate.passed().await;
             uri.path().to_owned()
         };
-        Router::new().route("/{id}", axum::routing::get(show).put(async || "written")).layer(layer.clone())
+        Router::new()
+            .route("/{id}", axum::routing::get(show).put(async || "written"))
+            .layer(layer.clone())
     };
     let app = Router::new().nest("/users", nested()).nest("/orders", nested());
     let send = |method: &str, uri: &str| {
-        let request = Request::builder().method(method).uri(uri).body(axum::body::Body::empty()).unwrap();
+        let request =
+            Request::builder().method(method).uri(uri).body(axum::body::Body::empty()).unwrap();
         tokio::spawn(app.clone().oneshot(request))
     };
     let paths = ["/users/1", "/orders/1", "/users/1"];
@@ -414,7 +451,9 @@ async fn a_write_to_one_of_two_nested_routers_seals_that_one() {
     settle().await;
     assert_eq!((handle.stats().led, handle.stats().joined), (3, 2));
     gate.open();
-    for (read, path) in reads.into_iter().chain(more).zip(paths.into_iter().chain(["/users/1", "/orders/1"])) {
+    for (read, path) in
+        reads.into_iter().chain(more).zip(paths.into_iter().chain(["/users/1", "/orders/1"]))
+    {
         let body = read.await.unwrap().unwrap().into_body().collect().await.unwrap();
         assert_eq!(body.to_bytes(), path);
     }
@@ -430,10 +469,13 @@ async fn clients_of_both_versions_and_one_that_sends_the_absolute_form_cost_one_
     };
     let address = serve(Router::new().route("/hot", axum::routing::get(hot)).layer(layer)).await;
     let (one, two) = (Connection::h1(address).await, Connection::h2(address).await);
-    let clients = [one, two]
-        .map(|mut client| tokio::spawn(async move { rest(client.get("/hot", &[]).await.unwrap().body_mut()).await }));
+    let clients = [one, two].map(|mut client| {
+        tokio::spawn(async move { rest(client.get("/hot", &[]).await.unwrap().body_mut()).await })
+    });
     let mut third = TcpStream::connect(address).await.unwrap();
-    let head = format!("GET http://{address}/hot HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    let head = format!(
+        "GET http://{address}/hot HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n"
+    );
     third.write_all(head.as_bytes()).await.unwrap();
     until("all wait", || handle.waiting() == 3).await;
     gate.open();

@@ -1,6 +1,8 @@
 //! Response headers that repeat the request's: each follower gets its own.
 
-use crate::support::{Ask, Bench, Body, ask, flow, get, ok, paused, reply, role, settle, text, with_body};
+use crate::support::{
+    Ask, Bench, Body, ask, flow, get, ok, paused, reply, role, settle, text, with_body,
+};
 use http::{HeaderName, Method, Response};
 use tower_singleflight::{HttpPolicy, LateJoin, Role};
 
@@ -57,10 +59,15 @@ async fn a_leader_without_the_header_leaves_it_to_those_that_have_one() {
 
 #[tokio::test]
 async fn the_leader_keeps_what_the_inner_service_said() {
-    for request in [get("/a", &[("x-request-id", "mine")]), ask(Method::POST, "/a", &[("x-request-id", "mine")])] {
+    for request in [
+        get("/a", &[("x-request-id", "mine")]),
+        ask(Method::POST, "/a", &[("x-request-id", "mine")]),
+    ] {
         let mut bench = Bench::with(policy());
         let mut alone = bench.send(request);
-        bench.answer(reply(200, &[("x-request-id", "made up"), ("x-request-id", "twice")], "")).await;
+        bench
+            .answer(reply(200, &[("x-request-id", "made up"), ("x-request-id", "twice")], ""))
+            .await;
         assert_eq!(lines(&alone.response(), "x-request-id"), ["made up", "twice"]);
     }
 }
@@ -86,7 +93,10 @@ async fn who_joins_after_the_head_gets_its_own_as_well() {
         .map(|headers| bench.send(get("/a", headers)).response());
     assert_eq!(bench.calls(), 1);
     assert_eq!((lines(&led, "x-request-id"), lines(&led, "x-trace")), (vec!["leader"], vec!["t0"]));
-    assert_eq!(late.each_ref().map(|response| lines(response, "x-request-id")), [vec!["one", "two"], vec![]]);
+    assert_eq!(
+        late.each_ref().map(|response| lines(response, "x-request-id")),
+        [vec!["one", "two"], vec![]]
+    );
     assert!(late.iter().all(|response| lines(response, "x-trace").is_empty()));
 }
 
@@ -94,7 +104,8 @@ async fn who_joins_after_the_head_gets_its_own_as_well() {
 async fn who_follows_by_vary_gets_its_own_as_well() {
     let mut bench = Bench::with(policy());
     let request = |kind, id| get("/a", &[("x-kind", kind), ("x-request-id", id)]);
-    let mut calls = [("a", "one"), ("b", "two"), ("b", "three")].map(|(kind, id)| bench.send(request(kind, id)));
+    let mut calls = [("a", "one"), ("b", "two"), ("b", "three")]
+        .map(|(kind, id)| bench.send(request(kind, id)));
     bench.answer(reply(200, &[("vary", "x-kind"), ("x-request-id", "one")], "")).await;
     assert!(calls[1].waits() && calls[2].waits());
     bench.answer(reply(200, &[("vary", "x-kind"), ("x-request-id", "two")], "")).await;

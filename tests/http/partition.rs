@@ -12,14 +12,20 @@ async fn equal_requests_share() {
 #[tokio::test]
 async fn requests_with_equal_listed_headers_share() {
     for header in LISTED {
-        assert!(share(&by_uri(), get("/a", &[(header, "x")]), get("/a", &[(header, "x")])).await, "{header}");
+        assert!(
+            share(&by_uri(), get("/a", &[(header, "x")]), get("/a", &[(header, "x")])).await,
+            "{header}"
+        );
     }
 }
 
 #[tokio::test]
 async fn each_listed_header_parts_requests() {
     for header in LISTED {
-        assert!(!share(&by_uri(), get("/a", &[(header, "x")]), get("/a", &[(header, "y")])).await, "{header}");
+        assert!(
+            !share(&by_uri(), get("/a", &[(header, "x")]), get("/a", &[(header, "y")])).await,
+            "{header}"
+        );
     }
 }
 
@@ -41,13 +47,17 @@ async fn a_second_line_of_a_listed_header_parts_requests() {
 
 #[tokio::test]
 async fn the_order_of_a_headers_lines_counts() {
-    let (one, two) = (get("/a", &[("cookie", "x"), ("cookie", "y")]), get("/a", &[("cookie", "y"), ("cookie", "x")]));
+    let (one, two) = (
+        get("/a", &[("cookie", "x"), ("cookie", "y")]),
+        get("/a", &[("cookie", "y"), ("cookie", "x")]),
+    );
     assert!(!share(&by_uri(), one, two).await);
 }
 
 #[tokio::test]
 async fn two_lines_are_not_one_with_a_comma() {
-    let (one, two) = (get("/a", &[("accept", "x"), ("accept", "y")]), get("/a", &[("accept", "x, y")]));
+    let (one, two) =
+        (get("/a", &[("accept", "x"), ("accept", "y")]), get("/a", &[("accept", "x, y")]));
     assert!(!share(&by_uri(), one, two).await);
 }
 
@@ -55,7 +65,8 @@ async fn two_lines_are_not_one_with_a_comma() {
 async fn one_value_under_two_names_is_not_one() {
     for (i, one) in LISTED.iter().enumerate() {
         for other in &LISTED[i + 1..] {
-            let apart = !share(&by_uri(), get("/a", &[(one, "x")]), get("/a", &[(other, "x")])).await;
+            let apart =
+                !share(&by_uri(), get("/a", &[(one, "x")]), get("/a", &[(other, "x")])).await;
             assert!(apart, "{one} and {other}");
         }
     }
@@ -71,7 +82,9 @@ async fn a_value_cannot_move_between_neighbouring_headers() {
 #[tokio::test]
 async fn values_that_differ_in_case_or_space_are_apart() {
     for (one, other) in [("x", "X"), ("a=1; b=2", "a=1;b=2")] {
-        assert!(!share(&by_uri(), get("/a", &[("cookie", one)]), get("/a", &[("cookie", other)])).await);
+        assert!(
+            !share(&by_uri(), get("/a", &[("cookie", one)]), get("/a", &[("cookie", other)])).await
+        );
     }
 }
 
@@ -92,9 +105,13 @@ async fn headers_that_are_not_listed_do_not_part() {
 #[tokio::test]
 async fn a_header_that_the_user_adds_parts_requests() {
     let layer = || by_uri().policy(HttpPolicy::default().partition_header(name("x-api-key")));
-    assert!(!share(&layer(), get("/a", &[("x-api-key", "1")]), get("/a", &[("x-api-key", "2")])).await);
+    assert!(
+        !share(&layer(), get("/a", &[("x-api-key", "1")]), get("/a", &[("x-api-key", "2")])).await
+    );
     assert!(!share(&layer(), get("/a", &[("x-api-key", "1")]), get("/a", &[])).await);
-    assert!(share(&layer(), get("/a", &[("x-api-key", "1")]), get("/a", &[("x-api-key", "1")])).await);
+    assert!(
+        share(&layer(), get("/a", &[("x-api-key", "1")]), get("/a", &[("x-api-key", "1")])).await
+    );
 }
 
 #[tokio::test]
@@ -132,8 +149,12 @@ async fn heads_share_among_themselves() {
 
 #[tokio::test]
 async fn hosts_are_apart_though_the_key_is_one() {
-    for (one, other) in [("a.example", "b.example"), ("a.example", "a.example:8080"), ("a.example", "A.example")] {
-        assert!(!share(&by_nothing(), get("/", &[("host", one)]), get("/", &[("host", other)])).await);
+    for (one, other) in
+        [("a.example", "b.example"), ("a.example", "a.example:8080"), ("a.example", "A.example")]
+    {
+        assert!(
+            !share(&by_nothing(), get("/", &[("host", one)]), get("/", &[("host", other)])).await
+        );
     }
     assert!(!share(&by_nothing(), get("/", &[("host", "a")]), get("/", &[])).await);
     assert!(share(&by_nothing(), get("/", &[("host", "a")]), get("/", &[("host", "a")])).await);
@@ -141,7 +162,8 @@ async fn hosts_are_apart_though_the_key_is_one() {
 
 #[tokio::test]
 async fn a_second_host_line_is_not_overlooked() {
-    let (one, two) = (get("/", &[("host", "a"), ("host", "b")]), get("/", &[("host", "a"), ("host", "c")]));
+    let (one, two) =
+        (get("/", &[("host", "a"), ("host", "b")]), get("/", &[("host", "a"), ("host", "c")]));
     assert!(!share(&by_nothing(), one, two).await);
 }
 
@@ -179,7 +201,9 @@ async fn a_uri_and_a_host_header_that_disagree_are_both_compared() {
 
 #[tokio::test]
 async fn paths_are_apart_though_the_key_is_one() {
-    for (one, other) in [("/a", "/b"), ("/a", "/a/"), ("/a", "/A"), ("/a", "//a"), ("/%61", "/a"), ("/", "*")] {
+    for (one, other) in
+        [("/a", "/b"), ("/a", "/a/"), ("/a", "/A"), ("/a", "//a"), ("/%61", "/a"), ("/", "*")]
+    {
         let (one, other) = (ask(Method::GET, one, &[]), ask(Method::GET, other, &[]));
         assert!(!share(&by_nothing(), one, other).await);
     }
@@ -188,9 +212,14 @@ async fn paths_are_apart_though_the_key_is_one() {
 #[tokio::test]
 async fn queries_are_apart_though_the_key_is_the_path() {
     let by_path = || SingleflightLayer::new(|req| req.uri().path().to_owned());
-    for (one, other) in
-        [("?q=go", "?q=rust"), ("?q=go", ""), ("?", ""), ("?q=go", "?q=Go"), ("?a&b", "?b&a"), ("?a=%20", "?a=+")]
-    {
+    for (one, other) in [
+        ("?q=go", "?q=rust"),
+        ("?q=go", ""),
+        ("?", ""),
+        ("?q=go", "?q=Go"),
+        ("?a&b", "?b&a"),
+        ("?a=%20", "?a=+"),
+    ] {
         let (one, other) = (get(&format!("/a{one}"), &[]), get(&format!("/a{other}"), &[]));
         assert!(!share(&by_path(), one, other).await);
     }

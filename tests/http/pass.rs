@@ -57,7 +57,8 @@ async fn a_role_from_below_is_not_passed_off_as_this_layers() {
 
 #[tokio::test]
 async fn other_methods_pass() {
-    for method in ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "PROPFIND", "get", "QUERY"] {
+    for method in ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "PROPFIND", "get", "QUERY"]
+    {
         let method = Method::from_bytes(method.as_bytes()).unwrap();
         passes(HttpPolicy::default(), || ask(method.clone(), "/a", &[]), PassReason::Method).await;
     }
@@ -85,7 +86,8 @@ async fn ranges_and_their_conditions_pass() {
 #[tokio::test]
 async fn conditions_on_the_present_state_pass() {
     headers_pass(&[("if-match", "\"x\"")], PassReason::Header).await;
-    headers_pass(&[("if-unmodified-since", "Sat, 29 Oct 1994 19:43:31 GMT")], PassReason::Header).await;
+    headers_pass(&[("if-unmodified-since", "Sat, 29 Oct 1994 19:43:31 GMT")], PassReason::Header)
+        .await;
 }
 
 #[tokio::test]
@@ -93,7 +95,8 @@ async fn upgrades_pass() {
     headers_pass(&[("upgrade", "websocket"), ("connection", "Upgrade")], PassReason::Upgrade).await;
     headers_pass(&[("upgrade", "h2c")], PassReason::Upgrade).await;
     headers_pass(&[("connection", "keep-alive, UPGRADE")], PassReason::Upgrade).await;
-    headers_pass(&[("connection", "keep-alive"), ("connection", "upgrade")], PassReason::Upgrade).await;
+    headers_pass(&[("connection", "keep-alive"), ("connection", "upgrade")], PassReason::Upgrade)
+        .await;
     headers_share(&[("connection", "keep-alive")]).await;
 }
 
@@ -107,7 +110,11 @@ async fn no_store_passes_in_any_spelling() {
     for line in ["no-store", "No-Store", "max-age=0 , no-store", "no-store=x", ",,no-store"] {
         headers_pass(&[("cache-control", line)], PassReason::NoStore).await;
     }
-    headers_pass(&[("cache-control", "max-age=1"), ("cache-control", "no-store")], PassReason::NoStore).await;
+    headers_pass(
+        &[("cache-control", "max-age=1"), ("cache-control", "no-store")],
+        PassReason::NoStore,
+    )
+    .await;
 }
 
 #[tokio::test]
@@ -126,7 +133,10 @@ async fn a_cache_control_that_cannot_be_read_passes() {
 async fn no_cache_and_max_age_join_before_the_head() {
     for line in ["no-cache", "max-age=0", "max-age=0, must-revalidate", "only-if-cached"] {
         headers_share(&[("cache-control", line)]).await;
-        assert!(share(&by_uri(), get("/a", &[]), get("/a", &[("cache-control", line)])).await, "{line}");
+        assert!(
+            share(&by_uri(), get("/a", &[]), get("/a", &[("cache-control", line)])).await,
+            "{line}"
+        );
     }
     headers_share(&[("pragma", "no-cache")]).await;
 }
@@ -185,7 +195,10 @@ async fn a_request_from_inside_its_own_flight_passes() {
     let layer = by_uri();
     assert!(outer.set(BoxCloneSyncService::new(layer.layer(inner))).is_ok());
     let service = outer.get().unwrap();
-    let (one, two) = tokio::join!(service.clone().oneshot(get("/a", &[])), service.clone().oneshot(get("/a", &[])));
+    let (one, two) = tokio::join!(
+        service.clone().oneshot(get("/a", &[])),
+        service.clone().oneshot(get("/a", &[]))
+    );
     for response in [one, two] {
         assert_eq!(crate::support::text(response.unwrap()), "outer of inner");
     }
@@ -227,8 +240,10 @@ async fn allowing_one_header_lets_no_other_through() {
 #[tokio::test]
 async fn a_vetoed_answer_after_passing_reaches_its_own_caller_only() {
     let mut bench = Bench::new();
-    let (mut one, mut two) =
-        (bench.send(get("/a", &[("range", "bytes=0-1")])), bench.send(get("/a", &[("range", "bytes=0-1")])));
+    let (mut one, mut two) = (
+        bench.send(get("/a", &[("range", "bytes=0-1")])),
+        bench.send(get("/a", &[("range", "bytes=0-1")])),
+    );
     bench.answer(crate::support::reply(206, &[("set-cookie", "one")], "1")).await;
     bench.answer(crate::support::reply(206, &[("set-cookie", "two")], "2")).await;
     settle().await;

@@ -1,5 +1,5 @@
-//! For random pairs of requests and any response: a follower gets its leader's response exactly when a slow and obvious
-//! restatement of the rules says that it may.
+//! For random pairs of requests and any response: a follower gets its leader's response exactly
+//! when a slow and obvious restatement of the rules says that it may.
 
 use crate::support::{Ask, Bench, LISTED, by_nothing, flow, read, reply, role, settle, with_body};
 use http::{Method, Request};
@@ -110,10 +110,13 @@ const VARY: [(&str, Option<&[&str]>); 10] = [
     ("\"x-kind\"", None),
 ];
 
-const AGE: [(&str, Option<u64>); 5] = [("0", Some(0)), ("4", Some(4)), ("59", Some(59)), ("60", Some(60)), ("x", None)];
-const LENGTH: [(&str, Option<u64>); 4] = [("0", Some(0)), ("100", Some(100)), ("101", Some(101)), ("x", None)];
+const AGE: [(&str, Option<u64>); 5] =
+    [("0", Some(0)), ("4", Some(4)), ("59", Some(59)), ("60", Some(60)), ("x", None)];
+const LENGTH: [(&str, Option<u64>); 4] =
+    [("0", Some(0)), ("100", Some(100)), ("101", Some(101)), ("x", None)];
 
-const PASSING: [&str; 6] = ["range", "if-range", "if-match", "if-unmodified-since", "expect", "upgrade"];
+const PASSING: [&str; 6] =
+    ["range", "if-range", "if-match", "if-unmodified-since", "expect", "upgrade"];
 
 // The restatement.
 
@@ -176,22 +179,32 @@ fn vetoed(reply: &Reply, method: &str) -> bool {
     let sets_a_cookie = !all(&reply.lines, "set-cookie").is_empty();
     let forbids = said.broken || said.private || said.no_store || said.no_cache;
     let varies = all(&reply.lines, "vary");
-    let varies_by_anything = varies.iter().any(|value| meaning(&VARY, value).is_none_or(|names| names.contains(&"*")));
+    let varies_by_anything =
+        varies.iter().any(|value| meaning(&VARY, value).is_none_or(|names| names.contains(&"*")));
     let is_endless = all(&reply.lines, "content-type").iter().any(|value| {
         value.to_lowercase().starts_with("text/event-stream")
             || value.to_lowercase().starts_with("multipart/x-mixed-replace")
     });
     let has_a_body = method != "HEAD" && reply.status != 304;
-    let is_large =
-        all(&reply.lines, "content-length").iter().any(|value| meaning(&LENGTH, value).is_none_or(|n| n > LIMIT));
+    let is_large = all(&reply.lines, "content-length")
+        .iter()
+        .any(|value| meaning(&LENGTH, value).is_none_or(|n| n > LIMIT));
     let status_keeps = match reply.status {
         429 => return false,
         200 | 203 | 204 | 300 | 301 | 304 | 308 | 404 | 410 | 451 => false,
         ..200 | 206 | 400..=499 | 511 => true,
-        200..=399 => said.broken || !(said.public || said.s_maxage.or(said.max_age).is_some_and(|age| age > 0)),
+        200..=399 => {
+            said.broken
+                || !(said.public || said.s_maxage.or(said.max_age).is_some_and(|age| age > 0))
+        }
         _ => false,
     };
-    status_keeps || sets_a_cookie || forbids || varies_by_anything || is_endless || (has_a_body && is_large)
+    status_keeps
+        || sets_a_cookie
+        || forbids
+        || varies_by_anything
+        || is_endless
+        || (has_a_body && is_large)
 }
 
 fn agree_in_vary(one: &Wish, other: &Wish, reply: &Reply) -> bool {
@@ -235,7 +248,10 @@ fn may_share(case: &Case) -> bool {
         When::BeforeTheHead { .. } => true,
         When::AfterTheHead { .. } if asks_for_fewer => false,
         When::AfterTheHead { seconds, first_byte_is_gone } => {
-            !first_byte_is_gone && seconds < 30 && is_fresh_after(reply, seconds) && !wants_fresh(follower)
+            !first_byte_is_gone
+                && seconds < 30
+                && is_fresh_after(reply, seconds)
+                && !wants_fresh(follower)
         }
     }
 }
@@ -253,7 +269,9 @@ fn ask(wish: &Wish) -> Ask {
 /// Whether the follower got the leader's response.
 async fn shares(case: &Case) -> bool {
     // With one follower it tells most when that is on its own at once.
-    let mut bench = Bench::of(&by_nothing().policy(HttpPolicy::default().body_limit(LIMIT).refusals(1).keep_start(0)));
+    let mut bench = Bench::of(
+        &by_nothing().policy(HttpPolicy::default().body_limit(LIMIT).refusals(1).keep_start(0)),
+    );
     let mut leader = bench.send(ask(&case.leader));
     let answer = |marked: &'static str| {
         let lines: Vec<_> = case.reply.lines.iter().copied().chain([("x-for", marked)]).collect();
@@ -315,7 +333,8 @@ fn values<T>(table: &[(&'static str, T)]) -> Vec<&'static str> {
 }
 
 fn request_line() -> impl Strategy<Value = Line> {
-    let names: Vec<&'static str> = [&LISTED[..], &PASSING[..], &["x-kind", "x-other", "host"][..]].concat();
+    let names: Vec<&'static str> =
+        [&LISTED[..], &PASSING[..], &["x-kind", "x-other", "host"][..]].concat();
     prop_oneof![
         12 => (select(names), select(vec!["", "x", "X", "y"])),
         3 => select(values(&CACHE_CONTROL)).prop_map(|value| ("cache-control", value)),
@@ -345,8 +364,8 @@ fn wish() -> impl Strategy<Value = Wish> {
 fn like(wish: &Wish) -> impl Strategy<Value = Wish> + use<> {
     let same = wish.clone();
     let (changed, other) = (wish.clone(), self::wish());
-    let change =
-        (0..5usize, any::<prop::sample::Index>(), request_line(), other).prop_map(move |(what, at, line, other)| {
+    let change = (0..5usize, any::<prop::sample::Index>(), request_line(), other).prop_map(
+        move |(what, at, line, other)| {
             let mut wish = changed.clone();
             match what {
                 0 => wish.lines.push(line),
@@ -360,7 +379,8 @@ fn like(wish: &Wish) -> impl Strategy<Value = Wish> + use<> {
                 _ => wish.method = other.method,
             }
             wish
-        });
+        },
+    );
     prop_oneof![3 => Just(same), 2 => change]
 }
 
@@ -386,11 +406,20 @@ fn case() -> impl Strategy<Value = Case> {
     let when = prop_oneof![
         any::<bool>().prop_map(|leader_goes| When::BeforeTheHead { leader_goes }),
         (prop_oneof![3 => Just(0), 2 => 0..35u64, 1 => 30..70u64], prop::bool::weighted(0.15))
-            .prop_map(|(seconds, first_byte_is_gone)| When::AfterTheHead { seconds, first_byte_is_gone }),
+            .prop_map(|(seconds, first_byte_is_gone)| When::AfterTheHead {
+                seconds,
+                first_byte_is_gone
+            }),
     ];
     let requests = wish().prop_flat_map(|leader| (like(&leader), Just(leader)));
     (requests, response(), when, prop::bool::weighted(0.1)).prop_map(
-        |((follower, leader), reply, when, write_between)| Case { leader, follower, reply, when, write_between },
+        |((follower, leader), reply, when, write_between)| Case {
+            leader,
+            follower,
+            reply,
+            when,
+            write_between,
+        },
     )
 }
 
@@ -399,7 +428,11 @@ fn a_follower_gets_the_leaders_response_exactly_when_the_rules_say_so() {
     let (early, late, apart) = (Cell::new(0), Cell::new(0), Cell::new(0));
     let config = Config { cases: 4096, failure_persistence: None, ..Config::default() };
     let ran = TestRunner::new(config).run(&case(), |case| {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .build()
+            .unwrap();
         let shares = runtime.block_on(shares(&case));
         prop_assert_eq!(shares, may_share(&case), "they share: {}", shares);
         let counter = match case.when {
@@ -412,5 +445,8 @@ fn a_follower_gets_the_leaders_response_exactly_when_the_rules_say_so() {
     });
     ran.unwrap();
     let counts = [early.get(), late.get(), apart.get()];
-    assert!(counts.iter().all(|count| *count > 50), "too few of a kind to tell anything: {counts:?}");
+    assert!(
+        counts.iter().all(|count| *count > 50),
+        "too few of a kind to tell anything: {counts:?}"
+    );
 }

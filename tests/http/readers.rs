@@ -10,7 +10,8 @@ use std::{net::SocketAddr, time::Duration};
 use tokio::task::JoinHandle;
 use tower_singleflight::{HttpPolicy, SharedBody};
 
-/// A quick reader and a slow one of an open body, with a window of 20 bytes. More than that is there to be read.
+/// A quick reader and a slow one of an open body, with a window of 20 bytes. More than that is
+/// there to be read.
 async fn two(policy: HttpPolicy) -> (Bench, SharedBody, SharedBody, Flow) {
     let mut bench = Bench::with(policy.body_limit(20));
     let mut calls = [bench.get("/a"), bench.get("/a")];
@@ -40,7 +41,8 @@ fn one(body: &mut SharedBody) -> bool {
     matches!(polled, std::task::Poll::Ready(Some(Ok(_))))
 }
 
-/// How long the slow reader, which takes a byte every half a second, holds the quick one back before it ends.
+/// How long the slow reader, which takes a byte every half a second, holds the quick one back
+/// before it ends.
 async fn held_back(policy: HttpPolicy) -> Duration {
     let (_bench, mut quick, mut slow, flow) = two(policy).await;
     let began = tokio::time::Instant::now();
@@ -103,7 +105,8 @@ async fn flooding(begin: Gate) -> Origin {
     .await
 }
 
-/// Reads to the end, no quicker than a piece of `bytes` every ten milliseconds. `Err`: what came before it broke.
+/// Reads to the end, no quicker than a piece of `bytes` every ten milliseconds. `Err`: what came
+/// before it broke.
 async fn drain(mut body: Incoming, bytes: usize) -> Result<usize, usize> {
     let (mut all, mut piece) = (0, 0);
     while let Some(frame) = within(body.frame()).await {
@@ -128,7 +131,8 @@ fn client(mut connection: Connection, bytes: usize) -> JoinHandle<Result<usize, 
 async fn seven_beside_a_slow_one(connect: impl AsyncFn(SocketAddr) -> Connection) {
     let begin = Gate::new();
     let origin = flooding(begin.clone()).await;
-    let gateway = gateway(by_uri().policy(HttpPolicy::default().body_limit(1 << 20)), &origin).await;
+    let gateway =
+        gateway(by_uri().policy(HttpPolicy::default().body_limit(1 << 20)), &origin).await;
     let mut clients = vec![client(connect(gateway.address).await, 96 << 10)];
     for _ in 0..7 {
         clients.push(client(connect(gateway.address).await, usize::MAX));

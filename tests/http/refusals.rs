@@ -13,7 +13,8 @@ async fn gets(policy: &HttpPolicy, status: u16, headers: &[(&str, &str)]) -> boo
 }
 
 /// Every status that judges the requester, but 429.
-const REFUSALS: [u16; 18] = [400, 401, 402, 403, 405, 406, 407, 408, 411, 412, 413, 414, 415, 416, 417, 422, 426, 511];
+const REFUSALS: [u16; 18] =
+    [400, 401, 402, 403, 405, 406, 407, 408, 411, 412, 413, 414, 415, 416, 417, 422, 426, 511];
 
 /// Whether a pair of requests shares, after these answers to the key of theirs.
 async fn shares_after(policy: &HttpPolicy, answers: &[(u16, &[(&str, &str)])]) -> bool {
@@ -32,7 +33,10 @@ async fn shares_after(policy: &HttpPolicy, answers: &[(u16, &[(&str, &str)])]) -
 async fn a_refusal_stays_with_its_leader_whatever_its_headers_say() {
     for status in REFUSALS.into_iter().chain([428, 431, 499]) {
         assert!(!gets(&policy(), status, &[]).await, "{status}");
-        assert!(!gets(&policy(), status, &[("cache-control", "public, max-age=60")]).await, "{status}");
+        assert!(
+            !gets(&policy(), status, &[("cache-control", "public, max-age=60")]).await,
+            "{status}"
+        );
     }
 }
 
@@ -45,12 +49,17 @@ async fn what_speaks_of_the_resource_is_for_all() {
 
 #[tokio::test]
 async fn a_refusal_is_not_remembered() {
-    for header in [("x", ""), ("cache-control", "no-store"), ("set-cookie", "session=1"), ("vary", "*")] {
+    for header in
+        [("x", ""), ("cache-control", "no-store"), ("set-cookie", "session=1"), ("vary", "*")]
+    {
         for status in REFUSALS.into_iter().chain([428, 429, 431]) {
             assert!(shares_after(&policy(), &[(status, &[header])]).await, "{status} {header:?}");
         }
     }
-    assert!(!shares_after(&policy(), &[(404, &[("cache-control", "no-store")])]).await, "a veto is");
+    assert!(
+        !shares_after(&policy(), &[(404, &[("cache-control", "no-store")])]).await,
+        "a veto is"
+    );
 }
 
 #[tokio::test]
@@ -65,13 +74,20 @@ async fn a_refusal_does_not_end_what_is_remembered() {
 async fn a_last_429_is_for_all_but_its_cookie() {
     let mut bench = Bench::with(policy().refusals(1));
     let (mut leader, mut follower) = (bench.get("/a"), bench.get("/a"));
-    let headers = [("retry-after", "5"), ("set-cookie", "session=1"), ("cache-control", "no-store")];
+    let headers =
+        [("retry-after", "5"), ("set-cookie", "session=1"), ("cache-control", "no-store")];
     bench.answer(reply(429, &headers, "slow down")).await;
     let (led, got) = (leader.response(), follower.response());
-    assert_eq!((role(&led), role(&got), bench.calls()), (Some(Role::Leader), Some(Role::Follower), 1));
+    assert_eq!(
+        (role(&led), role(&got), bench.calls()),
+        (Some(Role::Leader), Some(Role::Follower), 1)
+    );
     assert_eq!(led.headers()["set-cookie"], "session=1");
     assert!(!got.headers().contains_key("set-cookie"));
-    assert_eq!((got.status(), &got.headers()["retry-after"]), (StatusCode::TOO_MANY_REQUESTS, &"5".parse().unwrap()));
+    assert_eq!(
+        (got.status(), &got.headers()["retry-after"]),
+        (StatusCode::TOO_MANY_REQUESTS, &"5".parse().unwrap())
+    );
     assert_eq!((text(led), text(got)), ("slow down".to_owned(), "slow down".to_owned()));
 }
 
@@ -81,7 +97,9 @@ async fn nobody_joins_a_fresh_429_after_its_head() {
         let mut bench = Bench::new();
         let mut leader = bench.get("/a");
         let (_flow, body) = crate::support::flow();
-        bench.answer(crate::support::with_body(status, &[("cache-control", "max-age=60")], body)).await;
+        bench
+            .answer(crate::support::with_body(status, &[("cache-control", "max-age=60")], body))
+            .await;
         let _leader = leader.response();
         assert_eq!(!bench.get("/a").waits(), joins, "{status}");
     }
@@ -92,7 +110,10 @@ async fn a_shared_status_is_no_refusal() {
     let relaxed = policy().share_status(400..=499);
     for status in REFUSALS[..17].iter().copied().chain([428, 429, 431]) {
         assert!(gets(&relaxed, status, &[]).await, "{status}");
-        assert!(!gets(&relaxed, status, &[("set-cookie", "x")]).await, "{status}: the other rules still hold");
+        assert!(
+            !gets(&relaxed, status, &[("set-cookie", "x")]).await,
+            "{status}: the other rules still hold"
+        );
     }
     assert!(!gets(&relaxed, 511, &[]).await, "not named");
 }
@@ -101,17 +122,29 @@ async fn a_shared_status_is_no_refusal() {
 async fn the_last_call_that_names_a_status_counts() {
     let policy = policy().veto_status(500..600).share_status(StatusCode::BAD_GATEWAY);
     assert!(!gets(&policy, 500, &[]).await && gets(&policy, 502, &[]).await);
-    assert!(shares_after(&policy, &[(500, &[("cache-control", "private")])]).await, "it is a refusal");
+    assert!(
+        shares_after(&policy, &[(500, &[("cache-control", "private")])]).await,
+        "it is a refusal"
+    );
 }
 
 #[tokio::test]
 async fn share_if_makes_refusals() {
-    let strict = policy().share_if(|head| head.headers().get("x-for").is_none_or(|who| who == "all"));
+    let strict =
+        policy().share_if(|head| head.headers().get("x-for").is_none_or(|who| who == "all"));
     assert!(gets(&strict, 200, &[]).await && gets(&strict, 200, &[("x-for", "all")]).await);
     assert!(!gets(&strict, 200, &[("x-for", "one")]).await);
-    assert!(shares_after(&strict, &[(200, &[("x-for", "one"), ("cache-control", "no-store")])]).await);
-    assert!(!gets(&strict, 200, &[("x-for", "all"), ("set-cookie", "x")]).await, "it shares nothing more");
-    assert!(!gets(&strict.trust_key(), 200, &[("x-for", "one")]).await, "nor does trusting the key lift it");
+    assert!(
+        shares_after(&strict, &[(200, &[("x-for", "one"), ("cache-control", "no-store")])]).await
+    );
+    assert!(
+        !gets(&strict, 200, &[("x-for", "all"), ("set-cookie", "x")]).await,
+        "it shares nothing more"
+    );
+    assert!(
+        !gets(&strict.trust_key(), 200, &[("x-for", "one")]).await,
+        "nor does trusting the key lift it"
+    );
 }
 
 #[tokio::test]
@@ -142,7 +175,8 @@ async fn each_of_four_clients_gets_a_redirect_of_its_own() {
     for session in 1..4 {
         bench.answer(reply(302, &[("location", &format!("/session/{session}"))], "")).await;
     }
-    let location = |client: &mut crate::support::Call| client.response().headers()["location"].clone();
+    let location =
+        |client: &mut crate::support::Call| client.response().headers()["location"].clone();
     let mut sessions: Vec<_> = clients.iter_mut().map(location).collect();
     sessions.sort();
     assert_eq!(sessions, ["/session/0", "/session/1", "/session/2", "/session/3"]);
@@ -177,19 +211,27 @@ async fn of_a_429_whose_body_is_not_for_several_readers_followers_get_the_head()
         for _ in 0..2 {
             let (flow, body) = crate::support::flow();
             flow.data("wait");
-            bench.answer(crate::support::with_body(429, &[header, ("retry-after", "5")], body)).await;
+            bench
+                .answer(crate::support::with_body(429, &[header, ("retry-after", "5")], body))
+                .await;
             clients[1].waits();
             settle().await;
         }
         assert_eq!(bench.calls(), 2, "{header:?}");
         for client in &mut clients[2..] {
             let got = client.response();
-            assert_eq!((got.status().as_u16(), &got.headers()["retry-after"]), (429, &"5".parse().unwrap()));
+            assert_eq!(
+                (got.status().as_u16(), &got.headers()["retry-after"]),
+                (429, &"5".parse().unwrap())
+            );
             assert!(!got.headers().contains_key(header.0));
             assert_eq!(text(got), "");
         }
         let mut led = clients[0].response();
         assert!(led.headers().contains_key(header.0));
-        assert_ne!(crate::support::read(led.body_mut()), crate::support::Read::Ended(String::new()));
+        assert_ne!(
+            crate::support::read(led.body_mut()),
+            crate::support::Read::Ended(String::new())
+        );
     }
 }

@@ -46,7 +46,10 @@ impl Body for Blob {
     type Data = Bytes;
     type Error = &'static str;
 
-    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, &'static str>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, &'static str>>> {
         let at = self.at;
         self.at += FRAME;
         Poll::Ready(match at {
@@ -69,7 +72,10 @@ impl Body for Blob {
 }
 
 /// The bodies that `N` clients get at once, and how many calls that took.
-async fn bodies<const N: usize>(policy: HttpPolicy, blob: fn() -> Blob) -> ([SharedBody; N], usize) {
+async fn bodies<const N: usize>(
+    policy: HttpPolicy,
+    blob: fn() -> Blob,
+) -> ([SharedBody; N], usize) {
     let calls = Arc::new(AtomicUsize::new(0));
     let counted = calls.clone();
     let inner = service_fn(move |_: Request<Empty<Bytes>>| {
@@ -80,7 +86,8 @@ async fn bodies<const N: usize>(policy: HttpPolicy, blob: fn() -> Blob) -> ([Sha
         }
     });
     let service = SingleflightLayer::new(|req| req.uri().to_string()).policy(policy).layer(inner);
-    let calling = [(); N].map(|()| tokio::spawn(service.clone().oneshot(get("/blob", &[]).map(|_| Empty::new()))));
+    let calling = [(); N]
+        .map(|()| tokio::spawn(service.clone().oneshot(get("/blob", &[]).map(|_| Empty::new()))));
     let mut bodies = Vec::new();
     for call in calling {
         bodies.push(within(call).await.unwrap().unwrap().into_body());
@@ -135,7 +142,10 @@ fn all((len, has_trailers, error): (usize, bool, Option<SharedError>)) {
 #[cfg(target_os = "linux")]
 fn open_files(folder: &Path) -> usize {
     let open = fs::read_dir("/proc/self/fd").unwrap();
-    open.filter(|file| fs::read_link(file.as_ref().unwrap().path()).is_ok_and(|file| file.starts_with(folder))).count()
+    open.filter(|file| {
+        fs::read_link(file.as_ref().unwrap().path()).is_ok_and(|file| file.starts_with(folder))
+    })
+    .count()
 }
 
 #[tokio::test]
@@ -176,7 +186,8 @@ async fn a_reader_that_never_reads_costs_nobody_anything_and_leaves_no_file() {
 #[tokio::test]
 async fn without_its_folder_it_is_as_no_file() {
     let folder = TempDir::new().unwrap();
-    let policy = policy(&folder.path().join("gone")).slow_reader(SlowReader::PauseThenEvict(Duration::from_millis(50)));
+    let policy = policy(&folder.path().join("gone"))
+        .slow_reader(SlowReader::PauseThenEvict(Duration::from_millis(50)));
     let ([first, stopped], _) = bodies(policy, unannounced).await;
     all(read(first).await);
     let (len, _, error) = read(stopped).await;
@@ -230,14 +241,17 @@ fn a_file_is_read_outside_of_a_runtime() {
     loop {
         match pin!(slow.frame()).poll(&mut Context::from_waker(&waker)) {
             Poll::Pending => thread::park(),
-            Poll::Ready(Some(frame)) => len += frame.unwrap().into_data().map_or(0, |data| data.len()),
+            Poll::Ready(Some(frame)) => {
+                len += frame.unwrap().into_data().map_or(0, |data| data.len())
+            }
             Poll::Ready(None) => break,
         }
     }
     assert_eq!(len, 32 * MIB);
 }
 
-/// How long the clients of a download of 1 GiB take beside one that reads 2 MiB/s, and alone; and what that costs.
+/// How long the clients of a download of 1 GiB take beside one that reads 2 MiB/s, and alone; and
+/// what that costs.
 ///
 /// ```text
 /// cargo test --release --all-features --test http spill::cost -- --ignored --nocapture
@@ -312,7 +326,8 @@ mod cost {
         let policy = HttpPolicy::new().spill(2 << 30).spill_to(folder.path());
         let begin = Gate::new();
         let origin = origin(len, begin.clone()).await;
-        let layer = SingleflightLayer::new(|req: &Request<()>| req.uri().to_string()).policy(policy);
+        let layer =
+            SingleflightLayer::new(|req: &Request<()>| req.uri().to_string()).policy(policy);
         let gateway = gateway(layer, &origin).await;
         let mut quick = Vec::new();
         for _ in 0..7 {
@@ -327,7 +342,8 @@ mod cost {
         // Two MiB a second, unless it is to finish.
         let pause = Duration::from_millis(if finishes { 1 } else { 31 });
         let slow = slow.map(|slow| tokio::spawn(download(slow, len, pause)));
-        let mut quick: JoinSet<()> = quick.into_iter().map(|socket| download(socket, len, Duration::ZERO)).collect();
+        let mut quick: JoinSet<()> =
+            quick.into_iter().map(|socket| download(socket, len, Duration::ZERO)).collect();
         while let Some(done) = quick.join_next().await {
             done.unwrap();
         }

@@ -59,7 +59,10 @@ async fn fifty_clients_on_fifty_connections_cost_one_call_of_an_axum_handler() {
     until("all wait", || handle.waiting() == 50).await;
     handler.gate.open();
     for client in clients {
-        assert_eq!(within(client).await.unwrap(), (StatusCode::OK, Got::Whole("call 1".to_owned())));
+        assert_eq!(
+            within(client).await.unwrap(),
+            (StatusCode::OK, Got::Whole("call 1".to_owned()))
+        );
     }
     assert_eq!(handler.calls(), 1);
     assert_eq!((handle.stats().led, handle.stats().joined, handle.in_flight()), (1, 49, 0));
@@ -73,7 +76,8 @@ async fn the_line_needs_no_annotation_on_a_router() {
         .route("/hot", get(move || inner.clone().run()))
         .layer(SingleflightLayer::new(|req| req.uri().to_string()));
     handler.gate.open();
-    let answer = app.oneshot(Request::get("/hot").body(axum::body::Body::empty()).unwrap()).await.unwrap();
+    let answer =
+        app.oneshot(Request::get("/hot").body(axum::body::Body::empty()).unwrap()).await.unwrap();
     assert_eq!(answer.into_body().collect().await.unwrap().to_bytes(), "call 1");
 }
 
@@ -81,10 +85,13 @@ async fn the_line_needs_no_annotation_on_a_router() {
 async fn the_line_needs_no_annotation_on_a_method_router() {
     let handler = Handler::new();
     let inner = handler.clone();
-    let app: Router = Router::new()
-        .route("/hot", get(move || inner.clone().run()).layer(SingleflightLayer::new(|req| req.uri().to_string())));
+    let app: Router = Router::new().route(
+        "/hot",
+        get(move || inner.clone().run()).layer(SingleflightLayer::new(|req| req.uri().to_string())),
+    );
     handler.gate.open();
-    let answer = app.oneshot(Request::get("/hot").body(axum::body::Body::empty()).unwrap()).await.unwrap();
+    let answer =
+        app.oneshot(Request::get("/hot").body(axum::body::Body::empty()).unwrap()).await.unwrap();
     assert_eq!(answer.into_body().collect().await.unwrap().to_bytes(), "call 1");
 }
 
@@ -99,7 +106,10 @@ async fn a_layer_on_a_method_router_coalesces_over_connections() {
     until("all wait", || handle.waiting() == 8).await;
     handler.gate.open();
     for client in clients {
-        assert_eq!(within(client).await.unwrap(), (StatusCode::OK, Got::Whole("call 1".to_owned())));
+        assert_eq!(
+            within(client).await.unwrap(),
+            (StatusCode::OK, Got::Whole("call 1".to_owned()))
+        );
     }
 }
 
@@ -145,9 +155,11 @@ async fn nested_routers_with_clones_of_one_layer_keep_apart() {
         });
         Router::new().route("/list", handler).layer(layer.clone())
     };
-    let app: Router = Router::new().nest("/users", inside("users")).nest("/orders", inside("orders"));
+    let app: Router =
+        Router::new().nest("/users", inside("users")).nest("/orders", inside("orders"));
     let address = serve(app).await;
-    let (users, orders) = (burst(3, address, "/users/list").await, burst(3, address, "/orders/list").await);
+    let (users, orders) =
+        (burst(3, address, "/users/list").await, burst(3, address, "/orders/list").await);
     until("all wait", || handle.waiting() == 6).await;
     assert_eq!(handle.in_flight(), 2);
     gate.open();
@@ -166,7 +178,8 @@ async fn the_line_needs_no_annotation_in_a_service_builder_stack() {
         .service_fn(|request: Request<Empty<Bytes>>| async move {
             Ok::<_, Infallible>(Response::new(Full::<Bytes>::from(request.uri().path().to_owned())))
         });
-    let response: Response<SharedBody> = service.oneshot(Request::get("/a").body(Empty::new()).unwrap()).await.unwrap();
+    let response: Response<SharedBody> =
+        service.oneshot(Request::get("/a").body(Empty::new()).unwrap()).await.unwrap();
     assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "/a");
 }
 
@@ -183,7 +196,9 @@ async fn the_line_needs_no_annotation_over_a_boxed_service() {
         }
     })
     .boxed_clone();
-    let service = ServiceBuilder::new().layer(SingleflightLayer::new(|req| req.uri().to_string())).service(boxed);
+    let service = ServiceBuilder::new()
+        .layer(SingleflightLayer::new(|req| req.uri().to_string()))
+        .service(boxed);
     let ask = || service.clone().oneshot(Request::get("/a").body(Full::default()).unwrap());
     let (one, other) = tokio::join!(ask(), ask());
     for response in [one, other] {
@@ -194,7 +209,9 @@ async fn the_line_needs_no_annotation_over_a_boxed_service() {
 
 #[tokio::test]
 async fn a_boxed_service_with_boxed_errors_takes_shared_errors() {
-    let boxed = service_fn(|_: Request<Full<Bytes>>| async { Err::<Response<Full<Bytes>>, BoxError>("no".into()) });
+    let boxed = service_fn(|_: Request<Full<Bytes>>| async {
+        Err::<Response<Full<Bytes>>, BoxError>("no".into())
+    });
     let boxed = boxed.boxed_clone();
     let layer = SingleflightLayer::new(|req| req.uri().to_string()).shared_errors();
     let service = layer.layer(boxed);
@@ -232,11 +249,17 @@ async fn a_hyper_server_coalesces_requests_with_incoming_bodies() {
         let mut response = client.get("/hot", &[]).await.unwrap();
         rest(response.body_mut()).await
     };
-    let h2 = [tokio::spawn(h2(Connection::h2(address).await)), tokio::spawn(h2(Connection::h2(address).await))];
+    let h2 = [
+        tokio::spawn(h2(Connection::h2(address).await)),
+        tokio::spawn(h2(Connection::h2(address).await)),
+    ];
     until("the others wait", || handle.waiting() == 10).await;
     handler.gate.open();
     for client in clients {
-        assert_eq!(within(client).await.unwrap(), (StatusCode::OK, Got::Whole("call 1".to_owned())));
+        assert_eq!(
+            within(client).await.unwrap(),
+            (StatusCode::OK, Got::Whole("call 1".to_owned()))
+        );
     }
     for client in h2 {
         assert_eq!(within(client).await.unwrap(), Got::Whole("call 1".to_owned()));
@@ -259,7 +282,8 @@ async fn hyper_utils_client_is_called_once_for_many() {
     .await;
     let layer = SingleflightLayer::new(|req| req.uri().to_string()).shared_errors();
     let handle = layer.handle();
-    let client = layer.layer(Client::builder(TokioExecutor::new()).build::<_, Full<Bytes>>(HttpConnector::new()));
+    let client = layer
+        .layer(Client::builder(TokioExecutor::new()).build::<_, Full<Bytes>>(HttpConnector::new()));
     let uri = format!("http://{}/hot", origin.address);
     let calls: Vec<_> = (0..20)
         .map(|_| {

@@ -1,4 +1,5 @@
-//! The start of a body is kept while one reader is alone, so that the second viewer of a stream joins the first.
+//! The start of a body is kept while one reader is alone, so that the second viewer of a stream
+//! joins the first.
 
 use crate::support::{Bench, Flow, Read, by_uri, flow, get, read, role, with_body};
 use bytes::Bytes;
@@ -76,7 +77,11 @@ async fn the_second_viewer_of_a_stream_joins_the_first() {
     while pieces.len() < 5 {
         pieces.extend(second.frame().await.unwrap().unwrap().into_data().unwrap());
     }
-    assert_eq!((&*pieces, Instant::now()), (&b"01234"[..], joined), "it has what came so far at once");
+    assert_eq!(
+        (&*pieces, Instant::now()),
+        (&b"01234"[..], joined),
+        "it has what came so far at once"
+    );
     let rest = second.collect().await.unwrap().to_bytes();
     let ended = Instant::now();
     assert_eq!(rest, "56789");
@@ -151,7 +156,11 @@ async fn no_start_is_kept_where_no_newcomer_may_join() {
         assert_eq!(read(&mut first), open("1234"));
         let _lagging = lag_by_seven(&mut bench).await;
         assert!(bench.get("/c").waits());
-        assert_eq!(bench.stats().passed_by(PassReason::BodyBudget), 0, "seven bytes of eight are held, not eleven");
+        assert_eq!(
+            bench.stats().passed_by(PassReason::BodyBudget),
+            0,
+            "seven bytes of eight are held, not eleven"
+        );
     }
 }
 

@@ -1,4 +1,5 @@
-//! Many users at once, with aborts, errors and writes: nobody gets what is another's, nor what a write made old.
+//! Many users at once, with aborts, errors and writes: nobody gets what is another's, nor what a
+//! write made old.
 
 use crate::support::{Ask, Body, Failure, by_uri, get, within};
 use bytes::Bytes;
@@ -70,8 +71,10 @@ fn path_of(uri: &http::Uri) -> usize {
 
 /// Who asks for what: all that the answer depends on.
 fn identity_of(request: &Ask) -> String {
-    let header = |name: &str| request.headers().get(name).map_or("", |value| value.to_str().unwrap());
-    let users: Vec<_> = USERS[..4].iter().map(|(name, _)| format!("{name}={}", header(name))).collect();
+    let header =
+        |name: &str| request.headers().get(name).map_or("", |value| value.to_str().unwrap());
+    let users: Vec<_> =
+        USERS[..4].iter().map(|(name, _)| format!("{name}={}", header(name))).collect();
     format!("{} {} {} {}", request.method(), request.uri().path(), header("host"), users.join(" "))
 }
 
@@ -132,7 +135,10 @@ impl World {
             async move {
                 world.dawdle().await;
                 if fails && at == middle {
-                    return Some((Err(BoxError::from(Failure("reset"))), (Vec::new().into_iter(), at + 1)));
+                    return Some((
+                        Err(BoxError::from(Failure("reset"))),
+                        (Vec::new().into_iter(), at + 1),
+                    ));
                 }
                 Some((Ok(Frame::data(pieces.next()?)), (pieces, at + 1)))
             }
@@ -168,11 +174,16 @@ impl World {
             response = call => response,
         };
         let Ok(response) = response else { return };
-        let header = |name: &str| response.headers().get(name).map(|value| value.to_str().unwrap().to_owned());
+        let header = |name: &str| {
+            response.headers().get(name).map(|value| value.to_str().unwrap().to_owned())
+        };
         let version: u64 = header("x-version").unwrap().parse().unwrap();
         assert_eq!(header("x-identity").unwrap(), mine, "somebody else's answer");
         assert!(version >= known, "{mine}: version {version} after {known} was known");
-        assert!(header("x-its-kind").is_none_or(|its| its == kind), "another variant than asked for");
+        assert!(
+            header("x-its-kind").is_none_or(|its| its == kind),
+            "another variant than asked for"
+        );
         if header("cache-control").as_deref() == Some("private")
             || header("set-cookie").is_some()
             || response.status() == 403
@@ -193,7 +204,11 @@ impl World {
                 Some(Ok(frame)) => text.extend_from_slice(&frame.into_data().unwrap_or_default()),
                 Some(Err(_)) => break,
                 None => {
-                    assert_eq!(String::from_utf8_lossy(&text), whole, "a clean end of another body");
+                    assert_eq!(
+                        String::from_utf8_lossy(&text),
+                        whole,
+                        "a clean end of another body"
+                    );
                     break;
                 }
             }
@@ -221,7 +236,10 @@ async fn storm(seed: u64, policy: HttpPolicy) {
     }
     let stats = handle.stats();
     assert_eq!((stats.in_flight, stats.waiting), (0, 0));
-    assert!(stats.joined > 100 && stats.vetoed > 20 && stats.passed > 50 && stats.led > 200, "a storm: {stats:?}");
+    assert!(
+        stats.joined > 100 && stats.vetoed > 20 && stats.passed > 50 && stats.led > 200,
+        "a storm: {stats:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -250,7 +268,10 @@ async fn nor_do_they_when_everybody_may_come_late() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nor_do_they_when_slow_readers_are_evicted_and_the_budget_is_small() {
     for seed in 30..32 {
-        let policy = HttpPolicy::default().slow_reader(SlowReader::Evict).body_limit(1 << 9).body_budget(1 << 12);
+        let policy = HttpPolicy::default()
+            .slow_reader(SlowReader::Evict)
+            .body_limit(1 << 9)
+            .body_budget(1 << 12);
         storm(seed, policy).await;
     }
 }

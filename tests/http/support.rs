@@ -249,7 +249,11 @@ pub(crate) fn ok(text: &'static str) -> Response<Body> {
     reply(200, &[], text)
 }
 
-pub(crate) fn reply(status: u16, headers: &[(&str, &str)], text: impl Into<String>) -> Response<Body> {
+pub(crate) fn reply(
+    status: u16,
+    headers: &[(&str, &str)],
+    text: impl Into<String>,
+) -> Response<Body> {
     let body = Full::from(text.into()).map_err(|never| match never {}).boxed_unsync();
     with_body(status, headers, body)
 }
@@ -282,7 +286,10 @@ impl Flow {
     }
 
     pub(crate) fn trailer(&self, name: &'static str, value: &'static str) {
-        let trailers = HeaderMap::from_iter([(HeaderName::from_static(name), HeaderValue::from_static(value))]);
+        let trailers = HeaderMap::from_iter([(
+            HeaderName::from_static(name),
+            HeaderValue::from_static(value),
+        )]);
         self.0.send(Ok(Frame::trailers(trailers))).expect("nobody reads the body");
     }
 
@@ -371,8 +378,13 @@ pub(crate) fn seals(write: &mut Layered, read: &mut Layered, upstream: &Upstream
     calls == 3
 }
 
-/// Whether a follower gets its leader's response. If not, it gets its own; the leader gets its in any case.
-pub(crate) async fn follower_gets(policy: HttpPolicy, request: impl Fn() -> Ask, response: Response<Body>) -> bool {
+/// Whether a follower gets its leader's response. If not, it gets its own; the leader gets its in
+/// any case.
+pub(crate) async fn follower_gets(
+    policy: HttpPolicy,
+    request: impl Fn() -> Ask,
+    response: Response<Body>,
+) -> bool {
     let mut bench = Bench::with(policy);
     let (mut leader, mut follower) = (bench.send(request()), bench.send(request()));
     settle().await;

@@ -1,8 +1,8 @@
 //! Each switch relaxes its one rule.
 
 use crate::support::{
-    Ask, Bench, Body, Upstream, ask, by_nothing, by_uri, flow, follower_gets, get, name, ok, reply, role, seals,
-    settle, share, with_body,
+    Ask, Bench, Body, Upstream, ask, by_nothing, by_uri, flow, follower_gets, get, name, ok, reply,
+    role, seals, settle, share, with_body,
 };
 use http::{Method, StatusCode, header};
 use http_body_util::Full;
@@ -37,7 +37,10 @@ async fn methods() {
 async fn ignore_request_body() {
     let body = |text: &'static str| get("/a", &[]).map(|_| Full::from(text));
     let relaxed = policy().ignore_request_body(true);
-    assert!(!joins(&policy(), body("x"), body("x")).await && joins(&relaxed, body("x"), body("y")).await);
+    assert!(
+        !joins(&policy(), body("x"), body("x")).await
+            && joins(&relaxed, body("x"), body("y")).await
+    );
     assert!(!joins(&relaxed.ignore_request_body(false), body("x"), body("x")).await);
 }
 
@@ -45,7 +48,10 @@ async fn ignore_request_body() {
 async fn partition_header_and_without_partition_header() {
     let user = |user| get("/a", &[("authorization", user)]);
     let relaxed = policy().without_partition_header(header::AUTHORIZATION);
-    assert!(!joins(&policy(), user("x"), user("y")).await && joins(&relaxed, user("x"), user("y")).await);
+    assert!(
+        !joins(&policy(), user("x"), user("y")).await
+            && joins(&relaxed, user("x"), user("y")).await
+    );
     let tightened = relaxed.clone().partition_header(header::AUTHORIZATION);
     assert!(!joins(&tightened, user("x"), user("y")).await);
     let cookie = |user| get("/a", &[("cookie", user)]);
@@ -67,7 +73,10 @@ async fn each_listed_header_can_be_let_go() {
     ] {
         let with = |value| get("/a", &[(listed.as_str(), value)]);
         let relaxed = policy().without_partition_header(listed.clone());
-        assert!(!joins(&policy(), with("x"), with("y")).await && joins(&relaxed, with("x"), with("y")).await);
+        assert!(
+            !joins(&policy(), with("x"), with("y")).await
+                && joins(&relaxed, with("x"), with("y")).await
+        );
     }
 }
 
@@ -88,7 +97,10 @@ async fn ignore_authority() {
         assert!(!joins(&policy(), copy(&one), copy(&other)).await);
         assert!(joins(&relaxed, one, other).await);
     }
-    assert!(!joins(&relaxed, get("http://a/x", &[]), get("http://a/y", &[])).await, "paths still count");
+    assert!(
+        !joins(&relaxed, get("http://a/x", &[]), get("http://a/y", &[])).await,
+        "paths still count"
+    );
 }
 
 #[tokio::test]
@@ -123,7 +135,10 @@ async fn pass_request_header() {
 async fn allow_request_header() {
     let range = |value| get("/a", &[("range", value)]);
     let relaxed = policy().allow_request_header(header::RANGE);
-    assert!(!joins(&policy(), range("x"), range("x")).await && joins(&relaxed, range("x"), range("x")).await);
+    assert!(
+        !joins(&policy(), range("x"), range("x")).await
+            && joins(&relaxed, range("x"), range("x")).await
+    );
     assert!(!joins(&relaxed, range("x"), range("y")).await);
 }
 
@@ -132,7 +147,10 @@ async fn ignore_request_no_store() {
     let relaxed = policy().ignore_request_no_store(true);
     for line in ["no-store", "a b"] {
         let said = || get("/a", &[("cache-control", line)]);
-        assert!(!joins(&policy(), said(), said()).await && joins(&relaxed, said(), said()).await, "{line}");
+        assert!(
+            !joins(&policy(), said(), said()).await && joins(&relaxed, said(), said()).await,
+            "{line}"
+        );
     }
 }
 
@@ -151,7 +169,9 @@ const FRESH: [(&str, &str); 1] = [("cache-control", "max-age=60")];
 #[tokio::test]
 async fn ignore_request_no_cache() {
     let relaxed = policy().ignore_request_no_cache(true);
-    for header in [("cache-control", "no-cache"), ("cache-control", "max-age=0"), ("pragma", "no-cache")] {
+    for header in
+        [("cache-control", "no-cache"), ("cache-control", "max-age=0"), ("pragma", "no-cache")]
+    {
         let late = || get("/a", &[header]);
         assert!(!joins_late(&policy(), &FRESH, late()).await, "{header:?}");
         assert!(joins_late(&relaxed, &FRESH, late()).await, "{header:?}");
@@ -166,7 +186,10 @@ async fn veto_status_and_share_status() {
     assert!(gets(&strict.share_status(StatusCode::INTERNAL_SERVER_ERROR), 500, &[]).await);
     for status in [206, 302, 400, 401, 403, 407, 428, 431, 511] {
         let relaxed = policy().share_status(StatusCode::from_u16(status).unwrap());
-        assert!(!gets(&policy(), status, &[]).await && gets(&relaxed, status, &[]).await, "{status}");
+        assert!(
+            !gets(&policy(), status, &[]).await && gets(&relaxed, status, &[]).await,
+            "{status}"
+        );
     }
 }
 
@@ -179,7 +202,10 @@ async fn an_interim_status_cannot_be_shared() {
 #[tokio::test]
 async fn share_set_cookie() {
     let cookie = [("set-cookie", "x")];
-    assert!(!gets(&policy(), 200, &cookie).await && gets(&policy().share_set_cookie(true), 200, &cookie).await);
+    assert!(
+        !gets(&policy(), 200, &cookie).await
+            && gets(&policy().share_set_cookie(true), 200, &cookie).await
+    );
 }
 
 #[tokio::test]
@@ -216,10 +242,14 @@ async fn a_cache_control_that_cannot_be_read_needs_all_three_switches() {
 #[tokio::test]
 async fn ignore_vary() {
     let relaxed = policy().ignore_vary(true);
-    assert!(!gets(&policy(), 200, &[("vary", "*")]).await && gets(&relaxed, 200, &[("vary", "*")]).await);
+    assert!(
+        !gets(&policy(), 200, &[("vary", "*")]).await
+            && gets(&relaxed, 200, &[("vary", "*")]).await
+    );
     for (policy, differs) in [(policy(), true), (relaxed, false)] {
         let mut bench = Bench::with(policy);
-        let (_leader, mut follower) = (bench.send(get("/a", &[("x-kind", "a")])), bench.send(get("/a", &[])));
+        let (_leader, mut follower) =
+            (bench.send(get("/a", &[("x-kind", "a")])), bench.send(get("/a", &[])));
         bench.answer(reply(200, &[("vary", "x-kind")], "")).await;
         assert_eq!(follower.waits(), differs);
     }
@@ -230,7 +260,10 @@ async fn veto_content_type_and_share_content_type() {
     let stream = [("content-type", "text/event-stream")];
     let relaxed = policy().share_content_type("TEXT/event-stream");
     assert!(!gets(&policy(), 200, &stream).await && gets(&relaxed, 200, &stream).await);
-    assert!(!gets(&relaxed, 200, &[("content-type", "multipart/x-mixed-replace")]).await, "the other stays");
+    assert!(
+        !gets(&relaxed, 200, &[("content-type", "multipart/x-mixed-replace")]).await,
+        "the other stays"
+    );
     let strict = policy().veto_content_type("application/grpc");
     assert!(!gets(&strict, 200, &[("content-type", "Application/gRPC; x=1")]).await);
     assert!(gets(&policy(), 200, &[("content-type", "application/grpc")]).await);
@@ -266,9 +299,11 @@ async fn unshareable_memory() {
 
 #[tokio::test]
 async fn late_joins() {
-    for (who, without, with) in
-        [(LateJoin::WhenFresh, false, true), (LateJoin::Always, true, true), (LateJoin::Never, false, false)]
-    {
+    for (who, without, with) in [
+        (LateJoin::WhenFresh, false, true),
+        (LateJoin::Always, true, true),
+        (LateJoin::Never, false, false),
+    ] {
         let policy = policy().late_joins(who);
         assert_eq!(joins_late(&policy, &[], get("/a", &[])).await, without, "{who:?}");
         assert_eq!(joins_late(&policy, &FRESH, get("/a", &[])).await, with, "{who:?}");
@@ -350,7 +385,10 @@ async fn trust_key_still_seals_and_still_knows_a_large_body() {
     let _write = bench.send(ask(Method::POST, "/a", &[]));
     let _after = bench.get("/a");
     assert_eq!(bench.calls(), 3);
-    assert!(!joins_late(&relaxed, &[], get("/a", &[])).await, "nor does anybody come late to what is not fresh");
+    assert!(
+        !joins_late(&relaxed, &[], get("/a", &[])).await,
+        "nor does anybody come late to what is not fresh"
+    );
 }
 
 #[tokio::test]
@@ -374,10 +412,16 @@ async fn a_policy_set_later_is_the_one_that_counts_and_clones_keep_theirs() {
 // Clones of one layer value with different policies, on one group.
 
 /// Whether `strict`, who follows by the default policy, gets what `lax` led for by another.
-async fn crosses(relaxed: HttpPolicy, lax: Ask, response: http::Response<Body>, strict: Ask) -> bool {
+async fn crosses(
+    relaxed: HttpPolicy,
+    lax: Ask,
+    response: http::Response<Body>,
+    strict: Ask,
+) -> bool {
     let upstream = Upstream::default();
     let layer = by_uri();
-    let (mut one, mut two) = (layer.clone().policy(relaxed).layer(upstream.clone()), layer.layer(upstream.clone()));
+    let (mut one, mut two) =
+        (layer.clone().policy(relaxed).layer(upstream.clone()), layer.layer(upstream.clone()));
     let mut leader = tokio_test::task::spawn(one.call(lax));
     assert!(leader.poll().is_pending());
     let mut follower = tokio_test::task::spawn(two.call(strict));
@@ -400,7 +444,10 @@ async fn a_service_gets_no_response_that_its_own_policy_forbids() {
 #[tokio::test]
 async fn a_service_gets_no_response_to_a_header_that_its_own_policy_compares() {
     let relaxed = policy().without_partition_header(header::COOKIE);
-    assert!(!crosses(relaxed, get("/a", &[("cookie", "user")]), ok("for the user"), get("/a", &[])).await);
+    assert!(
+        !crosses(relaxed, get("/a", &[("cookie", "user")]), ok("for the user"), get("/a", &[]))
+            .await
+    );
 }
 
 #[tokio::test]
@@ -431,5 +478,8 @@ async fn roles_are_there_whatever_the_policy() {
     let mut calls = [bench.get("/a"), bench.get("/b")];
     bench.answer(ok("")).await;
     bench.answer(ok("")).await;
-    assert_eq!(calls.each_mut().map(|call| role(&call.response())), [Some(Role::Leader), Some(Role::Leader)]);
+    assert_eq!(
+        calls.each_mut().map(|call| role(&call.response())),
+        [Some(Role::Leader), Some(Role::Leader)]
+    );
 }

@@ -1,4 +1,5 @@
-//! Bad uploads over real sockets, to a layer that shares by bodies. Each concerns its own client, and leaves nothing.
+//! Bad uploads over real sockets, to a layer that shares by bodies. Each concerns its own client,
+//! and leaves nothing.
 
 use crate::{
     net::{Gate, listen, until},
@@ -30,8 +31,8 @@ use tower_singleflight::{Handle, PassReason, SingleflightLayer};
 
 const LIMIT: usize = 64 * 1024;
 
-/// The path of the good clients. Their answers wait for the gate. Another path keeps a bad `POST`, which is a write, from
-/// sealing their flights.
+/// The path of the good clients. Their answers wait for the gate. Another path keeps a bad `POST`,
+/// which is a write, from sealing their flights.
 const GOOD: &str = "/good";
 const BAD: &str = "/bad";
 
@@ -63,7 +64,8 @@ impl Server {
             assert_ne!(request.body(), "bomb");
             Some(request.body().clone())
         });
-        let (gate, seen, handle) = (Gate::new(), Arc::<Mutex<Vec<Upload>>>::default(), layer.handle());
+        let (gate, seen, handle) =
+            (Gate::new(), Arc::<Mutex<Vec<Upload>>>::default(), layer.handle());
         let (noted, opened) = (seen.clone(), gate.clone());
         let inner = service_fn(move |request: Request<UnsyncBoxBody<Bytes, hyper::Error>>| {
             let (seen, gate) = (noted.clone(), opened.clone());
@@ -85,7 +87,9 @@ impl Server {
             while let Ok((socket, _)) = listener.accept().await {
                 let service = TowerToHyperService::new(service.clone());
                 tokio::spawn(async move {
-                    auto::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(socket), service).await
+                    auto::Builder::new(TokioExecutor::new())
+                        .serve_connection(TokioIo::new(socket), service)
+                        .await
                 });
             }
         });
@@ -123,12 +127,16 @@ impl Server {
     }
 
     async fn is_empty(&self) {
-        until("nothing is left", || (self.handle.in_flight(), self.handle.waiting()) == (0, 0)).await;
+        until("nothing is left", || (self.handle.in_flight(), self.handle.waiting()) == (0, 0))
+            .await;
     }
 }
 
 /// Reads a body to its end, and notes it as it comes.
-async fn receive(mut body: UnsyncBoxBody<Bytes, hyper::Error>, seen: &Mutex<Vec<Upload>>) -> String {
+async fn receive(
+    mut body: UnsyncBoxBody<Bytes, hyper::Error>,
+    seen: &Mutex<Vec<Upload>>,
+) -> String {
     let call = {
         let mut seen = seen.lock().unwrap();
         seen.push(Upload::default());
@@ -209,7 +217,10 @@ async fn a_body_that_never_ends() {
         sent += &text;
     }
     until("it streams on beyond the limit", || server.seen().last().unwrap().text == sent).await;
-    assert_eq!((server.handle.in_flight(), server.handle.stats().passed_by(PassReason::Body)), (0, 1));
+    assert_eq!(
+        (server.handle.in_flight(), server.handle.stats().passed_by(PassReason::Body)),
+        (0, 1)
+    );
     drop(endless);
     server.is_empty().await;
     assert_ne!(server.seen().last().unwrap().end, Some(End::Clean));
@@ -232,8 +243,12 @@ async fn a_body_that_ends_early_or_breaks_off() {
             drop(half);
             server.and_others_share(other).await;
             server.is_empty().await;
-            let bad: Vec<_> = server.seen().into_iter().filter(|upload| upload.text != "users").collect();
-            assert!(bad.iter().all(|upload| upload.text == "use" && upload.end != Some(End::Clean)), "{bad:?}");
+            let bad: Vec<_> =
+                server.seen().into_iter().filter(|upload| upload.text != "users").collect();
+            assert!(
+                bad.iter().all(|upload| upload.text == "use" && upload.end != Some(End::Clean)),
+                "{bad:?}"
+            );
         }
     }
 }
@@ -267,7 +282,8 @@ async fn a_body_in_frames_of_one_byte_shares_with_one_in_a_single_frame() {
         slow.send(&byte.to_string()).await;
     }
     until("it joins", || server.handle.stats().joined == 1).await;
-    let frames = "users".chars().map(|byte| Ok::<_, Infallible>(Frame::data(Bytes::from(byte.to_string()))));
+    let frames =
+        "users".chars().map(|byte| Ok::<_, Infallible>(Frame::data(Bytes::from(byte.to_string()))));
     let frames = StreamBody::new(stream::iter(frames));
     let (mut sender, connection) = h2(server.address).await;
     let request = Request::post("http://example/good").body(frames.boxed_unsync()).unwrap();
@@ -277,7 +293,10 @@ async fn a_body_in_frames_of_one_byte_shares_with_one_in_a_single_frame() {
     for answer in [leader.await.unwrap(), slow.answer().await] {
         assert!(answer.ends_with("\r\n\r\nusers"));
     }
-    assert_eq!(within(stream).await.unwrap().unwrap().into_body().collect().await.unwrap().to_bytes(), "users");
+    assert_eq!(
+        within(stream).await.unwrap().unwrap().into_body().collect().await.unwrap().to_bytes(),
+        "users"
+    );
     assert_eq!(server.seen(), [upload("users", End::Clean)]);
     connection.abort();
     server.is_empty().await;
@@ -287,7 +306,8 @@ type Sender = http2::SendRequest<UnsyncBoxBody<Bytes, Infallible>>;
 
 async fn h2(address: SocketAddr) -> (Sender, JoinHandle<()>) {
     let socket = TcpStream::connect(address).await.unwrap();
-    let (sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(socket)).await.unwrap();
+    let (sender, connection) =
+        http2::handshake(TokioExecutor::new(), TokioIo::new(socket)).await.unwrap();
     (sender, tokio::spawn(async { drop(connection.await) }))
 }
 
@@ -297,7 +317,9 @@ async fn a_content_length_that_lies() {
     let other = server.good().await;
     // Over HTTP/1.1 the rest is the next request, and makes no sense as one.
     let mut short = server.client().await;
-    short.send("POST /bad HTTP/1.1\r\nhost: example\r\ncontent-length: 3\r\n\r\nusers\r\n\r\n").await;
+    short
+        .send("POST /bad HTTP/1.1\r\nhost: example\r\ncontent-length: 3\r\n\r\nusers\r\n\r\n")
+        .await;
     let answer = short.answer().await;
     assert!(answer.contains("\r\n\r\nuse") && answer.contains("HTTP/1.1 400 "), "{answer}");
     // Over HTTP/2 it is an error of the stream.
@@ -311,7 +333,8 @@ async fn a_content_length_that_lies() {
     }
     server.and_others_share(other).await;
     server.is_empty().await;
-    let clean: Vec<_> = server.seen().into_iter().filter(|upload| upload.end == Some(End::Clean)).collect();
+    let clean: Vec<_> =
+        server.seen().into_iter().filter(|upload| upload.end == Some(End::Clean)).collect();
     assert_eq!(clean, [upload("users", End::Clean), upload("use", End::Clean)]);
 }
 
@@ -319,8 +342,9 @@ async fn a_content_length_that_lies() {
 async fn a_compressed_body_shares_with_bodies_of_its_encoding_only() {
     let server = Server::new().await;
     let plain = server.good().await;
-    let encoded =
-        |encoding: &str| head(GOOD, &format!("content-encoding: {encoding}\r\ncontent-length: 5\r\n")) + "users";
+    let encoded = |encoding: &str| {
+        head(GOOD, &format!("content-encoding: {encoding}\r\ncontent-length: 5\r\n")) + "users"
+    };
     let mut clients = Vec::new();
     for (waiting, encoding) in [(2, "gzip"), (3, "gzip"), (4, "br")] {
         let mut client = server.client().await;

@@ -111,7 +111,8 @@ async fn followers_of_one_kind_meet_whatever_the_case_and_order_of_the_names() {
     let mut first = [bench.send(ask("a")), bench.send(ask("b"))];
     bench.answer(reply(200, &[("vary", "x-one, x-two")], "")).await;
     assert!(!first[0].waits() && first[1].waits());
-    // Another flight of the plain partition, whose follower is sent on by the same names, told otherwise.
+    // Another flight of the plain partition, whose follower is sent on by the same names, told
+    // otherwise.
     let mut second = [bench.send(ask("c")), bench.send(ask("b"))];
     assert!(second[1].waits());
     assert_eq!(bench.upstream.open(), 2);
@@ -142,7 +143,8 @@ async fn one_more_header_in_the_second_answer_parts_further() {
     let mut bench = Bench::new();
     let ask = |one: &str, two: &str| get("/a", &[("x-one", one), ("x-two", two)]);
     let _leader = bench.send(ask("1", "1"));
-    let mut followers = [bench.send(ask("2", "1")), bench.send(ask("2", "2")), bench.send(ask("2", "2"))];
+    let mut followers =
+        [bench.send(ask("2", "1")), bench.send(ask("2", "2")), bench.send(ask("2", "2"))];
     bench.answer(reply(200, &[("vary", "x-one")], "")).await;
     assert!(followers.iter_mut().all(Call::waits));
     assert_eq!(bench.upstream.open(), 1);
@@ -169,7 +171,8 @@ async fn a_veto_in_the_second_flight_is_a_veto() {
     assert_eq!((role(&response), text(response).as_str()), (None, "another's own"));
 }
 
-/// Of each flight, the leader differs from all others in the one header that its answer names: so all but one are sent on.
+/// Of each flight, the leader differs from all others in the one header that its answer names: so
+/// all but one are sent on.
 #[tokio::test]
 async fn an_origin_that_names_a_new_header_each_time_keeps_nobody_for_ever() {
     let mut bench = Bench::new();
@@ -201,7 +204,8 @@ async fn those_alike_meet_in_whatever_order_they_learnt_what_matters() {
     let ask = |one: &str, two: &str| get("/a", &[("x-one", one), ("x-two", two)]);
     let vary = |names: &str| reply(200, &[("vary", names)], "");
     // First by one header, then by the other.
-    let mut first = [bench.send(ask("a", "a")), bench.send(ask("b", "a")), bench.send(ask("b", "b"))];
+    let mut first =
+        [bench.send(ask("a", "a")), bench.send(ask("b", "a")), bench.send(ask("b", "b"))];
     bench.answer(vary("x-one")).await;
     assert!(first[1].waits() && first[2].waits());
     settle().await;
@@ -209,7 +213,8 @@ async fn those_alike_meet_in_whatever_order_they_learnt_what_matters() {
     assert!(!first[1].waits() && first[2].waits());
     let together = bench.upstream.next();
     // And the other way round.
-    let mut second = [bench.send(ask("a", "a")), bench.send(ask("a", "b")), bench.send(ask("b", "b"))];
+    let mut second =
+        [bench.send(ask("a", "a")), bench.send(ask("a", "b")), bench.send(ask("b", "b"))];
     settle().await;
     bench.answer(vary("x-two")).await;
     assert!(second[1].waits() && second[2].waits());
@@ -234,7 +239,11 @@ async fn a_follower_that_loses_its_patience_meanwhile_leads_a_newer_flight() {
     assert_eq!(bench.upstream.open(), 1);
     tokio::time::advance(std::time::Duration::from_millis(1001)).await;
     assert!(calls[2].waits());
-    assert_eq!(bench.upstream.open(), 2, "three seconds after it came, and not after it was sent on");
+    assert_eq!(
+        bench.upstream.open(),
+        2,
+        "three seconds after it came, and not after it was sent on"
+    );
     assert_eq!((bench.stats().timed_out, bench.stats().passed), (1, 0));
 }
 
@@ -242,8 +251,10 @@ async fn a_follower_that_loses_its_patience_meanwhile_leads_a_newer_flight() {
 async fn vary_on_a_header_that_was_let_go_from_the_partition_counts_again() {
     let policy = HttpPolicy::default().without_partition_header(name("accept-language"));
     let mut bench = Bench::with(policy);
-    let (mut german, mut french) =
-        (bench.send(get("/a", &[("accept-language", "de")])), bench.send(get("/a", &[("accept-language", "fr")])));
+    let (mut german, mut french) = (
+        bench.send(get("/a", &[("accept-language", "de")])),
+        bench.send(get("/a", &[("accept-language", "fr")])),
+    );
     assert_eq!(bench.calls(), 1);
     bench.answer(reply(200, &[("vary", "Accept-Language")], "Hallo")).await;
     assert_eq!(german.text(), "Hallo");

@@ -29,7 +29,8 @@ async fn app() -> App {
         opened.passed().await;
         format!("call {call}")
     };
-    let address = serve(Router::new().route("/x", get(handler.clone()).post(handler)).layer(layer)).await;
+    let address =
+        serve(Router::new().route("/x", get(handler.clone()).post(handler)).layer(layer)).await;
     App { address, handle, calls, gate }
 }
 
@@ -45,7 +46,9 @@ impl App {
 }
 
 fn ask(mut client: Connection, method: &'static str, path: &'static str) -> JoinHandle<Got> {
-    tokio::spawn(async move { rest(client.send(method, path, &[]).await.unwrap().body_mut()).await })
+    tokio::spawn(
+        async move { rest(client.send(method, path, &[]).await.unwrap().body_mut()).await },
+    )
 }
 
 async fn got(client: JoinHandle<Got>) -> String {
@@ -65,7 +68,10 @@ async fn clients_of_both_versions_at_once_cost_one_call() {
         let follower = ask(clients.remove(0), "GET", "/x");
         until("both wait", || app.handle.waiting() == 2).await;
         app.gate.open();
-        assert_eq!((got(leader).await, got(follower).await), ("call 1".to_owned(), "call 1".to_owned()));
+        assert_eq!(
+            (got(leader).await, got(follower).await),
+            ("call 1".to_owned(), "call 1".to_owned())
+        );
         assert_eq!((app.calls.load(SeqCst), app.handle.stats().joined), (1, 1));
     }
 }

@@ -2,7 +2,10 @@
 
 use crate::{
     net::{Connection, Origin, gateway, rest},
-    support::{Bench, Read, ask, by_uri, flow, follower_gets, get, ok, read, reply, role, settle, text, with_body},
+    support::{
+        Bench, Read, ask, by_uri, flow, follower_gets, get, ok, read, reply, role, settle, text,
+        with_body,
+    },
 };
 use http::Method;
 use std::{
@@ -16,7 +19,8 @@ use tokio::sync::Barrier;
 use tower_singleflight::{HttpPolicy, PassReason, Role, VetoReason};
 
 async fn is_vetoed(status: u16, headers: &[(&str, &str)]) -> bool {
-    !follower_gets(HttpPolicy::default(), || get("/a", &[]), reply(status, headers, "the leader's")).await
+    !follower_gets(HttpPolicy::default(), || get("/a", &[]), reply(status, headers, "the leader's"))
+        .await
 }
 
 #[tokio::test]
@@ -43,7 +47,10 @@ async fn a_cookie_is_vetoed() {
     assert!(is_vetoed(200, &[("set-cookie", "session=1")]).await);
     assert!(is_vetoed(200, &[("set-cookie", "")]).await);
     assert!(is_vetoed(500, &[("set-cookie", "session=1")]).await);
-    assert!(is_vetoed(200, &[("cache-control", "public, max-age=60"), ("set-cookie", "session=1")]).await);
+    assert!(
+        is_vetoed(200, &[("cache-control", "public, max-age=60"), ("set-cookie", "session=1")])
+            .await
+    );
 }
 
 #[tokio::test]
@@ -71,14 +78,17 @@ async fn every_line_of_cache_control_is_read() {
 
 #[tokio::test]
 async fn a_cache_control_that_cannot_be_read_is_vetoed() {
-    for line in ["max-age=60; private", "x=\"private", "=private", "private private", "\"private\""] {
+    for line in ["max-age=60; private", "x=\"private", "=private", "private private", "\"private\""]
+    {
         assert!(is_vetoed(200, &[("cache-control", line)]).await, "{line}");
     }
 }
 
 #[tokio::test]
 async fn other_directives_are_for_all() {
-    for line in ["public", "max-age=0", "must-revalidate", "x=\"private\"", "not-private", "s-maxage=0"] {
+    for line in
+        ["public", "max-age=0", "must-revalidate", "x=\"private\"", "not-private", "s-maxage=0"]
+    {
         assert!(!is_vetoed(200, &[("cache-control", line)]).await, "{line}");
     }
 }
@@ -100,7 +110,11 @@ async fn a_vary_that_cannot_be_read_is_vetoed() {
 
 #[tokio::test]
 async fn streams_without_an_end_are_vetoed() {
-    for line in ["text/event-stream", "Text/Event-Stream; charset=utf-8", "multipart/x-mixed-replace; boundary=x"] {
+    for line in [
+        "text/event-stream",
+        "Text/Event-Stream; charset=utf-8",
+        "multipart/x-mixed-replace; boundary=x",
+    ] {
         assert!(is_vetoed(200, &[("content-type", line)]).await, "{line}");
     }
     assert!(!is_vetoed(200, &[("content-type", "text/plain")]).await);
@@ -117,7 +131,9 @@ async fn a_body_known_to_be_over_the_limit_is_vetoed() {
         assert!(!gets(length).await, "{length}");
     }
     let large = || reply(200, &[], "x".repeat(101));
-    assert!(!follower_gets(HttpPolicy::default().body_limit(100), || get("/a", &[]), large()).await);
+    assert!(
+        !follower_gets(HttpPolicy::default().body_limit(100), || get("/a", &[]), large()).await
+    );
 }
 
 #[tokio::test]
@@ -129,14 +145,28 @@ async fn the_default_limit_is_sixteen_mebibytes() {
 #[tokio::test]
 async fn the_length_that_a_head_tells_of_is_no_body_to_hold() {
     let head = || ask(Method::HEAD, "/a", &[]);
-    assert!(follower_gets(HttpPolicy::default(), head, reply(200, &[("content-length", "99999999")], "")).await);
+    assert!(
+        follower_gets(
+            HttpPolicy::default(),
+            head,
+            reply(200, &[("content-length", "99999999")], "")
+        )
+        .await
+    );
     assert!(!is_vetoed(304, &[("content-length", "99999999")]).await);
 }
 
 #[tokio::test]
 async fn a_large_body_of_unknown_length_is_shared() {
     let (_flow, body) = flow();
-    assert!(follower_gets(HttpPolicy::default().body_limit(1), || get("/a", &[]), with_body(200, &[], body)).await);
+    assert!(
+        follower_gets(
+            HttpPolicy::default().body_limit(1),
+            || get("/a", &[]),
+            with_body(200, &[], body)
+        )
+        .await
+    );
 }
 
 #[tokio::test]
@@ -173,14 +203,23 @@ async fn a_veto_wakes_all_followers_at_the_head_and_none_waits_for_another() {
     for follower in followers.iter_mut().rev() {
         assert!(follower.waits());
     }
-    assert_eq!((bench.upstream.open(), bench.calls()), (50, 51), "all in parallel, though no body has ended");
+    assert_eq!(
+        (bench.upstream.open(), bench.calls()),
+        (50, 51),
+        "all in parallel, though no body has ended"
+    );
     let head = leader.response();
     assert_eq!(role(&head), Some(Role::Leader));
     for number in 0..50 {
-        bench.upstream.next().answer(reply(200, &[("cache-control", "private")], number.to_string()));
+        bench.upstream.next().answer(reply(
+            200,
+            &[("cache-control", "private")],
+            number.to_string(),
+        ));
     }
     settle().await;
-    let mut own: Vec<usize> = followers.iter_mut().map(|follower| follower.text().parse().unwrap()).collect();
+    let mut own: Vec<usize> =
+        followers.iter_mut().map(|follower| follower.text().parse().unwrap()).collect();
     own.sort_unstable();
     assert_eq!(own, (0..50).collect::<Vec<_>>(), "each its own");
 }
@@ -216,8 +255,10 @@ async fn followers_send_their_own_requests_and_not_the_leaders() {
     settle().await;
     assert!(follower.result().is_err());
 
-    let (mut leader, mut follower) =
-        (bench.send(get("/b", &[("x-request-id", "leader")])), bench.send(get("/b", &[("x-request-id", "follower")])));
+    let (mut leader, mut follower) = (
+        bench.send(get("/b", &[("x-request-id", "leader")])),
+        bench.send(get("/b", &[("x-request-id", "follower")])),
+    );
     bench.answer(reply(403, &[], "")).await;
     assert!(!leader.waits() && follower.waits());
     assert_eq!(bench.upstream.next().header("x-request-id"), Some("follower"));
@@ -396,13 +437,17 @@ async fn one_users_private_answer_burns_nobody_elses_key() {
     user.text();
     assert!(!passes_now(&mut bench, "/a").await, "without the cookie");
     assert!(!passes_now(&mut bench, "/b").await, "another path");
-    let _calls = (bench.send(get("/a", &[("cookie", "user")])), bench.send(get("/a", &[("cookie", "user")])));
+    let _calls = (
+        bench.send(get("/a", &[("cookie", "user")])),
+        bench.send(get("/a", &[("cookie", "user")])),
+    );
     assert_eq!(bench.upstream.open(), 2, "the user's own");
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_memory_is_bounded_and_forgets_the_least_recently_used() {
-    let mut bench = Bench::with(HttpPolicy::default().unshareable_memory(2, Duration::from_secs(30)));
+    let mut bench =
+        Bench::with(HttpPolicy::default().unshareable_memory(2, Duration::from_secs(30)));
     for path in ["/a", "/b", "/a", "/c"] {
         let mut call = bench.get(path);
         bench.answer(reply(200, &[("cache-control", "private")], "")).await;

@@ -24,8 +24,8 @@ use std::{
 use tokio_test::task::{Spawn, spawn};
 use tower::{Layer, Service, ServiceBuilder, ServiceExt};
 use tower_singleflight::{
-    BoxError, Handle, HttpPolicy, PassReason, ReadBody, RequestBody, SharedBody, Singleflight, SingleflightLayer,
-    mode::HttpBody,
+    BoxError, Handle, HttpPolicy, PassReason, ReadBody, RequestBody, SharedBody, Singleflight,
+    SingleflightLayer, mode::HttpBody,
 };
 
 const LIMIT: usize = 64 * 1024;
@@ -46,7 +46,11 @@ struct Echo {
 
 impl Echo {
     fn new() -> Self {
-        Self { seen: Arc::default(), gate: Gate::new(), answer: |text| Response::new(Full::from(text)) }
+        Self {
+            seen: Arc::default(),
+            gate: Gate::new(),
+            answer: |text| Response::new(Full::from(text)),
+        }
     }
 
     /// The bodies of the calls so far, in order.
@@ -78,7 +82,9 @@ where
                     Err(error) => format!("<error: {error}>"),
                     Ok(frame) => match frame.into_data() {
                         Ok(data) => String::from_utf8(data.into()).unwrap(),
-                        Err(frame) => format!("<trailers: {}>", frame.into_trailers().unwrap().len()),
+                        Err(frame) => {
+                            format!("<trailers: {}>", frame.into_trailers().unwrap().len())
+                        }
                     },
                 };
                 let is_error = text.starts_with("<error");
@@ -205,7 +211,9 @@ async fn a_call_joins_when_its_body_is_complete_and_waits_for_no_other_upload() 
 
 #[tokio::test]
 async fn a_body_of_the_limit_shares_and_one_byte_more_passes_whole() {
-    for (length, announced) in [(LIMIT, true), (LIMIT, false), (LIMIT + 1, true), (LIMIT + 1, false)] {
+    for (length, announced) in
+        [(LIMIT, true), (LIMIT, false), (LIMIT + 1, true), (LIMIT + 1, false)]
+    {
         let mut gateway = Gateway::new();
         let text = "x".repeat(length);
         let mut send = || match announced {
@@ -239,7 +247,10 @@ impl http_body::Body for Counted {
     type Data = Bytes;
     type Error = BoxError;
 
-    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let length = self.frame.min(self.left);
         self.left -= length;
         let held = self.held.fetch_add(length, SeqCst) + length;
@@ -314,8 +325,10 @@ async fn frames_of_one_byte_are_joined() {
     let mut gateway = Gateway::new();
     let text = "x".repeat(LIMIT);
     let leader = gateway.post(&text);
-    let bytes: Vec<_> =
-        text.bytes().map(|byte| Ok::<_, BoxError>(Frame::data(Bytes::copy_from_slice(&[byte])))).collect();
+    let bytes: Vec<_> = text
+        .bytes()
+        .map(|byte| Ok::<_, BoxError>(Frame::data(Bytes::copy_from_slice(&[byte]))))
+        .collect();
     let mut follower = gateway.send(post(StreamBody::new(stream::iter(bytes)).boxed_unsync()));
     while gateway.handle.stats().joined == 0 {
         assert!(follower.is_woken() && follower.poll().is_pending(), "it gives way now and then");
@@ -330,11 +343,17 @@ async fn a_body_of_another_length_than_announced_passes_as_it_came() {
     let mut calls = Vec::new();
     for said in ["4", "6", "0"] {
         let (flow, body) = flow();
-        calls.push((gateway.send(request(Method::POST, &[("content-length", said)], body)), "users"));
+        calls.push((
+            gateway.send(request(Method::POST, &[("content-length", said)], body)),
+            "users",
+        ));
         flow.data("users");
     }
     calls.push((gateway.send(request(Method::POST, &[("content-length", "6")], whole(""))), ""));
-    calls.push((gateway.send(request(Method::POST, &[("content-length", "5")], whole("users"))), "users"));
+    calls.push((
+        gateway.send(request(Method::POST, &[("content-length", "5")], whole("users"))),
+        "users",
+    ));
     for (call, text) in calls {
         assert_eq!(gateway.text(call).await, text);
     }
@@ -347,7 +366,10 @@ async fn a_body_that_ends_before_its_size_hint_passes_as_it_came() {
     impl http_body::Body for Short {
         type Data = Bytes;
         type Error = BoxError;
-        fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
             Poll::Ready(self.0.take().map(|data| Ok(Frame::data(data))))
         }
         fn size_hint(&self) -> SizeHint {
@@ -425,7 +447,10 @@ async fn a_client_that_leaves_during_its_upload_leaves_nothing() {
     drop(call);
     assert!(flow.is_dropped());
     let stats = gateway.handle.stats();
-    assert_eq!((gateway.echo.seen().len(), stats.in_flight, stats.waiting, stats.passed), (0, 0, 0, 0));
+    assert_eq!(
+        (gateway.echo.seen().len(), stats.in_flight, stats.waiting, stats.passed),
+        (0, 0, 0, 0)
+    );
 }
 
 #[tokio::test]
@@ -461,8 +486,10 @@ async fn a_mutation_seals_again_when_it_is_answered() {
 
 #[tokio::test]
 async fn a_mutation_of_another_path_or_without_sealing_seals_nothing() {
-    for (path, policy) in [("/other", HttpPolicy::default()), ("/graphql", HttpPolicy::default().seal_on_write(false))]
-    {
+    for (path, policy) in [
+        ("/other", HttpPolicy::default()),
+        ("/graphql", HttpPolicy::default().seal_on_write(false)),
+    ] {
         let mut gateway = Gateway::of(layer().policy(policy));
         let _before = gateway.post("users");
         let _write = gateway.send(Request::post(path).body(whole("!mutation")).unwrap());
@@ -473,8 +500,9 @@ async fn a_mutation_of_another_path_or_without_sealing_seals_nothing() {
 
 #[tokio::test]
 async fn a_query_that_passes_because_its_answer_was_not_shared_is_no_write() {
-    let no_store =
-        |text: String| Response::builder().header("cache-control", "no-store").body(Full::from(text)).unwrap();
+    let no_store = |text: String| {
+        Response::builder().header("cache-control", "no-store").body(Full::from(text)).unwrap()
+    };
     let mut gateway = Gateway::answering(layer(), no_store);
     for passed in [0, 1] {
         let _users = gateway.post("users");
@@ -521,7 +549,9 @@ fn share(layer: Layered, one: Request<Body>, two: Request<Body>) -> bool {
 
 #[tokio::test]
 async fn the_type_and_the_encoding_of_a_body_are_compared_and_its_framing_is_not() {
-    let with = |name: &'static str, value: &'static str| request(Method::POST, &[(name, value)], whole("users"));
+    let with = |name: &'static str, value: &'static str| {
+        request(Method::POST, &[(name, value)], whole("users"))
+    };
     for name in ["content-type", "content-encoding"] {
         assert!(share(layer(), with(name, "one"), with(name, "one")));
         assert!(!share(layer(), with(name, "one"), with(name, "two")));
@@ -536,7 +566,9 @@ async fn the_type_and_the_encoding_of_a_body_are_compared_and_its_framing_is_not
 
 #[tokio::test]
 async fn the_rest_of_the_partition_is_compared_as_without_a_body() {
-    let with = |name: &'static str, value: &'static str| request(Method::POST, &[(name, value)], whole("users"));
+    let with = |name: &'static str, value: &'static str| {
+        request(Method::POST, &[(name, value)], whole("users"))
+    };
     for name in ["authorization", "cookie", "accept"] {
         assert!(!share(layer(), with(name, "one"), with(name, "two")));
     }
@@ -579,7 +611,11 @@ async fn a_request_that_passes_by_its_head_is_not_read() {
     let off = layer();
     off.handle().set_enabled(false);
     for (layer, request, reason) in [
-        (layer(), request(Method::POST, &[("expect", "100-continue")], whole("")), PassReason::Header),
+        (
+            layer(),
+            request(Method::POST, &[("expect", "100-continue")], whole("")),
+            PassReason::Header,
+        ),
         (layer(), request(Method::PATCH, &[], whole("")), PassReason::Method),
         (filtered, post(whole("")), PassReason::Filter),
         (off, post(whole("")), PassReason::Disabled),
@@ -637,12 +673,16 @@ async fn a_follower_that_may_not_have_the_answer_sends_its_own_body() {
 
 #[tokio::test]
 async fn a_follower_that_does_not_agree_with_vary_leads_again_under_the_same_key() {
-    let vary = |text: String| Response::builder().header("vary", "x-kind").body(Full::from(text)).unwrap();
+    let vary =
+        |text: String| Response::builder().header("vary", "x-kind").body(Full::from(text)).unwrap();
     let mut gateway = Gateway::answering(by_first_letter(), vary);
     let kind = |kind, body: &str| request(Method::POST, &[("x-kind", kind)], whole(body));
     let leader = gateway.send(kind("a", "q1"));
-    let (same, other, another) =
-        (gateway.send(kind("a", "q2")), gateway.send(kind("b", "q3")), gateway.send(kind("b", "q4")));
+    let (same, other, another) = (
+        gateway.send(kind("a", "q2")),
+        gateway.send(kind("b", "q3")),
+        gateway.send(kind("b", "q4")),
+    );
     assert_eq!(gateway.handle.stats().joined, 3);
     gateway.echo.gate.open();
     let tasks = [leader, same, other, another].map(tokio::spawn);
@@ -674,7 +714,10 @@ fn a_follower_that_lost_its_leaders_runtime_leads_anew_with_its_own_whole_body()
         settle().await;
         [leader, follower]
     });
-    assert_eq!((gateway.handle.stats().joined, gateway.echo.seen()), (1, vec!["users for the leader".to_owned()]));
+    assert_eq!(
+        (gateway.handle.stats().joined, gateway.echo.seen()),
+        (1, vec!["users for the leader".to_owned()])
+    );
     support::paused().block_on(async {
         assert!(follower.poll().is_pending());
         settle().await;
@@ -713,7 +756,9 @@ async fn every_method_of_a_layer_works_on_it() {
     let echo = Echo::new();
     let (one, two) = (layer.layer(echo.clone()), layer.layer(echo.clone()));
     let calls = (one.clone().oneshot(post(whole("users"))), one.oneshot(post(whole("users"))));
-    let (a, b, c, ()) = tokio::join!(calls.0, calls.1, two.oneshot(post(whole("users"))), async { echo.gate.open() });
+    let (a, b, c, ()) = tokio::join!(calls.0, calls.1, two.oneshot(post(whole("users"))), async {
+        echo.gate.open()
+    });
     for response in [a, b, c] {
         assert_eq!(support::text(response.unwrap()), "users");
     }
@@ -733,7 +778,10 @@ impl http_body::Body for Upload {
     type Data = Bytes;
     type Error = io::Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
         Pin::new(&mut self.0).poll_frame(cx)
     }
 
@@ -753,9 +801,12 @@ where
 {
     let (layer, echo) = (layer(), Echo::new());
     let service = ServiceBuilder::new().layer(layer.clone()).service(echo.clone());
-    let call = |text: &str| service.clone().oneshot(Request::post("/").body(body(text.to_owned())).unwrap());
+    let call = |text: &str| {
+        service.clone().oneshot(Request::post("/").body(body(text.to_owned())).unwrap())
+    };
     let long = "x".repeat(LIMIT + 1);
-    let (one, two, passed, ()) = tokio::join!(call("users"), call("users"), call(&long), async { echo.gate.open() });
+    let (one, two, passed, ()) =
+        tokio::join!(call("users"), call("users"), call(&long), async { echo.gate.open() });
     assert_eq!(support::text(one.unwrap()), "users");
     assert_eq!(support::text(two.unwrap()), "users");
     assert!(support::text(passed.unwrap()) == long);
@@ -769,11 +820,15 @@ async fn every_type_of_body_is_handed_on_as_its_own_type() {
         Full::from(text).map_err(|never| match never {})
     }
     /// In two frames, and without a length.
-    fn streamed<E: Send + Sync + 'static>(text: String) -> impl http_body::Body<Data = Bytes, Error = E> + Send + Sync {
+    fn streamed<E: Send + Sync + 'static>(
+        text: String,
+    ) -> impl http_body::Body<Data = Bytes, Error = E> + Send + Sync {
         let (one, two) = text.split_at(text.len() / 2);
         let frames = [one, two].map(|text| Ok(Frame::data(Bytes::from(text.to_owned()))));
-        StreamBody::new(futures_util::stream::iter(frames.map(|frame: Result<_, Infallible>| frame)))
-            .map_err(|never| match never {})
+        StreamBody::new(futures_util::stream::iter(
+            frames.map(|frame: Result<_, Infallible>| frame),
+        ))
+        .map_err(|never| match never {})
     }
     shares_and_passes(Full::<Bytes>::from).await;
     shares_and_passes(SharedBody::from).await;
@@ -803,7 +858,9 @@ async fn a_shared_body_of_a_request_is_handed_on_with_what_comes_after_the_limit
     let response = support::by_uri().layer(inner).oneshot(support::get("/", &[])).await.unwrap();
     let echo = Echo::new();
     echo.gate.open();
-    let mut call = spawn(layer().layer(echo.clone()).oneshot(Request::post("/").body(response.into_body()).unwrap()));
+    let mut call = spawn(
+        layer().layer(echo.clone()).oneshot(Request::post("/").body(response.into_body()).unwrap()),
+    );
     flow.data("x".repeat(LIMIT));
     flow.data("y");
     assert!(call.poll().is_pending());
@@ -819,7 +876,10 @@ async fn a_client_without_bodies_shares_too() {
     let service = layer.layer(echo.clone());
     let call = || service.clone().oneshot(Request::get("/").body(Empty::<Bytes>::new()).unwrap());
     let (one, two, ()) = tokio::join!(call(), call(), async { echo.gate.open() });
-    assert_eq!((support::text(one.unwrap()), support::text(two.unwrap())), (String::new(), String::new()));
+    assert_eq!(
+        (support::text(one.unwrap()), support::text(two.unwrap())),
+        (String::new(), String::new())
+    );
     assert_eq!(echo.seen().len(), 1);
 }
 
@@ -828,7 +888,10 @@ async fn a_read_body_has_the_hints_of_the_whole() {
     let (layer, seen) = (layer(), Arc::new(Mutex::new(Vec::new())));
     let noted = seen.clone();
     let inner = tower::service_fn(move |request: Request<Body>| {
-        noted.lock().unwrap().push((request.body().size_hint().exact(), request.body().is_end_stream()));
+        noted
+            .lock()
+            .unwrap()
+            .push((request.body().size_hint().exact(), request.body().is_end_stream()));
         async { Ok::<_, Infallible>(Response::new(Full::<Bytes>::default())) }
     });
     let service = layer.layer(inner);
@@ -853,10 +916,15 @@ mod sockets {
     use std::net::SocketAddr;
 
     /// Sends each body on a connection of its own, and returns the answers.
-    async fn send(address: SocketAddr, bodies: Vec<String>) -> Vec<tokio::task::JoinHandle<String>> {
+    async fn send(
+        address: SocketAddr,
+        bodies: Vec<String>,
+    ) -> Vec<tokio::task::JoinHandle<String>> {
         let send = |body: String| async move {
-            let client = Client::builder(TokioExecutor::new()).build::<_, Full<Bytes>>(HttpConnector::new());
-            let request = Request::post(format!("http://{address}/graphql")).body(Full::from(body)).unwrap();
+            let client =
+                Client::builder(TokioExecutor::new()).build::<_, Full<Bytes>>(HttpConnector::new());
+            let request =
+                Request::post(format!("http://{address}/graphql")).body(Full::from(body)).unwrap();
             let body = client.request(request).await.unwrap().into_body();
             String::from_utf8(body.collect().await.unwrap().to_bytes().into()).unwrap()
         };
@@ -892,7 +960,10 @@ mod sockets {
         let layer = SingleflightLayer::with_body(1024, |request| Some(request.body().clone()));
         let route = post(|body: Bytes| async move { body }).layer(layer);
         let app: Router = Router::new().route("/", route);
-        let response = app.oneshot(Request::post("/").body(axum::body::Body::from("users")).unwrap()).await.unwrap();
+        let response = app
+            .oneshot(Request::post("/").body(axum::body::Body::from("users")).unwrap())
+            .await
+            .unwrap();
         assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "users");
     }
 
@@ -909,7 +980,9 @@ mod sockets {
             while let Ok((socket, _)) = listener.accept().await {
                 let service = TowerToHyperService::new(service.clone());
                 tokio::spawn(async move {
-                    auto::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(socket), service).await
+                    auto::Builder::new(TokioExecutor::new())
+                        .serve_connection(TokioIo::new(socket), service)
+                        .await
                 });
             }
         });
@@ -922,10 +995,13 @@ mod sockets {
         let app = Router::new().route("/graphql", axum::routing::post_service(echo.clone()));
         let address = serve(app).await;
         let layer = layer();
-        let client = Client::builder(TokioExecutor::new()).build::<_, Full<Bytes>>(HttpConnector::new());
+        let client =
+            Client::builder(TokioExecutor::new()).build::<_, Full<Bytes>>(HttpConnector::new());
         let client = ServiceBuilder::new().layer(layer.clone().shared_errors()).service(client);
         let call = || {
-            let request = Request::post(format!("http://{address}/graphql")).body(Full::from("users")).unwrap();
+            let request = Request::post(format!("http://{address}/graphql"))
+                .body(Full::from("users"))
+                .unwrap();
             tokio::spawn(client.clone().oneshot(request))
         };
         let calls = [call(), call(), call()];

@@ -1,7 +1,8 @@
 //! A read that comes after a write never gets an answer from before it.
 
 use crate::support::{
-    Bench, Call, Flow, Read, ask, by_nothing, by_uri, flow, get, ok, read, reply, role, seals, settle, with_body,
+    Bench, Call, Flow, Read, ask, by_nothing, by_uri, flow, get, ok, read, reply, role, seals,
+    settle, with_body,
 };
 use http::Method;
 use tower_singleflight::{HttpPolicy, LateJoin, Role};
@@ -26,11 +27,17 @@ async fn a_read_after_the_write_was_sent_leads_anew() {
         assert_eq!(bench.calls(), 3, "{method}: a read, the write, a read");
         settle().await;
         bench.answer(ok("from before")).await;
-        assert_eq!((before[0].text(), before[1].text()), ("from before".to_owned(), "from before".to_owned()));
+        assert_eq!(
+            (before[0].text(), before[1].text()),
+            ("from before".to_owned(), "from before".to_owned())
+        );
         assert!(after.iter_mut().all(Call::waits));
         bench.upstream.next();
         bench.answer(ok("from after")).await;
-        assert_eq!((after[0].text(), after[1].text()), ("from after".to_owned(), "from after".to_owned()));
+        assert_eq!(
+            (after[0].text(), after[1].text()),
+            ("from after".to_owned(), "from after".to_owned())
+        );
         assert_eq!(bench.handle.in_flight(), 0);
     }
 }
@@ -202,7 +209,10 @@ async fn forget_seals_like_a_write() {
     settle().await;
     bench.answer(ok("before")).await;
     bench.answer(ok("after")).await;
-    assert_eq!((before.text(), after[0].text(), after[1].text()), ("before".into(), "after".into(), "after".into()));
+    assert_eq!(
+        (before.text(), after[0].text(), after[1].text()),
+        ("before".into(), "after".into(), "after".into())
+    );
 }
 
 // After the head.
@@ -248,7 +258,11 @@ async fn a_write_seals_a_streaming_body_when_it_is_answered() {
     let mut write = write(&mut bench);
     let sent = bench.upstream.next();
     let (_body, _flow) = streaming(&mut bench).await;
-    assert_eq!(role(&bench.get("/a").response()), Some(Role::Follower), "while the write is under way");
+    assert_eq!(
+        role(&bench.get("/a").response()),
+        Some(Role::Follower),
+        "while the write is under way"
+    );
     sent.answer(ok("done"));
     assert!(!write.waits());
     assert!(bench.get("/a").waits());
@@ -307,7 +321,8 @@ async fn a_sealed_body_takes_nobody_even_if_anybody_may_come_late() {
     assert!(bench.get("/a").waits());
 }
 
-/// A newcomer that finds its flight too old replaces it, so that a write later on cannot find the old one.
+/// A newcomer that finds its flight too old replaces it, so that a write later on cannot find the
+/// old one.
 #[tokio::test(start_paused = true)]
 async fn a_flight_that_was_too_old_for_newcomers_takes_nobody_after_a_write() {
     use std::time::Duration;
@@ -336,8 +351,10 @@ async fn a_flight_too_old_for_one_service_takes_nobody_after_a_write_through_ano
     use tower::{Layer, Service};
     let upstream = Upstream::default();
     let layer = by_uri();
-    let (mut patient, mut strict) =
-        (layer.layer(upstream.clone()), layer.clone().join_within(Duration::from_secs(1)).layer(upstream.clone()));
+    let (mut patient, mut strict) = (
+        layer.layer(upstream.clone()),
+        layer.clone().join_within(Duration::from_secs(1)).layer(upstream.clone()),
+    );
     let mut old = tokio_test::task::spawn(patient.call(get("/a", &[])));
     assert!(old.poll().is_pending());
     tokio::time::advance(Duration::from_secs(2)).await;
@@ -357,7 +374,13 @@ async fn a_flight_too_old_for_one_service_takes_nobody_after_a_write_through_ano
 
 #[tokio::test]
 async fn a_write_seals_its_path_whatever_the_query_and_the_host() {
-    for spelling in ["/items/7?fields=name", "http://h/items/7", "https://i/items/7?x", "/items/%37", "/%69tems/7"] {
+    for spelling in [
+        "/items/7?fields=name",
+        "http://h/items/7",
+        "https://i/items/7?x",
+        "/items/%37",
+        "/%69tems/7",
+    ] {
         let mut bench = Bench::new();
         let mut before = bench.get(spelling);
         let mut write = bench.send(ask(Method::PUT, "/items/7", &[]));

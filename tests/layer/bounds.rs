@@ -60,7 +60,9 @@ fn a_call_is_send_static_and_unpin_with_a_service_and_a_request_that_are_not_syn
 /// Code that knows no more of a service than what the docs ask for.
 #[tokio::test]
 async fn any_service_that_is_clone_and_send_with_results_that_are_can_be_layered() {
-    fn coalesce<S, Req>(service: S) -> impl Service<Req, Response = S::Response, Error = S::Error> + Clone
+    fn coalesce<S, Req>(
+        service: S,
+    ) -> impl Service<Req, Response = S::Response, Error = S::Error> + Clone
     where
         S: Service<Req> + Clone + Send + 'static,
         S::Response: Clone + Send + Sync + 'static,
@@ -77,7 +79,8 @@ async fn any_service_that_is_clone_and_send_with_results_that_are_can_be_layered
 #[tokio::test]
 async fn an_inner_service_that_is_not_sync_is_coalesced() {
     let upstream = Upstream::<&str, Infallible, Cell<u32>>::new();
-    let boxed: BoxCloneService<Cell<u32>, &str, Infallible> = BoxCloneService::new(upstream.clone());
+    let boxed: BoxCloneService<Cell<u32>, &str, Infallible> =
+        BoxCloneService::new(upstream.clone());
     let mut service = SingleflightLayer::by_key(|request: &Cell<u32>| request.get()).layer(boxed);
     let mut leader = spawn(service.call(Cell::new(1)));
     let mut follower = spawn(service.call(Cell::new(1)));
@@ -91,10 +94,11 @@ async fn an_inner_service_that_is_not_sync_is_coalesced() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn calls_can_be_spawned_on_many_threads() {
-    let mut service = SingleflightLayer::by_key(|id: &u32| *id).layer(service_fn(|id: u32| async move {
-        tokio::task::yield_now().await;
-        Ok::<_, Infallible>(id)
-    }));
+    let mut service =
+        SingleflightLayer::by_key(|id: &u32| *id).layer(service_fn(|id: u32| async move {
+            tokio::task::yield_now().await;
+            Ok::<_, Infallible>(id)
+        }));
     let calls: Vec<_> = (0..64).map(|n| tokio::spawn(service.call(n % 4))).collect();
     for (n, call) in (0..64).zip(calls) {
         assert_eq!(call.await.unwrap(), Ok(n % 4));
@@ -155,6 +159,7 @@ where
 #[tokio::test]
 async fn the_future_of_a_generic_service_can_be_named() {
     let layer = SingleflightLayer::by_key(|id: &u32| *id).shared_errors();
-    let mut users = Users { lookup: layer.layer(service_fn(|id: u32| async move { Ok::<_, BoxError>(id) })) };
+    let mut users =
+        Users { lookup: layer.layer(service_fn(|id: u32| async move { Ok::<_, BoxError>(id) })) };
     assert_eq!(users.call(7).await.unwrap(), 7);
 }

@@ -140,7 +140,8 @@ async fn it_stands_in_a_service_builder_stack_without_http() {
 async fn it_can_be_boxed_and_cloned_as_any_service() {
     let upstream = Upstream::<&str>::new();
     let boxed = ServiceBuilder::new().boxed_clone().layer(by_key()).service(upstream.clone());
-    let (mut one, mut two) = (spawn(boxed.clone().oneshot((1, "one"))), spawn(boxed.oneshot((1, "two"))));
+    let (mut one, mut two) =
+        (spawn(boxed.clone().oneshot((1, "one"))), spawn(boxed.oneshot((1, "two"))));
     assert_pending!(one.poll());
     assert_pending!(two.poll());
     settle().await;
@@ -168,10 +169,11 @@ async fn a_clone_of_the_layer_makes_services_as_the_layer_does() {
     let upstream = Upstream::<&str>::new();
     let layer = by_key().max_waiters(1);
     let mut service = layer.clone().layer(upstream.clone());
-    let _calls = [call(&mut service, (1, "one")), call(&mut service, (1, "two"))].map(|mut call| {
-        assert_pending!(call.poll());
-        call
-    });
+    let _calls =
+        [call(&mut service, (1, "one")), call(&mut service, (1, "two"))].map(|mut call| {
+            assert_pending!(call.poll());
+            call
+        });
     assert_eq!(upstream.total(), 2);
 }
 
@@ -218,7 +220,8 @@ async fn debug_of_a_call_says_whether_it_waits_or_passes() {
 
 #[tokio::test]
 async fn the_service_needs_no_named_future() {
-    let mut service = by_key().layer(service_fn(|ask: Ask| async move { Ok::<_, Infallible>(ask.1) }));
+    let mut service =
+        by_key().layer(service_fn(|ask: Ask| async move { Ok::<_, Infallible>(ask.1) }));
     assert_eq!(service.ready().await.unwrap().call((1, "ask")).await, Ok("ask"));
 }
 
@@ -231,7 +234,10 @@ impl Service<u32> for Fixed {
     type Error = Infallible;
     type Future = std::future::Ready<Result<&'static str, Infallible>>;
 
-    fn poll_ready(&mut self, _: &mut std::task::Context<'_>) -> std::task::Poll<Result<(), Infallible>> {
+    fn poll_ready(
+        &mut self,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Result<(), Infallible>> {
         std::task::Poll::Ready(Ok(()))
     }
 

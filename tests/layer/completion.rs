@@ -18,7 +18,8 @@ async fn the_inner_call_is_dropped_before_the_last_waiters_drop_returns() {
 #[tokio::test]
 async fn the_inner_call_of_a_shared_flight_is_dropped_then_and_there_too() {
     let (upstream, mut service) = coalesced();
-    let (leader, follower) = (call(&mut service, (1, "leader")), call(&mut service, (1, "follower")));
+    let (leader, follower) =
+        (call(&mut service, (1, "leader")), call(&mut service, (1, "follower")));
     settle().await;
     let inner = upstream.next();
     drop(leader);
@@ -30,7 +31,8 @@ async fn the_inner_call_of_a_shared_flight_is_dropped_then_and_there_too() {
 #[tokio::test]
 async fn nobody_joins_a_flight_that_was_cancelled() {
     let (upstream, mut service) = coalesced();
-    let (leader, follower) = (call(&mut service, (1, "leader")), call(&mut service, (1, "follower")));
+    let (leader, follower) =
+        (call(&mut service, (1, "leader")), call(&mut service, (1, "follower")));
     settle().await;
     let _inner = upstream.next();
     drop((leader, follower));
@@ -177,7 +179,8 @@ async fn a_newcomer_that_leaves_again_does_not_cancel_an_abandoned_flight() {
 #[tokio::test]
 async fn run_to_completion_can_be_switched_off_again() {
     let upstream = Upstream::<&str>::new();
-    let mut service = by_key().run_to_completion(true).run_to_completion(false).layer(upstream.clone());
+    let mut service =
+        by_key().run_to_completion(true).run_to_completion(false).layer(upstream.clone());
     let mut lone = call(&mut service, (1, "lone"));
     assert_pending!(lone.poll());
     let inner = upstream.next();
@@ -227,7 +230,8 @@ fn who_leaves_last_lends_its_runtime_to_a_flight_that_runs_to_completion() {
 #[tokio::test(start_paused = true)]
 async fn a_callers_own_timeout_ends_its_call_alone() {
     let (upstream, mut service) = coalesced();
-    let leader = tokio::time::timeout(std::time::Duration::from_secs(1), service.call((1, "leader")));
+    let leader =
+        tokio::time::timeout(std::time::Duration::from_secs(1), service.call((1, "leader")));
     let follower = tokio::spawn(service.call((1, "follower")));
     assert!(leader.await.is_err());
     upstream.next().answer("told");

@@ -1,9 +1,13 @@
 //! An inner error reaches every waiter, typed.
 
 use crate::support::{Ask, Broken, Upstream, by_key, call, result, settle};
-use std::{convert::Infallible, error::Error, future::pending, io, iter::successors, time::Duration};
+use std::{
+    convert::Infallible, error::Error, future::pending, io, iter::successors, time::Duration,
+};
 use tokio_test::{assert_pending, task::Spawn};
-use tower::{BoxError, Layer, Service, ServiceBuilder, ServiceExt, service_fn, timeout::error::Elapsed};
+use tower::{
+    BoxError, Layer, Service, ServiceBuilder, ServiceExt, service_fn, timeout::error::Elapsed,
+};
 use tower_singleflight::{SharedError, SingleflightLayer};
 
 #[tokio::test]
@@ -51,7 +55,8 @@ async fn a_call_after_an_error_asks_again() {
 
 #[tokio::test]
 async fn infallible_stays_infallible() {
-    let mut service = by_key().layer(service_fn(|ask: Ask| async move { Ok::<_, Infallible>(ask.1) }));
+    let mut service =
+        by_key().layer(service_fn(|ask: Ask| async move { Ok::<_, Infallible>(ask.1) }));
     let told: Result<&str, Infallible> = service.ready().await.unwrap().call((1, "ask")).await;
     let Ok(told) = told;
     assert_eq!(told, "ask");
@@ -140,8 +145,10 @@ async fn a_pass_has_a_shared_error_too() {
 #[tokio::test]
 async fn two_layers_wrap_an_error_once() {
     let upstream = Upstream::<&str, BoxError>::new();
-    let mut service =
-        ServiceBuilder::new().layer(by_key().shared_errors()).layer(by_key().shared_errors()).service(upstream.clone());
+    let mut service = ServiceBuilder::new()
+        .layer(by_key().shared_errors())
+        .layer(by_key().shared_errors())
+        .service(upstream.clone());
     let mut lone = call(&mut service, (1, "ask"));
     assert_pending!(lone.poll());
     upstream.next().fail(Broken("pipe").into());
@@ -151,8 +158,10 @@ async fn two_layers_wrap_an_error_once() {
 #[tokio::test]
 async fn a_shared_error_fits_in_a_stack_of_boxed_errors() {
     let upstream = Upstream::<&str, BoxError>::new();
-    let mut service =
-        ServiceBuilder::new().map_err(BoxError::from).layer(by_key().shared_errors()).service(upstream.clone());
+    let mut service = ServiceBuilder::new()
+        .map_err(BoxError::from)
+        .layer(by_key().shared_errors())
+        .service(upstream.clone());
     let mut lone: Spawn<_> = call(&mut service, (1, "ask"));
     assert_pending!(lone.poll());
     upstream.next().fail(Broken("pipe").into());
@@ -162,7 +171,10 @@ async fn a_shared_error_fits_in_a_stack_of_boxed_errors() {
 
 #[tokio::test]
 async fn settings_can_follow_shared_errors() {
-    let layer = SingleflightLayer::by_key(|ask: &Ask| ask.0).shared_errors().max_waiters(1).filter(|_| true);
+    let layer = SingleflightLayer::by_key(|ask: &Ask| ask.0)
+        .shared_errors()
+        .max_waiters(1)
+        .filter(|_| true);
     let upstream = Upstream::<&str, BoxError>::new();
     let mut service = layer.layer(upstream.clone());
     let mut calls = [call(&mut service, (1, "one")), call(&mut service, (1, "two"))];

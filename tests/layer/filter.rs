@@ -39,7 +39,10 @@ async fn nobody_joins_a_request_that_passes() {
     assert_pending!(leader.poll());
     assert_eq!(upstream.total(), 2);
     let stats = layer.handle().stats();
-    assert_eq!((stats.led, stats.joined, stats.passed, stats.passed_by(PassReason::Filter)), (1, 0, 1, 1));
+    assert_eq!(
+        (stats.led, stats.joined, stats.passed, stats.passed_by(PassReason::Filter)),
+        (1, 0, 1, 1)
+    );
     assert_eq!(layer.handle().waiting(), 1);
 }
 

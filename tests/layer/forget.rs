@@ -103,7 +103,9 @@ fn the_closure_of_forget_if_may_use_the_group_and_its_service() {
         assert_eq!(calls.len(), 4);
         let group = Group::<u32, u32>::new();
         let _run = group.run(1, || async { 1 });
-        group.forget_if(|key| group.stats().led == 1 && *key == 1 && group.run(1, || async { 2 }).eq_nothing());
+        group.forget_if(|key| {
+            group.stats().led == 1 && *key == 1 && group.run(1, || async { 2 }).eq_nothing()
+        });
         let _new = group.run(1, || async { 3 });
         assert_eq!(group.stats().led, 2);
         group.forget_all();
@@ -126,7 +128,9 @@ async fn a_panic_in_the_closure_of_forget_if_reaches_its_caller_after_the_other_
     let layer = by_key();
     let mut service = layer.layer(Upstream::<&str>::new());
     let _old = [1, 2, 3].map(|key| service.call((key, "old")));
-    let text = panic_text(|| layer.handle().forget_if(|key| if *key == 2 { panic!("ouch") } else { true }));
+    let text = panic_text(|| {
+        layer.handle().forget_if(|key| if *key == 2 { panic!("ouch") } else { true })
+    });
     assert_eq!(text, "ouch");
     let _new = [1, 2, 3].map(|key| service.call((key, "new")));
     let stats = layer.handle().stats();
@@ -210,7 +214,10 @@ async fn a_disabled_layer_calls_no_closure_of_the_users() {
 async fn stats_display_as_one_line() {
     let layer = by_key().filter(|ask: &Ask| ask.1 != "apart").max_waiters(2);
     let mut service = layer.layer(Upstream::<&str>::new());
-    assert_eq!(layer.handle().stats().to_string(), "led 0, joined 0, passed 0, in flight 0, waiting 0");
+    assert_eq!(
+        layer.handle().stats().to_string(),
+        "led 0, joined 0, passed 0, in flight 0, waiting 0"
+    );
     let _calls = [(); 3].map(|()| service.call((1, "one")));
     let _apart = service.call((1, "apart"));
     layer.handle().set_enabled(false);

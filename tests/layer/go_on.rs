@@ -1,7 +1,8 @@
 //! Followers that go on after an error, and everything that can go wrong meanwhile.
 
 use crate::support::{
-    Ask, Broken, Layered, Upstream, by_key, call, panic_text, result, settle, waker, without_deadlock,
+    Ask, Broken, Layered, Upstream, by_key, call, panic_text, result, settle, waker,
+    without_deadlock,
 };
 use futures_util::future::BoxFuture;
 use std::{
@@ -133,7 +134,10 @@ async fn an_error_of_a_flight_that_everybody_left_is_retried_by_nobody() {
     settle().await;
     upstream.next().fail(Broken("down"));
     settle().await;
-    assert_eq!((upstream.total(), layer.handle().in_flight(), layer.handle().stats().refused), (1, 0, 0));
+    assert_eq!(
+        (upstream.total(), layer.handle().in_flight(), layer.handle().stats().refused),
+        (1, 0, 0)
+    );
 }
 
 #[tokio::test]
@@ -192,7 +196,10 @@ fn a_follower_that_leads_anew_inside_another_flight_may_call_that() {
         let outer = tokio::spawn(coalesced.clone().oneshot((1, "outer")));
         settle().await;
         opens.notify_one();
-        assert_eq!(tokio::time::timeout(Duration::from_secs(5), outer).await.expect("a deadlock").unwrap(), Ok(3));
+        assert_eq!(
+            tokio::time::timeout(Duration::from_secs(5), outer).await.expect("a deadlock").unwrap(),
+            Ok(3)
+        );
         assert_eq!(leader.await, Err(Broken("down")));
         service.lock().unwrap().take();
     });
@@ -304,7 +311,8 @@ async fn a_leader_that_is_dropped_by_its_own_work_leaves_its_error_to_nobody() {
     let held = Arc::new(Mutex::new(None));
     let dropped = held.clone();
     let mut service = layer.layer(service_fn(move |ask: Ask| {
-        let leader: Option<BoxFuture<'static, Result<&str, Broken>>> = dropped.lock().unwrap().take();
+        let leader: Option<BoxFuture<'static, Result<&str, Broken>>> =
+            dropped.lock().unwrap().take();
         let work: BoxFuture<'static, Result<&str, Broken>> = Box::pin(async move {
             tokio::task::yield_now().await;
             if ask.1 == "leader" {

@@ -8,7 +8,8 @@ use tower::{BoxError, Layer, Service};
 async fn two_services_of_one_layer_do_not_share_by_default() {
     let layer = by_key();
     let (one, two) = (Upstream::<&str>::new(), Upstream::<&str>::new());
-    let mut calls = [&one, &two].map(|upstream| call(&mut layer.layer(upstream.clone()), (1, "ask")));
+    let mut calls =
+        [&one, &two].map(|upstream| call(&mut layer.layer(upstream.clone()), (1, "ask")));
     for call in &mut calls {
         assert_pending!(call.poll());
     }
@@ -21,7 +22,8 @@ async fn two_services_of_one_layer_do_not_share_by_default() {
 async fn a_shared_group_is_one_for_all_services_of_a_layer() {
     let layer = by_key().shared_group();
     let (one, two) = (Upstream::<&str>::new(), Upstream::<&str>::new());
-    let mut calls = [&one, &two].map(|upstream| call(&mut layer.layer(upstream.clone()), (1, "ask")));
+    let mut calls =
+        [&one, &two].map(|upstream| call(&mut layer.layer(upstream.clone()), (1, "ask")));
     settle().await;
     one.next().answer("one");
     settle().await;
@@ -33,7 +35,8 @@ async fn a_shared_group_is_one_for_all_services_of_a_layer() {
 async fn a_shared_group_is_one_for_the_clones_of_a_layer_too() {
     let layer = by_key().shared_group();
     let upstream = Upstream::<&str>::new();
-    let (mut one, mut two) = (layer.clone().layer(upstream.clone()), layer.clone().layer(upstream.clone()));
+    let (mut one, mut two) =
+        (layer.clone().layer(upstream.clone()), layer.clone().layer(upstream.clone()));
     drop(layer);
     let _calls = [one.call((1, "one")), two.call((1, "two"))];
     settle().await;
@@ -44,8 +47,10 @@ async fn a_shared_group_is_one_for_the_clones_of_a_layer_too() {
 async fn settings_on_a_clone_do_not_part_it_from_a_shared_group() {
     let layer = by_key().shared_group();
     let upstream = Upstream::<&str>::new();
-    let (mut one, mut two) =
-        (layer.layer(upstream.clone()), layer.clone().name("two").max_waiters(9).layer(upstream.clone()));
+    let (mut one, mut two) = (
+        layer.layer(upstream.clone()),
+        layer.clone().name("two").max_waiters(9).layer(upstream.clone()),
+    );
     let _calls = [one.call((1, "one")), two.call((1, "two"))];
     settle().await;
     assert_eq!(upstream.total(), 1);
@@ -54,7 +59,8 @@ async fn settings_on_a_clone_do_not_part_it_from_a_shared_group() {
 #[tokio::test]
 async fn layers_that_were_made_apart_share_nothing() {
     let upstream = Upstream::<&str>::new();
-    let mut services = [by_key(), by_key()].map(|layer| layer.shared_group().layer(upstream.clone()));
+    let mut services =
+        [by_key(), by_key()].map(|layer| layer.shared_group().layer(upstream.clone()));
     let mut calls = services.each_mut().map(|service| call(service, (1, "ask")));
     for call in &mut calls {
         assert_pending!(call.poll());
@@ -78,7 +84,11 @@ async fn clones_of_a_service_share_in_either_case() {
     for layer in [by_key().shared_group(), by_key().separate_groups()] {
         let upstream = Upstream::<&str>::new();
         let mut service = layer.layer(upstream.clone());
-        let _calls = [service.clone().call((1, "one")), service.clone().call((1, "two")), service.call((1, "three"))];
+        let _calls = [
+            service.clone().call((1, "one")),
+            service.clone().call((1, "two")),
+            service.call((1, "three")),
+        ];
         settle().await;
         assert_eq!(upstream.total(), 1);
     }
@@ -88,8 +98,10 @@ async fn clones_of_a_service_share_in_either_case() {
 async fn services_with_different_responses_do_not_mix_in_a_shared_group() {
     let layer = by_key().shared_group();
     let (words, numbers) = (Upstream::<&str>::new(), Upstream::<u64>::new());
-    let (mut word, mut number) =
-        (call(&mut layer.layer(words.clone()), (1, "word")), call(&mut layer.layer(numbers.clone()), (1, "number")));
+    let (mut word, mut number) = (
+        call(&mut layer.layer(words.clone()), (1, "word")),
+        call(&mut layer.layer(numbers.clone()), (1, "number")),
+    );
     assert_pending!(word.poll());
     assert_pending!(number.poll());
     words.next().answer("one");
@@ -117,7 +129,8 @@ async fn typed_and_shared_errors_do_not_mix_in_a_shared_group() {
     let typed_upstream = Upstream::<&str, Broken>::new();
     let boxed_upstream = Upstream::<&str, BoxError>::new();
     let mut typed = call(&mut layer.layer(typed_upstream.clone()), (1, "typed"));
-    let mut boxed = call(&mut layer.clone().shared_errors().layer(boxed_upstream.clone()), (1, "boxed"));
+    let mut boxed =
+        call(&mut layer.clone().shared_errors().layer(boxed_upstream.clone()), (1, "boxed"));
     assert_pending!(typed.poll());
     assert_pending!(boxed.poll());
     typed_upstream.next().fail(Broken("typed"));

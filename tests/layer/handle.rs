@@ -164,7 +164,10 @@ async fn led_and_joined_count_each_call_once() {
     }
     let expected = (2, 2, 0, 0, 0, 0);
     let stats = layer.handle().stats();
-    assert_eq!((stats.led, stats.joined, stats.passed, stats.cancelled, stats.panicked, stats.lost), expected);
+    assert_eq!(
+        (stats.led, stats.joined, stats.passed, stats.cancelled, stats.panicked, stats.lost),
+        expected
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -177,7 +180,10 @@ async fn passes_are_counted_by_reason_and_in_sum() {
     layer.handle().set_enabled(false);
     let _off = service.call((1, "off"));
     let stats = layer.handle().stats();
-    assert_eq!((stats.passed_by(PassReason::Filter), stats.passed_by(PassReason::Disabled)), (2, 1));
+    assert_eq!(
+        (stats.passed_by(PassReason::Filter), stats.passed_by(PassReason::Disabled)),
+        (2, 1)
+    );
     assert_eq!((stats.passed_by(PassReason::Reentrant), stats.passed), (0, 3));
 }
 
@@ -193,7 +199,8 @@ async fn cancelled_counts_flights_and_not_waiters() {
 #[tokio::test]
 async fn panicked_counts_flights_and_not_waiters() {
     let layer = by_key();
-    let mut service = layer.layer(service_fn(|_: Ask| async { panic!("ouch") as Result<(), Infallible> }));
+    let mut service =
+        layer.layer(service_fn(|_: Ask| async { panic!("ouch") as Result<(), Infallible> }));
     let mut calls = [call(&mut service, (1, "one")), call(&mut service, (1, "two"))];
     settle().await;
     for call in &mut calls {

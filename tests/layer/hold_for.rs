@@ -1,7 +1,8 @@
 //! A result may be taken for a while after it landed.
 
 use crate::support::{
-    Ask, Broken, Layered, Upstream, by_key, call, panic_text, paused, result, settle, without_deadlock,
+    Ask, Broken, Layered, Upstream, by_key, call, panic_text, paused, result, settle,
+    without_deadlock,
 };
 use std::{
     convert::Infallible,
@@ -28,7 +29,9 @@ fn holding() -> SingleflightLayer<ByKey<Ask, u32>> {
 }
 
 /// A service whose every call gives a new value at once, and a count of its calls.
-fn fresh_values() -> (Arc<AtomicUsize>, impl Service<Ask, Response = Value, Error = Infallible, Future: Send> + Clone) {
+fn fresh_values()
+-> (Arc<AtomicUsize>, impl Service<Ask, Response = Value, Error = Infallible, Future: Send> + Clone)
+{
     let calls = Arc::new(AtomicUsize::new(0));
     let counted = calls.clone();
     let service = service_fn(move |_: Ask| {
@@ -341,7 +344,8 @@ async fn the_result_of_a_flight_that_everybody_left_is_held_if_it_runs_to_comple
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_leader_that_was_not_polled_since_the_landing_keeps_its_result_and_nothing_else_of_it_is_left() {
+async fn a_leader_that_was_not_polled_since_the_landing_keeps_its_result_and_nothing_else_of_it_is_left()
+ {
     let upstream = Upstream::<Value>::new();
     let mut service = holding().layer(upstream.clone());
     let mut leader = call(&mut service, (1, "leader"));

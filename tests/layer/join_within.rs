@@ -165,7 +165,11 @@ async fn a_bound_set_while_a_flight_is_in_progress_takes_it_for_too_old() {
     let bounded = unbounded.clone().join_within(AGE);
     let mut two = bounded.layer(upstream.clone());
     let _newcomer = two.call((1, "newcomer"));
-    assert_eq!(bounded.handle().stats().joined, usize::from(cfg!(feature = "metrics")) as u64, "metrics know the age");
+    assert_eq!(
+        bounded.handle().stats().joined,
+        usize::from(cfg!(feature = "metrics")) as u64,
+        "metrics know the age"
+    );
     let _third = two.call((1, "third"));
     assert_eq!(bounded.handle().stats().led, if cfg!(feature = "metrics") { 1 } else { 2 });
 }

@@ -1,6 +1,8 @@
 //! A flight that is lost with its runtime.
 
-use crate::support::{Ask, Inner, Layered, Upstream, by_key, call, panic_text, paused, result, settle};
+use crate::support::{
+    Ask, Inner, Layered, Upstream, by_key, call, panic_text, paused, result, settle,
+};
 use std::time::Duration;
 use tokio::runtime::Builder;
 use tokio_test::{assert_pending, task::Spawn};
@@ -21,7 +23,10 @@ fn lost<const N: usize>(callers: [&'static str; N]) -> Lost<N> {
     lost_by(by_key(), callers)
 }
 
-fn lost_by<const N: usize>(layer: SingleflightLayer<ByKey<Ask, u32>>, callers: [&'static str; N]) -> Lost<N> {
+fn lost_by<const N: usize>(
+    layer: SingleflightLayer<ByKey<Ask, u32>>,
+    callers: [&'static str; N],
+) -> Lost<N> {
     let upstream = Upstream::new();
     let mut service = layer.layer(upstream.clone());
     let calls = on_a_runtime_that_ends(async {
@@ -49,7 +54,8 @@ async fn led_anew_by(call: &mut Call, upstream: &Upstream) -> Inner {
 
 #[test]
 fn a_follower_leads_anew_with_its_own_request_and_the_leader_waits_on() {
-    let Lost { upstream, layer, calls: [mut leader, mut follower], .. } = lost(["leader", "follower"]);
+    let Lost { upstream, layer, calls: [mut leader, mut follower], .. } =
+        lost(["leader", "follower"]);
     assert_pending!(leader.poll());
     paused().block_on(async {
         let inner = led_anew_by(&mut follower, &upstream).await;
@@ -59,7 +65,10 @@ fn a_follower_leads_anew_with_its_own_request_and_the_leader_waits_on() {
         assert_eq!((result(&mut leader), result(&mut follower)), (Ok("told"), Ok("told")));
     });
     let stats = layer.handle().stats();
-    assert_eq!((stats.lost, stats.led, stats.joined, stats.in_flight, stats.waiting), (1, 1, 1, 0, 0));
+    assert_eq!(
+        (stats.lost, stats.led, stats.joined, stats.in_flight, stats.waiting),
+        (1, 1, 1, 0, 0)
+    );
 }
 
 #[test]
@@ -88,7 +97,8 @@ fn one_follower_leads_anew_and_the_others_wait_for_it() {
 
 #[test]
 fn a_newcomer_leads_the_lost_flight_anew_with_its_own_request() {
-    let Lost { upstream, mut service, calls: [mut leader, mut follower], .. } = lost(["leader", "follower"]);
+    let Lost { upstream, mut service, calls: [mut leader, mut follower], .. } =
+        lost(["leader", "follower"]);
     paused().block_on(async {
         let mut newcomer = call(&mut service, (1, "newcomer"));
         let inner = led_anew_by(&mut newcomer, &upstream).await;
@@ -104,7 +114,8 @@ fn a_newcomer_leads_the_lost_flight_anew_with_its_own_request() {
 
 #[test]
 fn a_newcomer_joins_a_flight_that_was_led_anew() {
-    let Lost { upstream, layer, mut service, calls: [_leader, mut follower] } = lost(["leader", "follower"]);
+    let Lost { upstream, layer, mut service, calls: [_leader, mut follower] } =
+        lost(["leader", "follower"]);
     paused().block_on(async {
         let inner = led_anew_by(&mut follower, &upstream).await;
         let mut newcomer = call(&mut service, (1, "newcomer"));
@@ -131,7 +142,8 @@ fn outside_any_runtime_a_follower_leads_anew_in_place() {
 
 #[test]
 fn nobody_notices_when_the_follower_that_led_anew_leaves() {
-    let Lost { upstream, calls: [mut leader, mut one, mut two], .. } = lost(["leader", "one", "two"]);
+    let Lost { upstream, calls: [mut leader, mut one, mut two], .. } =
+        lost(["leader", "one", "two"]);
     paused().block_on(async {
         let inner = led_anew_by(&mut one, &upstream).await;
         drop(one);
@@ -145,7 +157,8 @@ fn nobody_notices_when_the_follower_that_led_anew_leaves() {
 
 #[test]
 fn a_flight_that_is_lost_twice_is_led_anew_twice() {
-    let Lost { upstream, layer, calls: [mut leader, mut one, mut two], .. } = lost(["leader", "one", "two"]);
+    let Lost { upstream, layer, calls: [mut leader, mut one, mut two], .. } =
+        lost(["leader", "one", "two"]);
     let again = on_a_runtime_that_ends(led_anew_by(&mut one, &upstream));
     assert!(again.is_dropped());
     paused().block_on(async {
@@ -164,12 +177,16 @@ fn a_flight_that_is_lost_twice_is_led_anew_twice() {
 
 #[test]
 fn when_nobody_has_a_request_left_every_waiter_panics_with_a_clear_text() {
-    let Lost { upstream, layer, mut service, calls: [mut leader, mut follower] } = lost(["leader", "follower"]);
+    let Lost { upstream, layer, mut service, calls: [mut leader, mut follower] } =
+        lost(["leader", "follower"]);
     on_a_runtime_that_ends(led_anew_by(&mut follower, &upstream));
     for call in [&mut leader, &mut follower] {
         assert!(call.is_woken());
         let text = panic_text(|| call.poll());
-        assert!(text.contains("tower-singleflight") && text.contains("runtime shut down"), "{text}");
+        assert!(
+            text.contains("tower-singleflight") && text.contains("runtime shut down"),
+            "{text}"
+        );
     }
     assert_eq!((layer.handle().in_flight(), layer.handle().waiting()), (0, 0));
 
@@ -247,7 +264,8 @@ fn a_follower_of_a_leader_whose_runtime_is_gone_gets_a_result() {
 #[test]
 fn who_led_anew_has_no_patience_that_could_end() {
     let layer = by_key().wait_at_most(Duration::from_secs(1));
-    let Lost { upstream, layer, calls: [_leader, mut follower], .. } = lost_by(layer, ["leader", "follower"]);
+    let Lost { upstream, layer, calls: [_leader, mut follower], .. } =
+        lost_by(layer, ["leader", "follower"]);
     paused().block_on(async {
         let inner = led_anew_by(&mut follower, &upstream).await;
         tokio::time::advance(Duration::from_secs(100)).await;

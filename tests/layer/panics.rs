@@ -227,7 +227,8 @@ async fn a_key_whose_drop_panics_as_it_joins_harms_its_caller_only() {
 #[tokio::test]
 async fn a_key_whose_drop_panics_at_the_landing_harms_no_follower() {
     let (upstream, layer, mut service) = with_touchy_keys();
-    let mut calls = [call(&mut service, Fault::Drop), call(&mut service, Fine), call(&mut service, Fine)];
+    let mut calls =
+        [call(&mut service, Fault::Drop), call(&mut service, Fine), call(&mut service, Fine)];
     settle().await;
     upstream.next().answer("told");
     settle().await;
@@ -345,7 +346,8 @@ async fn the_leaders_request_whose_drop_panics_reaches_who_leaves_last() {
 #[tokio::test]
 async fn a_request_that_passes_and_whose_drop_panics_harms_its_caller_only() {
     let upstream = Upstream::<&str, Infallible, Touchy>::new();
-    let layer = SingleflightLayer::by_key(|request: &Touchy| request.0).filter(|request| request.1 == Fine);
+    let layer =
+        SingleflightLayer::by_key(|request: &Touchy| request.0).filter(|request| request.1 == Fine);
     let mut service = layer.layer(upstream.clone());
     let mut leader = call(&mut service, Touchy(1, Fine));
     let pass = call(&mut service, Touchy(1, Fault::Drop));
@@ -362,7 +364,8 @@ async fn a_response_whose_clone_panics_harms_those_who_clone_it_and_the_last_get
     let upstream = Upstream::<Touchy>::new();
     let layer = by_key();
     let mut service = layer.layer(upstream.clone());
-    let [mut one, mut two, mut three] = ["one", "two", "three"].map(|who| call(&mut service, (1, who)));
+    let [mut one, mut two, mut three] =
+        ["one", "two", "three"].map(|who| call(&mut service, (1, who)));
     settle().await;
     upstream.next().answer(Touchy(7, Fault::Clone));
     settle().await;
@@ -375,7 +378,8 @@ async fn a_response_whose_clone_panics_harms_those_who_clone_it_and_the_last_get
 #[tokio::test]
 async fn a_response_whose_drop_panics_reaches_who_leaves_last_after_the_landing() {
     let layer = by_key();
-    let mut service = layer.layer(service_fn(|_: Ask| async { Ok::<_, Infallible>(Touchy(7, Fault::Drop)) }));
+    let mut service =
+        layer.layer(service_fn(|_: Ask| async { Ok::<_, Infallible>(Touchy(7, Fault::Drop)) }));
     let [one, two] = ["one", "two"].map(|who| call(&mut service, (1, who)));
     settle().await;
     drop(one);
@@ -418,10 +422,12 @@ impl Drop for CallsBack {
     }
 }
 
-/// A layer and a service whose responses, when cloned and dropped, call that service with the same key, forget the key,
-/// and read the counters.
-fn calling_back()
--> (SingleflightLayer<ByKey<Ask, u32>>, impl Service<Ask, Response = CallsBack, Error = Infallible> + Clone) {
+/// A layer and a service whose responses, when cloned and dropped, call that service with the same
+/// key, forget the key, and read the counters.
+fn calling_back() -> (
+    SingleflightLayer<ByKey<Ask, u32>>,
+    impl Service<Ask, Response = CallsBack, Error = Infallible> + Clone,
+) {
     let back = Arc::new(OnceLock::<Box<dyn Fn() + Send + Sync>>::new());
     let layer = by_key();
     let service = layer.layer(service_fn({
@@ -523,7 +529,8 @@ async fn a_response_is_not_leaked_when_the_drop_of_a_followers_request_panics() 
     }
     let upstream = Upstream::<Arc<()>, Infallible, Request>::new();
     let mut service = SingleflightLayer::by_key(|_: &Request| 1).layer(upstream.clone());
-    let [leader, mut follower] = [false, true].map(|drop_fails| spawn(service.call(Request { drop_fails })));
+    let [leader, mut follower] =
+        [false, true].map(|drop_fails| spawn(service.call(Request { drop_fails })));
     drop(leader);
     settle().await;
     let response = Arc::new(());
@@ -609,7 +616,8 @@ async fn a_panic_in_one_flight_leaves_the_others_alone() {
 
 #[tokio::test]
 async fn a_payload_that_is_no_text_reaches_the_followers_as_a_text_that_names_the_crate() {
-    let mut service = by_key().layer(service_fn(|_: Ask| async { panic_any(7) as Result<(), Infallible> }));
+    let mut service =
+        by_key().layer(service_fn(|_: Ask| async { panic_any(7) as Result<(), Infallible> }));
     let mut calls = ["one", "two"].map(|who| call(&mut service, (1, who)));
     settle().await;
     for call in &mut calls {
@@ -619,9 +627,11 @@ async fn a_payload_that_is_no_text_reaches_the_followers_as_a_text_that_names_th
 
 #[tokio::test]
 async fn a_lone_caller_gets_a_payload_that_is_no_text_as_it_is() {
-    let mut service = by_key().layer(service_fn(|_: Ask| async { panic_any(7) as Result<(), Infallible> }));
+    let mut service =
+        by_key().layer(service_fn(|_: Ask| async { panic_any(7) as Result<(), Infallible> }));
     let mut lone = call(&mut service, (1, "lone"));
-    let payload = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| lone.poll())).unwrap_err();
+    let payload =
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| lone.poll())).unwrap_err();
     assert_eq!(payload.downcast_ref(), Some(&7));
 }
 
@@ -632,7 +642,8 @@ async fn a_future_whose_drop_panics_reaches_who_leaves_last() {
         let _touchy = Touchy(7, Fault::Drop);
         pending::<Result<(), Infallible>>().await
     }));
-    let (leader, follower) = (call(&mut service, (1, "leader")), call(&mut service, (1, "follower")));
+    let (leader, follower) =
+        (call(&mut service, (1, "leader")), call(&mut service, (1, "follower")));
     settle().await;
     drop(leader);
     assert_eq!(panic_text(|| drop(follower)), "touchy about Drop");
@@ -690,5 +701,8 @@ async fn a_call_that_is_polled_after_its_end_says_so() {
     let mut lone = call(&mut service, (1, "lone"));
     assert_eq!(result(&mut lone), Ok("lone"));
     let text = panic_text(|| lone.poll());
-    assert!(text.contains("tower-singleflight") && text.contains("polled after it was ready"), "{text}");
+    assert!(
+        text.contains("tower-singleflight") && text.contains("polled after it was ready"),
+        "{text}"
+    );
 }

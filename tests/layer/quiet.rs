@@ -76,7 +76,8 @@ async fn a_follower_that_takes_its_result_late_keeps_no_key_occupied() {
 async fn a_buffered_stream_that_waits_for_its_consumer_delays_nobody() {
     let (upstream, service) = coalesced();
     let others = service.clone();
-    let stream = stream::iter([(1, "buffered"), (2, "buffered")]).map(move |ask| others.clone().oneshot(ask));
+    let stream = stream::iter([(1, "buffered"), (2, "buffered")])
+        .map(move |ask| others.clone().oneshot(ask));
     let mut stream = spawn(stream.buffered(2));
     assert_pending!(stream.poll_next());
     let (one, two) = (upstream.next(), upstream.next());
@@ -185,7 +186,8 @@ fn a_flight_led_outside_a_runtime_moves_to_that_of_its_first_joiner() {
 #[test]
 fn a_shared_flight_is_carried_by_its_leaders_runtime() {
     let (upstream, mut service) = coalesced();
-    let [leaders, joiners] = [(); 2].map(|()| tokio::runtime::Builder::new_current_thread().build().unwrap());
+    let [leaders, joiners] =
+        [(); 2].map(|()| tokio::runtime::Builder::new_current_thread().build().unwrap());
     let [mut leader] = leaders.block_on(async { [call(&mut service, (1, "leader"))] });
     let [mut follower] = joiners.block_on(async {
         let follower = call(&mut service, (1, "follower"));

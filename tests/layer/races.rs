@@ -31,7 +31,8 @@ impl Held {
     }
 }
 
-/// A service whose calls are held in each of their polls, but for those that ask to be answered at once.
+/// A service whose calls are held in each of their polls, but for those that ask to be answered at
+/// once.
 fn held() -> (
     Held,
     SingleflightLayer<ByKey<Ask, u32>>,

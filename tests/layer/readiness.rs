@@ -8,14 +8,17 @@ use std::{
 };
 use tokio::sync::Semaphore;
 use tokio_test::{assert_pending, assert_ready_ok, task::spawn};
-use tower::{BoxError, Layer, Service, ServiceExt, buffer::Buffer, limit::ConcurrencyLimit, service_fn};
+use tower::{
+    BoxError, Layer, Service, ServiceExt, buffer::Buffer, limit::ConcurrencyLimit, service_fn,
+};
 use tower_test::mock;
 
 /// A coalescing service over an upstream with a limit of one call at a time, and that limit.
 fn limited() -> (Upstream, Arc<Semaphore>, Layered<ConcurrencyLimit<Upstream>>) {
     let upstream = Upstream::new();
     let permits = Arc::new(Semaphore::new(1));
-    let service = by_key().layer(ConcurrencyLimit::with_semaphore(upstream.clone(), permits.clone()));
+    let service =
+        by_key().layer(ConcurrencyLimit::with_semaphore(upstream.clone(), permits.clone()));
     (upstream, permits, service)
 }
 
@@ -209,7 +212,8 @@ async fn a_flight_that_waits_for_a_permit_is_joined_and_leaves_the_queue_when_it
 async fn an_impatient_last_follower_gives_the_flights_permit_back_before_it_asks_for_its_own() {
     let patience = std::time::Duration::from_secs(1);
     let upstream = Upstream::<&str>::new();
-    let mut service = by_key().wait_at_most(patience).layer(ConcurrencyLimit::new(upstream.clone(), 1));
+    let mut service =
+        by_key().wait_at_most(patience).layer(ConcurrencyLimit::new(upstream.clone(), 1));
     let leader = call(&mut service, (1, "leader"));
     let mut follower = call(&mut service, (1, "follower"));
     settle().await;
@@ -331,6 +335,7 @@ async fn a_pass_readies_its_own_clone_too() {
 
 #[tokio::test]
 async fn a_service_can_be_called_without_being_readied() {
-    let mut service = by_key().layer(service_fn(|ask: Ask| async move { Ok::<_, Infallible>(ask.1) }));
+    let mut service =
+        by_key().layer(service_fn(|ask: Ask| async move { Ok::<_, Infallible>(ask.1) }));
     assert_eq!(service.call((1, "ask")).await, Ok("ask"));
 }

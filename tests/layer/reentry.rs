@@ -21,7 +21,8 @@ type Path = VecDeque<u32>;
 type Boxed = BoxCloneService<Path, usize, Infallible>;
 type Layered = Singleflight<Nested, ByKey<Path, u32>, OwnErrors>;
 
-/// An inner service that calls its own layered self for the rest of the path, and answers with how long the path was.
+/// An inner service that calls its own layered self for the rest of the path, and answers with how
+/// long the path was.
 #[derive(Clone)]
 struct Nested {
     outer: Arc<Mutex<Option<Boxed>>>,
@@ -69,7 +70,11 @@ impl Nest {
     }
 
     fn of(layer: SingleflightLayer<ByKey<Path, u32>>, before: usize, after: usize) -> Self {
-        let gates = Gates { before: Semaphore::new(before), after: Semaphore::new(after), calls: Mutex::default() };
+        let gates = Gates {
+            before: Semaphore::new(before),
+            after: Semaphore::new(after),
+            calls: Mutex::default(),
+        };
         let inner = Nested { outer: Arc::default(), gates: Arc::new(gates) };
         let gates = inner.gates.clone();
         let service = layer.layer(inner.clone());
@@ -168,14 +173,18 @@ fn a_call_through_another_key_passes_after_both_flights_moved_to_tasks() {
         let mut leader = call(&mut nest.service, path([1, 2, 1]));
         assert_pending!(leader.poll());
         assert_eq!(nest.calls(), [1, 2]);
-        // Both flights are parked: the outer one inside its nested call, the nested one before its own.
+        // Both flights are parked: the outer one inside its nested call, the nested one before its
+        // own.
         let mut of_one = call(&mut nest.service, path([1]));
         let mut of_two = call(&mut nest.service, path([2]));
         settle().await;
         assert_eq!(nest.layer.handle().stats().joined, 2);
         nest.open();
         settle().await;
-        assert_eq!((result(&mut leader), result(&mut of_one), result(&mut of_two)), (Ok(3), Ok(3), Ok(2)));
+        assert_eq!(
+            (result(&mut leader), result(&mut of_one), result(&mut of_two)),
+            (Ok(3), Ok(3), Ok(2))
+        );
         assert_eq!((nest.calls(), nest.passed()), (vec![1, 2, 1], 1));
     });
 }

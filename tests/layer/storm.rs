@@ -1,4 +1,5 @@
-//! Random calls, polls, drops, forgets and switches of a layer that retries and loses its patience, against what may be.
+//! Random calls, polls, drops, forgets and switches of a layer that retries and loses its patience,
+//! against what may be.
 
 use crate::support::{Ask, Broken, Inner, Layered, Upstream, by_key, settle};
 use fastrand::Rng;
@@ -38,11 +39,22 @@ struct World {
 impl World {
     fn new(seed: u64) -> Self {
         let mut rng = Rng::with_seed(seed);
-        let layer = by_key().followers_retry(rng.u32(..3)).wait_at_most(PATIENCE).run_to_completion(rng.bool());
+        let layer = by_key()
+            .followers_retry(rng.u32(..3))
+            .wait_at_most(PATIENCE)
+            .run_to_completion(rng.bool());
         let layer = if rng.bool() { layer.max_waiters(4) } else { layer };
         let upstream = Storming::new();
         let (service, handle) = (layer.layer(upstream.clone()), layer.handle());
-        Self { rng, upstream, service, handle, waiting: Vec::new(), open: Vec::new(), alive: Arc::default() }
+        Self {
+            rng,
+            upstream,
+            service,
+            handle,
+            waiting: Vec::new(),
+            open: Vec::new(),
+            alive: Arc::default(),
+        }
     }
 
     async fn step(&mut self) {
@@ -52,7 +64,9 @@ impl World {
                 self.waiting.push((key, spawn(self.service.call((key, "ask")))));
             }
             30..55 => self.poll_one(),
-            55..63 if !self.waiting.is_empty() => drop(self.waiting.swap_remove(self.rng.usize(..self.waiting.len()))),
+            55..63 if !self.waiting.is_empty() => {
+                drop(self.waiting.swap_remove(self.rng.usize(..self.waiting.len())))
+            }
             63..80 => self.answer_one(),
             80..85 => advance(PATIENCE / 2).await,
             85..87 => self.handle.forget(&self.rng.u32(..KEYS)),
@@ -71,7 +85,10 @@ impl World {
         let at = self.rng.usize(..self.waiting.len());
         let (key, call) = &mut self.waiting[at];
         if let Poll::Ready(end) = call.poll() {
-            assert!(end.is_err() || end.is_ok_and(|told| told.0 == *key), "the answer to another key");
+            assert!(
+                end.is_err() || end.is_ok_and(|told| told.0 == *key),
+                "the answer to another key"
+            );
             drop(self.waiting.swap_remove(at));
         }
     }
@@ -111,7 +128,8 @@ impl World {
 #[tokio::test(start_paused = true)]
 async fn a_storm_leaves_nothing_and_nobody() {
     let seen = [(); 3].map(|()| AtomicUsize::new(0));
-    let first = std::env::var("STORM_SEED").map_or_else(|_| fastrand::u64(..), |seed| seed.parse().unwrap());
+    let first = std::env::var("STORM_SEED")
+        .map_or_else(|_| fastrand::u64(..), |seed| seed.parse().unwrap());
     for seed in (0..200).map(|round| first.wrapping_add(round)) {
         println!("STORM_SEED={seed}");
         let mut world = World::new(seed);
@@ -124,7 +142,8 @@ async fn a_storm_leaves_nothing_and_nobody() {
         assert_eq!((stats.in_flight, stats.waiting), (0, 0));
         world.open.clear();
         assert_eq!(Arc::strong_count(&world.alive), 1, "an answer is left");
-        for (seen, count) in seen.iter().zip([stats.refused, stats.timed_out, stats.near_misses()]) {
+        for (seen, count) in seen.iter().zip([stats.refused, stats.timed_out, stats.near_misses()])
+        {
             seen.fetch_add(count as usize, SeqCst);
         }
     }

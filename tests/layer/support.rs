@@ -1,4 +1,5 @@
-//! What the tests share: an inner service that answers when it is told to, and calls that are stepped by hand.
+//! What the tests share: an inner service that answers when it is told to, and calls that are
+//! stepped by hand.
 
 pub(crate) use crate::shared::{panic_text, paused, result, settle, waker};
 
@@ -43,7 +44,8 @@ pub(crate) fn call<S: Service<Req>, Req>(service: &mut S, request: Req) -> Spawn
     spawn(service.call(request))
 }
 
-/// Runs `test` on a runtime in a thread of its own, so that a deadlock in it fails instead of hanging.
+/// Runs `test` on a runtime in a thread of its own, so that a deadlock in it fails instead of
+/// hanging.
 pub(crate) fn without_deadlock<F: Future<Output = ()>>(test: impl FnOnce() -> F + Send + 'static) {
     shared::without_deadlock(|| paused().block_on(test()));
 }

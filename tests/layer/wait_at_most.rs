@@ -190,7 +190,10 @@ async fn followers_whose_patience_ends_together_make_one_call_together() {
     settle().await;
     assert_eq!(result(&mut leader), Ok("late"));
     let stats = layer.handle().stats();
-    assert_eq!((stats.led, stats.joined, stats.timed_out, stats.in_flight, stats.waiting), (2, 199, 100, 0, 0));
+    assert_eq!(
+        (stats.led, stats.joined, stats.timed_out, stats.in_flight, stats.waiting),
+        (2, 199, 100, 0, 0)
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -240,7 +243,8 @@ async fn a_key_closure_that_panics_when_patience_ends_reaches_that_follower_alon
         assert!(calls < 3, "no more keys");
         1
     });
-    let layer = SingleflightLayer::by_key(move |_: &Ask| (keys.lock().unwrap())()).wait_at_most(PATIENCE);
+    let layer =
+        SingleflightLayer::by_key(move |_: &Ask| (keys.lock().unwrap())()).wait_at_most(PATIENCE);
     let mut service = layer.layer(upstream.clone());
     let mut leader = call(&mut service, (1, "leader"));
     let mut follower = call(&mut service, (1, "follower"));
@@ -355,7 +359,8 @@ async fn impatient_followers_in_tasks_of_their_own_are_served_while_the_leader_h
     let leader = tokio::spawn(service.clone().oneshot((1, "leader")));
     settle().await;
     let start = tokio::time::Instant::now();
-    let followers: Vec<_> = (0..10).map(|_| tokio::spawn(service.clone().oneshot((1, "follower")))).collect();
+    let followers: Vec<_> =
+        (0..10).map(|_| tokio::spawn(service.clone().oneshot((1, "follower")))).collect();
     for follower in followers {
         assert_eq!(follower.await.unwrap(), Ok("follower"));
     }

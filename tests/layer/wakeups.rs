@@ -141,7 +141,10 @@ async fn a_lone_leader_is_woken_by_its_inner_call_alone() {
     }
     bell.ring();
     assert_eq!(lone.poll_if_woken(), Poll::Ready(Ok(())));
-    assert_eq!((lone.polls, lone.wakes(), bell.polls.load(Relaxed)), (INNER_WAKES + 1, INNER_WAKES, INNER_WAKES + 1));
+    assert_eq!(
+        (lone.polls, lone.wakes(), bell.polls.load(Relaxed)),
+        (INNER_WAKES + 1, INNER_WAKES, INNER_WAKES + 1)
+    );
 }
 
 #[tokio::test]

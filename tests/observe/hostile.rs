@@ -143,7 +143,8 @@ impl<F: Fn()> OnTell<F> {
 /// Followers whom nobody but a hostile listener polls.
 type Bystanders = Arc<Mutex<Vec<Spawn<Run<()>>>>>;
 
-/// A flight that lands for four, one that is cancelled, one that panics, one that is led anew, and a pass.
+/// A flight that lands for four, one that is cancelled, one that panics, one that is led anew, and
+/// a pass.
 async fn all_kinds_of_ends(group: &Group<u32, ()>, bystanders: &Bystanders) {
     let stand_by = |key| bystanders.lock().unwrap().push(follow(group, key));
     let (end, leader) = lead(group, 1);
@@ -217,9 +218,13 @@ async fn a_subscriber_that_panics_holds_nobody_up() {
     }
 }
 
-/// Polls the bystanders of a flight whenever it is told anything; joins and leaves, or leads and cancels, flights of every
-/// key; but not while it does.
-fn calls_back(group: Group<u32, ()>, bystanders: Bystanders, told: Arc<AtomicUsize>) -> OnTell<impl Fn()> {
+/// Polls the bystanders of a flight whenever it is told anything; joins and leaves, or leads and
+/// cancels, flights of every key; but not while it does.
+fn calls_back(
+    group: Group<u32, ()>,
+    bystanders: Bystanders,
+    told: Arc<AtomicUsize>,
+) -> OnTell<impl Fn()> {
     thread_local! {
         static BUSY: Cell<bool> = const { Cell::new(false) };
     }
@@ -229,7 +234,9 @@ fn calls_back(group: Group<u32, ()>, bystanders: Bystanders, told: Arc<AtomicUsi
         }
         told.fetch_add(1, SeqCst);
         if let Ok(mut bystanders) = bystanders.try_lock() {
-            bystanders.retain_mut(|call| catch_unwind(AssertUnwindSafe(|| call.poll().is_pending())).unwrap_or(false));
+            bystanders.retain_mut(|call| {
+                catch_unwind(AssertUnwindSafe(|| call.poll().is_pending())).unwrap_or(false)
+            });
         }
         for key in 1..=5 {
             drop(group.run(key, || async {}));
@@ -245,7 +252,8 @@ fn calls_back(group: Group<u32, ()>, bystanders: Bystanders, told: Arc<AtomicUsi
 fn a_subscriber_may_call_the_group_when_a_hold_on_a_span_is_taken_or_let_go() {
     without_deadlock(|| {
         let (group, bystanders, told) = (Group::new(), Bystanders::default(), Arc::default());
-        let OnTell(calls_back, _) = calls_back(group.clone(), bystanders.clone(), Arc::clone(&told));
+        let OnTell(calls_back, _) =
+            calls_back(group.clone(), bystanders.clone(), Arc::clone(&told));
         let _tracing = listen(OnHold(tracing_subscriber::registry(), calls_back));
         doomed().block_on(all_kinds_of_ends(&group, &bystanders).instrument(info_span!("caller")));
         assert!(told.load(SeqCst) > 20, "{told:?}");

@@ -26,9 +26,13 @@ fn ask(request: http::request::Builder) -> Ask {
 }
 
 /// Answers with that header, and what the request says in `x`.
-async fn answer(request: Ask, header: (&'static str, &'static str)) -> Result<Response<Full<Bytes>>, Infallible> {
+async fn answer(
+    request: Ask,
+    header: (&'static str, &'static str),
+) -> Result<Response<Full<Bytes>>, Infallible> {
     tokio::task::yield_now().await;
-    let x = request.headers().get("x").map_or(Bytes::new(), |x| Bytes::copy_from_slice(x.as_bytes()));
+    let x =
+        request.headers().get("x").map_or(Bytes::new(), |x| Bytes::copy_from_slice(x.as_bytes()));
     Ok(Response::builder().header(header.0, header.1).body(Full::new(x)).unwrap())
 }
 
@@ -44,7 +48,10 @@ async fn vetoed_followers_have_waited_and_pass() {
 
     service.call(ask(get("/"))).await.unwrap();
     assert_eq!(recorded.passes(), are([("reason=unshareable", 1)]));
-    assert_eq!(recorded.calls(), calls([("leader/landed", 1), ("follower/passed", 2), ("none/passed", 1)]));
+    assert_eq!(
+        recorded.calls(),
+        calls([("leader/landed", 1), ("follower/passed", 2), ("none/passed", 1)])
+    );
     assert_eq!(recorded.flights(), are([("outcome=landed", 1)]));
     assert_eq!(recorded.in_progress(), (0, 0));
 }
@@ -53,7 +60,8 @@ async fn vetoed_followers_have_waited_and_pass() {
 async fn a_call_that_vary_sends_on_is_counted_once_by_how_it_ends() {
     let mut recorded = record();
     let mut service = by_uri().layer(service_fn(|request| answer(request, ("vary", "x"))));
-    let calls_made: Vec<_> = ["a", "b", "b"].into_iter().map(|x| service.call(ask(get("/").header("x", x)))).collect();
+    let calls_made: Vec<_> =
+        ["a", "b", "b"].into_iter().map(|x| service.call(ask(get("/").header("x", x)))).collect();
     for (answer, x) in join_all(calls_made).await.into_iter().zip(["a", "b", "b"]) {
         assert_eq!(answer.unwrap().into_body().collect().await.unwrap().to_bytes(), x);
     }
@@ -67,7 +75,9 @@ async fn a_call_that_joins_after_the_head_is_a_follower_that_landed() {
     let mut recorded = record();
     let mut service = by_uri().layer(service_fn(|_: Ask| async {
         let body = StreamBody::new(stream::pending::<Result<Frame<Bytes>, Infallible>>());
-        Ok::<_, Infallible>(Response::builder().header("cache-control", "max-age=60").body(body).unwrap())
+        Ok::<_, Infallible>(
+            Response::builder().header("cache-control", "max-age=60").body(body).unwrap(),
+        )
     }));
     let _streaming = service.call(ask(get("/"))).await.unwrap();
     let _joined = service.call(ask(get("/"))).await.unwrap();
@@ -85,7 +95,9 @@ async fn a_request_that_does_not_share_passes_with_its_reason() {
     call.instrument(info_span!("request")).await;
     assert_eq!(recorded.passes(), are([("reason=header", 1)]));
     assert_eq!(recorded.calls(), calls([("none/passed", 1)]));
-    let [Told::Event { inside, level, target, fields }] = &log.events()[..] else { panic!("{:?}", log.all()) };
+    let [Told::Event { inside, level, target, fields }] = &log.events()[..] else {
+        panic!("{:?}", log.all())
+    };
     assert_eq!(*inside, log.opened("request").first().copied());
     assert_eq!((*level, &**target), (tracing::Level::DEBUG, "tower_singleflight"));
     assert_eq!(fields, " message=passed reason=\"header\"");
@@ -94,7 +106,8 @@ async fn a_request_that_does_not_share_passes_with_its_reason() {
 #[tokio::test]
 async fn a_veto_is_told_to_each_follower_in_its_own_span() {
     let (log, _tracing) = trace();
-    let mut service = by_uri().layer(service_fn(|request| answer(request, ("cache-control", "private"))));
+    let mut service =
+        by_uri().layer(service_fn(|request| answer(request, ("cache-control", "private"))));
     let mut call = |span: tracing::Span| {
         let call = span.in_scope(|| service.call(ask(get("/"))));
         call.instrument(span)
@@ -106,7 +119,9 @@ async fn a_veto_is_told_to_each_follower_in_its_own_span() {
         .events()
         .into_iter()
         .map(|told| match told {
-            Told::Event { inside, level: tracing::Level::DEBUG, fields, .. } => (inside.unwrap(), fields),
+            Told::Event { inside, level: tracing::Level::DEBUG, fields, .. } => {
+                (inside.unwrap(), fields)
+            }
             told => panic!("{told:?}"),
         })
         .collect();
@@ -120,11 +135,17 @@ async fn a_near_miss_names_the_header_in_the_span_of_its_call_and_tells_no_value
     let mut recorded = record();
     let mut service = by_uri().layer(service_fn(|request| answer(request, ("x", "y"))));
     let _first = service.call(ask(get("/").header("cookie", "id=hunter1")));
-    let second = info_span!("second").in_scope(|| service.call(ask(get("/").header("cookie", "id=hunter2"))));
-    let [Told::Event { inside, level, target, fields }] = &log.events()[..] else { panic!("{:?}", log.all()) };
+    let second = info_span!("second")
+        .in_scope(|| service.call(ask(get("/").header("cookie", "id=hunter2"))));
+    let [Told::Event { inside, level, target, fields }] = &log.events()[..] else {
+        panic!("{:?}", log.all())
+    };
     assert_eq!(*inside, log.opened("second").first().copied());
     assert_eq!((*level, &**target), (tracing::Level::DEBUG, "tower_singleflight"));
-    assert!(fields.contains("message=near miss") && fields.contains("reason=\"partition\""), "{fields}");
+    assert!(
+        fields.contains("message=near miss") && fields.contains("reason=\"partition\""),
+        "{fields}"
+    );
     assert!(fields.contains("part=\"cookie\"") && !fields.contains("hunter"), "{fields}");
     assert_eq!(recorded.numbers("singleflight_near_misses_total"), are([("reason=partition", 1)]));
     drop(second);

@@ -24,7 +24,10 @@ async fn a_call_alone_leads_a_flight_that_lands() {
     assert_eq!(recorded.in_progress(), (0, 0));
     assert_eq!(recorded.calls(), calls([("leader/landed", 1)]));
     assert_eq!(recorded.flights(), are([("outcome=landed", 1)]));
-    assert_eq!(recorded.histogram("singleflight_flight_duration_seconds"), [("outcome=landed".to_owned(), vec![2.0])]);
+    assert_eq!(
+        recorded.histogram("singleflight_flight_duration_seconds"),
+        [("outcome=landed".to_owned(), vec![2.0])]
+    );
     assert_eq!(recorded.histogram("singleflight_flight_waiters"), [(String::new(), vec![1.0])]);
     assert_eq!((recorded.passes(), recorded.vetoes()), (are([]), are([])));
 }
@@ -46,7 +49,10 @@ async fn followers_count_as_such_and_wait_with_their_leader() {
     }
     assert_eq!(recorded.calls(), calls([("leader/landed", 1), ("follower/landed", 2)]));
     assert_eq!(recorded.histogram("singleflight_flight_waiters"), [(String::new(), vec![3.0])]);
-    assert_eq!(recorded.histogram("singleflight_flight_duration_seconds"), [("outcome=landed".to_owned(), vec![0.25])]);
+    assert_eq!(
+        recorded.histogram("singleflight_flight_duration_seconds"),
+        [("outcome=landed".to_owned(), vec![0.25])]
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -225,7 +231,10 @@ async fn a_follower_that_loses_its_patience_is_counted_once_by_how_it_ends() {
     assert_eq!(recorded.passes(), are([]));
     assert_eq!(recorded.calls(), calls([("leader/landed", 2)]));
     assert_eq!(recorded.flights(), are([("outcome=landed", 2)]));
-    assert_eq!(recorded.histogram("singleflight_flight_waiters"), [(String::new(), vec![1.0, 1.0])]);
+    assert_eq!(
+        recorded.histogram("singleflight_flight_waiters"),
+        [(String::new(), vec![1.0, 1.0])]
+    );
 }
 
 #[tokio::test]
@@ -298,7 +307,8 @@ async fn every_metric_is_described_with_its_unit() {
     service.call(0).await.unwrap();
     service.call(1).await.unwrap();
     provoke_the_rest().await;
-    let mut described: Vec<_> = recorder.snapshotter().snapshot().into_vec().into_iter().collect::<Vec<_>>();
+    let mut described: Vec<_> =
+        recorder.snapshotter().snapshot().into_vec().into_iter().collect::<Vec<_>>();
     described.sort_by_key(|(key, ..)| key.key().name().to_owned());
     described.dedup_by_key(|(key, ..)| key.key().name().to_owned());
     let units: Vec<_> = described.iter().map(|(key, unit, ..)| (key.key().name(), *unit)).collect();
@@ -318,7 +328,11 @@ async fn every_metric_is_described_with_its_unit() {
             ("singleflight_waiters", Some(Count)),
         ]
     );
-    assert!(described.iter().all(|(_, _, text, _)| text.as_ref().is_some_and(|text| text.ends_with('.'))));
+    assert!(
+        described
+            .iter()
+            .all(|(_, _, text, _)| text.as_ref().is_some_and(|text| text.ends_with('.')))
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -357,7 +371,10 @@ async fn followers_that_go_on_after_an_error_are_counted_once_each() {
     assert_eq!(recorded.calls(), calls([("leader/landed", 2), ("follower/landed", 1)]));
     assert_eq!(recorded.flights(), are([("outcome=landed", 2)]));
     assert_eq!(recorded.in_progress(), (0, 0));
-    assert_eq!(recorded.histogram("singleflight_flight_waiters"), [(String::new(), vec![1.0, 2.0])]);
+    assert_eq!(
+        recorded.histogram("singleflight_flight_waiters"),
+        [(String::new(), vec![1.0, 2.0])]
+    );
 }
 
 #[tokio::test]
@@ -384,7 +401,10 @@ async fn near_misses_are_counted_by_reason() {
     let made = [service.call(1), service.call(1), service.call(1)];
     layer.handle().forget_all();
     let sealed = service.call(1);
-    assert_eq!(recorded.numbers("singleflight_near_misses_total"), are([("reason=full", 1), ("reason=sealed", 1)]));
+    assert_eq!(
+        recorded.numbers("singleflight_near_misses_total"),
+        are([("reason=full", 1), ("reason=sealed", 1)])
+    );
     drop((made, sealed));
     assert_eq!(recorded.in_progress(), (0, 0));
 }

@@ -205,7 +205,9 @@ async fn a_subscriber_that_wants_no_spans_of_flights_has_the_work_in_the_leaders
     let follower = info_span!("follower").in_scope(|| group.run(1, || async { None }));
     let (leader, follower) = tokio::join!(leader, follower);
     assert_eq!((leader.value, follower.value), (Some("leader"), Some("leader")));
-    let [Told::Opened { name: "leader", .. }, Told::Opened { name: "follower", .. }, ..] = &log.all()[..] else {
+    let [Told::Opened { name: "leader", .. }, Told::Opened { name: "follower", .. }, ..] =
+        &log.all()[..]
+    else {
         panic!("{:?}", log.all())
     };
     assert!(!log.all().iter().any(|told| matches!(told, Told::Follows { .. })));

@@ -40,8 +40,9 @@ pub(crate) enum Series {
 
 /// Until the guard is dropped, `subscriber` is told what happens on this thread.
 ///
-/// Two more are alive for good. While there is one subscriber alone, `tracing` asks that of the thread which happens to
-/// get to a place first whether anybody wants to hear of it, and a thread of another test has none.
+/// Two more are alive for good. While there is one subscriber alone, `tracing` asks that of the
+/// thread which happens to get to a place first whether anybody wants to hear of it, and a thread
+/// of another test has none.
 pub(crate) fn listen(subscriber: impl Subscriber + Send + Sync) -> DefaultGuard {
     static OTHERS: OnceLock<[Dispatch; 2]> = OnceLock::new();
     OTHERS.get_or_init(|| [(); 2].map(|()| Dispatch::new(tracing_subscriber::registry())));
@@ -120,8 +121,10 @@ impl Recorded {
     /// A snapshot empties the recorder.
     fn read(&mut self) {
         for (key, _, _, value) in self.snapshotter.snapshot().into_vec() {
-            let labels = key.key().labels().map(|label| format!("{}={}", label.key(), label.value()));
-            let series = format!("{}{{{}}}", key.key().name(), labels.collect::<Vec<_>>().join(" "));
+            let labels =
+                key.key().labels().map(|label| format!("{}={}", label.key(), label.value()));
+            let series =
+                format!("{}{{{}}}", key.key().name(), labels.collect::<Vec<_>>().join(" "));
             let entry = self.series.entry(series);
             match value {
                 DebugValue::Counter(more) => entry.or_insert(Series::Number(0.0)).add(more as f64),
@@ -213,7 +216,9 @@ impl Log {
         let mut all = String::new();
         for told in self.all() {
             match told {
-                Told::Opened { id, fields, .. } | Told::Recorded { id, fields } if id == span => all += &fields,
+                Told::Opened { id, fields, .. } | Told::Recorded { id, fields } if id == span => {
+                    all += &fields
+                }
                 _ => {}
             }
         }
@@ -242,7 +247,8 @@ impl Log {
     }
 }
 
-/// The registry uses the number of a closed span again, which these tests must not take for the old one.
+/// The registry uses the number of a closed span again, which these tests must not take for the old
+/// one.
 #[derive(Clone, Copy)]
 struct Number(u64);
 
@@ -252,7 +258,12 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Log {
         let number = self.0.lock().unwrap().len() as u64;
         span.extensions_mut().insert(Number(number));
         let parent = span.parent().map(|parent| number_of(&parent));
-        self.push(Told::Opened { id: number, name: span.name(), parent, fields: text(|to| attributes.record(to)) });
+        self.push(Told::Opened {
+            id: number,
+            name: span.name(),
+            parent,
+            fields: text(|to| attributes.record(to)),
+        });
     }
 
     fn on_record(&self, id: &Id, values: &Record<'_>, context: Context<'_, S>) {
@@ -277,7 +288,9 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Log {
     }
 }
 
-fn number_of<S: for<'a> LookupSpan<'a>>(span: &tracing_subscriber::registry::SpanRef<'_, S>) -> u64 {
+fn number_of<S: for<'a> LookupSpan<'a>>(
+    span: &tracing_subscriber::registry::SpanRef<'_, S>,
+) -> u64 {
     span.extensions().get::<Number>().unwrap().0
 }
 

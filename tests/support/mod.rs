@@ -52,12 +52,16 @@ pub(crate) fn result<F: Future>(call: &mut Spawn<F>) -> F::Output {
 }
 
 /// Work that must never be called.
-pub(crate) fn never<T: Send + 'static>() -> impl FnOnce() -> std::future::Pending<T> + Send + 'static {
+pub(crate) fn never<T: Send + 'static>() -> impl FnOnce() -> std::future::Pending<T> + Send + 'static
+{
     || panic!("this work was not to be called")
 }
 
 /// A follower that has never been polled, and whose own work must never be called.
-pub(crate) fn follow<T: Clone + Send + Sync + 'static>(group: &Group<u32, T>, key: u32) -> Spawn<Run<T>> {
+pub(crate) fn follow<T: Clone + Send + Sync + 'static>(
+    group: &Group<u32, T>,
+    key: u32,
+) -> Spawn<Run<T>> {
     spawn(group.run(key, never()))
 }
 

@@ -23,7 +23,8 @@ enum Effort {
     Smoke,
 }
 
-const USAGE: &str = "usage: cargo bench -p peers -- [SCENARIO] [--rounds N] [--quick] [--picture FILE]";
+const USAGE: &str =
+    "usage: cargo bench -p peers -- [SCENARIO] [--rounds N] [--quick] [--picture FILE]";
 
 /// Cargo starts a benchmark in the folder of its package; a file is meant from here.
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
@@ -34,8 +35,8 @@ impl Options {
         Self { scenario: None, rounds: None, effort: Effort::Smoke, picture: None }
     }
 
-    /// Those of the command line, which may name one of `scenarios`. Without cargo's `--bench`, that is when cargo tests,
-    /// everything is small.
+    /// Those of the command line, which may name one of `scenarios`. Without cargo's `--bench`,
+    /// that is when cargo tests, everything is small.
     ///
     /// # Errors
     ///
@@ -45,7 +46,9 @@ impl Options {
         let mut args = Parser::from_env();
         while let Some(arg) = args.next()? {
             match arg {
-                Arg::Long("bench") if options.effort == Effort::Smoke => options.effort = Effort::Full,
+                Arg::Long("bench") if options.effort == Effort::Smoke => {
+                    options.effort = Effort::Full
+                }
                 Arg::Long("bench") => {}
                 Arg::Long("quick") => options.effort = Effort::Quick,
                 Arg::Long("rounds") => options.rounds = Some(args.value()?.parse()?),

@@ -1,7 +1,7 @@
 //! The picture: the contenders' bars in a few scenarios, beside each other, as an SVG.
 //!
-//! Every axis is linear and begins at zero: where a log axis begins decides how long its bars are, and a contender that
-//! takes twice as long should look like it.
+//! Every axis is linear and begins at zero: where a log axis begins decides how long its bars are,
+//! and a contender that takes twice as long should look like it.
 
 use crate::{
     contender::{BARE, OURS},
@@ -40,7 +40,8 @@ const TITLE: &str = "tower-singleflight beside others that coalesce";
 const LEGEND: &str = "Smaller is better. Blue: this crate. Bar: the median; thin line: 10th to 90th percentile of the \
     rounds; dashed line: the floor.";
 
-/// The colours are attributes, for whatever ignores styles, and for light backgrounds; a dark one has its own.
+/// The colours are attributes, for whatever ignores styles, and for light backgrounds; a dark one
+/// has its own.
 const STYLE: &str = "@media(prefers-color-scheme:dark){\
     .ground{fill:#0d1117;stroke:#30363d}.ink{fill:#e6edf3}.line{stroke:#e6edf3}.grid{stroke:#30363d}\
     .ours{fill:#4493f8}.peer{fill:#6e7681}}";
@@ -62,18 +63,25 @@ pub(crate) fn draw(panels: &[Panel], setting: &str) -> String {
     let (width, height) = ((LEFT + PITCH * panels.len() as f64).max(NARROWEST), bottom + 74.0);
 
     let mut svg = Svg(String::new());
-    svg.put(format_args!(r#"<svg {ROOT} viewBox="0 0 {width} {height}" width="{width}" height="{height}">"#));
+    svg.put(format_args!(
+        r#"<svg {ROOT} viewBox="0 0 {width} {height}" width="{width}" height="{height}">"#
+    ));
     svg.put(format_args!(r#"<title id="title">{TITLE}</title>"#));
     svg.put(format_args!(r#"<desc id="desc">{}</desc>"#, plain(&describe(panels))));
     svg.put(format_args!("<style>{STYLE}</style>"));
     let (inner_width, inner_height) = (width - 1.0, height - 1.0);
-    svg.put(format_args!(r#"<rect {GROUND} x=".5" y=".5" width="{inner_width}" height="{inner_height}" rx="8"/>"#));
+    svg.put(format_args!(
+        r#"<rect {GROUND} x=".5" y=".5" width="{inner_width}" height="{inner_height}" rx="8"/>"#
+    ));
     svg.put(format_args!("<g {INK}>"));
     svg.text(16.0, 32.0, r#"font-size="17" font-weight="bold""#, TITLE);
     svg.text(16.0, 54.0, "", LEGEND);
     label_rows(&mut svg, &names);
     for (nth, panel) in panels.iter().enumerate() {
-        assert!(panel.contenders().map(|(name, _)| name).eq(names.iter().copied()), "a row is one contender's");
+        assert!(
+            panel.contenders().map(|(name, _)| name).eq(names.iter().copied()),
+            "a row is one contender's"
+        );
         svg.put(format_args!(r#"<g transform="translate({} 0)">"#, LEFT + PITCH * nth as f64));
         panel.draw(&mut svg, bottom);
         svg.put(format_args!("</g>"));
@@ -95,8 +103,10 @@ fn label_rows(svg: &mut Svg, names: &[&str]) {
 fn describe(panels: &[Panel]) -> String {
     let mut text = LEGEND.to_string();
     for panel in panels {
-        let bars: Vec<_> = panel.contenders().map(|(name, spread)| format!("{name} {spread}")).collect();
-        let _ = write!(text, " {}, {}; {}: {}.", panel.title, panel.about, panel.axis, bars.join(", "));
+        let bars: Vec<_> =
+            panel.contenders().map(|(name, spread)| format!("{name} {spread}")).collect();
+        let _ =
+            write!(text, " {}, {}; {}: {}.", panel.title, panel.about, panel.axis, bars.join(", "));
         let _ = write!(text, " The floor, {}: {}.", panel.floor, digits(panel.floor().median));
     }
     text.replace('`', "")
@@ -108,7 +118,11 @@ impl Panel {
     }
 
     fn floor(&self) -> Spread {
-        self.bars.iter().find(|(name, _)| *name == BARE).expect("the floor is among the contenders").1
+        self.bars
+            .iter()
+            .find(|(name, _)| *name == BARE)
+            .expect("the floor is among the contenders")
+            .1
     }
 
     /// At the origin, with its rows down to `bottom`.
@@ -126,17 +140,23 @@ impl Panel {
         svg.text(0.0, bottom + 30.0, r#"font-size="11""#, &format!("{}; linear", self.axis));
 
         for (row, (name, Spread { low, median, high })) in self.contenders().enumerate() {
-            let (fill, middle) = (if OURS.contains(&name) { OUR_BAR } else { PEER_BAR }, middle(row));
+            let (fill, middle) =
+                (if OURS.contains(&name) { OUR_BAR } else { PEER_BAR }, middle(row));
             let (y, width) = (middle - BAR / 2.0, scale(median));
             svg.put(format_args!(r#"<rect {fill} y="{y}" width="{width:.1}" height="{BAR}"/>"#));
             let (low, high) = (scale(low), scale(high));
-            svg.put(format_args!(r#"<line {LINE} x1="{low:.1}" x2="{high:.1}" y1="{middle}" y2="{middle}"/>"#));
+            svg.put(format_args!(
+                r#"<line {LINE} x1="{low:.1}" x2="{high:.1}" y1="{middle}" y2="{middle}"/>"#
+            ));
             svg.text(high.max(width) + 5.0, middle + 4.0, "", &digits(median));
         }
 
         let floor = self.floor().median;
         let x = scale(floor);
-        svg.put(format_args!(r#"<path {LINE} stroke-dasharray="4 3" d="M{x:.1} {}V{bottom}"/>"#, TOP - 4.0));
+        svg.put(format_args!(
+            r#"<path {LINE} stroke-dasharray="4 3" d="M{x:.1} {}V{bottom}"/>"#,
+            TOP - 4.0
+        ));
         svg.text(x, TOP - 8.0, r#"font-size="11""#, &format!("{}: {}", self.floor, digits(floor)));
     }
 }
@@ -149,7 +169,10 @@ fn middle(row: usize) -> f64 {
 /// Round numbers from zero to `top`, six at most.
 fn ticks(top: f64) -> impl Iterator<Item = f64> {
     let decade = 10_f64.powf((top / 5.0).log10().floor());
-    let step = [1.0, 2.0, 5.0, 10.0].map(|digit| digit * decade).into_iter().find(|step| top / step <= 5.0);
+    let step = [1.0, 2.0, 5.0, 10.0]
+        .map(|digit| digit * decade)
+        .into_iter()
+        .find(|step| top / step <= 5.0);
     let step = step.unwrap_or(top);
     (0..=5).map(move |nth| f64::from(nth) * step).take_while(move |tick| *tick <= top)
 }

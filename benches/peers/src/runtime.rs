@@ -26,8 +26,8 @@ pub(crate) fn spawn_call<W: Work, C: Contender<W>>(
     spawn(contender.clone().once(key).map(move |answer| done(answer.value())))
 }
 
-/// Lets every task that was spawned before on this one thread be polled, and what they spawn as well. The queue is
-/// first in, first out, so one task at its end tells.
+/// Lets every task that was spawned before on this one thread be polled, and what they spawn as
+/// well. The queue is first in, first out, so one task at its end tells.
 pub(crate) async fn settle() {
     let last = spawn(async {
         for _ in 0..8 {

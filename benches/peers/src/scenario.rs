@@ -45,8 +45,9 @@ pub(crate) const NAMES: [&str; SCENARIOS.len()] = {
     names
 };
 
-/// Runs what is wanted of the scenarios that are counted, if there is a meter, or timed, if there is none; and prints
-/// what comes of it. What is timed is drawn as well, if the options say where to.
+/// Runs what is wanted of the scenarios that are counted, if there is a meter, or timed, if there
+/// is none; and prints what comes of it. What is timed is drawn as well, if the options say where
+/// to.
 ///
 /// # Errors
 ///

@@ -8,7 +8,8 @@ pub(crate) fn describe() -> String {
     let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
     let load = load.split(' ').next().filter(|load| !load.is_empty()).unwrap_or("unknown");
     let _ = writeln!(text, "{}, load at the start {load}.\n", machine());
-    let versions: Vec<_> = versions().iter().map(|(name, version)| format!("`{name}` {version}")).collect();
+    let versions: Vec<_> =
+        versions().iter().map(|(name, version)| format!("`{name}` {version}")).collect();
     let _ = writeln!(text, "{}.", versions.join(", "));
     text
 }
@@ -17,7 +18,10 @@ pub(crate) fn describe() -> String {
 pub(crate) fn brief() -> String {
     let versions = versions();
     let (name, version) = &versions[0];
-    format!("{name} {version}, {}. Drawn by cargo bench -p peers, which prints the tables.", machine())
+    format!(
+        "{name} {version}, {}. Drawn by cargo bench -p peers, which prints the tables.",
+        machine()
+    )
 }
 
 fn machine() -> String {

@@ -35,7 +35,8 @@ where
 {
     let clients = LocalSet::new();
     let connections = connections.into_iter().enumerate();
-    let running: Vec<_> = connections.map(|(nth, connection)| clients.spawn_local(client(nth, connection))).collect();
+    let running: Vec<_> =
+        connections.map(|(nth, connection)| clients.spawn_local(client(nth, connection))).collect();
     let brought = clients.run_until(async {
         let mut brought = Vec::with_capacity(running.len());
         for client in running {
@@ -51,7 +52,11 @@ pub(crate) fn request(path: &str) -> Vec<u8> {
 }
 
 /// Until the last byte of the answer, which must have this body.
-pub(crate) async fn ask(connection: &mut TcpStream, request: &[u8], body: &[u8]) -> Result<(), BoxError> {
+pub(crate) async fn ask(
+    connection: &mut TcpStream,
+    request: &[u8],
+    body: &[u8],
+) -> Result<(), BoxError> {
     connection.write_all(request).await?;
     let mut got = Vec::with_capacity(8 << 10);
     loop {

@@ -1,4 +1,5 @@
-//! Traffic in which no two requests are the same: what a server costs those who gain nothing from it.
+//! Traffic in which no two requests are the same: what a server costs those who gain nothing from
+//! it.
 
 use crate::{
     client::{ask, connect, on_each, request},
@@ -14,16 +15,23 @@ use tokio::net::TcpStream;
 pub(crate) const CONNECTIONS: usize = 64;
 const LASTS: Duration = Duration::from_secs(2);
 
-/// Each connection asks for one thing after the other, all below `path`. How many answers came, and how many a second.
+/// Each connection asks for one thing after the other, all below `path`. How many answers came, and
+/// how many a second.
 pub(crate) async fn distinct(to: SocketAddr, path: &str) -> Result<(usize, f64), BoxError> {
     let connections = connect(to, CONNECTIONS).await?;
     let began = Instant::now();
-    let clients = on_each(connections, |nth, connection| ask_on(connection, format!("{path}/{nth}"), began + LASTS));
+    let clients = on_each(connections, |nth, connection| {
+        ask_on(connection, format!("{path}/{nth}"), began + LASTS)
+    });
     let answers: usize = clients.await?.into_iter().sum();
     Ok((answers, answers as f64 / began.elapsed().as_secs_f64()))
 }
 
-async fn ask_on(mut connection: TcpStream, path: String, until: Instant) -> Result<usize, BoxError> {
+async fn ask_on(
+    mut connection: TcpStream,
+    path: String,
+    until: Instant,
+) -> Result<usize, BoxError> {
     let mut answers = 0;
     while Instant::now() < until {
         let path = format!("{path}/{answers}");

@@ -5,10 +5,11 @@
 //! cargo run --release -p servers
 //! ```
 //!
-//! Each server runs as a process of its own on loopback, with its configuration in a temporary directory; one that is
-//! not installed is left out, and this is said. An origin in this process takes 200 ms for each request and answers
-//! 4 KiB. A burst is N connections, open and idle, over each of which one `GET` for the same, new URI is sent, all at
-//! once. The servers take turns, in another order each round, so that all see the same machine.
+//! Each server runs as a process of its own on loopback, with its configuration in a temporary
+//! directory; one that is not installed is left out, and this is said. An origin in this process
+//! takes 200 ms for each request and answers 4 KiB. A burst is N connections, open and idle, over
+//! each of which one `GET` for the same, new URI is sent, all at once. The servers take turns, in
+//! another order each round, so that all see the same machine.
 //!
 //! | Measured | |
 //! |---|---|
@@ -16,12 +17,13 @@
 //! | p50, p99, last | from the release of the burst to the last byte of an answer |
 //! | lag | from the first complete answer to the last: what followers wait beyond their leader |
 //!
-//! `shared` answers say `max-age=10`, `private` ones are for one client each. `none` is the clients at the origin, with
-//! no server between: what the clients and the origin cost.
+//! `shared` answers say `max-age=10`, `private` ones are for one client each. `none` is the clients
+//! at the origin, with no server between: what the clients and the origin cost.
 //!
-//! Then traffic without duplicates: 64 connections ask for one thing after the other, no two for the same, and the origin
-//! answers at once. The proxy with the layer and without it take turns; what is measured is the ratio of their answers a
-//! second. `plain` answers say nothing about who may have them, `fresh` ones `max-age=10`.
+//! Then traffic without duplicates: 64 connections ask for one thing after the other, no two for
+//! the same, and the origin answers at once. The proxy with the layer and without it take turns;
+//! what is measured is the ratio of their answers a second. `plain` answers say nothing about who
+//! may have them, `fresh` ones `max-age=10`.
 
 mod args;
 mod burst;

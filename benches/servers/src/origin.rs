@@ -55,7 +55,8 @@ impl Kind {
     /// Of the path's first part.
     fn of(path: &str) -> Self {
         let name = path.split('/').nth(1);
-        let kind = Self::BURSTS.into_iter().chain(Self::DISTINCT).find(|kind| name == Some(kind.as_str()));
+        let kind =
+            Self::BURSTS.into_iter().chain(Self::DISTINCT).find(|kind| name == Some(kind.as_str()));
         kind.unwrap_or(Self::Plain)
     }
 
@@ -126,7 +127,10 @@ async fn serve(listener: TcpListener, hits: Arc<Mutex<HashMap<String, usize>>>) 
     }
 }
 
-async fn answer_all(mut stream: BufReader<TcpStream>, hits: &Mutex<HashMap<String, usize>>) -> io::Result<()> {
+async fn answer_all(
+    mut stream: BufReader<TcpStream>,
+    hits: &Mutex<HashMap<String, usize>>,
+) -> io::Result<()> {
     while let Some(path) = request(&mut stream).await? {
         let kind = Kind::of(&path);
         *hits.lock().unwrap().entry(counted_as(kind, &path)).or_default() += 1;

@@ -61,12 +61,14 @@ impl Report {
     pub(crate) fn tables(&self) -> String {
         let mut text = String::new();
         for (kind, size) in settings() {
-            writeln!(text, "{size} requests, `{}`; times in ms\n", kind.as_str()).expect("a string grows");
+            writeln!(text, "{size} requests, `{}`; times in ms\n", kind.as_str())
+                .expect("a string grows");
             text += "| | hits | p50 | p99 | last | lag |\n|---|---|---|---|---|---|\n";
             for name in &self.names {
                 let cells = MEASURES.map(|measure| self.spread(name, kind, size, measure));
                 let [hits, p50, p99, last, lag] = cells;
-                writeln!(text, "| {name} | {hits:.0} | {p50} | {p99} | {last} | {lag} |").expect("a string grows");
+                writeln!(text, "| {name} | {hits:.0} | {p50} | {p99} | {last} | {lag} |")
+                    .expect("a string grows");
             }
             text.push('\n');
         }
@@ -75,11 +77,17 @@ impl Report {
 
     /// The proxy's numbers over another's in the same round: below 1 is in its favour.
     pub(crate) fn verdicts(&self) -> String {
-        let everything = settings().flat_map(|(kind, size)| MEASURES.map(|measure| ("nginx", kind, size, measure)));
+        let everything = settings()
+            .flat_map(|(kind, size)| MEASURES.map(|measure| ("nginx", kind, size, measure)));
         let lags = SIZES.map(|size| ("varnish", Kind::Shared, size, LAG));
-        let private = SIZES.map(|size| ["nginx", "varnish"].map(|other| (other, Kind::Private, size, LAST)));
+        let private =
+            SIZES.map(|size| ["nginx", "varnish"].map(|other| (other, Kind::Private, size, LAST)));
         let mut text = String::new();
-        Self::judge(&mut text, "behind nginx in nothing; the worst:", worst(self.ratios(everything)));
+        Self::judge(
+            &mut text,
+            "behind nginx in nothing; the worst:",
+            worst(self.ratios(everything)),
+        );
         Self::judge(&mut text, "lag no worse than Varnish's:", self.ratios(lags));
         Self::judge(&mut text, "`private` faster than both:", self.ratios(private.concat()));
         text
@@ -102,7 +110,9 @@ impl Report {
         let name = |(other, kind, size, (what, _)): Comparison| {
             format!("{what} of {size} `{}`, proxy / {other}", kind.as_str())
         };
-        of.into_iter().filter_map(|compared| Some((name(compared), self.ratio(compared)?))).collect()
+        of.into_iter()
+            .filter_map(|compared| Some((name(compared), self.ratio(compared)?)))
+            .collect()
     }
 
     fn ratio(&self, (other, kind, size, (_, of)): Comparison) -> Option<Spread> {

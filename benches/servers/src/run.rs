@@ -53,9 +53,11 @@ fn bursts(args: &Args, origin: &Origin) -> Result<(), BoxError> {
     }
     for round in 0..args.rounds {
         fastrand::shuffle(&mut servers);
-        for (kind, size) in Kind::BURSTS.into_iter().flat_map(|kind| SIZES.map(|size| (kind, size))) {
+        for (kind, size) in Kind::BURSTS.into_iter().flat_map(|kind| SIZES.map(|size| (kind, size)))
+        {
             for server in &servers {
-                let sample = runtime.block_on(one(server, origin, kind, size, &round.to_string()))?;
+                let sample =
+                    runtime.block_on(one(server, origin, kind, size, &round.to_string()))?;
                 report.add(server.name, kind, size, sample);
             }
         }
@@ -82,7 +84,11 @@ fn traffic(args: &Args, origin: &Origin) -> Result<(), BoxError> {
                 let (answers, rate) = runtime.block_on(distinct(proxies[nth].addr, &path))?;
                 let hits = origin.hits_of(kind) - hits;
                 if hits != answers {
-                    return Err(format!("{hits} hits for {answers} answers of {}", proxies[nth].name).into());
+                    return Err(format!(
+                        "{hits} hits for {answers} answers of {}",
+                        proxies[nth].name
+                    )
+                    .into());
                 }
                 rates[nth] = rate;
             }
@@ -96,9 +102,17 @@ fn traffic(args: &Args, origin: &Origin) -> Result<(), BoxError> {
     Ok(())
 }
 
-async fn one(server: &Server, origin: &Origin, kind: Kind, size: usize, round: &str) -> Result<Sample, BoxError> {
+async fn one(
+    server: &Server,
+    origin: &Origin,
+    kind: Kind,
+    size: usize,
+    round: &str,
+) -> Result<Sample, BoxError> {
     let path = format!("/{}/{}/{size}/{round}", kind.as_str(), server.name);
-    let latencies = burst(server.addr, size, &path).await.map_err(|error| format!("{}: {error}", server.name))?;
+    let latencies = burst(server.addr, size, &path)
+        .await
+        .map_err(|error| format!("{}: {error}", server.name))?;
     sleep(RESTS).await;
     Ok(Sample::new(origin.hits(&path), &latencies))
 }

@@ -17,7 +17,9 @@ impl Traffic {
 
     /// The ratios of each round: above 1 is in the layer's favour.
     pub(crate) fn tell(&self) -> String {
-        let mut text = format!("Traffic without duplicates, {CONNECTIONS} connections; hits as many as answers\n\n");
+        let mut text = format!(
+            "Traffic without duplicates, {CONNECTIONS} connections; hits as many as answers\n\n"
+        );
         for kind in Kind::DISTINCT {
             let of_kind = self.0.iter().filter(|(of, _)| *of == kind);
             let ratio = Spread::of(of_kind.map(|(_, [with, without])| with / without));

@@ -12,8 +12,8 @@ use std::{
 use tower::BoxError;
 use tower_singleflight::SharedError;
 
-/// What the upstream gets. The layer can look into a body of this type: so a `GET` that only seems to have a body
-/// coalesces too.
+/// What the upstream gets. The layer can look into a body of this type: so a `GET` that only seems
+/// to have a body coalesces too.
 pub(super) type RequestBody = UnsyncBoxBody<Bytes, SharedError>;
 
 /// Passes frames on as they come, and never takes a body that was cut short for a whole one.
@@ -42,7 +42,10 @@ impl Body for Passage {
     type Data = Bytes;
     type Error = BoxError;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         Poll::Ready(match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
             Some(Ok(mut frame)) => {
                 if let Some(trailers) = frame.trailers_mut() {

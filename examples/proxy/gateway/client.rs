@@ -24,21 +24,30 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// What the server needs of the service, with the layer or without.
 pub(super) trait Upstream<B>:
-    Service<Request<RequestBody>, Response = Response<B>, Error: Send, Future: Send> + Clone + Send + 'static
+    Service<Request<RequestBody>, Response = Response<B>, Error: Send, Future: Send>
+    + Clone
+    + Send
+    + 'static
 {
 }
 
 impl<S, B> Upstream<B> for S where
-    S: Service<Request<RequestBody>, Response = Response<B>, Error: Send, Future: Send> + Clone + Send + 'static
+    S: Service<Request<RequestBody>, Response = Response<B>, Error: Send, Future: Send>
+        + Clone
+        + Send
+        + 'static
 {
 }
 
-/// A request that its pooled connection turns out unable to send is sent on another one; nothing is ever sent twice.
+/// A request that its pooled connection turns out unable to send is sent on another one; nothing is
+/// ever sent twice.
 pub(super) fn service(
     upstream: Authority,
     counters: Arc<Counters>,
-) -> impl Service<Request<RequestBody>, Response = Response<Passage>, Error = BoxError, Future: Send> + Clone + Send + Sync
-{
+) -> impl Service<Request<RequestBody>, Response = Response<Passage>, Error = BoxError, Future: Send>
++ Clone
++ Send
++ Sync {
     let mut builder = Client::builder(TokioExecutor::new());
     builder.pool_timer(TokioTimer::new()).pool_idle_timeout(IDLE_TIMEOUT);
     let client = Arc::new(builder.build::<_, RequestBody>(connector()));
@@ -49,7 +58,9 @@ pub(super) fn service(
         let response = client.request(request);
         async move {
             let response = response.await.map_err(BoxError::from);
-            response.and_then(|response| receive(response, asked)).inspect_err(|error| report(&**error))
+            response
+                .and_then(|response| receive(response, asked))
+                .inspect_err(|error| report(&**error))
         }
     })
 }
@@ -69,10 +80,14 @@ fn connector() -> HttpConnector {
     connector
 }
 
-/// Here and not after the layer: so it is done once a flight, and the layer judges what clients get.
+/// Here and not after the layer: so it is done once a flight, and the layer judges what clients
+/// get.
 ///
 /// `asked` are the protocols that the request asked for.
-fn receive(response: Response<Incoming>, asked: Option<HeaderValue>) -> Result<Response<Passage>, BoxError> {
+fn receive(
+    response: Response<Incoming>,
+    asked: Option<HeaderValue>,
+) -> Result<Response<Passage>, BoxError> {
     let (mut head, body) = response.into_parts();
     let agreed = upgrade::agreed(&head.headers, asked);
     framing::settle(&mut head.headers)?;

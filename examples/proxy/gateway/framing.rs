@@ -17,7 +17,8 @@ pub(super) fn settle(headers: &mut HeaderMap) -> Result<(), &'static str> {
     Ok(())
 }
 
-/// hyper undoes `chunked` alone: of a `gzip, chunked` body it leaves what the next hop would take for plain text.
+/// hyper undoes `chunked` alone: of a `gzip, chunked` body it leaves what the next hop would take
+/// for plain text.
 fn is_chunked(headers: &HeaderMap) -> Result<bool, &'static str> {
     let mut lines = headers.get_all(TRANSFER_ENCODING).iter();
     match (lines.next(), lines.next()) {

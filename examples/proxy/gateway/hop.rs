@@ -2,7 +2,10 @@
 
 use http::{
     HeaderMap, HeaderName, HeaderValue, Version,
-    header::{CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, HOST, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, VARY, VIA},
+    header::{
+        CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, HOST, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+        VARY, VIA,
+    },
 };
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
@@ -21,7 +24,8 @@ pub(super) fn strip(headers: &mut HeaderMap) {
 
 /// The same for a request. That the client takes trailers is said to the next hop as well.
 pub(super) fn strip_request(headers: &mut HeaderMap) {
-    let takes_trailers = members(headers, &TE).any(|member| member.eq_ignore_ascii_case("trailers"));
+    let takes_trailers =
+        members(headers, &TE).any(|member| member.eq_ignore_ascii_case("trailers"));
     strip(headers);
     if takes_trailers {
         headers.insert(TE, HeaderValue::from_static("trailers"));
@@ -43,7 +47,8 @@ pub(super) fn add_forwarded_for(headers: &mut HeaderMap, client: &HeaderValue) {
     let lines: Vec<&[u8]> = lines.map(HeaderValue::as_bytes).collect();
     let line = match lines[..] {
         [_] => client.clone(),
-        _ => HeaderValue::from_bytes(&lines.join(&b", "[..])).expect("header values make a header value"),
+        _ => HeaderValue::from_bytes(&lines.join(&b", "[..]))
+            .expect("header values make a header value"),
     };
     headers.insert(X_FORWARDED_FOR, line);
 }
@@ -58,7 +63,8 @@ pub(super) fn add_via(headers: &mut HeaderMap, version: Version) {
     headers.append(VIA, HeaderValue::from_static(via));
 }
 
-/// A message must not name what is meant for everybody; were it to, the next hop would take it for another message.
+/// A message must not name what is meant for everybody; were it to, the next hop would take it for
+/// another message.
 fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
     let names = members(headers, &CONNECTION).filter(|member| !is_option(member));
     let names = names.filter_map(|member| HeaderName::from_bytes(member.as_bytes()).ok());
@@ -70,7 +76,10 @@ fn is_option(member: &str) -> bool {
     member.eq_ignore_ascii_case("keep-alive") || member.eq_ignore_ascii_case("close")
 }
 
-pub(super) fn members<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> {
+pub(super) fn members<'a>(
+    headers: &'a HeaderMap,
+    name: &HeaderName,
+) -> impl Iterator<Item = &'a str> {
     let lines = headers.get_all(name).iter().filter_map(|line| line.to_str().ok());
     lines.flat_map(|line| line.split(',')).map(str::trim)
 }

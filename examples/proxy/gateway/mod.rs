@@ -76,7 +76,11 @@ pub(crate) async fn listen(address: impl ToSocketAddrs) -> io::Result<TcpListene
 }
 
 /// Serves until `stop`, then finishes the requests in progress, and returns what the proxy did.
-pub(crate) async fn run(listener: TcpListener, options: Options, stop: impl Future<Output = ()>) -> Summary {
+pub(crate) async fn run(
+    listener: TcpListener,
+    options: Options,
+    stop: impl Future<Output = ()>,
+) -> Summary {
     let counters = Arc::<Counters>::default();
     let client = client::service(options.upstream.clone(), counters.clone());
     let proxy = Proxy::new(options.upstream, counters.clone());
@@ -127,7 +131,8 @@ impl Coalesce {
 
     fn policy(self) -> HttpPolicy {
         let compared = [header::TE, header::FORWARDED, X_FORWARDED_HOST, X_FORWARDED_PROTO];
-        let mut policy = compared.into_iter().fold(HttpPolicy::default(), HttpPolicy::partition_header);
+        let mut policy =
+            compared.into_iter().fold(HttpPolicy::default(), HttpPolicy::partition_header);
         if let Some(bytes) = self.body_limit {
             policy = policy.body_limit(bytes);
         }

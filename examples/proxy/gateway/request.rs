@@ -80,7 +80,8 @@ fn value_of(authority: &Authority) -> HeaderValue {
     HeaderValue::from_str(authority.as_str()).expect("an authority is printable")
 }
 
-/// A name or an address, and perhaps a port: nothing that two parsers could take for two different hosts.
+/// A name or an address, and perhaps a port: nothing that two parsers could take for two different
+/// hosts.
 fn is_host(host: &[u8]) -> bool {
     let may_be = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~%:[]".contains(byte);
     !host.is_empty() && host.iter().all(may_be)
@@ -96,6 +97,7 @@ fn say_framing(headers: &mut HeaderMap, body: &Incoming) {
 /// Without an authority: `Host` has it, for the layer and for the upstream.
 fn path(target: &Uri) -> Result<Uri, Refusal> {
     let mut parts = uri::Parts::default();
-    parts.path_and_query = Some(target.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/")));
+    parts.path_and_query =
+        Some(target.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/")));
     Uri::from_parts(parts).map_err(|_| Refusal::TARGET)
 }

@@ -37,7 +37,8 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 /// When the process is out of file descriptors, others have to close first.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Connections that may wait to be accepted. With tokio's 128, a burst of clients would have to ask again, a second later.
+/// Connections that may wait to be accepted. With tokio's 128, a burst of clients would have to ask
+/// again, a second later.
 const BACKLOG: u32 = 4096;
 
 pub(super) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
@@ -60,8 +61,12 @@ impl Proxy {
     }
 }
 
-pub(super) async fn serve<S, B>(listener: TcpListener, service: S, proxy: Proxy, stop: impl Future<Output = ()>)
-where
+pub(super) async fn serve<S, B>(
+    listener: TcpListener,
+    service: S,
+    proxy: Proxy,
+    stop: impl Future<Output = ()>,
+) where
     S: Upstream<B> + Sync,
     B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
 {
@@ -111,7 +116,8 @@ pub(super) struct Peer {
 
 impl Peer {
     fn new(ip: IpAddr) -> Self {
-        let address = HeaderValue::try_from(ip.to_canonical().to_string()).expect("an address is printable");
+        let address =
+            HeaderValue::try_from(ip.to_canonical().to_string()).expect("an address is printable");
         Self { address, has_asked: AtomicBool::new(false) }
     }
 }
@@ -127,14 +133,19 @@ impl<S> Server<S> {
         let peer = Arc::new(Peer::new(ip));
         let (service, proxy, client) = (self.service.clone(), self.proxy.clone(), peer.clone());
         let tunnels = self.tunnels.clone();
-        let answer =
-            service_fn(move |request| answer(service.clone(), client.clone(), proxy.clone(), tunnels.clone(), request));
-        let connection = self.http.serve_connection_with_upgrades(TokioIo::new(stream), answer).into_owned();
+        let answer = service_fn(move |request| {
+            answer(service.clone(), client.clone(), proxy.clone(), tunnels.clone(), request)
+        });
+        let connection =
+            self.http.serve_connection_with_upgrades(TokioIo::new(stream), answer).into_owned();
         let connection = self.graceful.watch(connection);
         tokio::spawn(async move {
             let mut connection = pin!(connection);
-            // hyper bounds the wait for a head, but not for the first bytes, which tell the protocol.
-            if timeout(HEAD_TIMEOUT, &mut connection).await.is_err() && peer.has_asked.load(Ordering::Relaxed) {
+            // hyper bounds the wait for a head, but not for the first bytes, which tell the
+            // protocol.
+            if timeout(HEAD_TIMEOUT, &mut connection).await.is_err()
+                && peer.has_asked.load(Ordering::Relaxed)
+            {
                 let _ = connection.await;
             }
         });
@@ -166,5 +177,8 @@ where
         }
         response
     });
-    Ok(answer.map_or_else(|refusal| refusal.into_response().map(Either::Right), |response| response.map(Either::Left)))
+    Ok(answer.map_or_else(
+        |refusal| refusal.into_response().map(Either::Right),
+        |response| response.map(Either::Left),
+    ))
 }

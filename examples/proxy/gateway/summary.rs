@@ -22,7 +22,8 @@ impl Counters {
     }
 
     pub(super) fn summary(&self, flights: Option<Stats>) -> Summary {
-        let (requests, upstream_calls) = (self.requests.load(Relaxed), self.upstream_calls.load(Relaxed));
+        let (requests, upstream_calls) =
+            (self.requests.load(Relaxed), self.upstream_calls.load(Relaxed));
         Summary { requests, upstream_calls, flights }
     }
 }

@@ -1,5 +1,5 @@
-//! What the recipes have in common, and nothing of what they show: where a server listens, when it stops, and something
-//! expensive to do.
+//! What the recipes have in common, and nothing of what they show: where a server listens, when it
+//! stops, and something expensive to do.
 
 use std::{env, io, time::Duration};
 use tokio::{
@@ -8,21 +8,26 @@ use tokio::{
     time::sleep,
 };
 
-/// Connections that may wait to be accepted. With tokio's own queue the system would drop a part of a large burst, and
-/// these clients would try again a second later.
+/// Connections that may wait to be accepted. With tokio's own queue the system would drop a part of
+/// a large burst, and these clients would try again a second later.
 const BACKLOG: u32 = 4096;
 
-/// Listens on the address that the first argument gives, or on a free port of loopback, and says which. The future is
-/// ready when the program is to stop: on ctrl-c or SIGTERM.
+/// Listens on the address that the first argument gives, or on a free port of loopback, and says
+/// which. The future is ready when the program is to stop: on ctrl-c or SIGTERM.
 ///
 /// # Errors
 ///
 /// When the argument is no address, or it cannot be listened on.
 pub fn listen() -> io::Result<(TcpListener, impl Future<Output = ()> + Send + 'static)> {
     let address = env::args().nth(1).unwrap_or_else(|| "127.0.0.1:0".to_owned());
-    let address = address.parse().map_err(|_| io::Error::other(format!("{address} is not an address and port")))?;
-    let socket =
-        if matches!(address, std::net::SocketAddr::V4(_)) { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    let address = address
+        .parse()
+        .map_err(|_| io::Error::other(format!("{address} is not an address and port")))?;
+    let socket = if matches!(address, std::net::SocketAddr::V4(_)) {
+        TcpSocket::new_v4()?
+    } else {
+        TcpSocket::new_v6()?
+    };
     #[cfg(unix)]
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
@@ -35,7 +40,8 @@ pub fn listen() -> io::Result<(TcpListener, impl Future<Output = ()> + Send + 's
 #[cfg(unix)]
 fn stop() -> io::Result<impl Future<Output = ()> + Send + 'static> {
     use tokio::signal::unix::{SignalKind, signal};
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let (mut terminate, mut interrupt) =
+        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     Ok(async move {
         tokio::select! {
             _ = terminate.recv() => {}
@@ -55,8 +61,8 @@ fn stop() -> io::Result<impl Future<Output = ()> + Send + 'static> {
 
 /// Stands in for your slow backend, and takes as long as that.
 ///
-/// The tests want to say themselves when it is done: where `RECIPES_HOLD` has an address, this connects there, and is
-/// done when the other side closes.
+/// The tests want to say themselves when it is done: where `RECIPES_HOLD` has an address, this
+/// connects there, and is done when the other side closes.
 ///
 /// # Panics
 ///

@@ -1,4 +1,5 @@
-//! A real exporter, scraped over a real socket, in a process of its own: the recorder is the global one.
+//! A real exporter, scraped over a real socket, in a process of its own: the recorder is the global
+//! one.
 #![allow(missing_docs, reason = "a test says what it tests in its name")]
 
 use axum::{Router, routing::get};
@@ -22,9 +23,11 @@ use tower_singleflight::SingleflightLayer;
 /// Starts the exporter on a free port.
 fn export() -> SocketAddr {
     loop {
-        let free = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
+        let free =
+            std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
         let durations = Matcher::Full("singleflight_flight_duration_seconds".to_owned());
-        let builder = PrometheusBuilder::new().set_buckets_for_metric(durations, &[0.001, 60.0]).unwrap();
+        let builder =
+            PrometheusBuilder::new().set_buckets_for_metric(durations, &[0.001, 60.0]).unwrap();
         // Another process may have taken the port meanwhile.
         if let Ok((recorder, exporter)) = builder.with_http_listener(free).build() {
             metrics::set_global_recorder(recorder).unwrap();
@@ -37,7 +40,8 @@ fn export() -> SocketAddr {
 /// The body of the answer to a GET.
 async fn fetch(from: SocketAddr, path: &str, header: &str) -> String {
     let mut stream = TcpStream::connect(from).await.unwrap();
-    let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{header}\r\n");
+    let request =
+        format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{header}\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.unwrap();
@@ -78,13 +82,17 @@ async fn a_scrape_has_what_happened() {
             "page"
         }
     };
-    let app = Router::new().route("/page", get(page)).route("/other", get(|| async { "other" })).layer(layer);
+    let app = Router::new()
+        .route("/page", get(page))
+        .route("/other", get(|| async { "other" }))
+        .layer(layer);
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let gateway = listener.local_addr().unwrap();
     tokio::spawn(async { axum::serve(listener, app).await });
 
     // Whoever of the two languages comes last misses the flight of the other.
-    let pages = (0..=CALLERS).map(|n| fetch(gateway, "/page", if n == 0 { "accept-language: de\r\n" } else { "" }));
+    let pages = (0..=CALLERS)
+        .map(|n| fetch(gateway, "/page", if n == 0 { "accept-language: de\r\n" } else { "" }));
     let pages = join_all(pages).await;
     assert!(pages.iter().all(|page| page == "page"));
     assert_eq!(fetch(gateway, "/other", "range: bytes=0-\r\n").await, "other");
@@ -101,15 +109,22 @@ async fn a_scrape_has_what_happened() {
         (r#"singleflight_flights_total{name="pages",outcome="landed"}"#, 2.0),
         (r#"singleflight_flights_in_progress{name="pages"}"#, 0.0),
         (r#"singleflight_waiters{name="pages"}"#, 0.0),
-        (r#"singleflight_flight_duration_seconds_bucket{name="pages",outcome="landed",le="60"}"#, 2.0),
-        (r#"singleflight_flight_duration_seconds_bucket{name="pages",outcome="landed",le="+Inf"}"#, 2.0),
+        (
+            r#"singleflight_flight_duration_seconds_bucket{name="pages",outcome="landed",le="60"}"#,
+            2.0,
+        ),
+        (
+            r#"singleflight_flight_duration_seconds_bucket{name="pages",outcome="landed",le="+Inf"}"#,
+            2.0,
+        ),
         (r#"singleflight_flight_duration_seconds_count{name="pages",outcome="landed"}"#, 2.0),
         (r#"singleflight_flight_waiters_sum{name="pages"}"#, CALLERS as f64 + 1.0),
         (r#"singleflight_flight_waiters_count{name="pages"}"#, 2.0),
     ] {
         assert_eq!(samples.get(series), Some(&value), "{series}\n{scraped}");
     }
-    let types: Vec<_> = types.into_iter().filter(|(name, _)| name.starts_with("singleflight_")).collect();
+    let types: Vec<_> =
+        types.into_iter().filter(|(name, _)| name.starts_with("singleflight_")).collect();
     assert_eq!(
         types,
         [

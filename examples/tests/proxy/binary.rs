@@ -30,8 +30,15 @@ impl Program {
 
     async fn start_with(origin: &Origin, args: &[&str]) -> Self {
         let mut command = process::Command::new(example("proxy"));
-        command.args(["--listen", "127.0.0.1:0", "--upstream", &format!("http://{}", origin.addr)]).args(args);
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
+        command
+            .args(["--listen", "127.0.0.1:0", "--upstream", &format!("http://{}", origin.addr)])
+            .args(args);
+        let mut child = command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let line = lines.next_line().await.unwrap().unwrap();
         let addr = line.strip_prefix("listening on ").unwrap().parse().unwrap();
@@ -43,7 +50,9 @@ impl Program {
     }
 
     fn signal(&self, name: &str) {
-        assert!(Command::new("kill").arg(name).arg(self.id().to_string()).status().unwrap().success());
+        assert!(
+            Command::new("kill").arg(name).arg(self.id().to_string()).status().unwrap().success()
+        );
     }
 
     /// What it says on stderr until it ends, which it does well.
@@ -69,16 +78,20 @@ async fn the_program_says_where_it_listens_and_stops_on_sigterm() {
 #[tokio::test]
 async fn the_program_says_what_it_did_when_it_stops() {
     let layer = "layer: led 1, joined 4, passed 1 (method 1), in flight 0, waiting 0";
-    for (args, signal, calls, layer) in
-        [(&[][..], "-INT", 2, layer), (&[], "-TERM", 2, layer), (&["--no-coalesce"], "-INT", 6, "layer: left out")]
-    {
+    for (args, signal, calls, layer) in [
+        (&[][..], "-INT", 2, layer),
+        (&[], "-TERM", 2, layer),
+        (&["--no-coalesce"], "-INT", 6, "layer: left out"),
+    ] {
         let origin = Origin::new(|request| match request.start.starts_with("GET") {
             true => Reply::default().hold().send("HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nhot"),
             false => Reply::ok(""),
         });
         let origin = origin.await;
         let proxy = Program::start_with(&origin, args).await;
-        Client::once(proxy.addr, "PUT / HTTP/1.1\r\nhost: example\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+        Client::once(proxy.addr, "PUT / HTTP/1.1\r\nhost: example\r\ncontent-length: 0\r\n\r\n")
+            .await
+            .unwrap();
         let addr = proxy.addr;
         let clients: JoinSet<_> = (0..5).map(|_| Client::get(addr, "/")).collect();
         origin.hit(calls).await;
@@ -102,26 +115,42 @@ async fn the_program_says_what_it_did_when_it_stops() {
 
 #[tokio::test]
 async fn the_program_shares_posts_if_it_is_told_to() {
-    let origin = Origin::new(|_| Reply::default().hold().send("HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nhot")).await;
+    let origin = Origin::new(|_| {
+        Reply::default().hold().send("HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nhot")
+    })
+    .await;
     let proxy = Program::start_with(&origin, &["--key-from-body", "5"]).await;
     let addr = proxy.addr;
     let post = |path: &str, body: &str| {
-        format!("POST {path} HTTP/1.1\r\nhost: example\r\ncontent-length: {}\r\n\r\n{body}", body.len())
+        format!(
+            "POST {path} HTTP/1.1\r\nhost: example\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        )
     };
     let texts = [post("/a", "short"), post("/a", "short"), post("/b", "longer")];
-    let clients: JoinSet<_> = texts.into_iter().map(|text| async move { Client::once(addr, &text).await }).collect();
+    let clients: JoinSet<_> =
+        texts.into_iter().map(|text| async move { Client::once(addr, &text).await }).collect();
     origin.hit(2).await;
     sleep(Duration::from_millis(300)).await;
     origin.release();
     assert!(clients.join_all().await.into_iter().all(|answer| answer.unwrap().text() == "hot"));
     proxy.signal("-TERM");
     let words = proxy.last_words().await;
-    assert!(words.starts_with("requests 3, upstream calls 2\nlayer: led 1, joined 1, passed 1 (body 1), "), "{words}");
+    assert!(
+        words.starts_with(
+            "requests 3, upstream calls 2\nlayer: led 1, joined 1, passed 1 (body 1), "
+        ),
+        "{words}"
+    );
 }
 
 #[tokio::test]
 async fn the_program_refuses_what_it_does_not_know() {
-    for args in [&["--nonsense"][..], &[], &["--listen", "127.0.0.1:0", "--upstream", "https://example.com"]] {
+    for args in [
+        &["--nonsense"][..],
+        &[],
+        &["--listen", "127.0.0.1:0", "--upstream", "https://example.com"],
+    ] {
         let output = process::Command::new(example("proxy")).args(args).output().await.unwrap();
         assert_eq!((output.status.code(), output.stdout.len()), (Some(2), 0));
     }

@@ -19,12 +19,14 @@ const A_MOMENT: Duration = Duration::from_millis(300);
 
 /// Answers with the body of the request, once it is released.
 async fn echo() -> Origin {
-    let answer = |body: &str| format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+    let answer =
+        |body: &str| format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len());
     Origin::new(move |request| Reply::default().hold().send(answer(request.text()))).await
 }
 
 async fn proxy(origin: &Origin) -> Proxy {
-    Proxy::start(origin.addr, Some(Coalesce { key_from_body: Some(LIMIT), ..Coalesce::default() })).await
+    Proxy::start(origin.addr, Some(Coalesce { key_from_body: Some(LIMIT), ..Coalesce::default() }))
+        .await
 }
 
 fn post(body: &str) -> String {
@@ -33,14 +35,18 @@ fn post(body: &str) -> String {
 
 fn request(method: &str, path: &str, headers: &str, body: &str) -> String {
     let length = body.len();
-    format!("{method} {path} HTTP/1.1\r\nhost: example\r\n{headers}content-length: {length}\r\n\r\n{body}")
+    format!(
+        "{method} {path} HTTP/1.1\r\nhost: example\r\n{headers}content-length: {length}\r\n\r\n{body}"
+    )
 }
 
 /// Sends each text on a connection of its own, all at once. Returns what they got, in order.
 async fn all(proxy: &Proxy, texts: Vec<String>, origin: &Origin, hits: usize) -> Vec<String> {
     let addr = proxy.addr;
-    let clients: Vec<_> =
-        texts.into_iter().map(|text| tokio::spawn(async move { Client::once(addr, &text).await })).collect();
+    let clients: Vec<_> = texts
+        .into_iter()
+        .map(|text| tokio::spawn(async move { Client::once(addr, &text).await }))
+        .collect();
     origin.hit(hits).await;
     sleep(A_MOMENT).await;
     origin.release();
@@ -101,7 +107,8 @@ async fn gets_without_a_body_share_as_they_do_without_it() {
     let origin = echo().await;
     let proxy = proxy(&origin).await;
     let get = "GET / HTTP/1.1\r\nhost: example\r\n\r\n".to_owned();
-    let chunked = "GET / HTTP/1.1\r\nhost: example\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n".to_owned();
+    let chunked =
+        "GET / HTTP/1.1\r\nhost: example\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n".to_owned();
     all(&proxy, vec![get.clone(), chunked, get], &origin, 1).await;
 }
 
@@ -111,9 +118,14 @@ async fn however_a_body_is_sent_it_is_the_same_body() {
     let proxy = proxy(&origin).await;
     let addr = proxy.addr;
     let sized = format!("POST /search HTTP/1.1\r\nhost: {addr}\r\ncontent-length: 5\r\n\r\nassam");
-    let head = format!("POST /search HTTP/1.1\r\nhost: {addr}\r\ntransfer-encoding: chunked\r\n\r\n");
+    let head =
+        format!("POST /search HTTP/1.1\r\nhost: {addr}\r\ntransfer-encoding: chunked\r\n\r\n");
     let small_chunks: String = "assam".chars().map(|byte| format!("1\r\n{byte}\r\n")).collect();
-    let texts = [sized.clone(), format!("{head}5\r\nassam\r\n0\r\n\r\n"), format!("{head}{small_chunks}0\r\n\r\n")];
+    let texts = [
+        sized.clone(),
+        format!("{head}5\r\nassam\r\n0\r\n\r\n"),
+        format!("{head}{small_chunks}0\r\n\r\n"),
+    ];
     let mut clients: JoinSet<_> =
         texts.into_iter().map(|text| async move { Client::once(addr, &text).await }).collect();
     clients.spawn(async move {
@@ -123,12 +135,14 @@ async fn however_a_body_is_sent_it_is_the_same_body() {
         }
         client.receive(Kind::Response).await
     });
-    let frames = "assam".chars().map(|byte| Ok::<_, Infallible>(Frame::data(Bytes::from(byte.to_string()))));
-    let request = Request::post(format!("http://{addr}/search")).body(StreamBody::new(stream::iter(frames))).unwrap();
-    let stream =
-        tokio::spawn(
-            async move { h2().request(request).await.unwrap().into_body().collect().await.unwrap().to_bytes() },
-        );
+    let frames =
+        "assam".chars().map(|byte| Ok::<_, Infallible>(Frame::data(Bytes::from(byte.to_string()))));
+    let request = Request::post(format!("http://{addr}/search"))
+        .body(StreamBody::new(stream::iter(frames)))
+        .unwrap();
+    let stream = tokio::spawn(async move {
+        h2().request(request).await.unwrap().into_body().collect().await.unwrap().to_bytes()
+    });
     origin.hit(1).await;
     sleep(A_MOMENT).await;
     origin.release();
@@ -148,7 +162,8 @@ async fn a_body_over_the_limit_arrives_whole_and_is_not_shared() {
     let long: String = (0..5 << 20).map(|at| char::from(b'a' + (at % 23) as u8)).collect();
     for body in [&long, &long[..LIMIT + 1]] {
         let text = post(body);
-        let (one, two) = tokio::join!(Client::once(proxy.addr, &text), Client::once(proxy.addr, &text));
+        let (one, two) =
+            tokio::join!(Client::once(proxy.addr, &text), Client::once(proxy.addr, &text));
         assert!(one.unwrap().text() == body && two.unwrap().text() == body, "every byte");
     }
     let chunks: String = long.as_bytes().chunks(1000).fold(String::new(), |chunks, chunk| {
@@ -165,7 +180,8 @@ async fn a_body_over_the_limit_arrives_whole_and_is_not_shared() {
 async fn an_upload_that_is_slow_or_breaks_off_concerns_its_own_client() {
     let origin = echo().await;
     let proxy = proxy(&origin).await;
-    let chunked = "POST /search HTTP/1.1\r\nhost: example\r\ntransfer-encoding: chunked\r\n\r\n2\r\nte\r\n";
+    let chunked =
+        "POST /search HTTP/1.1\r\nhost: example\r\ntransfer-encoding: chunked\r\n\r\n2\r\nte\r\n";
     let sized = post("tea");
     let mut half_sent = Vec::new();
     for start in [chunked, &sized[..sized.len() - 1]] {
@@ -187,7 +203,10 @@ async fn an_upload_that_is_slow_or_breaks_off_concerns_its_own_client() {
         }
     }
     sleep(A_MOMENT).await;
-    assert!(origin.requests().iter().all(|request| request.text() == "tea"), "no half body came to a clean end");
+    assert!(
+        origin.requests().iter().all(|request| request.text() == "tea"),
+        "no half body came to a clean end"
+    );
     is_empty(proxy).await;
 }
 
@@ -222,13 +241,15 @@ async fn a_body_with_trailers_keeps_them_and_is_alone() {
 async fn a_follower_that_may_not_have_the_answer_sends_its_own_body() {
     let origin = Origin::new(|request| {
         let length = request.body.len();
-        let head = format!("HTTP/1.1 200 OK\r\nset-cookie: sid=1\r\ncontent-length: {length}\r\n\r\n");
+        let head =
+            format!("HTTP/1.1 200 OK\r\nset-cookie: sid=1\r\ncontent-length: {length}\r\n\r\n");
         Reply::default().hold().send(head).send(request.body.clone())
     });
     let origin = origin.await;
     let proxy = proxy(&origin).await;
     let addr = proxy.addr;
-    let clients: JoinSet<_> = (0..3).map(|_| async move { Client::once(addr, &post("tea")).await }).collect();
+    let clients: JoinSet<_> =
+        (0..3).map(|_| async move { Client::once(addr, &post("tea")).await }).collect();
     origin.hit(1).await;
     sleep(A_MOMENT).await;
     assert_eq!(origin.hits(), 1);
@@ -236,6 +257,9 @@ async fn a_follower_that_may_not_have_the_answer_sends_its_own_body() {
     for answer in clients.join_all().await {
         assert_eq!(answer.unwrap().text(), "tea");
     }
-    assert_eq!(origin.requests().iter().map(|request| request.text()).collect::<Vec<_>>(), ["tea"; 3]);
+    assert_eq!(
+        origin.requests().iter().map(|request| request.text()).collect::<Vec<_>>(),
+        ["tea"; 3]
+    );
     is_empty(proxy).await;
 }

@@ -15,7 +15,10 @@ const A_MOMENT: Duration = Duration::from_millis(300);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn five_hundred_connections_cost_one_request() {
-    let origin = Origin::new(|_| Reply::default().hold().send("HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nhot")).await;
+    let origin = Origin::new(|_| {
+        Reply::default().hold().send("HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nhot")
+    })
+    .await;
     let proxy = Proxy::to(&origin).await;
     let mut clients = JoinSet::new();
     for _ in 0..500 {
@@ -32,19 +35,26 @@ async fn five_hundred_connections_cost_one_request() {
 
 #[tokio::test]
 async fn a_get_with_an_empty_chunked_body_or_an_empty_data_frame_coalesces() {
-    let origin = Origin::new(|_| Reply::default().hold().send("HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nhot")).await;
+    let origin = Origin::new(|_| {
+        Reply::default().hold().send("HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nhot")
+    })
+    .await;
     let proxy = Proxy::to(&origin).await;
     let addr = proxy.addr;
     let mut ones = JoinSet::new();
     for end in ["\r\n", "transfer-encoding: chunked\r\n\r\n0\r\n\r\n"].repeat(5) {
-        ones.spawn(async move { Client::once(addr, &format!("GET /hot HTTP/1.1\r\nhost: {addr}\r\n{end}")).await });
+        ones.spawn(async move {
+            Client::once(addr, &format!("GET /hot HTTP/1.1\r\nhost: {addr}\r\n{end}")).await
+        });
     }
     let mut twos = JoinSet::new();
     for _ in 0..5 {
         // Of a size that it does not tell, so that an empty frame ends the stream.
         let body = StreamBody::new(stream::iter([Ok::<_, Infallible>(Frame::data(Bytes::new()))]));
         let request = Request::get(format!("http://{addr}/hot")).body(body).unwrap();
-        twos.spawn(async move { h2().request(request).await.unwrap().into_body().collect().await.unwrap().to_bytes() });
+        twos.spawn(async move {
+            h2().request(request).await.unwrap().into_body().collect().await.unwrap().to_bytes()
+        });
     }
     origin.hit(1).await;
     sleep(2 * A_MOMENT).await;
@@ -60,7 +70,10 @@ async fn a_get_with_an_empty_chunked_body_or_an_empty_data_frame_coalesces() {
 
 #[tokio::test]
 async fn without_the_layer_each_request_is_sent() {
-    let origin = Origin::new(|_| Reply::default().hold().send("HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nhot")).await;
+    let origin = Origin::new(|_| {
+        Reply::default().hold().send("HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nhot")
+    })
+    .await;
     let proxy = Proxy::start(origin.addr, None).await;
     let clients: JoinSet<_> = (0..20).map(|_| Client::get(proxy.addr, "/hot")).collect();
     origin.hit(20).await;
@@ -107,7 +120,10 @@ async fn the_upstream_request_is_dropped_with_its_last_client() {
 
 #[tokio::test]
 async fn a_request_is_the_same_over_http_1_in_both_forms_and_over_http_2() {
-    let origin = Origin::new(|_| Reply::default().hold().send("HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nhot")).await;
+    let origin = Origin::new(|_| {
+        Reply::default().hold().send("HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nhot")
+    })
+    .await;
     let proxy = Proxy::to(&origin).await;
     let addr = proxy.addr;
     let origin_form = format!("GET /a?b HTTP/1.1\r\nhost: {addr}\r\n\r\n");
@@ -126,7 +142,10 @@ async fn a_request_is_the_same_over_http_1_in_both_forms_and_over_http_2() {
 
 #[tokio::test]
 async fn requests_that_an_origin_may_answer_differently_are_sent_apart() {
-    let origin = Origin::new(|_| Reply::default().hold().send("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")).await;
+    let origin = Origin::new(|_| {
+        Reply::default().hold().send("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+    })
+    .await;
     let proxy = Proxy::to(&origin).await;
     let heads = [
         "host: one",
@@ -139,7 +158,8 @@ async fn requests_that_an_origin_may_answer_differently_are_sent_apart() {
     ];
     let requests = heads.map(|head| format!("GET / HTTP/1.1\r\n{head}\r\n\r\n"));
     let addr = proxy.addr;
-    let clients: JoinSet<_> = requests.into_iter().map(|text| async move { Client::once(addr, &text).await }).collect();
+    let clients: JoinSet<_> =
+        requests.into_iter().map(|text| async move { Client::once(addr, &text).await }).collect();
     origin.hit(heads.len()).await;
     origin.release();
     assert!(clients.join_all().await.into_iter().all(|answer| answer.is_ok()));
@@ -147,7 +167,10 @@ async fn requests_that_an_origin_may_answer_differently_are_sent_apart() {
 
 #[tokio::test]
 async fn clients_are_told_how_their_response_came() {
-    let origin = Origin::new(|_| Reply::default().hold().send("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")).await;
+    let origin = Origin::new(|_| {
+        Reply::default().hold().send("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+    })
+    .await;
     let coalesce = Coalesce { cache_status: Some("proxy".into()), ..Coalesce::default() };
     let proxy = Proxy::start(origin.addr, Some(coalesce)).await;
     let leader = tokio::spawn(Client::get(proxy.addr, "/"));
@@ -156,7 +179,10 @@ async fn clients_are_told_how_their_response_came() {
     sleep(A_MOMENT).await;
     origin.release();
     assert_eq!(leader.await.unwrap().unwrap().all("cache-status"), ["proxy; fwd=miss"]);
-    assert_eq!(follower.await.unwrap().unwrap().all("cache-status"), ["proxy; fwd=uri-miss; collapsed"]);
+    assert_eq!(
+        follower.await.unwrap().unwrap().all("cache-status"),
+        ["proxy; fwd=uri-miss; collapsed"]
+    );
 }
 
 #[tokio::test]
@@ -177,7 +203,13 @@ async fn a_body_over_the_limit_is_its_leaders_alone() {
     let coalesce = Coalesce { body_limit: Some(4), ..Coalesce::default() };
     let proxy = Proxy::start(origin.addr, Some(coalesce)).await;
     let clients: JoinSet<_> = (0..3).map(|_| Client::get(proxy.addr, "/")).collect();
-    assert!(clients.join_all().await.into_iter().all(|answer| answer.unwrap().text() == "more than four"));
+    assert!(
+        clients
+            .join_all()
+            .await
+            .into_iter()
+            .all(|answer| answer.unwrap().text() == "more than four")
+    );
     assert_eq!(origin.hits(), 3);
 }
 

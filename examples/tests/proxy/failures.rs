@@ -30,13 +30,18 @@ async fn an_upstream_that_fails_before_the_head_is_a_502_to_all_and_sees_one_req
     origin.hit(1).await;
     sleep(Duration::from_millis(300)).await;
     origin.release();
-    assert!(clients.join_all().await.into_iter().all(|answer| answer.unwrap().status() == Some(502)));
+    assert!(
+        clients.join_all().await.into_iter().all(|answer| answer.unwrap().status() == Some(502))
+    );
     assert_eq!(origin.hits(), 1);
 }
 
 #[tokio::test]
 async fn a_response_that_nobody_can_read_is_a_502() {
-    for bytes in ["what?\r\n\r\n", "HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n"] {
+    for bytes in [
+        "what?\r\n\r\n",
+        "HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n",
+    ] {
         let origin = Origin::new(move |_| Reply::raw(bytes)).await;
         let proxy = Proxy::to(&origin).await;
         assert_eq!(Client::get(proxy.addr, "/").await.unwrap().status(), Some(502), "{bytes}");
@@ -47,7 +52,9 @@ async fn a_response_that_nobody_can_read_is_a_502() {
 async fn a_body_that_breaks_off_upstream_breaks_off_here() {
     for bytes in [SHORT, UNFINISHED] {
         for coalesce in [None, Some(Default::default())] {
-            let origin = Origin::new(move |_| Reply::raw(bytes).pause(Duration::from_millis(50)).close()).await;
+            let origin =
+                Origin::new(move |_| Reply::raw(bytes).pause(Duration::from_millis(50)).close())
+                    .await;
             let proxy = Proxy::start(origin.addr, coalesce).await;
             assert!(Client::get(proxy.addr, "/").await.is_err(), "{bytes}");
             let response = h2_get(proxy.addr, "/").await;
@@ -58,7 +65,10 @@ async fn a_body_that_breaks_off_upstream_breaks_off_here() {
 
 #[tokio::test]
 async fn a_body_that_breaks_off_does_so_for_everybody() {
-    let origin = Origin::new(|_| Reply::default().hold().send(SHORT).pause(Duration::from_millis(50)).close()).await;
+    let origin = Origin::new(|_| {
+        Reply::default().hold().send(SHORT).pause(Duration::from_millis(50)).close()
+    })
+    .await;
     let proxy = Proxy::to(&origin).await;
     let clients: JoinSet<_> = (0..20).map(|_| Client::get(proxy.addr, "/")).collect();
     let stream = tokio::spawn(async move { h2_get(proxy.addr, "/").await.collect().await });
@@ -73,15 +83,17 @@ async fn an_upload_that_breaks_off_never_ends_cleanly_upstream() {
     let origin = Origin::new(|_| Reply::ok("")).await;
     let proxy = Proxy::to(&origin).await;
     let mut client = Client::connect(proxy.addr).await;
-    client.send("POST / HTTP/1.1\r\nhost: example\r\ntransfer-encoding: chunked\r\n\r\n4\r\nhalf\r\n").await;
+    client
+        .send("POST / HTTP/1.1\r\nhost: example\r\ntransfer-encoding: chunked\r\n\r\n4\r\nhalf\r\n")
+        .await;
     sleep(Duration::from_millis(100)).await;
     drop(client);
     sleep(Duration::from_millis(100)).await;
     assert_eq!((origin.connections(), origin.hits()), (1, 0));
 }
 
-/// hyper takes a stream that its client resets with `NO_ERROR` for one that came to its end. Who learns of it first, the
-/// server's task or the upstream's, is a matter of luck.
+/// hyper takes a stream that its client resets with `NO_ERROR` for one that came to its end. Who
+/// learns of it first, the server's task or the upstream's, is a matter of luck.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn an_upload_that_is_reset_without_an_error_never_ends_cleanly_upstream() {
     let origin = Origin::new(|_| Reply::ok("")).await;
@@ -130,8 +142,10 @@ async fn a_pooled_connection_that_the_upstream_closed_costs_nobody_an_answer() {
 
 #[tokio::test]
 async fn stopping_finishes_what_is_in_progress_and_takes_no_more() {
-    let origin =
-        Origin::new(|_| Reply::default().hold().send("HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nlast")).await;
+    let origin = Origin::new(|_| {
+        Reply::default().hold().send("HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nlast")
+    })
+    .await;
     let proxy = Proxy::to(&origin).await;
     let addr = proxy.addr;
     let idle = Client::connect(addr).await;
@@ -143,7 +157,10 @@ async fn stopping_finishes_what_is_in_progress_and_takes_no_more() {
     origin.release();
     assert_eq!(first.await.unwrap().unwrap().text(), "last");
     assert_eq!(second.await.unwrap().collect().await.unwrap().to_bytes(), "last");
-    timeout(Duration::from_secs(5), running).await.expect("idle connections hold nothing up").unwrap();
+    timeout(Duration::from_secs(5), running)
+        .await
+        .expect("idle connections hold nothing up")
+        .unwrap();
     assert!(tokio::net::TcpStream::connect(addr).await.is_err());
     drop(idle);
 }

@@ -38,7 +38,8 @@ async fn trailers_have_no_say_in_connections() {
 async fn trailers_of_a_request_go_through() {
     let origin = Origin::new(|_| Reply::ok("")).await;
     let proxy = Proxy::to(&origin).await;
-    let head = "POST / HTTP/1.1\r\nhost: example\r\ntrailer: x-sum\r\ntransfer-encoding: chunked\r\n\r\n";
+    let head =
+        "POST / HTTP/1.1\r\nhost: example\r\ntrailer: x-sum\r\ntransfer-encoding: chunked\r\n\r\n";
     let text = format!("{head}4\r\nbody\r\n0\r\nx-sum: 1\r\n\r\n");
     Client::once(proxy.addr, &text).await.unwrap();
     let frames = [Frame::data(Bytes::from("body")), Frame::trailers(HeaderMap::from_iter([SUM]))];
@@ -52,7 +53,8 @@ async fn trailers_of_a_request_go_through() {
     assert_eq!(origin.hits(), 2);
 }
 
-const SUM: (http::HeaderName, HeaderValue) = (http::HeaderName::from_static("x-sum"), HeaderValue::from_static("1"));
+const SUM: (http::HeaderName, HeaderValue) =
+    (http::HeaderName::from_static("x-sum"), HeaderValue::from_static("1"));
 
 #[tokio::test]
 async fn a_request_with_two_lengths_goes_on_with_one() {
@@ -62,7 +64,10 @@ async fn a_request_with_two_lengths_goes_on_with_one() {
     let mut client = Client::connect(proxy.addr).await;
     client.ask(&format!("{head}4\r\nbody\r\n0\r\n\r\n")).await.unwrap();
     let request = origin.request();
-    assert_eq!((request.get("content-length"), request.get("transfer-encoding")), (None, Some("chunked")));
+    assert_eq!(
+        (request.get("content-length"), request.get("transfer-encoding")),
+        (None, Some("chunked"))
+    );
     assert_eq!(request.text(), "body");
     // Whoever sent this may have meant the rest for somebody else (RFC 9112 §6.1).
     assert!(client.ask("GET / HTTP/1.1\r\nhost: example\r\n\r\n").await.is_err());
@@ -83,7 +88,8 @@ async fn requests_whose_end_is_in_doubt_are_refused() {
         "transfer-encoding: chunked\r\ntransfer-encoding: chunked",
         "transfer-encoding:\x0bchunked",
     ] {
-        let text = format!("POST / HTTP/1.1\r\nhost: example\r\n{framing}\r\n\r\n4\r\nbody\r\n0\r\n\r\n");
+        let text =
+            format!("POST / HTTP/1.1\r\nhost: example\r\n{framing}\r\n\r\n4\r\nbody\r\n0\r\n\r\n");
         let answer = Client::once(proxy.addr, &text).await;
         let status = answer.as_ref().ok().and_then(|answer| answer.status());
         assert!(answer.is_err() || matches!(status, Some(400 | 501)), "{framing}: {status:?}");
@@ -111,7 +117,9 @@ async fn a_response_with_two_lengths_goes_on_with_one() {
 
 #[tokio::test]
 async fn a_response_in_a_coding_that_nobody_asked_for_is_no_answer() {
-    let origin = Origin::new(|_| Reply::raw("HTTP/1.1 200 OK\r\ntransfer-encoding: gzip, chunked\r\n\r\n0\r\n\r\n"));
+    let origin = Origin::new(|_| {
+        Reply::raw("HTTP/1.1 200 OK\r\ntransfer-encoding: gzip, chunked\r\n\r\n0\r\n\r\n")
+    });
     let proxy = Proxy::to(&origin.await).await;
     assert_eq!(Client::get(proxy.addr, "/").await.unwrap().status(), Some(502));
 }
@@ -122,10 +130,16 @@ async fn a_body_is_passed_on_whatever_the_method() {
     let proxy = Proxy::to(&origin).await;
     let chunked = "GET / HTTP/1.1\r\nhost: example\r\ntransfer-encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\n\r\n";
     Client::once(proxy.addr, chunked).await.unwrap();
-    Client::once(proxy.addr, "PUT / HTTP/1.1\r\nhost: example\r\ncontent-length: 4\r\n\r\nbody").await.unwrap();
-    let request = Request::get(format!("http://{}/", proxy.addr)).body(Full::<Bytes>::from("body")).unwrap();
+    Client::once(proxy.addr, "PUT / HTTP/1.1\r\nhost: example\r\ncontent-length: 4\r\n\r\nbody")
+        .await
+        .unwrap();
+    let request =
+        Request::get(format!("http://{}/", proxy.addr)).body(Full::<Bytes>::from("body")).unwrap();
     h2().request(request).await.unwrap();
-    assert_eq!(origin.requests().iter().map(|request| request.text()).collect::<Vec<_>>(), ["body"; 3]);
+    assert_eq!(
+        origin.requests().iter().map(|request| request.text()).collect::<Vec<_>>(),
+        ["body"; 3]
+    );
 }
 
 #[tokio::test]
@@ -133,7 +147,8 @@ async fn a_client_that_waits_for_100_continue_gets_it() {
     let origin = Origin::new(|_| Reply::ok("thanks")).await;
     let proxy = Proxy::to(&origin).await;
     let mut client = Client::connect(proxy.addr).await;
-    let head = "POST / HTTP/1.1\r\nhost: example\r\nexpect: 100-continue\r\ncontent-length: 4\r\n\r\n";
+    let head =
+        "POST / HTTP/1.1\r\nhost: example\r\nexpect: 100-continue\r\ncontent-length: 4\r\n\r\n";
     assert_eq!(client.ask(head).await.unwrap().status(), Some(100));
     client.send("body").await;
     assert_eq!(client.receive(Kind::Response).await.unwrap().text(), "thanks");

@@ -38,7 +38,8 @@ const HOP_BY_HOP: &str = "connection: keep-alive, X-Here\r\n\
     x-there: 2\r\n\
     x-beyond: 3\r\n";
 
-const GONE: [&str; 6] = ["connection", "keep-alive", "proxy-connection", "upgrade", "x-here", "x-there"];
+const GONE: [&str; 6] =
+    ["connection", "keep-alive", "proxy-connection", "upgrade", "x-here", "x-there"];
 
 #[tokio::test]
 async fn headers_for_one_hop_end_at_it() {
@@ -51,8 +52,13 @@ async fn headers_for_one_hop_end_at_it() {
 
 #[tokio::test]
 async fn connection_cannot_take_away_what_is_meant_for_everybody() {
-    let response = received("connection: cache-control, vary\r\ncache-control: private\r\nvary: accept\r\n").await;
-    assert_eq!((response.get("cache-control"), response.get("vary")), (Some("private"), Some("accept")));
+    let response =
+        received("connection: cache-control, vary\r\ncache-control: private\r\nvary: accept\r\n")
+            .await;
+    assert_eq!(
+        (response.get("cache-control"), response.get("vary")),
+        (Some("private"), Some("accept"))
+    );
     assert_eq!(sent("connection: host\r\n").await.all("host"), ["example"]);
 }
 
@@ -78,7 +84,9 @@ async fn of_te_only_trailers_goes_on() {
 
 #[tokio::test]
 async fn forwarded_for_and_via_grow() {
-    let request = sent("x-forwarded-for: 192.0.2.1\r\nx-forwarded-for: 192.0.2.2\r\nvia: 1.0 front\r\n").await;
+    let request =
+        sent("x-forwarded-for: 192.0.2.1\r\nx-forwarded-for: 192.0.2.2\r\nvia: 1.0 front\r\n")
+            .await;
     assert_eq!(request.all("x-forwarded-for"), ["192.0.2.1, 192.0.2.2, 127.0.0.1"]);
     assert_eq!(request.all("via"), ["1.0 front", "1.1 singleflight"]);
     assert_eq!(sent("").await.all("x-forwarded-for"), ["127.0.0.1"]);
@@ -95,12 +103,19 @@ async fn an_upgrade_is_answered_as_the_plain_request_that_it_is_too() {
 
 #[tokio::test]
 async fn http_2_requests_get_their_authority_for_a_host() {
-    let origin = Origin::new(|_| Reply::raw("HTTP/1.1 200 OK\r\nconnection: close\r\nkeep-alive: 1\r\n\r\n").close());
+    let origin = Origin::new(|_| {
+        Reply::raw("HTTP/1.1 200 OK\r\nconnection: close\r\nkeep-alive: 1\r\n\r\n").close()
+    });
     let (origin, client) = (origin.await, h2::<Empty<Bytes>>());
     let proxy = Proxy::to(&origin).await;
-    let request = Request::get(format!("http://{}/", proxy.addr)).header("host", "other").header("cookie", "a=1");
+    let request = Request::get(format!("http://{}/", proxy.addr))
+        .header("host", "other")
+        .header("cookie", "a=1");
     let response = client.request(request.body(Empty::new()).unwrap()).await.unwrap();
-    assert_eq!((response.headers().get("connection"), response.headers().get("keep-alive")), (None, None));
+    assert_eq!(
+        (response.headers().get("connection"), response.headers().get("keep-alive")),
+        (None, None)
+    );
     assert_eq!(response.collect().await.unwrap().to_bytes(), "");
     let request = origin.request();
     assert_eq!(request.all("host"), [proxy.addr.to_string()]);
@@ -132,18 +147,25 @@ async fn options_goes_as_far_as_it_says() {
     let on = "OPTIONS * HTTP/1.1\r\nhost: example\r\nmax-forwards: 3\r\n\r\n";
     assert_eq!(Client::once(proxy.addr, on).await.unwrap().status(), Some(200));
     let request = origin.request();
-    assert_eq!((request.start.as_str(), request.get("max-forwards")), ("OPTIONS * HTTP/1.1", Some("2")));
+    assert_eq!(
+        (request.start.as_str(), request.get("max-forwards")),
+        ("OPTIONS * HTTP/1.1", Some("2"))
+    );
 }
 
 #[tokio::test]
 async fn an_http_1_0_client_gets_an_answer_that_it_understands() {
-    let origin =
-        Origin::new(|_| Reply::raw("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1\r\na\r\n0\r\n\r\n"));
+    let origin = Origin::new(|_| {
+        Reply::raw("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1\r\na\r\n0\r\n\r\n")
+    });
     let origin = origin.await;
     let proxy = Proxy::to(&origin).await;
     let answer = Client::once(proxy.addr, "GET / HTTP/1.0\r\n\r\n").await.unwrap();
     assert_eq!((answer.start.as_str(), answer.text()), ("HTTP/1.0 200 OK", "a"));
     assert_eq!(answer.get("transfer-encoding"), None);
     let request = origin.request();
-    assert_eq!((request.start.as_str(), request.get("host")), ("GET / HTTP/1.1", Some(&*origin.addr.to_string())));
+    assert_eq!(
+        (request.start.as_str(), request.get("host")),
+        ("GET / HTTP/1.1", Some(&*origin.addr.to_string()))
+    );
 }

@@ -41,9 +41,11 @@ async fn read(mut client: Client, expected: Arc<Vec<u8>>) {
 async fn a_large_download_takes_one_call_for_clients_of_any_speed() {
     let expected = Arc::new(download());
     let body = expected.to_vec();
-    let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {LEN}\r\ncache-control: max-age=60\r\n\r\n");
+    let head =
+        format!("HTTP/1.1 200 OK\r\ncontent-length: {LEN}\r\ncache-control: max-age=60\r\n\r\n");
     let origin = Origin::new(move |_| Reply::raw(head.clone()).hold().send(body.clone())).await;
-    let coalesce = Coalesce { body_limit: Some(4 << 20), spill: Some(2 * LEN as u64), ..Coalesce::default() };
+    let coalesce =
+        Coalesce { body_limit: Some(4 << 20), spill: Some(2 * LEN as u64), ..Coalesce::default() };
     let proxy = Proxy::start(origin.addr, Some(coalesce)).await;
     let mut clients = Vec::new();
     for _ in 0..CLIENTS {
@@ -52,7 +54,8 @@ async fn a_large_download_takes_one_call_for_clients_of_any_speed() {
     origin.release();
     let slow = clients.pop().unwrap();
     // It reads nothing before the others have all.
-    let mut quick: JoinSet<()> = clients.into_iter().map(|client| read(client, expected.clone())).collect();
+    let mut quick: JoinSet<()> =
+        clients.into_iter().map(|client| read(client, expected.clone())).collect();
     while let Some(done) = quick.join_next().await {
         done.unwrap();
     }

@@ -13,7 +13,8 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// A debug build on a busy machine is slow in fits and starts.
 const JITTER: Duration = Duration::from_secs(1);
 
-const HEAD: &str = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ncache-control: max-age=60\r\n\r\n";
+const HEAD: &str =
+    "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ncache-control: max-age=60\r\n\r\n";
 
 fn chunked() -> Vec<u8> {
     const CHUNK: usize = 1 << 16;
@@ -45,7 +46,10 @@ async fn read((mut client, mut message): (Client, Message)) -> Duration {
 #[cfg(target_os = "linux")]
 fn peak(proxy: &Program) -> Option<usize> {
     let status = std::fs::read_to_string(format!("/proc/{}/status", proxy.id())).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("the peak of the resident set");
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))
+        .expect("the peak of the resident set");
     Some(line.trim().strip_suffix(" kB").unwrap().parse::<usize>().unwrap() << 10)
 }
 
@@ -81,7 +85,10 @@ async fn a_client_that_stalls_costs_the_others_the_pause_and_the_program_the_win
 
     if let Some((before, after)) = before.zip(peak(&proxy)) {
         let grown = after.saturating_sub(before);
-        eprintln!("{time:?} with a client that stalls, {alone:?} alone; grown by {} KiB", grown >> 10);
+        eprintln!(
+            "{time:?} with a client that stalls, {alone:?} alone; grown by {} KiB",
+            grown >> 10
+        );
         assert!(grown <= LIMIT + LIMIT / 5, "it grew by {} KiB", grown >> 10);
         assert!(grown > LIMIT / 4, "the stalled client held up something: {} KiB", grown >> 10);
     }

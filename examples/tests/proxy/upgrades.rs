@@ -1,4 +1,5 @@
-//! WebSocket and other upgrades through the proxy: both ends of a tunnel are in the hands of the test.
+//! WebSocket and other upgrades through the proxy: both ends of a tunnel are in the hands of the
+//! test.
 
 use crate::support::{Client, Kind, Message, Origin, PATIENCE, Proxy, Reply};
 use std::{net::SocketAddr, time::Duration};
@@ -95,14 +96,23 @@ async fn a_web_socket_handshake_goes_through_with_what_it_needs() {
         send(&mut client, HANDSHAKE.as_bytes()).await;
         let (request, mut upstream) = listener.accept().await;
         assert_eq!(request.start, "GET /chat HTTP/1.1");
-        assert_eq!((request.all("connection"), request.all("upgrade")), (vec!["upgrade"], vec!["websocket"]));
+        assert_eq!(
+            (request.all("connection"), request.all("upgrade")),
+            (vec!["upgrade"], vec!["websocket"])
+        );
         assert_eq!(request.all("sec-websocket-key"), ["dGhlIHNhbXBsZSBub25jZQ=="]);
-        assert_eq!((request.get("x-forwarded-for"), request.get("host")), (Some("127.0.0.1"), Some("example")));
+        assert_eq!(
+            (request.get("x-forwarded-for"), request.get("host")),
+            (Some("127.0.0.1"), Some("example"))
+        );
         // The first message may be in one packet with the head.
         send(&mut upstream, &[SWITCHED.as_bytes(), FROM_UPSTREAM].concat()).await;
         let head = within(Message::read_head(&mut client)).await.unwrap();
         assert_eq!(head.status(), Some(101));
-        assert_eq!((head.all("connection"), head.all("upgrade")), (vec!["upgrade"], vec!["websocket"]));
+        assert_eq!(
+            (head.all("connection"), head.all("upgrade")),
+            (vec!["upgrade"], vec!["websocket"])
+        );
         assert_eq!(head.all("sec-websocket-accept"), ["s3pPLMBiTxaQ9kYGzzhZRbK+xOo="]);
         assert_eq!((head.get("content-length"), head.get("transfer-encoding")), (None, None));
         receive(&mut client, FROM_UPSTREAM).await;
@@ -126,7 +136,9 @@ async fn small_and_big_messages_come_back_as_they_were_sent() {
     let big: Vec<u8> = (0..16_u32 << 20).map(|at| (at % 251) as u8).collect();
     let (mut from, mut to) = tokio::io::split(client);
     let mut received = vec![0; big.len()];
-    within(async { tokio::try_join!(to.write_all(&big), from.read_exact(&mut received)) }).await.unwrap();
+    within(async { tokio::try_join!(to.write_all(&big), from.read_exact(&mut received)) })
+        .await
+        .unwrap();
     assert!(received == big, "other bytes");
     drop((from, to));
     within(echo).await.unwrap().unwrap();
@@ -193,7 +205,9 @@ async fn each_upgrade_has_a_connection_of_its_own() {
         send(upstream, SWITCHED.as_bytes()).await;
         assert_eq!(within(Message::read_head(client)).await.unwrap().status(), Some(101));
     }
-    for (text, (client, upstream)) in ["one", "two"].iter().zip(clients.iter_mut().zip(&mut upstreams)) {
+    for (text, (client, upstream)) in
+        ["one", "two"].iter().zip(clients.iter_mut().zip(&mut upstreams))
+    {
         send(upstream, text.as_bytes()).await;
         receive(client, text.as_bytes()).await;
     }
@@ -202,7 +216,9 @@ async fn each_upgrade_has_a_connection_of_its_own() {
 #[tokio::test]
 async fn an_upstream_that_refuses_the_upgrade_is_heard_and_the_connection_goes_on() {
     let origin = Origin::new(|request| match request.get("upgrade") {
-        Some(_) => Reply::raw("HTTP/1.1 403 Forbidden\r\ncontent-length: 2\r\nupgrade: websocket\r\n\r\nno"),
+        Some(_) => Reply::raw(
+            "HTTP/1.1 403 Forbidden\r\ncontent-length: 2\r\nupgrade: websocket\r\n\r\nno",
+        ),
         None => Reply::ok("plain"),
     });
     let origin = origin.await;
@@ -210,8 +226,14 @@ async fn an_upstream_that_refuses_the_upgrade_is_heard_and_the_connection_goes_o
     let mut client = Client::connect(proxy.addr).await;
     for _ in 0..2 {
         let answer = client.ask(HANDSHAKE).await.unwrap();
-        assert_eq!((answer.status(), answer.text(), answer.get("upgrade")), (Some(403), "no", None));
-        assert_eq!(client.ask("GET / HTTP/1.1\r\nhost: example\r\n\r\n").await.unwrap().text(), "plain");
+        assert_eq!(
+            (answer.status(), answer.text(), answer.get("upgrade")),
+            (Some(403), "no", None)
+        );
+        assert_eq!(
+            client.ask("GET / HTTP/1.1\r\nhost: example\r\n\r\n").await.unwrap().text(),
+            "plain"
+        );
     }
     assert_eq!((origin.hits(), origin.connections()), (4, 1));
 }
@@ -229,7 +251,8 @@ async fn an_upgrade_without_an_upstream_is_a_502_and_the_connection_goes_on() {
 #[tokio::test]
 async fn a_switch_to_another_protocol_than_the_client_asked_for_is_no_answer() {
     for upgrade in ["upgrade: chess\r\n", "upgrade: websocket, chess\r\n", ""] {
-        let switched = format!("HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\n{upgrade}\r\n");
+        let switched =
+            format!("HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\n{upgrade}\r\n");
         let origin = Origin::new(move |_| Reply::raw(switched.clone())).await;
         let proxy = Proxy::to(&origin).await;
         let answer = Client::once(proxy.addr, HANDSHAKE).await.unwrap();

@@ -6,7 +6,9 @@ use crate::{
 };
 use std::time::{Duration, Instant};
 use tokio::time::{sleep, timeout};
-use tower_singleflight::fleet::engine::{Checked, Closed, Engine, EngineError, Entry, Epoch, Landing, Push, Waiting};
+use tower_singleflight::fleet::engine::{
+    Checked, Closed, Engine, EngineError, Entry, Epoch, Landing, Push, Waiting,
+};
 use tower_singleflight_redis::RedisEngine;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -33,7 +35,8 @@ fn words() -> Vec<String> {
 /// Whether all operations work for a user with these words.
 async fn works(server: &Server, words: &[String]) -> Result<(), String> {
     let () = server.ask(&format!("ACL SETUSER fleet reset on >secret {}", words.join(" ")));
-    let engine = || RedisEngine::open(format!("redis://fleet:secret@{}", server.address())).unwrap();
+    let engine =
+        || RedisEngine::open(format!("redis://fleet:secret@{}", server.address())).unwrap();
     let (mut one, mut two) = (Replica::new(1, engine()), Replica::new(2, engine()));
     one.watch("group");
     let start = Instant::now();
@@ -64,7 +67,10 @@ async fn all_operations(one: &mut Replica, two: &mut Replica) -> Result<(), Engi
         assert_eq!(one.enter(&name, token, LEASE).await?.flight(), Some(flight));
         assert_eq!(two.renew(&[(name, flight)], LEASE).await?, [true]);
         let waiting = Waiting { name, flight, token };
-        assert!(matches!(one.check(std::slice::from_ref(&waiting)).await?[..], [Checked::Pending { .. }]));
+        assert!(matches!(
+            one.check(std::slice::from_ref(&waiting)).await?[..],
+            [Checked::Pending { .. }]
+        ));
         assert_eq!(two.close(&name, flight, LEASE, true).await?, Closed::Followed(vec![token]));
         let landing = Landing { payload: vec![1; payload].into(), keep: LEASE, mark: None };
         assert!(two.land(&name, flight, landing).await?);

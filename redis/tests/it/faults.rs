@@ -21,7 +21,8 @@ const AT_MOST: Duration = Duration::from_secs(2);
 
 #[test]
 fn open_refuses_what_is_no_url() {
-    for url in ["", "redis", "http://redis", "redis://", "redis://redis:port", "redis://redis/word"] {
+    for url in ["", "redis", "http://redis", "redis://", "redis://redis:port", "redis://redis/word"]
+    {
         let error = RedisEngine::open(url).unwrap_err();
         assert_eq!(error.to_string(), "the address of Redis cannot be read");
         assert!(std::error::Error::source(&error).is_some());
@@ -50,7 +51,8 @@ fn a_prefix_with_a_brace_panics() {
 
 #[tokio::test]
 async fn operations_fail_at_once_while_it_is_down() {
-    let replica = Replica::new(1, RedisEngine::open(format!("redis://127.0.0.1:{}", free_port())).unwrap());
+    let replica =
+        Replica::new(1, RedisEngine::open(format!("redis://127.0.0.1:{}", free_port())).unwrap());
     for _ in 0..100 {
         let (entry, time) = timed(replica.enter(&name(1), replica.token(), LEASE)).await;
         assert_eq!(entry, Err(EngineError::Down));
@@ -262,7 +264,8 @@ pub(crate) async fn resp2_server() -> (String, tokio::task::JoinHandle<()>) {
                 let mut bytes = [0; 4096];
                 while let Ok(length @ 1..) = connection.read(&mut bytes).await {
                     let commands = bytes[..length].iter().filter(|byte| **byte == b'*').count();
-                    let reply = "-ERR unknown command 'HELLO', with args beginning with: '3' \r\n".repeat(commands);
+                    let reply = "-ERR unknown command 'HELLO', with args beginning with: '3' \r\n"
+                        .repeat(commands);
                     if connection.write_all(reply.as_bytes()).await.is_err() {
                         return;
                     }
@@ -276,7 +279,10 @@ pub(crate) async fn resp2_server() -> (String, tokio::task::JoinHandle<()>) {
 #[tokio::test]
 async fn a_server_that_says_nothing_is_of_no_use() {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
-    let replica = Replica::new(1, RedisEngine::open(format!("redis://{}", listener.local_addr().unwrap())).unwrap());
+    let replica = Replica::new(
+        1,
+        RedisEngine::open(format!("redis://{}", listener.local_addr().unwrap())).unwrap(),
+    );
     assert!(!replica.is_up());
     // It tries again and again.
     for _ in 0..4 {
@@ -438,7 +444,8 @@ async fn a_reply_that_is_cut_is_no_reply() {
     }
 }
 
-/// Redis opens a flight when it goes on, long after the replica went alone: nobody may follow that for a lease.
+/// Redis opens a flight when it goes on, long after the replica went alone: nobody may follow that
+/// for a lease.
 #[tokio::test]
 async fn flights_that_are_opened_by_a_redis_that_hung_are_released() {
     let server = server!();

@@ -40,7 +40,10 @@ async fn keys_and_values_are_those_of_the_protocol() {
     two.follow(&name, flight).await;
     assert_eq!(server.keys(), [e.as_str(), &f, &w]);
     assert_eq!(get(&f), format!("+{FLIGHT}{EPOCH}"));
-    assert_eq!(server.ask::<BTreeMap<String, String>>(&format!("HGETALL {w}")), [(FOLLOWER.into(), "".into())].into());
+    assert_eq!(
+        server.ask::<BTreeMap<String, String>>(&format!("HGETALL {w}")),
+        [(FOLLOWER.into(), "".into())].into()
+    );
 
     one.close(&name, flight, LEASE, true).await.unwrap();
     assert_eq!(server.keys(), [e.as_str(), &r]);
@@ -59,7 +62,8 @@ async fn keys_and_values_are_those_of_the_protocol() {
     assert_eq!(channels, ["tsf1:i:0101010101010101", "tsf1:i:0202020202020202"]);
 }
 
-/// Each key that a script touches is one of `KEYS`: a cluster, Dragonfly and others refuse the rest.
+/// Each key that a script touches is one of `KEYS`: a cluster, Dragonfly and others refuse the
+/// rest.
 #[test]
 fn scripts_touch_no_key_that_is_not_declared() {
     let mut calls = 0;
@@ -67,14 +71,14 @@ fn scripts_touch_no_key_that_is_not_declared() {
         let file = file.unwrap().path();
         let source = fs::read_to_string(&file).unwrap();
         for call in source.split("redis.").skip(1) {
-            let call = call.strip_prefix("call(").unwrap_or_else(|| panic!("{}: {call}", file.display()));
+            let call =
+                call.strip_prefix("call(").unwrap_or_else(|| panic!("{}: {call}", file.display()));
             let arguments = arguments(call);
             let keys = match arguments[0].trim_matches('\'') {
                 "PUBLISH" => &[],
                 "MGET" | "RENAME" => &arguments[1..],
-                "GET" | "SET" | "DEL" | "UNLINK" | "EXISTS" | "HSET" | "HDEL" | "HKEYS" | "PEXPIRE" | "PTTL" => {
-                    &arguments[1..2]
-                }
+                "GET" | "SET" | "DEL" | "UNLINK" | "EXISTS" | "HSET" | "HDEL" | "HKEYS"
+                | "PEXPIRE" | "PTTL" => &arguments[1..2],
                 other => panic!("{}: {other} is not in the ACL of the docs", file.display()),
             };
             for key in keys {
@@ -119,7 +123,9 @@ fn is_declared(key: &str, source: &str) -> bool {
         let Some(place) = names.iter().position(|&name| name == key) else { continue };
         let values = arguments(values);
         assert_eq!(names.len(), values.len(), "{line}");
-        if !(values[place] == "nil" || values[place].starts_with("KEYS[") && values[place].len() == 7) {
+        if !(values[place] == "nil"
+            || values[place].starts_with("KEYS[") && values[place].len() == 7)
+        {
             return false;
         }
         given += 1;

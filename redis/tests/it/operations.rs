@@ -101,7 +101,9 @@ async fn closing_names_the_tokens_and_tells_them() {
     two.no_push().await;
 
     // It can be closed again, and newcomers lead.
-    assert!(matches!(one.close(&name, flight, LEASE, true).await, Ok(Closed::Followed(tokens)) if tokens.len() == 2));
+    assert!(
+        matches!(one.close(&name, flight, LEASE, true).await, Ok(Closed::Followed(tokens)) if tokens.len() == 2)
+    );
     assert_eq!(two.push().await, Push::Closed { token: second });
     assert_eq!(three.push().await, Push::Closed { token: third });
     three.lead(&name).await;
@@ -182,7 +184,9 @@ async fn a_mark_lets_others_pass() {
     let marked = Landing { mark: Some(Duration::from_secs(30)), ..landing("go") };
     assert_eq!(one.land(&name, flight, marked).await, Ok(true));
     match two.enter(&name, two.token(), LEASE).await.unwrap() {
-        Entry::Pass { left } => assert!(left > Duration::from_secs(5) && left <= Duration::from_secs(30), "{left:?}"),
+        Entry::Pass { left } => {
+            assert!(left > Duration::from_secs(5) && left <= Duration::from_secs(30), "{left:?}")
+        }
         entry => panic!("{entry:?}"),
     }
 }
@@ -257,7 +261,10 @@ async fn shutting_leaves_other_flights_alone() {
 
     let flight = one.lead(&name).await;
     let entry = two.shut_and_enter(&name, two.token(), two.token(), LEASE).await;
-    assert!(matches!(entry, Ok(Entry::Follow { flight: followed, .. }) if followed == flight), "{entry:?}");
+    assert!(
+        matches!(entry, Ok(Entry::Follow { flight: followed, .. }) if followed == flight),
+        "{entry:?}"
+    );
 }
 
 #[tokio::test]
@@ -319,7 +326,9 @@ async fn renewing_extends_open_and_closed_flights() {
     one.enter(&name(1), open, short).await.unwrap();
     one.enter(&name(2), closed, short).await.unwrap();
     let token = two.token();
-    assert!(matches!(two.enter(&name(2), token, LEASE).await, Ok(Entry::Follow { left, .. }) if left <= short));
+    assert!(
+        matches!(two.enter(&name(2), token, LEASE).await, Ok(Entry::Follow { left, .. }) if left <= short)
+    );
     one.close(&name(2), closed, short, false).await.unwrap();
 
     let flights = [(name(1), open), (name(3), lost), (name(2), closed)];
@@ -351,7 +360,8 @@ async fn checking_tells_what_became_of_flights() {
     let one = Replica::connected(1, &server.url()).await;
     let two = Replica::connected(2, &server.url()).await;
 
-    let (open, closed, landed) = (one.lead(&name(1)).await, one.lead(&name(2)).await, one.lead(&name(3)).await);
+    let (open, closed, landed) =
+        (one.lead(&name(1)).await, one.lead(&name(2)).await, one.lead(&name(3)).await);
     let mut asked = vec![waiting(name(4), one.token(), two.token())];
     for (number, flight) in [(1, open), (2, closed), (3, landed)] {
         let name = name(number);
@@ -362,12 +372,19 @@ async fn checking_tells_what_became_of_flights() {
     one.land(&name(3), landed, landing("payload")).await.unwrap();
 
     let checked = two.check(&asked).await.unwrap();
-    let [Checked::Gone, Checked::Pending { left: first }, Checked::Pending { left: second }, Checked::Landed] =
-        checked[..]
+    let [
+        Checked::Gone,
+        Checked::Pending { left: first },
+        Checked::Pending { left: second },
+        Checked::Landed,
+    ] = checked[..]
     else {
         panic!("{checked:?}");
     };
-    assert!(first <= LEASE && second <= LEASE && first.min(second) > LEASE / 2, "{first:?} {second:?}");
+    assert!(
+        first <= LEASE && second <= LEASE && first.min(second) > LEASE / 2,
+        "{first:?} {second:?}"
+    );
     assert_eq!(two.check(&[]).await, Ok(vec![]));
 }
 
@@ -381,21 +398,33 @@ async fn checking_lets_a_token_wait_again() {
     // What waits was lost, with and without the mark that somebody follows.
     let flight = one.lead(&name).await;
     let token = two.token();
-    assert!(matches!(two.check(&[waiting(name, flight, token)]).await.unwrap()[..], [Checked::Pending { .. }]));
+    assert!(matches!(
+        two.check(&[waiting(name, flight, token)]).await.unwrap()[..],
+        [Checked::Pending { .. }]
+    ));
     assert_eq!(close(&one, &name, flight).await, [token]);
 
     let flight = one.lead(&name).await;
     let first = two.follow(&name, flight).await;
     assert_eq!(
-        server.ask::<u8>(&format!("DEL {}", server.keys().into_iter().find(|key| key.contains(":w:")).unwrap())),
+        server.ask::<u8>(&format!(
+            "DEL {}",
+            server.keys().into_iter().find(|key| key.contains(":w:")).unwrap()
+        )),
         1
     );
-    assert!(matches!(two.check(&[waiting(name, flight, first)]).await.unwrap()[..], [Checked::Pending { .. }]));
+    assert!(matches!(
+        two.check(&[waiting(name, flight, first)]).await.unwrap()[..],
+        [Checked::Pending { .. }]
+    ));
     assert_eq!(close(&one, &name, flight).await, [first]);
 
     // Closed as well.
     let late = two.token();
-    assert!(matches!(two.check(&[waiting(name, flight, late)]).await.unwrap()[..], [Checked::Pending { .. }]));
+    assert!(matches!(
+        two.check(&[waiting(name, flight, late)]).await.unwrap()[..],
+        [Checked::Pending { .. }]
+    ));
     assert_eq!(close(&one, &name, flight).await, [first, late]);
 }
 
@@ -429,8 +458,12 @@ async fn a_full_redis_refuses_and_loses_no_small_payload() {
     let one = Replica::connected(1, &server.url()).await;
     let mut two = Replica::connected(2, &server.url()).await;
 
-    let (small, large, lone, left) =
-        (one.lead(&name(1)).await, one.lead(&name(2)).await, one.lead(&name(3)).await, one.lead(&name(4)).await);
+    let (small, large, lone, left) = (
+        one.lead(&name(1)).await,
+        one.lead(&name(2)).await,
+        one.lead(&name(3)).await,
+        one.lead(&name(4)).await,
+    );
     let first = two.follow(&name(1), small).await;
     let second = two.follow(&name(2), large).await;
     let third = two.follow(&name(4), left).await;
@@ -446,13 +479,22 @@ async fn a_full_redis_refuses_and_loses_no_small_payload() {
     assert_eq!(two.push().await, Push::Again { token: third });
 
     // A large one is refused before anybody hears of it, so a small one can follow.
-    assert_eq!(one.land(&name(2), large, landing(vec![0; 10_000])).await, Err(EngineError::Refused));
+    assert_eq!(
+        one.land(&name(2), large, landing(vec![0; 10_000])).await,
+        Err(EngineError::Refused)
+    );
     two.no_push().await;
     let payload = Bytes::from("go");
-    assert_eq!(one.land(&name(2), large, landing(payload.clone())).await, Err(EngineError::Refused));
+    assert_eq!(
+        one.land(&name(2), large, landing(payload.clone())).await,
+        Err(EngineError::Refused)
+    );
     assert_eq!(two.push().await, Push::Landed { token: second, payload: Some(payload) });
     let payload = Bytes::from(vec![1; 8192]);
-    assert_eq!(one.land(&name(1), small, landing(payload.clone())).await, Err(EngineError::Refused));
+    assert_eq!(
+        one.land(&name(1), small, landing(payload.clone())).await,
+        Err(EngineError::Refused)
+    );
     assert_eq!(two.push().await, Push::Landed { token: first, payload: Some(payload) });
     assert!(one.is_up() && two.is_up());
 }
@@ -519,9 +561,15 @@ async fn a_thousand_operations_at_once_are_all_answered() {
     });
     let names = names.collect::<Vec<_>>();
 
-    let entries = futures_util::future::join_all(names.iter().map(|name| one.enter(name, one.token(), LEASE))).await;
+    let entries = futures_util::future::join_all(
+        names.iter().map(|name| one.enter(name, one.token(), LEASE)),
+    )
+    .await;
     let led = entries.iter().filter(|entry| **entry == Ok(Entry::Lead)).count();
     // The machine may be too slow for some, but none hangs.
-    assert_eq!(led + entries.iter().filter(|entry| **entry == Err(EngineError::Down)).count(), 1000);
+    assert_eq!(
+        led + entries.iter().filter(|entry| **entry == Err(EngineError::Down)).count(),
+        1000
+    );
     assert!(led > 0);
 }

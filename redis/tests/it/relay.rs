@@ -50,8 +50,20 @@ impl Relay {
                 let faults = shared.lock().unwrap().subscribe();
                 let (from_replica, to_replica) = replica.into_split();
                 let (from_redis, to_redis) = redis.into_split();
-                tokio::spawn(pump(from_replica, to_redis, faults.clone(), |faults| faults.mute, None));
-                tokio::spawn(pump(from_redis, to_replica, faults, |faults| faults.deaf, Some(Arc::clone(&left))));
+                tokio::spawn(pump(
+                    from_replica,
+                    to_redis,
+                    faults.clone(),
+                    |faults| faults.mute,
+                    None,
+                ));
+                tokio::spawn(pump(
+                    from_redis,
+                    to_replica,
+                    faults,
+                    |faults| faults.deaf,
+                    Some(Arc::clone(&left)),
+                ));
             }
         });
         Self { address, faults, cut_after, task }
@@ -72,7 +84,8 @@ impl Relay {
         *self.faults.lock().unwrap() = watch::Sender::new(Faults::default());
     }
 
-    /// Cuts the connection that has carried so many more bytes of Redis, and lets others work after that.
+    /// Cuts the connection that has carried so many more bytes of Redis, and lets others work after
+    /// that.
     pub(crate) fn cut_after(&self, bytes: usize) {
         self.cut_after.store(bytes, Relaxed);
     }

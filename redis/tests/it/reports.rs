@@ -42,7 +42,9 @@ impl Visit for Text {
 
 fn listen() {
     static ONCE: Once = Once::new();
-    ONCE.call_once(|| tracing::subscriber::set_global_default(Registry::default().with(Keep)).unwrap());
+    ONCE.call_once(|| {
+        tracing::subscriber::set_global_default(Registry::default().with(Keep)).unwrap()
+    });
 }
 
 /// The reports about one server.
@@ -114,7 +116,10 @@ async fn it_says_that_a_command_is_not_allowed() {
     let server = server!();
     let () = server.ask("ACL SETUSER fleet on >secret ~* resetchannels &other:* +@all");
     let report = only_report(&format!("redis://fleet:secret@{}", server.address())).await;
-    assert!(report.contains("refuses a command that is needed") && report.contains("no permissions"), "{report}");
+    assert!(
+        report.contains("refuses a command that is needed") && report.contains("no permissions"),
+        "{report}"
+    );
 }
 
 #[tokio::test]

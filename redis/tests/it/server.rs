@@ -18,7 +18,8 @@ pub(crate) struct Server {
     arguments: Vec<String>,
 }
 
-/// Starts a server with these arguments. Ends the test if there is no `redis-server` on this machine.
+/// Starts a server with these arguments. Ends the test if there is no `redis-server` on this
+/// machine.
 macro_rules! server {
     ($($argument:expr),*) => {{
         let arguments: &[&str] = &[$($argument),*];
@@ -33,14 +34,17 @@ pub(crate) use server;
 impl Server {
     /// `None`: there is no `redis-server`.
     pub(crate) fn start(arguments: &[&str]) -> Option<Self> {
-        if let Err(error) = Command::new("redis-server").arg("--version").stdout(Stdio::null()).status() {
+        if let Err(error) =
+            Command::new("redis-server").arg("--version").stdout(Stdio::null()).status()
+        {
             assert!(env::var_os("CI").is_none(), "there is no redis-server: {error}");
             eprintln!("\n\nSKIPPED: no redis-server\n\n");
             return None;
         }
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Relaxed);
-        let directory = env::temp_dir().join(format!("tower-singleflight-redis-{}-{number}", std::process::id()));
+        let directory = env::temp_dir()
+            .join(format!("tower-singleflight-redis-{}-{number}", std::process::id()));
         fs::create_dir_all(&directory).unwrap();
         let arguments: Vec<_> = arguments.iter().map(|&argument| argument.to_owned()).collect();
         // Another process may take the port in between.
@@ -86,7 +90,13 @@ impl Server {
     }
 
     fn signal(&self, signal: &str) {
-        assert!(Command::new("kill").args([signal, &self.process.id().to_string()]).status().unwrap().success());
+        assert!(
+            Command::new("kill")
+                .args([signal, &self.process.id().to_string()])
+                .status()
+                .unwrap()
+                .success()
+        );
     }
 
     pub(crate) fn address(&self) -> String {

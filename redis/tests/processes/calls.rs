@@ -7,7 +7,12 @@ use tokio::time::sleep;
 const LEASE: Duration = Duration::from_secs(3);
 
 /// So many replicas.
-pub(crate) async fn replicas(count: usize, redis: &str, upstream: &Upstream, lease: Duration) -> Vec<Replica> {
+pub(crate) async fn replicas(
+    count: usize,
+    redis: &str,
+    upstream: &Upstream,
+    lease: Duration,
+) -> Vec<Replica> {
     let mut replicas = Vec::new();
     for _ in 0..count {
         replicas.push(Replica::start(redis, upstream.address, lease).await);

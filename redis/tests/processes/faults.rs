@@ -1,4 +1,5 @@
-//! Replicas and Redis that stop, die, forget and refuse. Each request still gets its own right answer.
+//! Replicas and Redis that stop, die, forget and refuse. Each request still gets its own right
+//! answer.
 
 use crate::{
     calls::replicas,
@@ -96,7 +97,11 @@ async fn under_load(
             slowest = slowest.max(got.all_right(10).slowest);
         }
         // A local flight each, and no more.
-        assert!(upstream.calls(&path) <= replicas.len(), "{} calls for {path}", upstream.calls(&path));
+        assert!(
+            upstream.calls(&path) <= replicas.len(),
+            "{} calls for {path}",
+            upstream.calls(&path)
+        );
     }
     slowest
 }

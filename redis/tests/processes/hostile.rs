@@ -7,7 +7,8 @@ use std::{
     time::Duration,
 };
 
-/// Swaps, replays and garbles what is stored and told. Each request still gets its own right answer.
+/// Swaps, replays and garbles what is stored and told. Each request still gets its own right
+/// answer.
 #[tokio::test(flavor = "multi_thread")]
 async fn swapped_replayed_and_garbled_results_open_for_nobody() {
     let (server, upstream) = (server!(), Upstream::start().await);
@@ -24,7 +25,8 @@ async fn swapped_replayed_and_garbled_results_open_for_nobody() {
         let _stop = StopAtEnd(&stop);
         let requests = async {
             for round in 0..20 {
-                // Small results are told, large ones are stored. Two names at a time, to be swapped.
+                // Small results are told, large ones are stored. Two names at a time, to be
+                // swapped.
                 let paths = [format!("/100/100/{round}"), format!("/100/20000/{round}")];
                 for path in &paths {
                     replicas.iter_mut().for_each(|replica| replica.get(5, path));
@@ -75,6 +77,7 @@ fn forge(url: &str) -> usize {
             end
         end
         return forged";
-    // A script in the middle of the others: KEYS are not declared, and need not be, as this is no cluster.
+    // A script in the middle of the others: KEYS are not declared, and need not be, as this is no
+    // cluster.
     redis::cmd("EVAL").arg(script).arg(0).query(&mut connection).unwrap_or(0)
 }

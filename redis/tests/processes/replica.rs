@@ -82,12 +82,16 @@ impl Replica {
         let (line, stats) = line.split_once(" | ").unwrap();
         let mut words = line.split(' ').map(|word| word.parse::<usize>().unwrap());
         let mut next = || words.next().unwrap();
-        let (right, wrong, failed, slowest) = (next(), next(), next(), Duration::from_millis(next() as u64));
+        let (right, wrong, failed, slowest) =
+            (next(), next(), next(), Duration::from_millis(next() as u64));
         Got { right, wrong, failed, slowest, calls: words.collect(), stats: stats.to_owned() }
     }
 
     async fn line(&mut self) -> String {
-        timeout(PATIENCE, self.lines.recv()).await.expect("a replica hangs").expect("a replica has ended")
+        timeout(PATIENCE, self.lines.recv())
+            .await
+            .expect("a replica hangs")
+            .expect("a replica has ended")
     }
 
     pub(crate) fn kill(&mut self) {
@@ -104,7 +108,13 @@ impl Replica {
     }
 
     fn signal(&self, signal: &str) {
-        assert!(Command::new("kill").args([signal, &self.process.id().to_string()]).status().unwrap().success());
+        assert!(
+            Command::new("kill")
+                .args([signal, &self.process.id().to_string()])
+                .status()
+                .unwrap()
+                .success()
+        );
     }
 }
 
@@ -130,7 +140,8 @@ fn process() {
     let Ok(redis) = env::var("REPLICA_REDIS") else { return };
     let upstream = env::var("REPLICA_UPSTREAM").unwrap().parse().unwrap();
     let lease = Duration::from_millis(env::var("REPLICA_LEASE").unwrap().parse().unwrap());
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     runtime.block_on(serve(&redis, upstream, lease));
 }
 
@@ -139,7 +150,8 @@ async fn serve(redis: &str, upstream: SocketAddr, lease: Duration) {
     // The machine of the tests is busy: Redis is asked with more patience than by default.
     let fleet = Fleet::new(RedisEngine::open(redis).unwrap(), "the secret of the tests");
     let fleet = fleet.lease(lease).enter_within(Duration::from_secs(1));
-    let layer = SingleflightLayer::new(|request: &Request<_>| request.uri().path().to_owned()).fleet(&fleet, "tests");
+    let layer = SingleflightLayer::new(|request: &Request<_>| request.uri().path().to_owned())
+        .fleet(&fleet, "tests");
     let service = layer.layer(service_fn(move |request: Request<Empty<Bytes>>| async move {
         let body = upstream::call(upstream, request.uri().path()).await.map_err(Arc::new)?;
         Ok::<_, Arc<std::io::Error>>(Response::new(Full::new(Bytes::from(body))))
@@ -159,7 +171,8 @@ async fn serve(redis: &str, upstream: SocketAddr, lease: Duration) {
         let [requests, path] = command.split(' ').skip(1).collect::<Vec<_>>().try_into().unwrap();
         let mut answers = JoinSet::new();
         for _ in 0..requests.parse().unwrap() {
-            let request = Request::get(format!("http://upstream{path}")).body(Empty::new()).unwrap();
+            let request =
+                Request::get(format!("http://upstream{path}")).body(Empty::new()).unwrap();
             let service = service.clone();
             answers.spawn(async move {
                 let start = Instant::now();
@@ -187,14 +200,19 @@ async fn serve(redis: &str, upstream: SocketAddr, lease: Duration) {
             }
             let calls: String = got.calls.iter().map(|call| format!(" {call}")).collect();
             let Got { right, wrong, failed, slowest, .. } = got;
-            println!("@ {right} {wrong} {failed} {}{calls} | {:?}", slowest.as_millis(), fleet.stats());
+            println!(
+                "@ {right} {wrong} {failed} {}{calls} | {:?}",
+                slowest.as_millis(),
+                fleet.stats()
+            );
         });
     }
 }
 
 /// The number of the call that gave this body, if it is a whole body for this path.
 fn read(body: &[u8], path: &str) -> Option<usize> {
-    let (call, dots) = std::str::from_utf8(body).ok()?.strip_prefix(path)?.strip_prefix('#')?.split_once(' ')?;
+    let (call, dots) =
+        std::str::from_utf8(body).ok()?.strip_prefix(path)?.strip_prefix('#')?.split_once(' ')?;
     let length: usize = path.split('/').nth(2)?.parse().ok()?;
     // In one step: a replica that is busy for long closes its flights too late for others.
     let whole = dots == ".".repeat(length);

@@ -52,7 +52,8 @@ async fn answer(connection: TcpStream, calls: Arc<Mutex<HashMap<String, usize>>>
     let mut path = String::new();
     let _ = connection.read_line(&mut path).await;
     let path = path.trim();
-    let [delay, bytes] = [1, 2].map(|part| path.split('/').nth(part).and_then(|part| part.parse().ok()).unwrap());
+    let [delay, bytes] =
+        [1, 2].map(|part| path.split('/').nth(part).and_then(|part| part.parse().ok()).unwrap());
     let call = {
         let mut calls = calls.lock().unwrap();
         let call = calls.entry(path.to_owned()).or_default();

@@ -27,7 +27,8 @@ pub(crate) enum Landed<T> {
     },
     /// The result is in here, for the driver too.
     Shared(SharedEnd<T>),
-    /// The result is for the waiters. A task, which is none, holds no part of it while they wake up.
+    /// The result is for the waiters. A task, which is none, holds no part of it while they wake
+    /// up.
     ForOthers,
     /// The result was for the leader, and is set aside for it: the driver goes on as a follower.
     SetAside,
@@ -49,10 +50,15 @@ pub(crate) enum Left<T> {
 }
 
 impl<T> Flight<T> {
-    /// The work gave a result. `driver`: the waiter that polled it, if no task did. `setback`: why it is for the leader
-    /// alone, if it is.
+    /// The work gave a result. `driver`: the waiter that polled it, if no task did. `setback`: why
+    /// it is for the leader alone, if it is.
     #[inline]
-    pub(crate) fn land(&mut self, value: T, driver: Option<Seat>, setback: Option<Setback>) -> (Landed<T>, After<T>) {
+    pub(crate) fn land(
+        &mut self,
+        value: T,
+        driver: Option<Seat>,
+        setback: Option<Setback>,
+    ) -> (Landed<T>, After<T>) {
         if self.has_ended() {
             return (Landed::Unwanted(value), After::Nothing);
         }
@@ -67,16 +73,27 @@ impl<T> Flight<T> {
         let (was_joined, leader) = (self.was_joined, self.leader);
         if self.waiters == u32::from(driver.is_some()) {
             let ending = self.end_as(Some(FlightEnd::Landed), driver);
-            return (Landed::Own { value, was_joined, leads: leader == driver, waker: None }, After::Tell(ending));
+            return (
+                Landed::Own { value, was_joined, leads: leader == driver, waker: None },
+                After::Tell(ending),
+            );
         }
         let landed = match &self.end {
             Some(end) if driver.is_some() => Landed::Shared(end.clone()),
             _ => Landed::ForOthers,
         };
-        (landed, self.end_with(End::Landed { value, was_joined, leader }, Some(FlightEnd::Landed), driver))
+        (
+            landed,
+            self.end_with(
+                End::Landed { value, was_joined, leader },
+                Some(FlightEnd::Landed),
+                driver,
+            ),
+        )
     }
 
-    /// Begins to hold the result that lands now, if the rules say so and there is a runtime for the timer.
+    /// Begins to hold the result that lands now, if the rules say so and there is a runtime for the
+    /// timer.
     #[cold]
     fn begin_hold(&mut self, setback: Option<Setback>) -> Option<HoldTimer> {
         if setback.is_some() {
@@ -88,14 +105,30 @@ impl<T> Flight<T> {
 
     /// Lands, and keeps the result for newcomers.
     #[cold]
-    fn land_and_hold(&mut self, value: T, driver: Option<Seat>, timer: HoldTimer) -> (Landed<T>, After<T>) {
+    fn land_and_hold(
+        &mut self,
+        value: T,
+        driver: Option<Seat>,
+        timer: HoldTimer,
+    ) -> (Landed<T>, After<T>) {
         let end = self.end.get_or_insert_default().clone();
         let landed = driver.map_or(Landed::ForOthers, |_| Landed::Shared(end.clone()));
         let (was_joined, leader) = (self.was_joined, self.leader);
-        let (result, is_leaderless) = (Some(End::Landed { value, was_joined, leader }), leader.is_none());
+        let (result, is_leaderless) =
+            (Some(End::Landed { value, was_joined, leader }), leader.is_none());
         let ending = self.end_as(Some(FlightEnd::Landed), driver);
         let wakers = self.seats.empty(driver);
-        (landed, After::End(Box::new(AfterEnd { ending, end, result, is_leaderless, wakers, timer: Some(timer) })))
+        (
+            landed,
+            After::End(Box::new(AfterEnd {
+                ending,
+                end,
+                result,
+                is_leaderless,
+                wakers,
+                timer: Some(timer),
+            })),
+        )
     }
 
     pub(crate) fn is_held(&self) -> bool {
@@ -110,9 +143,14 @@ impl<T> Flight<T> {
     /// Gives the held result to a newcomer, if the rules let it have that.
     #[cold]
     pub(super) fn take_held(&self, rules: &Rules) -> Joining<T> {
-        let is_in_time = matches!(self.hold.as_deref(), Some(Hold::Until(until)) if Instant::now() < *until);
+        let is_in_time =
+            matches!(self.hold.as_deref(), Some(Hold::Until(until)) if Instant::now() < *until);
         match &self.end {
-            Some(end) if is_in_time && rules.holds_for().is_some() && self.is_young(rules.join_within) => {
+            Some(end)
+                if is_in_time
+                    && rules.holds_for().is_some()
+                    && self.is_young(rules.join_within) =>
+            {
                 Joining::Held(end.clone())
             }
             _ => Joining::Closed(None),
@@ -129,8 +167,8 @@ impl<T> Flight<T> {
         true
     }
 
-    /// Leaves the value to the leader, and the flight to its followers: the first of them that is polled leads it. It
-    /// stays in the table, so joiners join them.
+    /// Leaves the value to the leader, and the flight to its followers: the first of them that is
+    /// polled leads it. It stays in the table, so joiners join them.
     fn go_on(&mut self, value: T, driver: Option<Seat>) -> (Landed<T>, After<T>) {
         let leader = self.leader.take();
         let was_joined = mem::replace(&mut self.was_joined, false);
@@ -181,7 +219,12 @@ impl<T> Flight<T> {
     }
 
     /// Ends the flight with `result`, for all waiters but the driver.
-    fn end_with(&mut self, result: End<T>, outcome: Option<FlightEnd>, driver: Option<Seat>) -> After<T> {
+    fn end_with(
+        &mut self,
+        result: End<T>,
+        outcome: Option<FlightEnd>,
+        driver: Option<Seat>,
+    ) -> After<T> {
         let has_others = self.waiters > u32::from(driver.is_some());
         let (is_leaderless, ending) = (self.leader.is_none(), self.end_as(outcome, driver));
         // The opener reads it there, if it has yet to hear of the end.
@@ -190,7 +233,14 @@ impl<T> Flight<T> {
             None => After::Tell(ending),
             Some(end) => {
                 let wakers = self.seats.empty(driver);
-                After::End(Box::new(AfterEnd { ending, end, result: Some(result), is_leaderless, wakers, timer: None }))
+                After::End(Box::new(AfterEnd {
+                    ending,
+                    end,
+                    result: Some(result),
+                    is_leaderless,
+                    wakers,
+                    timer: None,
+                }))
             }
         }
     }
@@ -206,7 +256,8 @@ impl<T> Flight<T> {
         self.ending(outcome, waiters)
     }
 
-    /// The work is gone without a result: its task was dropped, or its leader panicked before it brought any.
+    /// The work is gone without a result: its task was dropped, or its leader panicked before it
+    /// brought any.
     pub(crate) fn lose(&mut self) -> (Option<Work<T>>, After<T>) {
         let work = match mem::replace(&mut self.stage, Stage::Lost) {
             Stage::Parked(work) => Some(work),
@@ -224,8 +275,13 @@ impl<T> Flight<T> {
         (work, After::Wake(Some(ending), self.seats.take_wakers()))
     }
 
-    /// The waiter in `seat` goes. Gives back its waker, to be dropped, and the rest that it has to do.
-    pub(crate) fn leave(&mut self, seat: Seat, has_own_work: bool) -> (Option<Waker>, Left<T>, After<T>) {
+    /// The waiter in `seat` goes. Gives back its waker, to be dropped, and the rest that it has to
+    /// do.
+    pub(crate) fn leave(
+        &mut self,
+        seat: Seat,
+        has_own_work: bool,
+    ) -> (Option<Waker>, Left<T>, After<T>) {
         if let Some(value) = self.take_aside(seat) {
             return (None, Left::Value(value), After::Nothing);
         }
@@ -241,8 +297,8 @@ impl<T> Flight<T> {
         (waker, left, after)
     }
 
-    /// No one waits. The work is dropped, unless the flight runs to completion, and can. Ending it here is what keeps
-    /// joiners out.
+    /// No one waits. The work is dropped, unless the flight runs to completion, and can. Ending it
+    /// here is what keeps joiners out.
     fn deserted(&mut self) -> (Left<T>, After<T>) {
         if self.run_to_completion {
             if let Some(runtime) = self.claim_task() {

@@ -176,7 +176,10 @@ fn a_full_or_old_flight_and_one_around_the_caller_take_no_joiner() {
     let full = Rules { max_waiters: 1, ..RULES };
     assert!(matches!(join(&full, &here), Joining::Closed(Some(NearMiss::Full))));
     let old = Rules { join_within: Some(std::time::Duration::from_secs(1)), ..RULES };
-    assert!(matches!(join(&old, &here), Joining::Closed(Some(NearMiss::TooOld))), "its age is not known");
+    assert!(
+        matches!(join(&old, &here), Joining::Closed(Some(NearMiss::TooOld))),
+        "its age is not known"
+    );
     assert!(matches!(join(&RULES, &here), Joining::Joined(..)));
 }
 

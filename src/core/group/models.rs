@@ -1,5 +1,5 @@
-//! What layers have beyond a group, for the model of the core: results that are their leader's alone, and a patience that
-//! ends.
+//! What layers have beyond a group, for the model of the core: results that are their leader's
+//! alone, and a patience that ends.
 
 use super::{Group, Run, RunState};
 use crate::{
@@ -25,7 +25,10 @@ where
     pub fn retrying(hasher: H) -> Self {
         let setback = |value: &T| value.failed().then_some(Setback::Error);
         let hooks = Hooks { setback, ..Hooks::NONE };
-        Self { table: Table::with_hooks(Arc::new(Observer::default()), hooks), hasher: Arc::new(hasher) }
+        Self {
+            table: Table::with_hooks(Arc::new(Observer::default()), hooks),
+            hasher: Arc::new(hasher),
+        }
     }
 
     pub fn run_and_retry<F, Fut>(&self, retries: u32, key: K, work: F) -> Run<T>

@@ -1,7 +1,8 @@
 //! Checks what the trait [`Engine`] promises, through the trait alone.
 
 use crate::fleet::engine::{
-    Checked, Closed, Engine, EngineError, Entry, Epoch, Landing, Name, Push, Replica, Tag, Token, Waiting,
+    Checked, Closed, Engine, EngineError, Entry, Epoch, Landing, Name, Push, Replica, Tag, Token,
+    Waiting,
 };
 use bytes::Bytes;
 use std::{
@@ -29,8 +30,8 @@ const QUIET: Duration = Duration::from_millis(100);
 
 /// Checks every promise of [`Engine`]. `engines` makes two of them: two replicas on one store.
 ///
-/// The names are random, so the store may hold other things, and may be used meanwhile. It takes some seconds of tokio's
-/// clock, which may be paused if the engine follows it.
+/// The names are random, so the store may hold other things, and may be used meanwhile. It takes
+/// some seconds of tokio's clock, which may be paused if the engine follows it.
 ///
 /// ```
 /// use tower_singleflight::fleet::testing::{MemoryEngine, conformance};
@@ -112,7 +113,8 @@ fn landing(payload: &'static [u8]) -> Landing {
 
 /// The result of an operation that has to come, and to be fine.
 async fn done<R>(operation: impl Future<Output = Result<R, EngineError>>) -> R {
-    let result = timeout(PATIENCE, operation).await.expect("an operation has no result for seconds");
+    let result =
+        timeout(PATIENCE, operation).await.expect("an operation has no result for seconds");
     result.expect("an operation of an engine that is up gives a result")
 }
 
@@ -193,7 +195,9 @@ impl<E: Engine> Side<E> {
 
     async fn follow(&mut self, name: &Name, flight: Token, lease: Duration) -> Token {
         let (token, entry) = self.enter(name, LONG).await;
-        let Entry::Follow { flight: followed, left } = entry else { panic!("an open flight is followed: {entry:?}") };
+        let Entry::Follow { flight: followed, left } = entry else {
+            panic!("an open flight is followed: {entry:?}")
+        };
         assert_eq!(followed, flight, "the flight is named by its leader's token");
         assert!(left <= lease, "no more is left of a lease than it was: {left:?}");
         token
@@ -215,7 +219,8 @@ impl<E: Engine> Side<E> {
 fn names(closed: &Closed, tokens: &[Token]) -> bool {
     match closed {
         Closed::Followed(named) => {
-            named.len() == tokens.len() && named.iter().collect::<BTreeSet<_>>() == tokens.iter().collect()
+            named.len() == tokens.len()
+                && named.iter().collect::<BTreeSet<_>>() == tokens.iter().collect()
         }
         Closed::Alone | Closed::Lost => false,
     }
@@ -226,7 +231,11 @@ impl<A: Engine, B: Engine> Pair<A, B> {
         let name = name();
         let flight = self.one.lead(&name, LONG).await;
         assert_eq!(self.one.close(&name, flight).await, Closed::Alone, "nobody followed");
-        assert_eq!(self.one.close(&name, flight).await, Closed::Lost, "the flight leaves nothing behind");
+        assert_eq!(
+            self.one.close(&name, flight).await,
+            Closed::Lost,
+            "the flight leaves nothing behind"
+        );
         self.one.lead(&name, LONG).await;
         self.one.is_told_nothing().await;
     }
@@ -242,11 +251,22 @@ impl<A: Engine, B: Engine> Pair<A, B> {
         let closed = done(self.one.engine.close(&name, flight, LONG, true)).await;
         assert!(names(&closed, &[first, second, own]), "all that wait are named: {closed:?}");
         let told = BTreeSet::from([self.two.told_closed().await, self.two.told_closed().await]);
-        assert_eq!(told, BTreeSet::from([first, second]), "each that waits is told that the flight is closed");
+        assert_eq!(
+            told,
+            BTreeSet::from([first, second]),
+            "each that waits is told that the flight is closed"
+        );
         assert_eq!(self.one.told_closed().await, own);
         assert!(done(self.one.engine.land(&name, flight, landing(b"result"))).await);
-        let told = BTreeSet::from([self.two.told_landed(b"result").await, self.two.told_landed(b"result").await]);
-        assert_eq!(told, BTreeSet::from([first, second]), "each that waits is told that the flight landed");
+        let told = BTreeSet::from([
+            self.two.told_landed(b"result").await,
+            self.two.told_landed(b"result").await,
+        ]);
+        assert_eq!(
+            told,
+            BTreeSet::from([first, second]),
+            "each that waits is told that the flight landed"
+        );
         assert_eq!(self.one.told_landed(b"result").await, own);
         self.one.is_told_nothing().await;
         self.two.is_told_nothing().await;
@@ -258,12 +278,18 @@ impl<A: Engine, B: Engine> Pair<A, B> {
         let (one, two) = (&self.one.engine, &self.two.engine);
         let mut entries = Vec::new();
         for (a, b) in &tokens {
-            entries.extend(both(done(one.enter(&name, *a, LONG)), done(two.enter(&name, *b, LONG))).await);
+            entries.extend(
+                both(done(one.enter(&name, *a, LONG)), done(two.enter(&name, *b, LONG))).await,
+            );
         }
         let led = entries.iter().filter(|entry| **entry == Entry::Lead).count();
         assert_eq!(led, 1, "of all that enter a name, one leads: {entries:?}");
         let follows = |entry: &&Entry| matches!(entry, Entry::Follow { .. });
-        assert_eq!(entries.iter().filter(follows).count(), entries.len() - 1, "the others follow: {entries:?}");
+        assert_eq!(
+            entries.iter().filter(follows).count(),
+            entries.len() - 1,
+            "the others follow: {entries:?}"
+        );
         self.one.forget_pushes().await;
         self.two.forget_pushes().await;
     }
@@ -284,7 +310,10 @@ impl<A: Engine, B: Engine> Pair<A, B> {
         self.two.is_told_nothing().await;
         let newer = self.two.lead(&name, LONG).await;
         let closed = self.one.close(&name, flight).await;
-        assert!(names(&closed, &[token]), "a flight that was closed names its tokens again: {closed:?}");
+        assert!(
+            names(&closed, &[token]),
+            "a flight that was closed names its tokens again: {closed:?}"
+        );
         self.one.follow(&name, newer, LONG).await;
         assert_eq!(self.two.told().await, Push::Joined { flight: newer });
         assert!(done(self.one.engine.land(&name, flight, landing(b"result"))).await);
@@ -308,23 +337,39 @@ impl<A: Engine, B: Engine> Pair<A, B> {
     async fn a_large_payload_is_fetched(&mut self) {
         let (name, payload) = (name(), Bytes::from(vec![0xa5; 300_000]));
         let flight = self.one.lead(&name, LONG).await;
-        let tokens = [self.two.follow(&name, flight, LONG).await, self.two.follow(&name, flight, LONG).await];
+        let tokens = [
+            self.two.follow(&name, flight, LONG).await,
+            self.two.follow(&name, flight, LONG).await,
+        ];
         assert_eq!(self.one.told().await, Push::Joined { flight });
         self.one.close(&name, flight).await;
         let landing = Landing { payload: payload.clone(), keep: LONG, mark: None };
         assert!(done(self.one.engine.land(&name, flight, landing.clone())).await);
         for _ in tokens {
             let push = self.two.told().await;
-            let Push::Landed { token, payload: sent } = push else { panic!("a landing is told: {push:?}") };
+            let Push::Landed { token, payload: sent } = push else {
+                panic!("a landing is told: {push:?}")
+            };
             assert!(tokens.contains(&token));
-            assert!(sent.is_none_or(|sent| sent == payload), "a payload that is pushed is the one that landed");
+            assert!(
+                sent.is_none_or(|sent| sent == payload),
+                "a payload that is pushed is the one that landed"
+            );
         }
         for token in tokens {
             let fetched = done(self.two.engine.fetch(&name, flight)).await;
-            assert_eq!(fetched.as_ref(), Some(&payload), "the payload is kept until the last has it");
+            assert_eq!(
+                fetched.as_ref(),
+                Some(&payload),
+                "the payload is kept until the last has it"
+            );
             done(self.two.engine.done(&Waiting { name, flight, token })).await;
         }
-        assert_eq!(done(self.two.engine.fetch(&name, flight)).await, None, "the last takes the payload along");
+        assert_eq!(
+            done(self.two.engine.fetch(&name, flight)).await,
+            None,
+            "the last takes the payload along"
+        );
     }
 
     async fn a_payload_is_kept_for_a_while(&mut self) {
@@ -336,9 +381,16 @@ impl<A: Engine, B: Engine> Pair<A, B> {
         let short = Landing { keep: SHORT, ..landing(b"result") };
         assert!(done(self.one.engine.land(&name, flight, short)).await);
         assert_eq!(self.two.told_landed(b"result").await, token);
-        assert_eq!(done(self.two.engine.fetch(&name, flight)).await, Some(Bytes::from_static(b"result")));
+        assert_eq!(
+            done(self.two.engine.fetch(&name, flight)).await,
+            Some(Bytes::from_static(b"result"))
+        );
         sleep(SHORT + QUIET).await;
-        assert_eq!(done(self.two.engine.fetch(&name, flight)).await, None, "a payload is kept for its time");
+        assert_eq!(
+            done(self.two.engine.fetch(&name, flight)).await,
+            None,
+            "a payload is kept for its time"
+        );
         assert_eq!(self.two.check(name, flight, token).await, Checked::Gone);
     }
 
@@ -353,7 +405,11 @@ impl<A: Engine, B: Engine> Pair<A, B> {
         assert!(!done(self.one.engine.land(&name, flight, landing(b"stale"))).await);
         done(self.one.engine.release(&name, flight)).await;
         self.one.follow(&name, newer, LONG).await;
-        assert_eq!(self.two.told().await, Push::Joined { flight: newer }, "another's flight stays open");
+        assert_eq!(
+            self.two.told().await,
+            Push::Joined { flight: newer },
+            "another's flight stays open"
+        );
     }
 
     async fn a_lease_is_renewed(&mut self) {
@@ -393,7 +449,10 @@ impl<A: Engine, B: Engine> Pair<A, B> {
         assert!(done(self.one.engine.land(&name, flight, marking)).await);
         assert_eq!(self.two.told_landed(b"go").await, token);
         let (_, entry) = self.two.enter(&name, LONG).await;
-        assert!(matches!(entry, Entry::Pass { left } if left <= LONG), "a marked name is passed: {entry:?}");
+        assert!(
+            matches!(entry, Entry::Pass { left } if left <= LONG),
+            "a marked name is passed: {entry:?}"
+        );
         done(self.two.engine.release(&name, Token::MARK)).await;
         let flight = self.two.lead(&name, LONG).await;
         let token = self.one.follow(&name, flight, LONG).await;
@@ -404,7 +463,11 @@ impl<A: Engine, B: Engine> Pair<A, B> {
         assert!(done(self.two.engine.land(&name, flight, marking.clone())).await);
         assert_eq!(self.one.told_landed(b"go").await, token);
         let token = self.two.follow(&name, newer, LONG).await;
-        assert_eq!(self.one.told().await, Push::Joined { flight: newer }, "an open flight keeps the mark out");
+        assert_eq!(
+            self.one.told().await,
+            Push::Joined { flight: newer },
+            "an open flight keeps the mark out"
+        );
         self.one.close(&name, newer).await;
         assert!(done(self.one.engine.land(&name, newer, marking)).await);
         assert_eq!(self.two.told_landed(b"go").await, token);
@@ -425,7 +488,11 @@ impl<A: Engine, B: Engine> Pair<A, B> {
         assert_eq!(self.two.told().await, Push::Joined { flight });
         self.two.close(&name, flight).await;
         done(self.two.engine.release(&name, flight)).await;
-        assert_eq!(self.one.told().await, Push::Again { token }, "a closed flight is released as well");
+        assert_eq!(
+            self.one.told().await,
+            Push::Again { token },
+            "a closed flight is released as well"
+        );
         assert!(!done(self.two.engine.land(&name, flight, landing(b"result"))).await);
     }
 
@@ -433,7 +500,8 @@ impl<A: Engine, B: Engine> Pair<A, B> {
         let (name, other) = (name(), name());
         let flight = self.one.lead(&name, LONG).await;
         let (token, strange) = (self.two.token(), Token::new(self.two.replica, u64::MAX));
-        let asked = [Waiting { name: other, flight: strange, token }, Waiting { name, flight, token }];
+        let asked =
+            [Waiting { name: other, flight: strange, token }, Waiting { name, flight, token }];
         let checked = done(self.two.engine.check(&asked)).await;
         assert_eq!(checked[0], Checked::Gone, "in the order of the flights: {checked:?}");
         assert!(matches!(checked[1], Checked::Pending { left } if left <= LONG), "{checked:?}");
@@ -442,7 +510,10 @@ impl<A: Engine, B: Engine> Pair<A, B> {
         let late = self.two.token();
         assert!(matches!(self.two.check(name, flight, late).await, Checked::Pending { .. }));
         assert!(done(self.one.engine.land(&name, flight, landing(b"result"))).await);
-        let told = BTreeSet::from([self.two.told_landed(b"result").await, self.two.told_landed(b"result").await]);
+        let told = BTreeSet::from([
+            self.two.told_landed(b"result").await,
+            self.two.told_landed(b"result").await,
+        ]);
         assert_eq!(told, BTreeSet::from([token, late]));
         assert_eq!(self.two.check(name, flight, token).await, Checked::Landed);
         self.one.forget_pushes().await;
@@ -462,20 +533,38 @@ impl<A: Engine, B: Engine> Pair<A, B> {
         let epoch = |byte| Epoch::new([byte; 8]);
         done(self.two.engine.seal(&tag, &group, epoch(1), LONG)).await;
         assert_eq!(self.one.told().await, Push::Sealed { tag });
-        assert_eq!(self.two.told().await, Push::Sealed { tag }, "the replica that seals is told as well");
+        assert_eq!(
+            self.two.told().await,
+            Push::Sealed { tag },
+            "the replica that seals is told as well"
+        );
         assert_eq!(self.two.enter(&name, LONG).await.1, Entry::Sealed { flight });
-        assert_eq!(self.one.enter(&twin, LONG).await.1, Entry::Sealed { flight: twins }, "whatever the name");
+        assert_eq!(
+            self.one.enter(&twin, LONG).await.1,
+            Entry::Sealed { flight: twins },
+            "whatever the name"
+        );
         self.two.follow(&other, others, LONG).await;
         assert_eq!(self.one.told().await, Push::Joined { flight: others });
         let newer = self.two.token();
-        assert_eq!(done(self.two.engine.shut_and_enter(&name, flight, newer, LONG)).await, Entry::Lead);
+        assert_eq!(
+            done(self.two.engine.shut_and_enter(&name, flight, newer, LONG)).await,
+            Entry::Lead
+        );
         self.one.follow(&name, newer, LONG).await;
         assert_eq!(self.two.told().await, Push::Joined { flight: newer });
         let late = self.one.token();
         let entry = done(self.one.engine.shut_and_enter(&name, flight, late, LONG)).await;
-        assert!(matches!(entry, Entry::Follow { flight, .. } if flight == newer), "only the sealed flight is shut");
+        assert!(
+            matches!(entry, Entry::Follow { flight, .. } if flight == newer),
+            "only the sealed flight is shut"
+        );
         done(self.one.engine.seal(&tag, &group, epoch(2), LONG)).await;
-        assert_eq!(self.one.enter(&name, LONG).await.1, Entry::Sealed { flight: newer }, "each write seals");
+        assert_eq!(
+            self.one.enter(&name, LONG).await.1,
+            Entry::Sealed { flight: newer },
+            "each write seals"
+        );
         assert_eq!(self.one.told().await, Push::Sealed { tag });
         assert_eq!(self.two.told().await, Push::Sealed { tag });
         done(self.one.engine.seal(&random_tag(), &other_group, epoch(3), LONG)).await;
@@ -491,7 +580,11 @@ impl<A: Engine, B: Engine> Pair<A, B> {
         self.two.follow(&name, flight, LONG).await;
         assert_eq!(self.one.told().await, Push::Joined { flight });
         sleep(SHORT + QUIET).await;
-        assert_eq!(self.two.enter(&name, LONG).await.1, Entry::Sealed { flight }, "no epoch is an epoch too");
+        assert_eq!(
+            self.two.enter(&name, LONG).await.1,
+            Entry::Sealed { flight },
+            "no epoch is an epoch too"
+        );
     }
 
     async fn a_flight_that_was_shut_still_lands(&mut self) {
@@ -502,10 +595,16 @@ impl<A: Engine, B: Engine> Pair<A, B> {
         assert_eq!(self.one.told().await, Push::Joined { flight });
         done(self.two.engine.seal(&tag, &group, Epoch::new([1; 8]), LONG)).await;
         let newer = self.two.token();
-        assert_eq!(done(self.two.engine.shut_and_enter(&name, flight, newer, LONG)).await, Entry::Lead);
+        assert_eq!(
+            done(self.two.engine.shut_and_enter(&name, flight, newer, LONG)).await,
+            Entry::Lead
+        );
         self.two.is_told_nothing().await;
         let closed = self.one.close(&name, flight).await;
-        assert!(names(&closed, &[token]), "who waits for a flight that was shut goes on waiting: {closed:?}");
+        assert!(
+            names(&closed, &[token]),
+            "who waits for a flight that was shut goes on waiting: {closed:?}"
+        );
         assert!(done(self.one.engine.land(&name, flight, landing(b"result"))).await);
         assert_eq!(self.two.told_landed(b"result").await, token);
         assert_eq!(self.two.close(&name, newer).await, Closed::Alone);
@@ -535,7 +634,10 @@ impl<E: Engine> Side<E> {
     async fn told_landed(&mut self, expected: &'static [u8]) -> Token {
         match self.told().await {
             Push::Landed { token, payload } => {
-                assert!(payload.is_none_or(|payload| payload == expected), "the payload that landed is pushed");
+                assert!(
+                    payload.is_none_or(|payload| payload == expected),
+                    "the payload that landed is pushed"
+                );
                 token
             }
             push => panic!("who waits is told that the flight landed: {push:?}"),

@@ -1,10 +1,14 @@
-//! Explores all interleavings of a few replicas with one request each, a write and some faults, over the real state machines
-//! and the real store. It checks that no request joins a flight that was closed, that no answer is from before a write that
-//! was answered before the request, and that no request waits for ever.
+//! Explores all interleavings of a few replicas with one request each, a write and some faults,
+//! over the real state machines and the real store. It checks that no request joins a flight that
+//! was closed, that no answer is from before a write that was answered before the request, and that
+//! no request waits for ever.
 
 use super::store::{Store, StorePush};
 use crate::fleet::{
-    engine::{Checked, Closed, EngineError, Entry, Epoch, Landing, Name, Push, Replica, Tag, Token, Waiting},
+    engine::{
+        Checked, Closed, EngineError, Entry, Epoch, Landing, Name, Push, Replica, Tag, Token,
+        Waiting,
+    },
     follow::{Asking, Step},
     lead::{Act, Deserted, Leading},
 };
@@ -168,7 +172,8 @@ impl World {
     fn deliver(&mut self, told: Vec<StorePush>) {
         for told in told {
             let StorePush::Token(token, push) = told else { continue };
-            let member = self.members.iter_mut().find(|member| member.token == token && member.is_alive);
+            let member =
+                self.members.iter_mut().find(|member| member.token == token && member.is_alive);
             if let Some(member) = member {
                 member.pushes.push_back(push);
             }
@@ -199,7 +204,9 @@ impl World {
                 }
                 StoreReply::Entered(entry)
             }
-            Command::Check(flight) => StoreReply::Checked(self.store.check(now, &Waiting { name, flight, token })),
+            Command::Check(flight) => {
+                StoreReply::Checked(self.store.check(now, &Waiting { name, flight, token }))
+            }
             Command::Fetch(flight) => StoreReply::Fetched(self.store.fetch(now, &name, flight)),
             Command::Close => {
                 let open = self.store.leader_of(&name).filter(|_| setup.mutant == Mutant::NoFence);
@@ -213,7 +220,8 @@ impl World {
             }
             Command::Land(tokens, value) => {
                 let flight = member.lands_as;
-                let landing = Landing { payload: payload(flight, &tokens, value), keep: LEASE, mark: None };
+                let landing =
+                    Landing { payload: payload(flight, &tokens, value), keep: LEASE, mark: None };
                 self.store.land(now, &name, flight, landing, true, &mut told);
                 StoreReply::Nothing
             }
@@ -239,8 +247,12 @@ impl World {
                 };
                 member.asking.as_mut().map(|asking| asking.entered(now, Some(Ok(entry))))
             }
-            StoreReply::Checked(checked) => member.asking.as_mut().map(|asking| asking.checked(now, Some(Ok(checked)))),
-            StoreReply::Fetched(payload) => member.asking.as_mut().map(|asking| asking.fetched(now, Some(Ok(payload)))),
+            StoreReply::Checked(checked) => {
+                member.asking.as_mut().map(|asking| asking.checked(now, Some(Ok(checked))))
+            }
+            StoreReply::Fetched(payload) => {
+                member.asking.as_mut().map(|asking| asking.fetched(now, Some(Ok(payload))))
+            }
             StoreReply::Closed(closed) => {
                 self.close_replied(at, Some(closed), setup);
                 None
@@ -298,8 +310,10 @@ impl World {
             Step::Fetch(flight) => member.command = Some(Command::Fetch(flight)),
             Step::Open(flight, payload) => {
                 let value = u64::from_be_bytes(payload[..8].try_into().expect("it has a value"));
-                let is_flights = payload[8..24] == flight.as_bytes()[..] || setup.mutant == Mutant::NoFence;
-                let is_named = payload[24..].chunks(16).any(|named| named == member.token.as_bytes());
+                let is_flights =
+                    payload[8..24] == flight.as_bytes()[..] || setup.mutant == Mutant::NoFence;
+                let is_named =
+                    payload[24..].chunks(16).any(|named| named == member.token.as_bytes());
                 let asking = member.asking.as_mut().expect("it asks");
                 let step = asking.opened(setup.start, is_flights && is_named);
                 if step != Step::Take {
@@ -341,7 +355,9 @@ impl World {
         let member = &mut self.members[at];
         let read = member.read;
         match member.leading.as_mut().map(|leading| leading.head(setup.start)) {
-            Some(Act::Close { .. }) => (member.phase, member.command) = (CallPhase::Closes, Some(Command::Close)),
+            Some(Act::Close { .. }) => {
+                (member.phase, member.command) = (CallPhase::Closes, Some(Command::Close))
+            }
             _ => member.phase = CallPhase::Done,
         }
         self.answer(at, read)
@@ -392,14 +408,17 @@ impl World {
             }
             let hears = member.waits.is_some() || member.leading.is_some();
             if !member.pushes.is_empty() && hears {
-                add(format!("{at} hears {:?}", member.pushes[0]), &|world| world.hear_push(at, setup));
+                add(format!("{at} hears {:?}", member.pushes[0]), &|world| {
+                    world.hear_push(at, setup)
+                });
             }
             if member.phase == CallPhase::Idle {
                 add(format!("{at} asks"), &|world| {
                     let (asking, step) = Asking::new(setup.start + LEASE * 20, Duration::ZERO);
                     let answered = world.answered;
                     let member = &mut world.members[at];
-                    (member.phase, member.asking, member.least) = (CallPhase::Asks, Some(asking), answered);
+                    (member.phase, member.asking, member.least) =
+                        (CallPhase::Asks, Some(asking), answered);
                     world.go(at, step, setup)
                 });
             }
@@ -411,7 +430,8 @@ impl World {
                     add(format!("{at} has its body: {value:?}"), &|world| {
                         let member = &mut world.members[at];
                         let tokens = member.tokens.clone();
-                        (member.phase, member.command) = (CallPhase::Done, Some(Command::Land(tokens, value)));
+                        (member.phase, member.command) =
+                            (CallPhase::Done, Some(Command::Land(tokens, value)));
                         Ok(())
                     });
                 }
@@ -461,14 +481,23 @@ impl World {
             }
         }
         match self.writer {
-            Writer::Rests if self.version < setup.writes => add("a write is done".to_owned(), &|world| {
-                (world.version, world.writer) = (world.version + 1, Writer::Applied);
-                Ok(())
-            }),
+            Writer::Rests if self.version < setup.writes => {
+                add("a write is done".to_owned(), &|world| {
+                    (world.version, world.writer) = (world.version + 1, Writer::Applied);
+                    Ok(())
+                })
+            }
             Writer::Rests => {}
             Writer::Applied => add("the write seals".to_owned(), &|world| {
                 let epoch = Epoch::new(world.version.to_be_bytes());
-                world.store.seal(setup.start, name().tag(), "", epoch, LEASE * 100, &mut Vec::new());
+                world.store.seal(
+                    setup.start,
+                    name().tag(),
+                    "",
+                    epoch,
+                    LEASE * 100,
+                    &mut Vec::new(),
+                );
                 world.writer = Writer::Sealed;
                 Ok(())
             }),
@@ -480,11 +509,14 @@ impl World {
         if !all.is_empty() {
             return all;
         }
-        // Time passes: the leases of dead members end, and the members that wait look after their flights.
+        // Time passes: the leases of dead members end, and the members that wait look after their
+        // flights.
         for (at, member) in self.members.iter().enumerate().filter(|(_, member)| member.is_alive) {
             let Some(until) = member.waits else { continue };
             let mut world = self.clone();
-            let lives = |flight: Token| self.members.iter().any(|other| other.token == flight && other.is_busy());
+            let lives = |flight: Token| {
+                self.members.iter().any(|other| other.token == flight && other.is_busy())
+            };
             if world.store.leader_of(&name()).is_some_and(|leader| !lives(leader)) {
                 world.store.end_open_flights();
             }
@@ -502,12 +534,19 @@ impl World {
 
 impl Member {
     fn is_busy(&self) -> bool {
-        self.is_alive && self.leading.is_some() && (self.phase != CallPhase::Done || self.command.is_some())
+        self.is_alive
+            && self.leading.is_some()
+            && (self.phase != CallPhase::Done || self.command.is_some())
     }
 }
 
 /// Explores all states, and returns how many there are, or the shortest way to one that is wrong.
-fn explore(replicas: usize, faults: usize, writes: u64, mutant: Mutant) -> Result<usize, Vec<String>> {
+fn explore(
+    replicas: usize,
+    faults: usize,
+    writes: u64,
+    mutant: Mutant,
+) -> Result<usize, Vec<String>> {
     explore_after(&[], replicas, faults, writes, mutant)
 }
 
@@ -523,7 +562,8 @@ fn explore_after(
     let mut start = World::new(&setup);
     for step in steps {
         let all = start.steps(&setup);
-        let next = all.into_iter().find(|(what, _)| what.starts_with(step)).expect("there is such a step");
+        let next =
+            all.into_iter().find(|(what, _)| what.starts_with(step)).expect("there is such a step");
         start = next.1.expect("nothing is wrong yet");
     }
     let (mut seen, mut ways) = (HashSet::from([start.digest()]), vec![(0, String::new())]);
@@ -539,8 +579,14 @@ fn explore_after(
     };
     while let Some((from, world)) = queue.pop_front() {
         let steps = world.steps(&setup);
-        if steps.is_empty() && world.members.iter().any(|member| member.is_alive && member.phase != CallPhase::Done) {
-            return Err(way_to(&ways, from, format!("a request waits for ever: {:?}", world.members)));
+        if steps.is_empty()
+            && world.members.iter().any(|member| member.is_alive && member.phase != CallPhase::Done)
+        {
+            return Err(way_to(
+                &ways,
+                from,
+                format!("a request waits for ever: {:?}", world.members),
+            ));
         }
         for (what, next) in steps {
             match next {
@@ -560,7 +606,8 @@ fn explore_after(
 #[test]
 fn two_replicas_keep_their_promises() {
     for (faults, writes) in [(0, 1), (1, 1)] {
-        let states = explore(2, faults, writes, Mutant::None).unwrap_or_else(|way| panic!("{way:#?}"));
+        let states =
+            explore(2, faults, writes, Mutant::None).unwrap_or_else(|way| panic!("{way:#?}"));
         assert!(states > 500, "{states}");
     }
 }
@@ -569,26 +616,51 @@ fn two_replicas_keep_their_promises() {
 #[ignore = "some minutes: cargo test --release"]
 fn more_replicas_and_faults_keep_their_promises() {
     for (replicas, faults, writes) in [(2, 2, 1), (2, 2, 2), (3, 0, 1), (3, 1, 0)] {
-        let states = explore(replicas, faults, writes, Mutant::None).unwrap_or_else(|way| panic!("{way:#?}"));
+        let states = explore(replicas, faults, writes, Mutant::None)
+            .unwrap_or_else(|way| panic!("{way:#?}"));
         println!("{replicas} replicas, {faults} faults, {writes} writes: {states} states");
     }
 }
 
 #[test]
 fn a_replica_whose_lease_ended_gives_nothing_to_those_who_wait_for_another() {
-    let zombie = ["0 asks", "0: ", "0 hears", "the lease ends", "a write", "the write seals", "the write is answered"];
+    let zombie = [
+        "0 asks",
+        "0: ",
+        "0 hears",
+        "the lease ends",
+        "a write",
+        "the write seals",
+        "the write is answered",
+    ];
     explore_after(&zombie, 3, 1, 1, Mutant::None).unwrap_or_else(|way| panic!("{way:#?}"));
 }
 
 #[test]
 fn an_engine_that_ignores_writes_is_found_out() {
-    let way = explore(2, 0, 1, Mutant::NoEpoch).expect_err("a read gets an answer from before a write");
-    assert!(way.last().is_some_and(|last| last.contains("asked after 1 writes and got 0")), "{way:#?}");
+    let way =
+        explore(2, 0, 1, Mutant::NoEpoch).expect_err("a read gets an answer from before a write");
+    assert!(
+        way.last().is_some_and(|last| last.contains("asked after 1 writes and got 0")),
+        "{way:#?}"
+    );
 }
 
 #[test]
 fn an_engine_that_lets_a_replica_close_the_flight_of_another_is_found_out() {
-    let zombie = ["0 asks", "0: ", "0 hears", "the lease ends", "a write", "the write seals", "the write is answered"];
-    let way = explore_after(&zombie, 3, 1, 1, Mutant::NoFence).expect_err("a read gets an answer from before a write");
-    assert!(way.last().is_some_and(|last| last.contains("asked after 1 writes and got 0")), "{way:#?}");
+    let zombie = [
+        "0 asks",
+        "0: ",
+        "0 hears",
+        "the lease ends",
+        "a write",
+        "the write seals",
+        "the write is answered",
+    ];
+    let way = explore_after(&zombie, 3, 1, 1, Mutant::NoFence)
+        .expect_err("a read gets an answer from before a write");
+    assert!(
+        way.last().is_some_and(|last| last.contains("asked after 1 writes and got 0")),
+        "{way:#?}"
+    );
 }

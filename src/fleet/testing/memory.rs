@@ -3,8 +3,8 @@
 use super::store::{Store, StorePush};
 use crate::{
     fleet::engine::{
-        BoxFuture, Checked, Closed, Engine, EngineError, EngineResult, Entry, Epoch, Landing, Name, Push, Pushes,
-        Replica, Tag, Token, Waiting,
+        BoxFuture, Checked, Closed, Engine, EngineError, EngineResult, Entry, Epoch, Landing, Name,
+        Push, Pushes, Replica, Tag, Token, Waiting,
     },
     sync::Mutex,
 };
@@ -17,10 +17,12 @@ use std::{
 };
 use tokio::time::{Instant, sleep};
 
-/// An [`Engine`] in the process, for tests. Each value is one replica's way to a store; [`another`](Self::another) makes
-/// the way of one more replica. A clone is the same replica, so a test can keep one to order faults.
+/// An [`Engine`] in the process, for tests. Each value is one replica's way to a store;
+/// [`another`](Self::another) makes the way of one more replica. A clone is the same replica, so a
+/// test can keep one to order faults.
 ///
-/// It does what the engine for Redis does, with the same state. Leases follow tokio's clock, so tests can pause it.
+/// It does what the engine for Redis does, with the same state. Leases follow tokio's clock, so
+/// tests can pause it.
 ///
 /// ```
 /// use tower_singleflight::fleet::testing::MemoryEngine;
@@ -134,8 +136,8 @@ impl MemoryEngine {
         self.way(|way| way.delay = round_trip);
     }
 
-    /// Drops the pushes to this replica, from now on or (`false`) no longer. A real engine loses them with its connection
-    /// only.
+    /// Drops the pushes to this replica, from now on or (`false`) no longer. A real engine loses
+    /// them with its connection only.
     pub fn drop_pushes(&self, drops: bool) {
         self.way(|way| way.drops_pushes = drops);
     }
@@ -221,7 +223,8 @@ impl MemoryEngine {
         self.shared.lock().is_full = full;
     }
 
-    /// Stops the store, or (`false`) lets it go on. Operations hang meanwhile, and are done after that.
+    /// Stops the store, or (`false`) lets it go on. Operations hang meanwhile, and are done after
+    /// that.
     pub fn stop(&self, stop: bool) {
         self.shared.lock().is_stopped = stop;
     }
@@ -241,12 +244,15 @@ impl MemoryEngine {
 const LOOK_AGAIN: Duration = Duration::from_millis(1);
 
 impl MemoryEngine {
-    /// Does one operation, with the fault that was ordered for it. `adds`: whether a full store refuses it. It goes on in a
-    /// task if its future is dropped: a command that was sent is not taken back.
+    /// Does one operation, with the fault that was ordered for it. `adds`: whether a full store
+    /// refuses it. It goes on in a task if its future is dropped: a command that was sent is not
+    /// taken back.
     fn operate<'a, R, F>(&self, operation: Operation, adds: bool, run: F) -> EngineResult<'a, R>
     where
         R: Send + 'static,
-        F: FnOnce(&mut Store, Instant, bool, &mut Vec<StorePush>) -> Result<R, EngineError> + Send + 'static,
+        F: FnOnce(&mut Store, Instant, bool, &mut Vec<StorePush>) -> Result<R, EngineError>
+            + Send
+            + 'static,
     {
         let engine = self.clone();
         let (is_down, fault, delay) = self.way(|way| {
@@ -347,7 +353,10 @@ struct GoesOn<R: Send + 'static>(Option<BoxFuture<'static, R>>);
 impl<R: Send + 'static> Future for GoesOn<R> {
     type Output = R;
 
-    fn poll(mut self: std::pin::Pin<&mut Self>, cx: &mut std::task::Context<'_>) -> std::task::Poll<R> {
+    fn poll(
+        mut self: std::pin::Pin<&mut Self>,
+        cx: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<R> {
         let job = self.0.as_mut().expect("a future is not polled after it was ready");
         let polled = job.as_mut().poll(cx);
         if polled.is_ready() {
@@ -379,9 +388,16 @@ impl Engine for MemoryEngine {
         !self.way(|way| way.is_cut)
     }
 
-    fn enter<'a>(&'a self, name: &'a Name, token: Token, lease: Duration) -> EngineResult<'a, Entry> {
+    fn enter<'a>(
+        &'a self,
+        name: &'a Name,
+        token: Token,
+        lease: Duration,
+    ) -> EngineResult<'a, Entry> {
         let name = *name;
-        self.operate(Operation::Enter, true, move |store, now, _, told| Ok(store.enter(now, &name, token, lease, told)))
+        self.operate(Operation::Enter, true, move |store, now, _, told| {
+            Ok(store.enter(now, &name, token, lease, told))
+        })
     }
 
     fn shut_and_enter<'a>(
@@ -398,14 +414,25 @@ impl Engine for MemoryEngine {
         })
     }
 
-    fn close<'a>(&'a self, name: &'a Name, flight: Token, lease: Duration, tells: bool) -> EngineResult<'a, Closed> {
+    fn close<'a>(
+        &'a self,
+        name: &'a Name,
+        flight: Token,
+        lease: Duration,
+        tells: bool,
+    ) -> EngineResult<'a, Closed> {
         let name = *name;
         self.operate(Operation::Close, false, move |store, now, _, told| {
             Ok(store.close(now, &name, flight, lease, tells, told))
         })
     }
 
-    fn land<'a>(&'a self, name: &'a Name, flight: Token, landing: Landing) -> EngineResult<'a, bool> {
+    fn land<'a>(
+        &'a self,
+        name: &'a Name,
+        flight: Token,
+        landing: Landing,
+    ) -> EngineResult<'a, bool> {
         let name = *name;
         self.way(|way| way.sent.push(landing.payload.clone()));
         self.operate(Operation::Land, false, move |store, now, has_room, told| {
@@ -413,10 +440,17 @@ impl Engine for MemoryEngine {
         })
     }
 
-    fn renew<'a>(&'a self, flights: &'a [(Name, Token)], lease: Duration) -> EngineResult<'a, Vec<bool>> {
+    fn renew<'a>(
+        &'a self,
+        flights: &'a [(Name, Token)],
+        lease: Duration,
+    ) -> EngineResult<'a, Vec<bool>> {
         let flights = flights.to_vec();
         self.operate(Operation::Renew, false, move |store, now, _, _| {
-            Ok(flights.iter().map(|(name, flight)| store.renew(now, name, *flight, lease)).collect())
+            Ok(flights
+                .iter()
+                .map(|(name, flight)| store.renew(now, name, *flight, lease))
+                .collect())
         })
     }
 
@@ -437,7 +471,9 @@ impl Engine for MemoryEngine {
 
     fn fetch<'a>(&'a self, name: &'a Name, flight: Token) -> EngineResult<'a, Option<Bytes>> {
         let name = *name;
-        self.operate(Operation::Fetch, false, move |store, now, _, _| Ok(store.fetch(now, &name, flight)))
+        self.operate(Operation::Fetch, false, move |store, now, _, _| {
+            Ok(store.fetch(now, &name, flight))
+        })
     }
 
     fn done<'a>(&'a self, waiting: &'a Waiting) -> EngineResult<'a, ()> {
@@ -448,7 +484,13 @@ impl Engine for MemoryEngine {
         })
     }
 
-    fn seal<'a>(&'a self, tag: &'a Tag, group: &'a str, epoch: Epoch, life: Duration) -> EngineResult<'a, ()> {
+    fn seal<'a>(
+        &'a self,
+        tag: &'a Tag,
+        group: &'a str,
+        epoch: Epoch,
+        life: Duration,
+    ) -> EngineResult<'a, ()> {
         let (tag, group) = (*tag, group.to_owned());
         self.operate(Operation::Seal, true, move |store, now, _, told| {
             store.seal(now, &tag, &group, epoch, life, told);

@@ -1,4 +1,5 @@
-//! For tests: an engine in the process, and the checks that every engine has to pass. With the feature `fleet-testing`.
+//! For tests: an engine in the process, and the checks that every engine has to pass. With the
+//! feature `fleet-testing`.
 
 mod conformance;
 #[cfg(test)]

@@ -1,6 +1,9 @@
-//! The state behind a [`MemoryEngine`](super::MemoryEngine), as plain data. Each method does what one script does in Redis.
+//! The state behind a [`MemoryEngine`](super::MemoryEngine), as plain data. Each method does what
+//! one script does in Redis.
 
-use crate::fleet::engine::{Checked, Closed, Entry, Epoch, Landing, Name, Push, Tag, Token, Waiting};
+use crate::fleet::engine::{
+    Checked, Closed, Entry, Epoch, Landing, Name, Push, Tag, Token, Waiting,
+};
 use bytes::Bytes;
 use std::{
     collections::{BTreeSet, HashMap},
@@ -72,7 +75,11 @@ impl Store {
 
     /// How many entries there are.
     pub(super) fn len(&self) -> usize {
-        self.open.len() + self.waiting.len() + self.closed.len() + self.payloads.len() + self.epochs.len()
+        self.open.len()
+            + self.waiting.len()
+            + self.closed.len()
+            + self.payloads.len()
+            + self.epochs.len()
     }
 
     pub(super) fn end_open_flights(&mut self) {
@@ -107,7 +114,10 @@ impl Store {
             all.iter().map(|entry| format!("{entry:?}")).collect()
         }
         let Self { open, waiting, closed, payloads, epochs } = self;
-        format!("{:?}", (sorted(open), sorted(waiting), sorted(closed), sorted(payloads), sorted(epochs)))
+        format!(
+            "{:?}",
+            (sorted(open), sorted(waiting), sorted(closed), sorted(payloads), sorted(epochs))
+        )
     }
 
     /// The flight that is open under this name.
@@ -152,7 +162,8 @@ impl Store {
         if !std::mem::replace(&mut open.value.is_followed, true) {
             told.push(StorePush::Token(flight, Push::Joined { flight }));
         }
-        let waiting = self.waiting.entry(*name).or_insert_with(|| Expiring::until(BTreeSet::new(), end));
+        let waiting =
+            self.waiting.entry(*name).or_insert_with(|| Expiring::until(BTreeSet::new(), end));
         waiting.value.insert(token);
         waiting.end = end;
         Entry::Follow { flight, left }
@@ -165,7 +176,8 @@ impl Store {
         }
         let left = self.open.remove(name).map_or(Duration::ZERO, |open| open.left(now));
         if let Some(waiting) = self.waiting.remove(name) {
-            self.closed.insert((*name.tag(), sealed), Expiring::until(waiting.value, now + left + GRACE));
+            self.closed
+                .insert((*name.tag(), sealed), Expiring::until(waiting.value, now + left + GRACE));
         }
     }
 
@@ -195,7 +207,12 @@ impl Store {
         let Some(closed) = self.closed.get_mut(&at) else { return Closed::Lost };
         closed.end = now + lease;
         if tells {
-            told.extend(closed.value.iter().map(|token| StorePush::Token(*token, Push::Closed { token: *token })));
+            told.extend(
+                closed
+                    .value
+                    .iter()
+                    .map(|token| StorePush::Token(*token, Push::Closed { token: *token })),
+            );
         }
         Closed::Followed(closed.value.iter().copied().collect())
     }
@@ -232,7 +249,13 @@ impl Store {
         Some(true)
     }
 
-    pub(super) fn renew(&mut self, now: Instant, name: &Name, flight: Token, lease: Duration) -> bool {
+    pub(super) fn renew(
+        &mut self,
+        now: Instant,
+        name: &Name,
+        flight: Token,
+        lease: Duration,
+    ) -> bool {
         self.expire(now);
         if let Some(open) = self.open_flight(name, flight) {
             open.end = now + lease;
@@ -245,7 +268,11 @@ impl Store {
         closed.map(|closed| closed.end = now + lease).is_some()
     }
 
-    pub(super) fn check(&mut self, now: Instant, Waiting { name, flight, token }: &Waiting) -> Checked {
+    pub(super) fn check(
+        &mut self,
+        now: Instant,
+        Waiting { name, flight, token }: &Waiting,
+    ) -> Checked {
         self.expire(now);
         let at = (*name.tag(), *flight);
         if self.payloads.contains_key(&at) {
@@ -254,7 +281,8 @@ impl Store {
         if let Some(open) = self.open_flight(name, *flight) {
             let (end, left) = (open.end + GRACE, open.left(now));
             open.value.is_followed = true;
-            let waiting = self.waiting.entry(*name).or_insert_with(|| Expiring::until(BTreeSet::new(), end));
+            let waiting =
+                self.waiting.entry(*name).or_insert_with(|| Expiring::until(BTreeSet::new(), end));
             waiting.value.insert(*token);
             waiting.end = end;
             return Checked::Pending { left };
@@ -264,7 +292,13 @@ impl Store {
         Checked::Pending { left: closed.left(now) }
     }
 
-    pub(super) fn release(&mut self, now: Instant, name: &Name, flight: Token, told: &mut Vec<StorePush>) {
+    pub(super) fn release(
+        &mut self,
+        now: Instant,
+        name: &Name,
+        flight: Token,
+        told: &mut Vec<StorePush>,
+    ) {
         self.expire(now);
         let waiting = if self.open_flight(name, flight).is_some() {
             self.open.remove(name);

@@ -18,7 +18,10 @@ fn again(sent: &Answer) -> Answer {
 
 /// The lines of all fields, in order.
 fn lines(fields: &HeaderMap) -> Vec<(&str, &[u8], bool)> {
-    fields.iter().map(|(name, value)| (name.as_str(), value.as_bytes(), value.is_sensitive())).collect()
+    fields
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.as_bytes(), value.is_sensitive()))
+        .collect()
 }
 
 fn fields(lines: &[(&'static str, &str)]) -> HeaderMap {
@@ -46,7 +49,8 @@ fn assert_equal(one: &Answer, two: &Answer) {
 
 #[test]
 fn fields_keep_their_order_and_their_lines() {
-    let headers = fields(&[("b", "1"), ("set-cookie", "x"), ("a", "2"), ("set-cookie", "y"), ("b", "3")]);
+    let headers =
+        fields(&[("b", "1"), ("set-cookie", "x"), ("a", "2"), ("set-cookie", "y"), ("b", "3")]);
     let sent = again(&with_fields(headers.clone(), None));
     assert_eq!(lines(sent.head.headers()), lines(&headers));
 }
@@ -77,7 +81,10 @@ fn fields_for_one_connection_are_left_out() {
     ]);
     let trailers = fields(&[("x-own", "1"), ("te", "trailers"), ("x-sum", "5")]);
     let sent = again(&with_fields(headers, Some(trailers)));
-    assert_eq!(lines(sent.head.headers()), [("x-kept", &b"4"[..], false), ("content-length", b"0", false)]);
+    assert_eq!(
+        lines(sent.head.headers()),
+        [("x-kept", &b"4"[..], false), ("content-length", b"0", false)]
+    );
     assert_eq!(lines(&sent.trailers.unwrap()), [("x-sum", &b"5"[..], false)]);
 }
 
@@ -162,7 +169,10 @@ fn a_number_that_promises_more_than_there_is_is_no_answer() {
         push_number(&mut plain, number);
         assert!(decode(&plain).is_none(), "{number} names");
     }
-    assert!(decode(&[&head[..], &[0xff; 9], &[0x7f, 0]].concat()).is_none(), "more bits than a number has");
+    assert!(
+        decode(&[&head[..], &[0xff; 9], &[0x7f, 0]].concat()).is_none(),
+        "more bits than a number has"
+    );
 }
 
 fn value() -> impl Strategy<Value = HeaderValue> {
@@ -189,14 +199,13 @@ fn map() -> impl Strategy<Value = HeaderMap> {
 
 fn any_answer() -> impl Strategy<Value = Answer> {
     let vary = vec((name(), vec(value(), 0..3)), 0..3);
-    (vary, 100..1000_u16, 0..VERSIONS.len(), map(), vec(any::<u8>(), 0..400), option::of(map())).prop_map(
-        |(vary, status, version, headers, body, trailers)| {
+    (vary, 100..1000_u16, 0..VERSIONS.len(), map(), vec(any::<u8>(), 0..400), option::of(map()))
+        .prop_map(|(vary, status, version, headers, body, trailers)| {
             let mut answer = with_fields(headers, trailers);
             *answer.head.status_mut() = StatusCode::from_u16(status).unwrap();
             *answer.head.version_mut() = VERSIONS[version];
             Answer { vary, body: body.into(), ..answer }
-        },
-    )
+        })
 }
 
 proptest! {
@@ -241,7 +250,8 @@ proptest! {
     }
 }
 
-/// Draws a part of a long input: bytes of any kind, an answer, one byte many times, a text with its length, a number.
+/// Draws a part of a long input: bytes of any kind, an answer, one byte many times, a text with its
+/// length, a number.
 fn part() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![
         vec(any::<u8>(), 0..200),
@@ -264,7 +274,8 @@ fn part() -> impl Strategy<Value = Vec<u8>> {
 /// Draws the start of an answer, up to where a long input costs most.
 fn start() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![
-        prop_oneof![Just(&[][..]), Just(NAMES), Just(LINES), Just(FIELDS), Just(BODY)].prop_map(<[u8]>::to_vec),
+        prop_oneof![Just(&[][..]), Just(NAMES), Just(LINES), Just(FIELDS), Just(BODY)]
+            .prop_map(<[u8]>::to_vec),
         any_answer().prop_map(|answer| answer.encode()),
     ]
 }
@@ -282,8 +293,9 @@ proptest! {
 #[test]
 #[cfg(not(tower_singleflight_loom))]
 fn the_memory_that_decoding_takes_is_bounded_by_the_input() {
-    let fields =
-        (0..20_000).flat_map(|number| [&b"\x04"[..], format!("{number:04x}").as_bytes(), b"\x00\x00"].concat());
+    let fields = (0..20_000).flat_map(|number| {
+        [&b"\x04"[..], format!("{number:04x}").as_bytes(), b"\x00\x00"].concat()
+    });
     let inputs = [
         [NAMES, &b"\x01x\x00".repeat(20_000)].concat(),
         [LINES, &b"\x00\x00".repeat(20_000)].concat(),
@@ -294,7 +306,11 @@ fn the_memory_that_decoding_takes_is_bounded_by_the_input() {
     for (number, plain) in inputs.into_iter().map(Bytes::from).enumerate() {
         let length = plain.len() as u64;
         let taken = allocation_counter::measure(|| assert!(WireResult::decode(plain).is_none()));
-        assert!(taken.bytes_max <= 128 * length + 1024, "input {number}: {} bytes for {length}", taken.bytes_max);
+        assert!(
+            taken.bytes_max <= 128 * length + 1024,
+            "input {number}: {} bytes for {length}",
+            taken.bytes_max
+        );
     }
 }
 
@@ -310,7 +326,8 @@ fn small() -> impl Strategy<Value = u8> {
     prop_oneof![0..4_u8, 0x7e..0x82_u8, Just(0xff), any::<u8>()]
 }
 
-/// Asserts that bytes are no plain text, or one that stays the same when it is written and read again.
+/// Asserts that bytes are no plain text, or one that stays the same when it is written and read
+/// again.
 fn assert_stable(plain: &[u8]) {
     if let Some(landed) = decode(plain) {
         let written = landed.encode();

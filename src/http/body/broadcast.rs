@@ -29,24 +29,26 @@ use crate::{
 ///
 /// Invariants:
 ///
-/// 1. No foreign code runs under the lock. Upstream is taken out to be polled, and [`Deferred`] holds the wakers to
-///    wake and the values to drop, because any of these may poll or drop a reader of the same body.
-/// 2. Upstream is in the state, or out with the [`UpstreamLease`] of a reader at the end of the log, or dropped: after
-///    its end, and when all readers have left.
-/// 3. A waker is in a reader's slot exactly while that reader is parked. A parked reader is at the end of the log:
-///    every frame, and the end of upstream, unpark all readers.
-/// 4. `ready` is cleared when upstream goes out. Its wake-up or its frame sets it. So while `ready` is false, upstream
-///    has promised a wake-up, and that wake-up unparks all readers.
-/// 5. While `ready` is true and a reader is parked, upstream is out or has ended, or `pause` is set. Upstream does not
-///    go out during a pause. Each event that can end a pause calls `relax`, which unparks all readers: a reader that
-///    moves or leaves, an eviction, and another body that gives back to the budget. If upstream is woken while it is
-///    out, the lease passes the wake-up on when it returns.
-/// 6. A wake-up always reaches all parked readers, because the task of a single one may never poll it again. For the
-///    same reason each reader has its own timer for the deadline of a pause. The deadline never moves to an earlier
-///    time.
+/// 1. No foreign code runs under the lock. Upstream is taken out to be polled, and [`Deferred`]
+///    holds the wakers to wake and the values to drop, because any of these may poll or drop a
+///    reader of the same body.
+/// 2. Upstream is in the state, or out with the [`UpstreamLease`] of a reader at the end of the
+///    log, or dropped: after its end, and when all readers have left.
+/// 3. A waker is in a reader's slot exactly while that reader is parked. A parked reader is at the
+///    end of the log: every frame, and the end of upstream, unpark all readers.
+/// 4. `ready` is cleared when upstream goes out. Its wake-up or its frame sets it. So while `ready`
+///    is false, upstream has promised a wake-up, and that wake-up unparks all readers.
+/// 5. While `ready` is true and a reader is parked, upstream is out or has ended, or `pause` is
+///    set. Upstream does not go out during a pause. Each event that can end a pause calls `relax`,
+///    which unparks all readers: a reader that moves or leaves, an eviction, and another body that
+///    gives back to the budget. If upstream is woken while it is out, the lease passes the wake-up
+///    on when it returns.
+/// 6. A wake-up always reaches all parked readers, because the task of a single one may never poll
+///    it again. For the same reason each reader has its own timer for the deadline of a pause. The
+///    deadline never moves to an earlier time.
 ///
-/// The models in `http::models` check this with threads, and `tests::model` with any sequence of events. The other
-/// tests cover panics and real time.
+/// The models in `http::models` check this with threads, and `tests::model` with any sequence of
+/// events. The other tests cover panics and real time.
 pub(super) struct Broadcast {
     state: Mutex<BodyState>,
     /// It is read to its end after all readers have left.
@@ -113,8 +115,8 @@ pub(super) enum Drive {
     Leave,
 }
 
-/// Stands for upstream while it is out to be polled. If this is dropped before upstream is back, after a panic, the
-/// body ends with an error.
+/// Stands for upstream while it is out to be polled. If this is dropped before upstream is back,
+/// after a panic, the body ends with an error.
 struct UpstreamLease<'a> {
     broadcast: &'a Broadcast,
     is_back: bool,
@@ -174,8 +176,8 @@ impl Broadcast {
         self.with(|state, deferred| state.leave(position, deferred));
     }
 
-    /// Removes a reader. If it is the last one, and the rest of the body may fit the window, returns the position of a
-    /// driver that reads on instead, and the window.
+    /// Removes a reader. If it is the last one, and the rest of the body may fit the window,
+    /// returns the position of a driver that reads on instead, and the window.
     pub(super) fn leave_to_driver(&self, position: &Position) -> Option<(Position, u64)> {
         self.with(|state, deferred| {
             let driver = state.hand_over(position, deferred);
@@ -209,8 +211,8 @@ impl Broadcast {
         turn
     }
 
-    /// Polls upstream with this waker, which wakes `self`, brings it back, and moves the reader past the frame. If there
-    /// is no frame, parks the reader.
+    /// Polls upstream with this waker, which wakes `self`, brings it back, and moves the reader
+    /// past the frame. If there is no frame, parks the reader.
     pub(super) fn poll(
         self: &Arc<Self>,
         mut upstream: BoxUpstream,
@@ -224,7 +226,8 @@ impl Broadcast {
         let polled = upstream.as_mut().poll_frame(&mut Context::from_waker(waker), &mut report);
         let (mut upstream, mut caught) = (Some(upstream), CaughtPanic::default());
         if !report.streams() {
-            // Upstream is dropped before any reader sees the end. If that panics, the other readers still see it.
+            // Upstream is dropped before any reader sees the end. If that panics, the other readers
+            // still see it.
             caught.drop_caught(upstream.take());
         }
         let parked = polled.is_pending().then(|| cx.waker().clone());

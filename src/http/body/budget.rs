@@ -20,18 +20,21 @@ use crate::{
     },
 };
 
-/// How often the bodies are asked to give way while the budget is spent, so that turning a caller away costs little.
+/// How often the bodies are asked to give way while the budget is spent, so that turning a caller
+/// away costs little.
 const ASK_EVERY: Duration = Duration::from_millis(100);
 
-/// Counts the bytes that the logs of a group's bodies hold for readers behind. A clone counts into the same budget.
+/// Counts the bytes that the logs of a group's bodies hold for readers behind. A clone counts into
+/// the same budget.
 ///
 /// Invariants:
 ///
 /// 1. A body that holds bytes is registered.
-/// 2. A body that has to wait is first added to `waiting`, and then checks again whether the budget is spent. The body
-///    that makes the budget sufficient again takes `waiting` after that. So no wake-up is lost.
-/// 3. The lock of the holders may be taken under the lock of a body, never the other way round. Bodies are called under
-///    no lock.
+/// 2. A body that has to wait is first added to `waiting`, and then checks again whether the budget
+///    is spent. The body that makes the budget sufficient again takes `waiting` after that. So no
+///    wake-up is lost.
+/// 3. The lock of the holders may be taken under the lock of a body, never the other way round.
+///    Bodies are called under no lock.
 #[derive(Clone, Debug)]
 pub(crate) struct Budget(Arc<Account>);
 
@@ -53,7 +56,8 @@ pub(super) trait Holder: Send + Sync {
     /// Goes on after the budget was spent.
     fn go_on(&self);
 
-    /// Gives back the bytes that it need not hold: the budget is spent, and a caller is kept out or a body waits.
+    /// Gives back the bytes that it need not hold: the budget is spent, and a caller is kept out or
+    /// a body waits.
     fn give_way(&self);
 }
 
@@ -166,11 +170,15 @@ impl Drop for Registration {
 impl fmt::Debug for Account {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let held = self.held.load(Relaxed);
-        f.debug_struct("Budget").field("limit", &self.limit).field("held", &held).finish_non_exhaustive()
+        f.debug_struct("Budget")
+            .field("limit", &self.limit)
+            .field("held", &held)
+            .finish_non_exhaustive()
     }
 }
 
-/// Calls another body. A panic as that body drops its frames or its upstream must not reach the caller.
+/// Calls another body. A panic as that body drops its frames or its upstream must not reach the
+/// caller.
 fn call(holder: &Weak<dyn Holder>, what: impl FnOnce(&dyn Holder)) {
     let Some(holder) = holder.upgrade() else { return };
     // Moved in, because this may be the last reference.

@@ -10,8 +10,8 @@ use super::{broadcast::Drive, frame::len_of, reader::Reader};
 /// After this many frames at once, other tasks get their turn.
 const FRAMES_AT_ONCE: usize = 32;
 
-/// The task that reads on. To the body it is a reader. It ends when the body does, when it has read more than the
-/// window, when the budget is spent, and when there are readers again.
+/// The task that reads on. To the body it is a reader. It ends when the body does, when it has read
+/// more than the window, when the budget is spent, and when there are readers again.
 pub(super) struct BodyDriver {
     reader: Reader,
     /// How many bytes it may still read.
@@ -32,7 +32,9 @@ impl Future for BodyDriver {
             if let Drive::Leave = self.reader.drive() {
                 return Poll::Ready(());
             }
-            let Some(Ok(frame)) = ready!(self.reader.poll_frame(cx)) else { return Poll::Ready(()) };
+            let Some(Ok(frame)) = ready!(self.reader.poll_frame(cx)) else {
+                return Poll::Ready(());
+            };
             match self.left.checked_sub(len_of(&frame)) {
                 Some(left) => self.left = left,
                 None => return Poll::Ready(()),

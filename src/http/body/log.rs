@@ -15,20 +15,23 @@ use super::{
 };
 use crate::sync::now;
 
-/// How many frames a reader may fall behind. A window of bytes does not bound the bookkeeping of tiny frames.
+/// How many frames a reader may fall behind. A window of bytes does not bound the bookkeeping of
+/// tiny frames.
 const MAX_FRAMES: usize = 1 << 16;
 
-/// A queue of frames with one read position for each reader. With `spill`, the oldest frames may be in a file.
+/// A queue of frames with one read position for each reader. With `spill`, the oldest frames may be
+/// in a file.
 ///
 /// A position is the number of frames before it: a reader at position `n` gets frame `n` next.
 ///
 /// Invariants:
 ///
-/// 1. Every reader that is not evicted is counted once: in the entry of the frame that it gets next, or in `at_end` if
-///    it has them all. `readers` is the sum.
-/// 2. The first entry has a reader, or `start` is kept and the entry is the first frame of all, or `spilled` has the
-///    frames before it. So, except for newcomers, a frame that every reader has passed is not held, `held` is the lag of
-///    the slowest reader in memory, and a reader whose position is before the first frame was evicted.
+/// 1. Every reader that is not evicted is counted once: in the entry of the frame that it gets
+///    next, or in `at_end` if it has them all. `readers` is the sum.
+/// 2. The first entry has a reader, or `start` is kept and the entry is the first frame of all, or
+///    `spilled` has the frames before it. So, except for newcomers, a frame that every reader has
+///    passed is not held, `held` is the lag of the slowest reader in memory, and a reader whose
+///    position is before the first frame was evicted.
 /// 3. `held` is the sum of the entries' bytes, and exactly that is taken from the budget.
 /// 4. `start` never changes back from `Released`.
 #[derive(Debug)]
@@ -43,7 +46,8 @@ pub(super) struct Log {
     readers: usize,
     start: Start,
     budget: Budget,
-    /// Giving back made the budget sufficient again, and the bodies that wait for it have to be told.
+    /// Giving back made the budget sufficient again, and the bodies that wait for it have to be
+    /// told.
     relief: bool,
 }
 
@@ -81,8 +85,20 @@ pub(super) enum Next {
 impl Log {
     /// Makes an empty log with one reader.
     pub(super) fn new(budget: Budget) -> Self {
-        let (spilled, entries, start, relief) = (SpilledLog::default(), VecDeque::new(), Start::Released, false);
-        Self { spilled, entries, end: 0, bytes: 0, held: 0, at_end: 1, readers: 1, start, budget, relief }
+        let (spilled, entries, start, relief) =
+            (SpilledLog::default(), VecDeque::new(), Start::Released, false);
+        Self {
+            spilled,
+            entries,
+            end: 0,
+            bytes: 0,
+            held: 0,
+            at_end: 1,
+            readers: 1,
+            start,
+            budget,
+            relief,
+        }
     }
 
     pub(super) fn end(&self) -> u64 {
@@ -126,8 +142,8 @@ impl Log {
         self.entries.len() > 1 && self.budget.is_spent()
     }
 
-    /// Keeps all frames from the first on, until this time, or the window is full, or one reader is left and has had
-    /// more than it may keep.
+    /// Keeps all frames from the first on, until this time, or the window is full, or one reader is
+    /// left and has had more than it may keep.
     pub(super) fn keep_start(&mut self, until: Option<Instant>) {
         if self.end == 0 {
             self.start = until.map_or(Start::Kept, Start::KeptUntil);
@@ -174,8 +190,8 @@ impl Log {
         }
     }
 
-    /// Removes a reader, and moves the frames that no other reader needs to `passed`. `most`: how many bytes of the start
-    /// one reader keeps. `is_held`: they are kept without a reader too.
+    /// Removes a reader, and moves the frames that no other reader needs to `passed`. `most`: how
+    /// many bytes of the start one reader keeps. `is_held`: they are kept without a reader too.
     pub(super) fn leave(&mut self, position: u64, most: u64, is_held: bool, passed: &mut Passed) {
         if let Some(readers) = self.readers_at(position) {
             *readers -= 1;
@@ -193,7 +209,8 @@ impl Log {
         self.readers -= 1;
     }
 
-    /// Moves a reader that is not evicted past all frames, and moves those that no other reader needs to `passed`.
+    /// Moves a reader that is not evicted past all frames, and moves those that no other reader
+    /// needs to `passed`.
     pub(super) fn skip_to_end(&mut self, position: u64, passed: &mut Passed) {
         if let Some(readers) = self.readers_at(position) {
             *readers -= 1;
@@ -202,8 +219,8 @@ impl Log {
         self.trim(passed);
     }
 
-    /// Moves a reader on by one frame, and gives it that frame. A reader that has `bytes` of the body and needs a file is
-    /// not moved.
+    /// Moves a reader on by one frame, and gives it that frame. A reader that has `bytes` of the
+    /// body and needs a file is not moved.
     pub(super) fn next(&mut self, position: u64, bytes: u64) -> Next {
         let Some(index) = self.index(position) else {
             return self.spilled.chunk_at(position, bytes).map_or(Next::Evicted, Next::OnDisk);
@@ -212,15 +229,18 @@ impl Log {
             return Next::End;
         };
         entry.readers -= 1;
-        let is_last = index == 0 && entry.readers == 0 && self.start == Start::Released && self.spilled.is_empty();
+        let is_last = index == 0
+            && entry.readers == 0
+            && self.start == Start::Released
+            && self.spilled.is_empty();
         let shared = (!is_last).then(|| entry.frame.clone());
         let next = self.entries.get_mut(index + 1);
         *next.map_or(&mut self.at_end, |entry| &mut entry.readers) += 1;
         shared.or_else(|| self.pop()).map_or(Next::End, Next::Frame)
     }
 
-    /// Appends a frame that one of the readers at the end already has. It is held only for other readers and for
-    /// newcomers. `most`: how many bytes of the start one reader keeps.
+    /// Appends a frame that one of the readers at the end already has. It is held only for other
+    /// readers and for newcomers. `most`: how many bytes of the start one reader keeps.
     pub(super) fn push(&mut self, frame: &Frame<Bytes>, most: u64, passed: &mut Passed) {
         let bytes = len_of(frame);
         if self.start != Start::Released && !self.may_keep(bytes, most) {
@@ -235,8 +255,8 @@ impl Log {
         }
     }
 
-    /// True if the start may be kept, also with `more` bytes. For the newcomers of a lone reader, half of the budget is
-    /// left to readers that lag.
+    /// True if the start may be kept, also with `more` bytes. For the newcomers of a lone reader,
+    /// half of the budget is left to readers that lag.
     fn may_keep(&self, more: u64, most: u64) -> bool {
         match self.start {
             Start::KeptUntil(until) if until <= now() => false,
@@ -283,7 +303,9 @@ impl Log {
             return;
         }
         self.spilled.trim(passed);
-        while self.spilled.is_empty() && self.entries.front().is_some_and(|entry| entry.readers == 0) {
+        while self.spilled.is_empty()
+            && self.entries.front().is_some_and(|entry| entry.readers == 0)
+        {
             passed.frames.extend(self.pop());
         }
     }
@@ -304,8 +326,8 @@ impl Log {
 
 #[cfg(feature = "spill")]
 impl Log {
-    /// The oldest frames in memory, about `piece` bytes, or until the rest is no more than `keep`. Trailers are no data: they
-    /// and the frames behind them stay.
+    /// The oldest frames in memory, about `piece` bytes, or until the rest is no more than `keep`.
+    /// Trailers are no data: they and the frames behind them stay.
     pub(super) fn batch(&self, piece: u64, keep: u64) -> Option<Batch> {
         let (mut data, mut len) = (Vec::new(), 0);
         let has_to_go = |index, len| {
@@ -328,8 +350,8 @@ impl Log {
 
     /// Replaces frames in memory by the file that has them.
     pub(super) fn spill(&mut self, mut piece: Piece, passed: &mut Passed) {
-        // Meanwhile readers may have passed its first frames, or all of them. Readers before those were evicted, and must
-        // not find their frames again: they are no longer counted.
+        // Meanwhile readers may have passed its first frames, or all of them. Readers before those
+        // were evicted, and must not find their frames again: they are no longer counted.
         piece.first = piece.first.max(self.front_in_memory());
         while self.front_in_memory() < piece.end && !self.entries.is_empty() {
             piece.readers += self.entries[0].readers;
@@ -341,8 +363,8 @@ impl Log {
         }
     }
 
-    /// Moves a reader that got data from the file, so that it has `bytes` of the body, and gives its new position. `None`:
-    /// it was evicted.
+    /// Moves a reader that got data from the file, so that it has `bytes` of the body, and gives
+    /// its new position. `None`: it was evicted.
     pub(super) fn pass_spilled(&mut self, at: u64, bytes: u64, passed: &mut Passed) -> Option<u64> {
         let next = self.spilled.pass(at, bytes)?;
         if next != at {

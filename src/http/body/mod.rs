@@ -44,8 +44,9 @@ use crate::error::{BoxError, SharedError};
 /// treated as if its window were full. It is also evicted for the budget when the others ask for
 /// nothing, once its bytes keep a newcomer out.
 ///
-/// With [`HttpPolicy::spill`](crate::HttpPolicy::spill) the lag of the slow reader first goes to a temporary file, which
-/// empties the window. These rules apply when nothing can be written: the file is full, or the disk failed.
+/// With [`HttpPolicy::spill`](crate::HttpPolicy::spill) the lag of the slow reader first goes to a
+/// temporary file, which empties the window. These rules apply when nothing can be written: the
+/// file is full, or the disk failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SlowReader {
@@ -54,20 +55,21 @@ pub enum SlowReader {
     /// A reader that takes nothing for this long during a pause, and is more than half a window
     /// behind, has stopped reading: it ends with an error, and the others go on. A reader that
     /// moves holds the others back. When slow readers have done so for
-    /// [`hold_back_at_most`](crate::HttpPolicy::hold_back_at_most) in all, the readers that are more
-    /// than half a window behind end with an error.
+    /// [`hold_back_at_most`](crate::HttpPolicy::hold_back_at_most) in all, the readers that are
+    /// more than half a window behind end with an error.
     ///
     /// A pause for the budget ends when the budget is no longer spent. Readers that move are not
     /// evicted for it.
     ///
-    /// This needs tokio's clock. A reader that is polled outside of a tokio runtime does not wait: it
-    /// evicts the slower readers at once, as with [`Evict`](Self::Evict).
+    /// This needs tokio's clock. A reader that is polled outside of a tokio runtime does not wait:
+    /// it evicts the slower readers at once, as with [`Evict`](Self::Evict).
     PauseThenEvict(Duration),
     /// It ends with an error at once.
     Evict,
     /// The others wait for as long as it takes, until it has caught up by half of its window.
     BackPressure,
-    /// The others never wait. All frames that it has yet to read are held, without a bound and beyond the budget.
+    /// The others never wait. All frames that it has yet to read are held, without a bound and
+    /// beyond the budget.
     Unbounded,
 }
 
@@ -81,7 +83,8 @@ impl Default for SlowReader {
 /// How a body treats its readers.
 #[derive(Clone, Debug)]
 pub(crate) struct BodyConfig {
-    /// The window: how many bytes a reader may be behind the first. The frame that fills it may exceed it.
+    /// The window: how many bytes a reader may be behind the first. The frame that fills it may
+    /// exceed it.
     pub(crate) limit: usize,
     pub(crate) slow: SlowReader,
     /// How many bytes of the start one reader alone keeps for newcomers.
@@ -96,12 +99,13 @@ pub(crate) struct BodyConfig {
 /// A response body that many readers share: each clone is a reader of its own.
 ///
 /// It streams: a reader gets every frame, data and trailers, as soon as upstream gives it to the
-/// reader that asks first. Data is never copied. A frame is freed when every reader has passed it, and
-/// no newcomer may need it any more. A clone goes on from the position of its origin. When the
+/// reader that asks first. Data is never copied. A frame is freed when every reader has passed it,
+/// and no newcomer may need it any more. A clone goes on from the position of its origin. When the
 /// last reader is dropped, so is upstream, unless the layer has
 /// [`run_to_completion`](crate::SingleflightLayer::run_to_completion).
 ///
-/// A reader that is slow, or stops reading, does not hold back the others for long: see [`SlowReader`].
+/// A reader that is slow, or stops reading, does not hold back the others for long: see
+/// [`SlowReader`].
 ///
 /// ```
 /// use http_body_util::BodyExt;
@@ -159,7 +163,8 @@ impl SharedBody {
         Self(Content::Streamed(FrameSource::new(Box::pin(body), hint, config.into())))
     }
 
-    /// Reads the body to its end after all readers have left, up to the window. Call it before the body is cloned.
+    /// Reads the body to its end after all readers have left, up to the window. Call it before the
+    /// body is cloned.
     pub(crate) fn run_to_completion(mut self) -> Self {
         if let Content::Streamed(source) = &mut self.0 {
             source.run_to_completion();
@@ -167,8 +172,9 @@ impl SharedBody {
         self
     }
 
-    /// Keeps the start of the body for newcomers, until this time at most: while there are several readers as much as
-    /// fits the window, with one reader up to `keep_start`. `None`: the body is complete.
+    /// Keeps the start of the body for newcomers, until this time at most: while there are several
+    /// readers as much as fits the window, with one reader up to `keep_start`. `None`: the body is
+    /// complete.
     pub(crate) fn newcomers(&self, until: Option<Instant>) -> Option<Newcomers> {
         match &self.0 {
             Content::Whole(_) => None,
@@ -197,14 +203,16 @@ impl Newcomers {
         }
     }
 
-    /// Lets newcomers in after the end of the body as well, until it is closed, or the [`HeldBody`] is dropped.
+    /// Lets newcomers in after the end of the body as well, until it is closed, or the [`HeldBody`]
+    /// is dropped.
     pub(crate) fn outlive_readers(&self) {
         if let Some(broadcast) = self.0.upgrade() {
             broadcast.outlive_readers();
         }
     }
 
-    /// Keeps the body when it ends. Call it as upstream is dropped. `None`: that happens because all readers have left.
+    /// Keeps the body when it ends. Call it as upstream is dropped. `None`: that happens because
+    /// all readers have left.
     pub(crate) fn hold(&self) -> Option<HeldBody> {
         self.0.upgrade().filter(|broadcast| broadcast.has_readers()).map(HeldBody)
     }
@@ -222,7 +230,10 @@ impl Body for SharedBody {
     type Error = SharedError;
 
     #[inline]
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, SharedError>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, SharedError>>> {
         match &mut self.0 {
             Content::Streamed(source) => source.poll(cx),
             Content::Whole(data) if data.is_empty() => Poll::Ready(None),

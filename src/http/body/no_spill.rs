@@ -1,4 +1,5 @@
-//! What `spill` is without the feature: nothing. Its types have no value or no size, so that no body pays for it.
+//! What `spill` is without the feature: nothing. Its types have no value or no size, so that no
+//! body pays for it.
 
 use std::{
     sync::Arc,

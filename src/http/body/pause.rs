@@ -21,12 +21,13 @@ pub(super) struct Pause {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Cause {
-    /// The window of the slowest reader was full. The pause ends when it has caught up by half of it.
+    /// The window of the slowest reader was full. The pause ends when it has caught up by half of
+    /// it.
     Window,
     /// The budget of all bodies is spent. The pause ends when it is no longer spent.
     Budget,
-    /// The window of the slowest reader is full, or the budget is spent, and the disk is slower than upstream. The pause
-    /// ends when enough is written.
+    /// The window of the slowest reader is full, or the budget is spent, and the disk is slower
+    /// than upstream. The pause ends when enough is written.
     Disk,
 }
 
@@ -49,8 +50,8 @@ impl Pause {
         self.cause
     }
 
-    /// How long slow readers have held the others back so far. A pause for the budget or for the disk does not count: they
-    /// did not cause it.
+    /// How long slow readers have held the others back so far. A pause for the budget or for the
+    /// disk does not count: they did not cause it.
     pub(super) fn held_back(&self) -> Duration {
         match self.cause {
             Cause::Window => now().duration_since(self.began),
@@ -62,8 +63,8 @@ impl Pause {
         Self { watched: now(), ..self }
     }
 
-    /// The time to evict readers, or to give up a disk that has written nothing. `held_back` is how long slow readers held the others back in earlier pauses. `None`:
-    /// never.
+    /// The time to evict readers, or to give up a disk that has written nothing. `held_back` is how
+    /// long slow readers held the others back in earlier pauses. `None`: never.
     pub(super) fn deadline(&self, config: &BodyConfig, held_back: Duration) -> Option<Instant> {
         let pause = match (config.slow, self.cause) {
             (SlowReader::PauseThenEvict(pause), _) => pause,

@@ -34,8 +34,8 @@ pub(super) struct Reader {
     position: Position,
     /// Wakes `broadcast`. Made when this reader first polls upstream.
     upstream_waker: Option<Waker>,
-    /// Set while this reader waits for a slower one. Each reader has its own timer, so that it does not depend on the
-    /// task or the runtime of another.
+    /// Set while this reader waits for a slower one. Each reader has its own timer, so that it does
+    /// not depend on the task or the runtime of another.
     timer: Option<Timer>,
     /// Set while this reader waits for the disk.
     read: Option<ChunkRead>,
@@ -66,7 +66,14 @@ impl Reader {
     }
 
     fn at(position: Position, broadcast: Arc<Broadcast>) -> Self {
-        Self { broadcast, position, upstream_waker: None, timer: None, read: None, departure: Departure::Reader }
+        Self {
+            broadcast,
+            position,
+            upstream_waker: None,
+            timer: None,
+            read: None,
+            departure: Departure::Reader,
+        }
     }
 
     /// Makes a reader at the first frame, if that is held.
@@ -82,7 +89,8 @@ impl Reader {
 
     pub(super) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Item> {
         self.timer = None;
-        // Each way out writes the item in its last place: a frame is large, and each move of it counts.
+        // Each way out writes the item in its last place: a frame is large, and each move of it
+        // counts.
         loop {
             if self.read.is_some() {
                 if let Some(item) = ready!(self.poll_read(cx)) {
@@ -90,7 +98,9 @@ impl Reader {
                 }
             }
             match self.broadcast.next(&mut self.position) {
-                Turn::Frame(SharedFrame::Data(data)) => return Poll::Ready(Some(Ok(Frame::data(data)))),
+                Turn::Frame(SharedFrame::Data(data)) => {
+                    return Poll::Ready(Some(Ok(Frame::data(data))));
+                }
                 Turn::Frame(trailers) => return Poll::Ready(Some(Ok(trailers.into()))),
                 Turn::Error(error) => return Poll::Ready(Some(Err(error))),
                 Turn::End => return Poll::Ready(None),
@@ -110,7 +120,10 @@ impl Reader {
     }
 
     /// Waits for the disk. `None`: this reader was evicted meanwhile.
-    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, SharedError>>> {
+    fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, SharedError>>> {
         let Some(read) = &mut self.read else { return Poll::Ready(None) };
         let read = ready!(read.poll(cx));
         self.read = None;
@@ -155,7 +168,8 @@ impl Reader {
     }
 
     fn poll_upstream(&mut self, upstream: BoxUpstream, cx: &Context<'_>) -> Poll<Item> {
-        let waker = self.upstream_waker.get_or_insert_with(|| Waker::from(Arc::clone(&self.broadcast)));
+        let waker =
+            self.upstream_waker.get_or_insert_with(|| Waker::from(Arc::clone(&self.broadcast)));
         self.broadcast.poll(upstream, waker, &mut self.position, cx)
     }
 
@@ -172,7 +186,8 @@ impl Reader {
         }
     }
 
-    /// Waits for slower readers until `deadline`, then evicts some of them. Without tokio's clock it does not wait.
+    /// Waits for slower readers until `deadline`, then evicts some of them. Without tokio's clock
+    /// it does not wait.
     fn poll_pause(&mut self, deadline: Instant, cx: &mut Context<'_>) -> Poll<()> {
         if Handle::try_current().is_err() {
             self.broadcast.evict_full(&self.position);
@@ -188,8 +203,8 @@ impl Reader {
     }
 }
 
-/// The clone goes on from the same position. After an error it gets the error again, because its owner has not seen
-/// it.
+/// The clone goes on from the same position. After an error it gets the error again, because its
+/// owner has not seen it.
 impl Clone for Reader {
     fn clone(&self) -> Self {
         Self::at(self.broadcast.enter(&self.position), Arc::clone(&self.broadcast))

@@ -41,8 +41,9 @@ impl BodyState {
         }
     }
 
-    /// Evicts the slowest readers at the deadline of a pause, until the pause can end: the readers that took nothing
-    /// while they were watched, or all slow readers if they have held the others back for too long.
+    /// Evicts the slowest readers at the deadline of a pause, until the pause can end: the readers
+    /// that took nothing while they were watched, or all slow readers if they have held the others
+    /// back for too long.
     pub(super) fn evict_stopped(&mut self, position: &Position, deferred: &mut Deferred) {
         let Some(pause) = self.pause.filter(|pause| self.is_due(pause)) else { return };
         self.take_waker(position, deferred);
@@ -69,9 +70,9 @@ impl BodyState {
         self.end_pause(deferred);
     }
 
-    /// Makes room in a spent budget: frees the start of the body, which newcomers might have wanted, and evicts the
-    /// slowest readers if they stand still, even if no other reader waits for them. What can be written to a file is not
-    /// evicted, unless the disk hangs.
+    /// Makes room in a spent budget: frees the start of the body, which newcomers might have
+    /// wanted, and evicts the slowest readers if they stand still, even if no other reader waits
+    /// for them. What can be written to a file is not evicted, unless the disk hangs.
     pub(super) fn give_way(&mut self, deferred: &mut Deferred) {
         self.log.release_start(&mut deferred.passed);
         if self.disk_hangs() {
@@ -113,7 +114,8 @@ impl BodyState {
         pause.deadline(&self.config, self.held_back).is_some_and(|deadline| deadline <= now())
     }
 
-    /// Ends a pause after the slow readers were evicted. The pause does not count: the remaining readers did not cause it.
+    /// Ends a pause after the slow readers were evicted. The pause does not count: the remaining
+    /// readers did not cause it.
     fn go_on_without(&mut self, all_slow: bool, deferred: &mut Deferred) {
         if all_slow {
             self.held_back = Duration::ZERO;
@@ -133,7 +135,8 @@ impl BodyState {
         }
     }
 
-    /// The position of the slowest reader that moved and is not evicted, or the end of the log if there is none.
+    /// The position of the slowest reader that moved and is not evicted, or the end of the log if
+    /// there is none.
     fn slowest_that_moved(&self) -> u64 {
         let front = self.log.front();
         let moved = self.readers.iter().filter_map(|(_, reader)| reader.moved_to);

@@ -1,4 +1,5 @@
-//! The source of a reader's frames: upstream itself while there is one reader, else the [`Broadcast`] that all share.
+//! The source of a reader's frames: upstream itself while there is one reader, else the
+//! [`Broadcast`] that all share.
 
 use std::{
     mem,
@@ -18,8 +19,8 @@ use super::{
 };
 use crate::{error::SharedError, panics::wake_all, sync::Mutex};
 
-/// The lock is for clones: a clone has only a shared reference, and turns a sole reader into one of several. A reader
-/// has `&mut`, and takes no lock.
+/// The lock is for clones: a clone has only a shared reference, and turns a sole reader into one of
+/// several. A reader has `&mut`, and takes no lock.
 pub(super) struct FrameSource(Mutex<Access>);
 
 enum Access {
@@ -48,7 +49,12 @@ struct Failed {
 
 impl FrameSource {
     pub(super) fn new(upstream: BoxUpstream, hint: SizeHint, config: Arc<BodyConfig>) -> Self {
-        Self(Mutex::new(Access::Sole(Sole { upstream, report: Report::sole(hint), config, runs_to_completion: false })))
+        Self(Mutex::new(Access::Sole(Sole {
+            upstream,
+            report: Report::sole(hint),
+            config,
+            runs_to_completion: false,
+        })))
     }
 
     /// Call it while there is one reader.
@@ -61,7 +67,9 @@ impl FrameSource {
     #[inline]
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Item> {
         match self.0.get_mut() {
-            Access::Sole(sole) if sole.report.streams() => sole.upstream.as_mut().poll_frame(cx, &mut sole.report),
+            Access::Sole(sole) if sole.report.streams() => {
+                sole.upstream.as_mut().poll_frame(cx, &mut sole.report)
+            }
             Access::Shared(reader) => reader.poll_frame(cx),
             access => Poll::Ready(access.next_after_end()),
         }
@@ -118,7 +126,8 @@ impl Clone for FrameSource {
     }
 }
 
-/// A sole reader that leaves a body that runs to completion becomes one of several first, because only those hand it over.
+/// A sole reader that leaves a body that runs to completion becomes one of several first, because
+/// only those hand it over.
 impl Drop for FrameSource {
     fn drop(&mut self) {
         let access = self.0.get_mut();

@@ -19,7 +19,8 @@ use super::{
 };
 use crate::error::SharedError;
 
-/// Plain data: its methods wake and drop nothing, they put that into [`Deferred`]. [`Broadcast`] lists the invariants.
+/// Plain data: its methods wake and drop nothing, they put that into [`Deferred`]. [`Broadcast`]
+/// lists the invariants.
 pub(super) struct BodyState {
     pub(super) log: Log,
     pub(super) readers: Slab<ReaderSlot>,
@@ -39,7 +40,8 @@ pub(super) struct BodyState {
     outlives_readers: bool,
     /// Upstream is not polled before this ends.
     pub(super) pause: Option<Pause>,
-    /// How long the slow readers that are still here held the others back, in all pauses that have ended.
+    /// How long the slow readers that are still here held the others back, in all pauses that have
+    /// ended.
     pub(super) held_back: Duration,
     /// How far the slowest reader was, and since when, when the budget last asked for room.
     pub(super) still: Option<((u64, u64), Instant)>,
@@ -75,7 +77,8 @@ pub(super) enum Fate {
     Failed,
     /// It got an error because its lag cannot be read, and is no longer counted.
     Unreadable,
-    /// Upstream panicked while this reader polled it, or dropped it at its end. The result of that poll is lost.
+    /// Upstream panicked while this reader polled it, or dropped it at its end. The result of that
+    /// poll is lost.
     Panicked,
 }
 
@@ -93,7 +96,11 @@ impl Position {
 }
 
 impl BodyState {
-    pub(super) fn new(upstream: BoxUpstream, hint: SizeHint, config: Arc<BodyConfig>) -> (Self, Position) {
+    pub(super) fn new(
+        upstream: BoxUpstream,
+        hint: SizeHint,
+        config: Arc<BodyConfig>,
+    ) -> (Self, Position) {
         let mut readers = Slab::with_capacity(2);
         let slot = readers.insert(ReaderSlot::default());
         let state = Self {
@@ -121,7 +128,8 @@ impl BodyState {
         self.log.enter(origin.at);
         self.still = None;
         // It counts as moving until it has had the time to move.
-        let slot = self.readers.insert(ReaderSlot { moved_to: Some(origin.at), ..ReaderSlot::default() });
+        let slot =
+            self.readers.insert(ReaderSlot { moved_to: Some(origin.at), ..ReaderSlot::default() });
         // After an error a clone gets it again, because its owner has not seen it.
         let fate = match origin.fate {
             Fate::Failed | Fate::Unreadable => Fate::Reads,
@@ -149,7 +157,8 @@ impl BodyState {
     }
 
     pub(super) fn enter_at_start(&mut self) -> Option<Position> {
-        let is_gone = (self.log.is_deserted() && !self.is_held()) || matches!(self.over, Some(Err(_)));
+        let is_gone =
+            (self.log.is_deserted() && !self.is_held()) || matches!(self.over, Some(Err(_)));
         if is_gone || self.pause.is_some() || !self.log.has_start() {
             return None;
         }
@@ -181,12 +190,17 @@ impl BodyState {
         self.relax(deferred);
     }
 
-    /// Hands a body that streams over from its last reader to a driver, if the rest may fit the window. Returns the position
-    /// of the driver, which has all frames so far, and the window.
-    pub(super) fn hand_over(&mut self, position: &Position, deferred: &mut Deferred) -> Option<(Position, u64)> {
+    /// Hands a body that streams over from its last reader to a driver, if the rest may fit the
+    /// window. Returns the position of the driver, which has all frames so far, and the window.
+    pub(super) fn hand_over(
+        &mut self,
+        position: &Position,
+        deferred: &mut Deferred,
+    ) -> Option<(Position, u64)> {
         let window = self.config.limit as u64;
         let streams = self.over.is_none() && self.upstream.is_some();
-        let is_last = position.fate == Fate::Reads && position.at >= self.log.front() && self.may_drive();
+        let is_last =
+            position.fate == Fate::Reads && position.at >= self.log.front() && self.may_drive();
         if !streams || !is_last || self.hint.lower() > window {
             return None;
         }
@@ -211,8 +225,8 @@ impl BodyState {
         self.log.has_one_reader() && !self.config.budget.is_spent()
     }
 
-    /// No longer counts the driver when another reader reads on. The driver needs none of its frames, and its task may
-    /// stand still.
+    /// No longer counts the driver when another reader reads on. The driver needs none of its
+    /// frames, and its task may stand still.
     fn dismiss_driver(&mut self, reader: &Position) {
         if let Some(driver) = self.driver.take_if(|driver| *driver != reader.slot) {
             self.readers[driver].is_dismissed = true;
@@ -307,8 +321,14 @@ impl BodyState {
         (self.upstream, self.hint) = (upstream, hint);
     }
 
-    /// Gives the readers the result of a poll of upstream. The reader at `position` polled it, and has the frame.
-    pub(super) fn publish(&mut self, position: &mut Position, item: &Item, deferred: &mut Deferred) {
+    /// Gives the readers the result of a poll of upstream. The reader at `position` polled it, and
+    /// has the frame.
+    pub(super) fn publish(
+        &mut self,
+        position: &mut Position,
+        item: &Item,
+        deferred: &mut Deferred,
+    ) {
         self.ready = true;
         self.over = match item {
             Some(Err(error)) => Some(Err(error.clone())),
@@ -335,7 +355,8 @@ impl BodyState {
         }
     }
 
-    /// Parks the reader that polled upstream in vain. If upstream was woken meanwhile, unparks all readers.
+    /// Parks the reader that polled upstream in vain. If upstream was woken meanwhile, unparks all
+    /// readers.
     pub(super) fn park_after_poll(&mut self, position: &Position, deferred: &mut Deferred) {
         self.put_waker(position, deferred);
         if self.ready {
@@ -406,6 +427,9 @@ impl BodyState {
     }
 
     fn too_slow(&self) -> SharedError {
-        SharedError::new(BodyError::TooSlow { limit: self.config.limit, budget: self.config.budget.limit() })
+        SharedError::new(BodyError::TooSlow {
+            limit: self.config.limit,
+            budget: self.config.budget.limit(),
+        })
     }
 }

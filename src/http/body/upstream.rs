@@ -70,7 +70,8 @@ impl Report {
 }
 
 pin_project! {
-    /// Makes any body an [`Upstream`]. If the body ends before the length that it announced, the end is an error.
+    /// Makes any body an [`Upstream`]. If the body ends before the length that it announced, the
+    /// end is an error.
     pub(super) struct Adapter<B> {
         #[pin]
         body: Option<B>,
@@ -124,7 +125,9 @@ where
             let Some(body) = this.body.as_pin_mut() else { return Poll::Ready(None) };
             let frame = match body.poll_frame(cx) {
                 Poll::Ready(Some(Ok(frame))) => frame,
-                Poll::Ready(Some(Err(error))) => return Poll::Ready(self.end(Some(SharedError::new(error)))),
+                Poll::Ready(Some(Err(error))) => {
+                    return Poll::Ready(self.end(Some(SharedError::new(error))));
+                }
                 Poll::Ready(None) => return Poll::Ready(self.end(self.missing())),
                 Poll::Pending => {
                     self.report.park(cx.waker());
@@ -156,7 +159,8 @@ where
         *this.came += data.remaining() as u64;
         // The first exact hint counts, because some bodies never count theirs down.
         if this.promised.is_none() {
-            let left = this.body.as_ref().get_ref().as_ref().and_then(|body| body.size_hint().exact());
+            let left =
+                this.body.as_ref().get_ref().as_ref().and_then(|body| body.size_hint().exact());
             *this.promised = left.map(|left| *this.came + left);
         }
         into_bytes(data).unwrap_or_else(|data| split(data, this.rest))
@@ -243,7 +247,8 @@ fn into_bytes<D: 'static>(data: D) -> Result<Bytes, D> {
     }
 }
 
-/// Gives the first chunk of `data` and leaves the others in `rest`. Joining the chunks would copy them.
+/// Gives the first chunk of `data` and leaves the others in `rest`. Joining the chunks would copy
+/// them.
 fn split(mut data: impl Buf, rest: &mut Vec<Bytes>) -> Bytes {
     let first = chunk(&mut data);
     while data.has_remaining() {

@@ -37,13 +37,19 @@ const PATH: u8 = 0;
 const KEY: u8 = 1;
 const FORGOTTEN: u8 = 2;
 
-/// Hashes a key as every process of one build does. Two builds may differ, so this only finds flights to forget.
+/// Hashes a key as every process of one build does. Two builds may differ, so this only finds
+/// flights to forget.
 pub(in crate::http) fn forget_hash<Q: Hash + ?Sized>(key: &Q) -> u64 {
     BuildHasherDefault::<DefaultHasher>::default().hash_one(key)
 }
 
 impl<K: Hash + Eq + Send + Sync + 'static> LayerFleet<K> {
-    pub(in crate::http) fn new(fleet: &Fleet, name: &str, group: Arc<GroupTables<K>>, policy: &HttpPolicy) -> Arc<Self>
+    pub(in crate::http) fn new(
+        fleet: &Fleet,
+        name: &str,
+        group: Arc<GroupTables<K>>,
+        policy: &HttpPolicy,
+    ) -> Arc<Self>
     where
         K: FleetKey,
     {
@@ -74,7 +80,8 @@ impl<K: Hash + Eq + Send + Sync + 'static> LayerFleet<K> {
     /// Lists a flight until the value is dropped.
     pub(super) fn list(&self, key: &HashedKey<K>) -> Listing<K> {
         let (user_key, address) = (key.key.user_key(), key.address);
-        let what = if self.ignores_path { What::Key(address.shard) } else { What::Path(address.path) };
+        let what =
+            if self.ignores_path { What::Key(address.shard) } else { What::Path(address.path) };
         let strict = (self.tag_of(user_key, address.path), what);
         self.listed.list(strict, self.forget_tag(forget_hash(user_key)), address)
     }

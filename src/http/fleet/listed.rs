@@ -15,7 +15,8 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-/// The flights of a layer, and the responses whose bodies stream, by the tags of the writes that concern them.
+/// The flights of a layer, and the responses whose bodies stream, by the tags of the writes that
+/// concern them.
 pub(super) struct Listed<K>(Mutex<ListedState>, Arc<GroupTables<K>>);
 
 #[derive(Default)]
@@ -52,14 +53,24 @@ impl<K> Listed<K> {
         Arc::new(Self(Mutex::default(), group))
     }
 
-    /// Lists a flight under the tag of its path or key, and under the tag with which its key is forgotten.
-    pub(super) fn list(self: &Arc<Self>, strict: (Tag, What), forgotten: Tag, address: Address) -> Listing<K> {
+    /// Lists a flight under the tag of its path or key, and under the tag with which its key is
+    /// forgotten.
+    pub(super) fn list(
+        self: &Arc<Self>,
+        strict: (Tag, What),
+        forgotten: Tag,
+        address: Address,
+    ) -> Listing<K> {
         let (tags, leads) = ([strict.0, forgotten], Arc::new(OnceLock::new()));
         let mut state = self.0.lock();
         let number = state.next;
         state.next += 1;
         for (tag, what) in [strict, (forgotten, What::Key(address.shard))] {
-            state.by_tag.entry(tag).or_default().insert(number, ListedFlight { what, leads: leads.clone() });
+            state
+                .by_tag
+                .entry(tag)
+                .or_default()
+                .insert(number, ListedFlight { what, leads: leads.clone() });
         }
         Listing { listed: self.clone(), tags, number, leads }
     }

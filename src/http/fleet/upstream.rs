@@ -1,8 +1,8 @@
 //! The upstream call of a flight that this replica leads for the fleet.
 
 use crate::http::{
-    body::SharedBody, fetch::FetchContext, fleet::listed::Listing, flights::HttpLanding, guarded_body::GuardedBody,
-    settings::HttpMode,
+    body::SharedBody, fetch::FetchContext, fleet::listed::Listing, flights::HttpLanding,
+    guarded_body::GuardedBody, settings::HttpMode,
 };
 use crate::{
     error::BoxError,
@@ -19,7 +19,8 @@ use std::{
 };
 use tokio::time::{Sleep, sleep};
 
-/// The call of a leader. If it is dropped before the head, while others follow elsewhere, the call goes on in a task.
+/// The call of a leader. If it is dropped before the head, while others follow elsewhere, the call
+/// goes on in a task.
 pub(super) struct FleetUpstream<C, B, X, M>
 where
     C: Future<Output = Result<Response<B>, X>> + Send + 'static,
@@ -70,7 +71,8 @@ where
         Self { rest, is_polled: false, is_moved: false, types: PhantomData }
     }
 
-    /// Ends the flight with the result of the call. Callers here get it at once. A task gives it to the other replicas.
+    /// Ends the flight with the result of the call. Callers here get it at once. A task gives it to
+    /// the other replicas.
     fn land(&mut self, result: Result<Response<B>, X>) -> HttpLanding<X> {
         let context = &self.rest.as_ref().expect(POLLED_AGAIN).context;
         let is_shared = !context.settings.http().bodies.budget.is_spent();
@@ -84,7 +86,8 @@ where
         };
         let (mut parts, body) = response.into_parts();
         parts.extensions.insert(FleetRole::Leader);
-        // The listing is taken out only with the rest: a panic of the policy's closures has to find that whole.
+        // The listing is taken out only with the rest: a panic of the policy's closures has to find
+        // that whole.
         let place = Arc::new(OnceLock::new());
         let body = GuardedBody::new(body, place.clone());
         let mark = context.settings.http().policy.flight.unshareable_time;
@@ -143,7 +146,8 @@ where
         }
         if !self.is_moved && rest.lead.deserted() == Deserted::GoOn {
             let runtime = rest.lead.runtime().clone();
-            let moved = Self { rest: Some(rest), is_polled: false, is_moved: true, types: PhantomData };
+            let moved =
+                Self { rest: Some(rest), is_polled: false, is_moved: true, types: PhantomData };
             drop(runtime.spawn(async move { drop(moved.await) }));
         }
     }

@@ -5,14 +5,15 @@ use crate::http::fleet::{LayerFleet, layer::forget_hash};
 use std::{hash::Hash, sync::Arc, time::Duration};
 use tokio::{runtime::Handle, task::JoinHandle, time::timeout};
 
-/// How long an epoch lives beside the leases of the flights that began before it: the longest time for which a flight may be
-/// joined, and ten seconds more.
+/// How long an epoch lives beside the leases of the flights that began before it: the longest time
+/// for which a flight may be joined, and ten seconds more.
 const LIFE: Duration = Duration::from_secs(60 + 10);
 
 /// How long a detached seal may take.
 const LATE: Duration = Duration::from_secs(1);
 
-/// Seals the flights of a write on all replicas: when it is made, and when the write is answered or given up.
+/// Seals the flights of a write on all replicas: when it is made, and when the write is answered or
+/// given up.
 pub(in crate::http) struct FleetSeal {
     /// Sends the second seal. `None` once that was done.
     send: Option<Box<dyn Fn() -> Option<JoinHandle<()>> + Send>>,
@@ -20,7 +21,8 @@ pub(in crate::http) struct FleetSeal {
 }
 
 impl<K: Hash + Eq + Send + Sync + 'static> LayerFleet<K> {
-    /// Seals the flights that a write concerns, now and when it is answered. `key`: the key of the write, if it is known.
+    /// Seals the flights that a write concerns, now and when it is answered. `key`: the key of the
+    /// write, if it is known.
     pub(in crate::http) fn seal_write(self: &Arc<Self>, key: Option<&K>, path: u64) -> FleetSeal {
         let mut tags = Vec::new();
         match key {
@@ -56,7 +58,8 @@ impl<K> LayerFleet<K> {
 }
 
 impl FleetSeal {
-    /// The write was answered. Waits until the others know of it, for as long as a request waits for the engine.
+    /// The write was answered. Waits until the others know of it, for as long as a request waits
+    /// for the engine.
     pub(in crate::http) async fn answered(mut self) {
         let sealed = self.send.take().and_then(|send| send());
         if let Some(sealed) = sealed {

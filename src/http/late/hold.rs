@@ -15,11 +15,15 @@ impl<K: Send + Sync + 'static> LateTable<K> {
         }
     }
 
-    /// Holds a stream, if it may be held and there is a runtime for the timer. Call it under no lock.
+    /// Holds a stream, if it may be held and there is a runtime for the timer. Call it under no
+    /// lock.
     fn hold(self: &Arc<Self>, address: Address, stream: &Arc<LateStream>) -> bool {
-        let Some(runtime) = current_runtime().filter(|_| stream.may_be_held()) else { return false };
+        let Some(runtime) = current_runtime().filter(|_| stream.may_be_held()) else {
+            return false;
+        };
         let Some(until) = stream.hold() else { return false };
-        let end = UnlistHeld { late: Arc::downgrade(self), address, stream: Arc::downgrade(stream) };
+        let end =
+            UnlistHeld { late: Arc::downgrade(self), address, stream: Arc::downgrade(stream) };
         runtime.spawn(async move {
             let _end = end;
             sleep_until(until).await;
@@ -28,7 +32,8 @@ impl<K: Send + Sync + 'static> LateTable<K> {
     }
 }
 
-/// Unlists a held stream when it is dropped: at the end of the time, or with its runtime. It keeps neither alive.
+/// Unlists a held stream when it is dropped: at the end of the time, or with its runtime. It keeps
+/// neither alive.
 struct UnlistHeld<K> {
     late: Weak<LateTable<K>>,
     address: Address,

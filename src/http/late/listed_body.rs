@@ -24,7 +24,8 @@ pin_project! {
     }
 }
 
-/// Takes a stream off its table when it is dropped, or begins to hold it. Does nothing until it is armed.
+/// Takes a stream off its table when it is dropped, or begins to hold it. Does nothing until it is
+/// armed.
 pub(in crate::http) struct UnlistOnDrop<K: Send + Sync + 'static>(
     OnceLock<(Arc<LateTable<K>>, Address, Arc<LateStream>)>,
 );
@@ -52,9 +53,16 @@ impl<B: Body, K: Send + Sync + 'static> Body for ListedBody<B, K> {
     type Data = B::Data;
     type Error = B::Error;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
         let this = self.project();
-        let _entering = this.listing.0.get().map(|(_, _, stream)| reentry::enter(stream.number, &stream.ancestors));
+        let _entering = this
+            .listing
+            .0
+            .get()
+            .map(|(_, _, stream)| reentry::enter(stream.number, &stream.ancestors));
         this.body.poll_frame(cx)
     }
 

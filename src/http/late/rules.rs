@@ -26,19 +26,30 @@ impl<M: HttpMode> Settings<M> {
             return None;
         }
         let mut response = late.join(key, head.headers())?;
-        mark_response(Some(policy), Role::Follower, Forwarded::Collapsed, Some(head.headers()), &mut response);
+        mark_response(
+            Some(policy),
+            Role::Follower,
+            Forwarded::Collapsed,
+            Some(head.headers()),
+            &mut response,
+        );
         Some(response)
     }
 
-    /// True if newcomers may join a flight after its head. They are not counted as waiters, so `max_waiters` rules them
-    /// out.
+    /// True if newcomers may join a flight after its head. They are not counted as waiters, so
+    /// `max_waiters` rules them out.
     pub(in crate::http) fn allows_late_joins(&self) -> bool {
-        self.http().policy.flight.late_joins != LateJoin::Never && self.rules.max_waiters == usize::MAX
+        self.http().policy.flight.late_joins != LateJoin::Never
+            && self.rules.max_waiters == usize::MAX
     }
 
-    /// Returns until when newcomers may join the flight of this response. `Some(None)`: for as long as its body streams.
-    /// `None`: not at all.
-    pub(in crate::http) fn late_join_until(&self, facts: &ResponseFacts, opened: Instant) -> Option<Option<Instant>> {
+    /// Returns until when newcomers may join the flight of this response. `Some(None)`: for as long
+    /// as its body streams. `None`: not at all.
+    pub(in crate::http) fn late_join_until(
+        &self,
+        facts: &ResponseFacts,
+        opened: Instant,
+    ) -> Option<Option<Instant>> {
         let fresh = self.http().policy.fresh_until(facts)?;
         let young = self.rules.join_within.and_then(|age| opened.checked_add(age));
         Some(fresh.into_iter().chain(young).min())
@@ -49,15 +60,19 @@ impl<M: HttpMode> Settings<M> {
 const FOR_EVER: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
 
 impl<M: HttpMode> Settings<M> {
-    /// Returns for how long a response with this head may be joined after it landed. The answer of an upstream that fails
-    /// is not held.
+    /// Returns for how long a response with this head may be joined after it landed. The answer of
+    /// an upstream that fails is not held.
     pub(in crate::http) fn holds_for(&self, head: &Response<()>) -> Option<Duration> {
         self.hold_for.filter(|_| !head.status().is_server_error())
     }
 
-    /// Returns until when a response that lands now may be joined after the end of its body. `until`: when the late joins
-    /// end.
-    pub(in crate::http) fn hold_until(&self, head: &Response<()>, until: Option<Instant>) -> Option<Instant> {
+    /// Returns until when a response that lands now may be joined after the end of its body.
+    /// `until`: when the late joins end.
+    pub(in crate::http) fn hold_until(
+        &self,
+        head: &Response<()>,
+        until: Option<Instant>,
+    ) -> Option<Instant> {
         let (time, now) = (self.holds_for(head)?, now());
         let end = now.checked_add(time).unwrap_or_else(|| now + FOR_EVER);
         until.into_iter().chain([end]).min()
@@ -65,7 +80,8 @@ impl<M: HttpMode> Settings<M> {
 }
 
 impl HttpPolicy {
-    /// Returns until when the response counts as fresh. `Some(None)`: for ever. `None`: it does not.
+    /// Returns until when the response counts as fresh. `Some(None)`: for ever. `None`: it does
+    /// not.
     fn fresh_until(&self, facts: &ResponseFacts) -> Option<Option<Instant>> {
         match self.flight.late_joins {
             LateJoin::Never => None,

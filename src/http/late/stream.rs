@@ -24,7 +24,8 @@ pub(in crate::http) struct LateStream {
     /// Set when the body has ended, if it may be joined after that.
     held: OnceLock<Option<HeldBody>>,
     arrived: Instant,
-    /// Lets the reentry check see a call for the body inside the body itself: it would wait for itself.
+    /// Lets the reentry check see a call for the body inside the body itself: it would wait for
+    /// itself.
     pub(super) number: FlightNumber,
     /// The flights inside which the body is polled. They must not wait for it.
     pub(super) ancestors: Ancestors,
@@ -49,13 +50,24 @@ impl LateStream {
         hold_until: Option<Instant>,
     ) -> Self {
         let (number, ancestors) = (FlightNumber::new(), Ancestors::around());
-        Self { head, body, vary, until, hold_until, held: OnceLock::new(), arrived: now(), number, ancestors }
+        Self {
+            head,
+            body,
+            vary,
+            until,
+            hold_until,
+            held: OnceLock::new(),
+            arrived: now(),
+            number,
+            ancestors,
+        }
     }
 
     /// True if a request with these headers may have the response.
     pub(super) fn accepts(&self, headers: &HeaderMap) -> bool {
         let until = if self.is_held() { self.hold_until } else { self.until };
-        until.is_none_or(|end| now() < end) && self.vary.as_ref().is_none_or(|vary| vary.matches(headers))
+        until.is_none_or(|end| now() < end)
+            && self.vary.as_ref().is_none_or(|vary| vary.matches(headers))
     }
 
     /// Returns the response from its first byte, or `None` if that is no longer held.
@@ -85,7 +97,8 @@ impl LateStream {
         self.held.get().is_some()
     }
 
-    /// Keeps the response although its body ends now. Returns when that is over, or `None` if it is not kept.
+    /// Keeps the response although its body ends now. Returns when that is over, or `None` if it is
+    /// not kept.
     pub(super) fn hold(&self) -> Option<Instant> {
         let until = self.hold_until.filter(|until| now() < *until)?;
         let body = match &self.body {
@@ -96,11 +109,12 @@ impl LateStream {
         Some(until)
     }
 
-    /// The age in seconds: the upstream's `Age`, and the time since the head arrived (RFC 9111 §4.2.3). An unreadable
-    /// `Age` is ignored (§5.1).
+    /// The age in seconds: the upstream's `Age`, and the time since the head arrived (RFC 9111
+    /// §4.2.3). An unreadable `Age` is ignored (§5.1).
     fn age(&self) -> u64 {
         let mut age = LargestNumber::default();
-        let is_read = self.head.headers().get_all(AGE).iter().try_for_each(|line| age.read(line)).is_ok();
+        let is_read =
+            self.head.headers().get_all(AGE).iter().try_for_each(|line| age.read(line)).is_ok();
         let age = age.largest().filter(|_| is_read).unwrap_or(0);
         age.saturating_add(now().duration_since(self.arrived).as_secs()).min(LONGEST_AGE)
     }

@@ -34,10 +34,11 @@ struct LateEntry<K> {
 }
 
 impl<K: Eq + Send + Sync + 'static> LateTable<K> {
-    /// Lists a stream until `unlist` is dropped. Does nothing if `is_open` says that its flight was sealed.
+    /// Lists a stream until `unlist` is dropped. Does nothing if `is_open` says that its flight was
+    /// sealed.
     ///
-    /// This runs inside the flight, whose waiters are not concerned by a panic in the `Eq` or `Drop` of a key. So such a
-    /// panic ends here. After a panic in `Eq` the stream is not listed.
+    /// This runs inside the flight, whose waiters are not concerned by a panic in the `Eq` or
+    /// `Drop` of a key. So such a panic ends here. After a panic in `Eq` the stream is not listed.
     pub(in crate::http) fn list(
         self: &Arc<Self>,
         key: &HashedKey<K>,
@@ -48,7 +49,8 @@ impl<K: Eq + Send + Sync + 'static> LateTable<K> {
         let (address, stream) = (key.address, Arc::new(stream));
         unlist.arm(self, address, stream.clone());
         let mut caught = CaughtPanic::default();
-        let closed = self.insert(LateEntry { address, key: key.key.clone(), stream }, is_open, &mut caught);
+        let closed =
+            self.insert(LateEntry { address, key: key.key.clone(), stream }, is_open, &mut caught);
         if let Some(closed) = closed {
             caught.run(|| closed.stream.close());
             caught.drop_caught(closed);
@@ -56,7 +58,8 @@ impl<K: Eq + Send + Sync + 'static> LateTable<K> {
         caught.forget();
     }
 
-    /// Returns the entry that is closed by this: an earlier one of the same key, or the new one if its flight was sealed.
+    /// Returns the entry that is closed by this: an earlier one of the same key, or the new one if
+    /// its flight was sealed.
     fn insert(
         &self,
         entry: LateEntry<K>,
@@ -65,7 +68,8 @@ impl<K: Eq + Send + Sync + 'static> LateTable<K> {
     ) -> Option<LateEntry<K>> {
         let (hash, mut earlier) = (entry.address.hash, None);
         let mut streams = self.streams.lock();
-        // This is asked under the lock. A write that seals the flight later finds the stream in the table.
+        // This is asked under the lock. A write that seals the flight later finds the stream in the
+        // table.
         if !is_open() {
             return Some(entry);
         }
@@ -80,13 +84,17 @@ impl<K: Eq + Send + Sync + 'static> LateTable<K> {
     }
 
     /// Returns the response for a newcomer, if it may have it.
-    pub(in crate::http) fn join(&self, key: &HashedKey<K>, headers: &HeaderMap) -> Option<Response<SharedBody>> {
+    pub(in crate::http) fn join(
+        &self,
+        key: &HashedKey<K>,
+        headers: &HeaderMap,
+    ) -> Option<Response<SharedBody>> {
         let stream = self.find(key)?;
         stream.accepts(headers).then(|| stream.join())?
     }
 
-    /// True if this code runs inside the body of this key's stream. It must not wait for that body, nor for the flight
-    /// that listed it and may not have landed yet.
+    /// True if this code runs inside the body of this key's stream. It must not wait for that body,
+    /// nor for the flight that listed it and may not have landed yet.
     pub(in crate::http) fn is_inside(&self, key: &HashedKey<K>) -> bool {
         if self.is_empty() || reentry::innermost().is_none() {
             return false;
@@ -103,7 +111,8 @@ impl<K: Eq + Send + Sync + 'static> LateTable<K> {
 
     /// Unlists the streams for which `matches` returns true. It is called under the lock.
     pub(in crate::http) fn forget_where(&self, matches: &dyn Fn(Address, &FlightKey<K>) -> bool) {
-        // The lock is taken even if the table is empty: a later `list` then sees that its flight was sealed.
+        // The lock is taken even if the table is empty: a later `list` then sees that its flight
+        // was sealed.
         let streams = self.streams.lock();
         let found = streams.iter().filter(|entry| matches(entry.address, &entry.key));
         let found: Vec<_> = found.map(|entry| (entry.address, entry.stream.clone())).collect();
@@ -114,7 +123,8 @@ impl<K: Eq + Send + Sync + 'static> LateTable<K> {
     /// Unlists the streams for which `matches` returns true. It is called under no lock.
     pub(in crate::http) fn forget_if(&self, matches: &mut dyn FnMut(&FlightKey<K>) -> bool) {
         let streams = self.streams.lock();
-        let all = streams.iter().map(|entry| (entry.address, entry.key.clone(), entry.stream.clone()));
+        let all =
+            streams.iter().map(|entry| (entry.address, entry.key.clone(), entry.stream.clone()));
         let all: Vec<_> = all.collect();
         drop(streams);
         let (mut found, mut caught) = (Vec::new(), CaughtPanic::default());
@@ -145,8 +155,8 @@ impl<K> LateTable<K> {
         self.count.load(Ordering::Acquire) == 0
     }
 
-    /// Changes with each stream that is listed. A flight lists its stream before it leaves the table of flights. So a call
-    /// that finds neither, while this stays the same, has missed none.
+    /// Changes with each stream that is listed. A flight lists its stream before it leaves the
+    /// table of flights. So a call that finds neither, while this stays the same, has missed none.
     pub(in crate::http) fn version(&self) -> usize {
         self.lists.load(Ordering::Acquire)
     }
@@ -154,7 +164,8 @@ impl<K> LateTable<K> {
     /// Takes this stream off the table, and no other of its key.
     pub(super) fn unlist(&self, address: Address, stream: &Arc<LateStream>) {
         let mut streams = self.streams.lock();
-        let unlisted = remove(&mut streams, address.hash, |entry| Arc::ptr_eq(&entry.stream, stream));
+        let unlisted =
+            remove(&mut streams, address.hash, |entry| Arc::ptr_eq(&entry.stream, stream));
         if streams.is_empty() && streams.capacity() > 64 {
             *streams = HashTable::new();
         }

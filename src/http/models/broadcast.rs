@@ -197,7 +197,10 @@ fn a_slow_reader_reads_while_it_is_evicted() {
             let mine = read(body);
             let slow = slow.join().unwrap();
             assert!(["abc.", "!", "a!", "ab!"].contains(&&*slow), "{slow}");
-            assert!(mine == "abc." || slow == "abc." && ["!", "a!", "ab!"].contains(&&*mine), "{mine} {slow}");
+            assert!(
+                mine == "abc." || slow == "abc." && ["!", "a!", "ab!"].contains(&&*mine),
+                "{mine} {slow}"
+            );
         });
     }
 }

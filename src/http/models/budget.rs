@@ -4,7 +4,8 @@ use super::*;
 
 const PAUSE: SlowReader = SlowReader::PauseThenEvict(Duration::from_secs(1));
 
-/// A body with two readers: the one took `taken`, of which the other took nothing, and has `rest` before it.
+/// A body with two readers: the one took `taken`, of which the other took nothing, and has `rest`
+/// before it.
 fn ahead(world: &World, taken: &[&'static str], rest: &[&'static str]) -> (SharedBody, SharedBody) {
     let (_feed, mut body) = world.body(&[taken, rest].concat());
     let slow = body.clone();
@@ -54,7 +55,8 @@ fn two_bodies_that_wait_go_on_when_a_third_gives_back() {
     });
 }
 
-/// What wakes it may find the budget spent again: then it waits on, and the next who gives back has to wake it.
+/// What wakes it may find the budget spent again: then it waits on, and the next who gives back has
+/// to wake it.
 #[test]
 fn a_body_that_waits_while_the_budget_is_spent_again_is_woken_in_the_end() {
     check(2, SlowReader::BackPressure, 9, 5, |world| {

@@ -1,5 +1,5 @@
-//! Model checks of the locks and wakers of HTTP. Each model runs its threads in every order within a bound on
-//! preemptions.
+//! Model checks of the locks and wakers of HTTP. Each model runs its threads in every order within
+//! a bound on preemptions.
 //!
 //! ```text
 //! RUSTFLAGS="--cfg tower_singleflight_loom" cargo test --release --no-default-features --features spill --lib models
@@ -14,10 +14,10 @@
 //! | `SpilledLog`, `WriteJob`, `ChunkRead` | readers at two speeds, while jobs of the disk write, fail and read back (feature `spill`) | `spill` |
 //! | `LateTable`, `UnshareableKeys` | a stream is never joined after its seal; nothing stays listed; the counts are right | `tables` |
 //!
-//! Not covered: time (a pause is over at once, as outside a runtime; the clock moves when a model says so), an upstream
-//! that panics (loom's locks do not stand being locked while another of its threads unwinds), the `OnceLock` of a
-//! listing, which is `std`'s and so a single step, and more than four threads. The core has its own model, in
-//! `tests/loom.rs`. No model goes through both.
+//! Not covered: time (a pause is over at once, as outside a runtime; the clock moves when a model
+//! says so), an upstream that panics (loom's locks do not stand being locked while another of its
+//! threads unwinds), the `OnceLock` of a listing, which is `std`'s and so a single step, and more
+//! than four threads. The core has its own model, in `tests/loom.rs`. No model goes through both.
 
 mod broadcast;
 mod budget;
@@ -56,7 +56,8 @@ const FAIL: &str = "!";
 /// Runs `scenario` in every order, with bodies of this window.
 fn check(preemptions: usize, slow: SlowReader, limit: usize, budget: u64, scenario: fn(&World)) {
     check_with(preemptions, move |world| {
-        world.config = BodyConfig { slow, limit, budget: Budget::new(budget), ..world.config.clone() };
+        world.config =
+            BodyConfig { slow, limit, budget: Budget::new(budget), ..world.config.clone() };
         scenario(world);
     });
 }
@@ -145,7 +146,10 @@ impl Body for Upstream {
     type Data = Bytes;
     type Error = io::Error;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         let frame = {
             let mut state = self.0.0.lock().unwrap();
             let frame = state.0.pop_front();
@@ -172,7 +176,9 @@ fn poll(body: &mut SharedBody, cx: &mut Context<'_>) -> Poll<Item> {
 
 /// The next frame.
 fn next(body: &mut SharedBody) -> String {
-    block_on(poll_fn(|cx| poll(body, cx))).expect("a frame, not the end").expect("a frame, not an error")
+    block_on(poll_fn(|cx| poll(body, cx)))
+        .expect("a frame, not the end")
+        .expect("a frame, not an error")
 }
 
 /// The frame that is there without waiting.

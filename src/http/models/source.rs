@@ -30,14 +30,16 @@ fn a_reader_is_cloned_while_newcomers_are_let_in() {
     });
 }
 
-/// The reader's task is parked with upstream itself, and has to be woken when upstream gets another waker.
+/// The reader's task is parked with upstream itself, and has to be woken when upstream gets another
+/// waker.
 #[test]
 fn a_parked_reader_is_cloned_while_upstream_wakes_it() {
     check_unbounded(2, |world| {
         let (feed, body) = world.body(&[]);
         let body = Arc::new(Mutex::new(body));
         let elsewhere = body.clone();
-        let origin = thread::spawn(move || read_with(|cx| poll(&mut elsewhere.lock().unwrap(), cx)));
+        let origin =
+            thread::spawn(move || read_with(|cx| poll(&mut elsewhere.lock().unwrap(), cx)));
         let feeding = feed.feed_from_elsewhere(&["a", END]);
         let mut clone = body.lock().unwrap().clone();
         let clone = read_with(|cx| poll(&mut clone, cx));
@@ -54,7 +56,8 @@ fn a_parked_reader_is_cloned_and_the_clone_goes_quiet() {
         let (feed, body) = world.body(&[]);
         let body = Arc::new(Mutex::new(body));
         let elsewhere = body.clone();
-        let origin = thread::spawn(move || read_with(|cx| poll(&mut elsewhere.lock().unwrap(), cx)));
+        let origin =
+            thread::spawn(move || read_with(|cx| poll(&mut elsewhere.lock().unwrap(), cx)));
         let mut quiet = body.lock().unwrap().clone();
         let _ = poll_once(&mut quiet);
         feed.feed(&[END]);

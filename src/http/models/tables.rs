@@ -16,7 +16,8 @@ use http::{HeaderMap, Request, Response};
 type Key = HashedKey<u32>;
 
 fn key(policy: PolicyId) -> Key {
-    let partition = HttpPolicy::default().admit(&Request::new(()), false).ok().expect("it may share");
+    let partition =
+        HttpPolicy::default().admit(&Request::new(()), false).ok().expect("it may share");
     HashedKey { address: Address::of(0), key: FlightKey::new(1, partition, policy) }
 }
 
@@ -49,7 +50,8 @@ fn join(late: &LateTable<u32>, key: &Key) -> Option<SharedBody> {
 #[test]
 fn nobody_joins_a_stream_that_was_sealed_when_its_head_came() {
     check_unbounded(3, |world| {
-        let (late, key, sealed) = (Arc::default(), key(PolicyId::new()), Arc::new(Mutex::new(false)));
+        let (late, key, sealed) =
+            (Arc::default(), key(PolicyId::new()), Arc::new(Mutex::new(false)));
         let (elsewhere, flag): (Arc<LateTable<u32>>, _) = (Arc::clone(&late), sealed.clone());
         let sealing = thread::spawn(move || {
             // As a write does: first the table of flights, then that of streams.

@@ -37,8 +37,9 @@ impl Cookies {
         self.listed.iter().find(|(known, _)| known.as_bytes() == name).map(|(_, place)| *place)
     }
 
-    /// Replaces the `Cookie` lines by one line for each listed cookie. If a `Cookie` line is malformed, all of them stay
-    /// as they are, because servers disagree about the cookies in such a header.
+    /// Replaces the `Cookie` lines by one line for each listed cookie. If a `Cookie` line is
+    /// malformed, all of them stay as they are, because servers disagree about the cookies in such
+    /// a header.
     pub(super) fn pick(&self, parting: &mut Lines<'_, 8>) {
         let lines = parting.iter().filter(|line| line.place == self.header);
         if let Ok(found) = self.find(lines) {
@@ -47,7 +48,10 @@ impl Cookies {
         }
     }
 
-    fn find<'a: 'l, 'l>(&self, lines: impl Iterator<Item = &'l Line<'a>>) -> Result<Lines<'a, 8>, Malformed> {
+    fn find<'a: 'l, 'l>(
+        &self,
+        lines: impl Iterator<Item = &'l Line<'a>>,
+    ) -> Result<Lines<'a, 8>, Malformed> {
         let mut found = Lines::new();
         for line in lines {
             for pair in pairs_of(line.value) {
@@ -64,8 +68,8 @@ pub(super) fn is_name(name: &[u8]) -> bool {
     !name.is_empty() && name.iter().all(is_token_byte)
 }
 
-/// Returns the names and values of the cookies in a line. It parses strictly (RFC 6265 §4.2.1), except for the spaces
-/// between cookies.
+/// Returns the names and values of the cookies in a line. It parses strictly (RFC 6265 §4.2.1),
+/// except for the spaces between cookies.
 fn pairs_of(line: &[u8]) -> impl Iterator<Item = Result<(&[u8], &[u8]), Malformed>> {
     let pairs = line.split(|byte| *byte == b';').map(<[u8]>::trim_ascii);
     pairs.filter(|pair| !pair.is_empty()).map(split_pair)
@@ -89,7 +93,9 @@ mod tests {
 
     fn pairs(line: &str) -> Option<Vec<(&str, &str)>> {
         let text = |bytes| std::str::from_utf8(bytes).unwrap();
-        pairs_of(line.as_bytes()).map(|pair| pair.ok().map(|(name, value)| (text(name), text(value)))).collect()
+        pairs_of(line.as_bytes())
+            .map(|pair| pair.ok().map(|(name, value)| (text(name), text(value))))
+            .collect()
     }
 
     #[test]
@@ -99,7 +105,10 @@ mod tests {
         }
         assert_eq!(pairs(""), Some(vec![]));
         assert_eq!(pairs("a="), Some(vec![("a", "")]));
-        assert_eq!(pairs("a=b=c; a=\"d\"; A=\"\""), Some(vec![("a", "b=c"), ("a", "\"d\""), ("A", "\"\"")]));
+        assert_eq!(
+            pairs("a=b=c; a=\"d\"; A=\"\""),
+            Some(vec![("a", "b=c"), ("a", "\"d\""), ("A", "\"\"")])
+        );
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The fingerprint of a policy: replicas of a fleet with different rules do not share.
 //!
-//! Every struct is taken apart field by field, so that a new rule does not compile until it is written here.
+//! Every struct is taken apart field by field, so that a new rule does not compile until it is
+//! written here.
 
 use super::{
     FlightRules, HttpPolicy, LateJoin, RequestRules, ResponseRules,
@@ -16,9 +17,11 @@ use sha2::{Digest, Sha256};
 use std::time::Duration;
 
 impl HttpPolicy {
-    /// Returns a hash of all rules, equal in all processes. Of a `share_if` closure it has only that there is one.
+    /// Returns a hash of all rules, equal in all processes. Of a `share_if` closure it has only
+    /// that there is one.
     ///
-    /// Policies with equal rules can have different fingerprints, if their switches were set in another order.
+    /// Policies with equal rules can have different fingerprints, if their switches were set in
+    /// another order.
     pub(in crate::http) fn fingerprint(&self) -> [u8; 32] {
         let Self { request, response, flight } = self;
         let mut rules = KeyWriter::new();
@@ -58,7 +61,8 @@ impl FleetKey for HeaderRules {
     fn write(&self, to: &mut KeyWriter) {
         // `places` is for headers that are still to come.
         let Self { meanings, places: _, cookies } = self;
-        let mut meanings: Vec<_> = meanings.iter().flatten().map(|(name, meaning)| (name.as_str(), *meaning)).collect();
+        let mut meanings: Vec<_> =
+            meanings.iter().flatten().map(|(name, meaning)| (name.as_str(), *meaning)).collect();
         meanings.sort_by_key(|(name, _)| *name);
         meanings.write(to);
         cookies.write(to);
@@ -299,9 +303,15 @@ mod tests {
     #[test]
     fn the_order_of_a_set_does_not_change_the_fingerprint() {
         let methods = |methods: [Method; 3]| base().methods(methods).fingerprint();
-        assert_eq!(methods([Method::GET, Method::PUT, Method::GET]), methods([Method::PUT, Method::GET, Method::PUT]));
+        assert_eq!(
+            methods([Method::GET, Method::PUT, Method::GET]),
+            methods([Method::PUT, Method::GET, Method::PUT])
+        );
         let names = |names: [HeaderName; 2]| {
-            names.into_iter().fold(base(), |policy, name| policy.pass_request_header(name)).fingerprint()
+            names
+                .into_iter()
+                .fold(base(), |policy, name| policy.pass_request_header(name))
+                .fingerprint()
         };
         assert_eq!(names([VIA, ACCEPT]), names([ACCEPT, VIA]));
         // Both have the same length.

@@ -6,11 +6,12 @@ use http::{HeaderMap, HeaderName, HeaderValue, header::COOKIE};
 use smallvec::SmallVec;
 use std::fmt;
 
-/// Which headers make a request pass, and which are compared (they *part* requests with different values).
+/// Which headers make a request pass, and which are compared (they *part* requests with different
+/// values).
 #[derive(Clone)]
 pub(crate) struct HeaderRules {
-    /// One row for each length of a name. Most rows have at most one header, so a header without a meaning is found to have
-    /// none at once.
+    /// One row for each length of a name. Most rows have at most one header, so a header without a
+    /// meaning is found to have none at once.
     pub(super) meanings: [Vec<(HeaderName, Meaning)>; LENGTHS],
     /// How many places are taken.
     pub(super) places: usize,
@@ -40,7 +41,8 @@ pub(crate) struct Sorted<'a> {
     pub(crate) hosts: Lines<'a, 1>,
     /// The compared headers, in the order of the rules.
     pub(crate) parting: Lines<'a, 8>,
-    /// The headers that are compared only if a response varies by them, in the order of the request.
+    /// The headers that are compared only if a response varies by them, in the order of the
+    /// request.
     pub(crate) others: Lines<'a, 16>,
     /// The total length of all names and values.
     pub(crate) bytes: usize,
@@ -59,7 +61,8 @@ pub(crate) struct Line<'a> {
 
 impl HeaderRules {
     pub(super) fn new(passing: &[HeaderName], parting: &[HeaderName]) -> Self {
-        let mut rules = Self { meanings: [const { Vec::new() }; LENGTHS], places: 0, cookies: None };
+        let mut rules =
+            Self { meanings: [const { Vec::new() }; LENGTHS], places: 0, cookies: None };
         passing.iter().for_each(|name| rules.pass(name));
         parting.iter().for_each(|name| rules.part(name));
         rules
@@ -130,7 +133,11 @@ impl HeaderRules {
             _ => place,
         };
         let parts = |meaning: &Meaning| matches!(meaning, Meaning::Parts(known) if *known == place);
-        self.meanings.iter().flatten().find(|(_, meaning)| parts(meaning)).map(|(name, _)| name.as_str())
+        self.meanings
+            .iter()
+            .flatten()
+            .find(|(_, meaning)| parts(meaning))
+            .map(|(name, _)| name.as_str())
     }
 
     fn mean(&mut self, name: &HeaderName, meaning: Meaning) {
@@ -152,8 +159,8 @@ impl HeaderRules {
         self.meanings[row].iter().find(|(known, _)| known == name).map(|(_, meaning)| *meaning)
     }
 
-    /// Sorts the headers of a request into `sorted`, which must be empty. It is passed in because it is large, and returning
-    /// it would copy it.
+    /// Sorts the headers of a request into `sorted`, which must be empty. It is passed in because
+    /// it is large, and returning it would copy it.
     pub(crate) fn sort<'a>(&self, headers: &'a HeaderMap, sorted: &mut Sorted<'a>) {
         let (mut last, mut is_in_order) = (0, true);
         for (name, value) in headers {
@@ -167,8 +174,8 @@ impl HeaderRules {
                     last = place;
                     sorted.parting.push(line(place));
                 }
-                // Never among the others. HTTP/2 requests have no `Host` header, so a response that varies by it must be a
-                // veto where the authority is not compared.
+                // Never among the others. HTTP/2 requests have no `Host` header, so a response that
+                // varies by it must be a veto where the authority is not compared.
                 None if text == "host" => sorted.hosts.push(line(0)),
                 None => sorted.others.push(line(0)),
             }
@@ -267,7 +274,11 @@ mod tests {
             let mut sorted = Sorted::default();
             rules.sort(&headers, &mut sorted);
             assert!(sorted.others.is_empty());
-            sorted.parting.iter().map(|line| String::from_utf8(line.value.to_vec()).unwrap()).collect::<Vec<_>>()
+            sorted
+                .parting
+                .iter()
+                .map(|line| String::from_utf8(line.value.to_vec()).unwrap())
+                .collect::<Vec<_>>()
         };
         assert_eq!(found(&["c=1; a=2", "x=3; b=4; a=5"]), ["x", "4", "2", "5", "1"]);
         assert_eq!(found(&["c=1; a=2", "odd"]), ["c=1; a=2", "odd", "x"]);
@@ -276,7 +287,8 @@ mod tests {
 
     #[test]
     fn no_number_of_headers_is_too_many_to_tell_apart() {
-        let names: Vec<_> = (0..100).map(|n| HeaderName::try_from(format!("x-{n}")).unwrap()).collect();
+        let names: Vec<_> =
+            (0..100).map(|n| HeaderName::try_from(format!("x-{n}")).unwrap()).collect();
         let rules = HeaderRules::new(&[], &names);
         for name in &names {
             assert!(parting(&rules, &headers([name.clone()])).contains(name), "{name}");

@@ -37,7 +37,10 @@ impl Default for ResponseRules {
             share_no_store: false,
             share_no_cache: false,
             ignore_vary: false,
-            veto_content_types: vec!["text/event-stream".to_owned(), "multipart/x-mixed-replace".to_owned()],
+            veto_content_types: vec![
+                "text/event-stream".to_owned(),
+                "multipart/x-mixed-replace".to_owned(),
+            ],
             share_large_bodies: false,
             own_headers: Vec::new(),
         }
@@ -55,8 +58,8 @@ impl ResponseRules {
         self.veto_content_types = Vec::new();
     }
 
-    /// Returns which clients may have a response with this status. A 1xx is a veto: it is no final answer, and 101 is a
-    /// connection.
+    /// Returns which clients may have a response with this status. A 1xx is a veto: it is no final
+    /// answer, and 101 is a connection.
     pub(crate) fn status_rule(&self, status: StatusCode) -> StatusRule {
         if status.is_informational() {
             return StatusRule::Veto;
@@ -85,8 +88,9 @@ impl fmt::Debug for Predicate {
 
 /// Which responses followers get. The leader always gets its response.
 ///
-/// A *veto* is a response that is for its leader only. Each follower sends its own request, and the key is remembered
-/// as unshareable. A *refusal* judges the client that asked, not the resource. It is never remembered.
+/// A *veto* is a response that is for its leader only. Each follower sends its own request, and the
+/// key is remembered as unshareable. A *refusal* judges the client that asked, not the resource. It
+/// is never remembered.
 impl HttpPolicy {
     /// Makes responses with this status, or with a status in this range, refusals.
     ///
@@ -153,7 +157,10 @@ impl HttpPolicy {
     /// A panic in the closure counts as a panic of the inner call: every waiter of
     /// the flight panics with its message.
     #[must_use]
-    pub fn share_if(mut self, may_share: impl Fn(&Response<()>) -> bool + Send + Sync + 'static) -> Self {
+    pub fn share_if(
+        mut self,
+        may_share: impl Fn(&Response<()>) -> bool + Send + Sync + 'static,
+    ) -> Self {
         self.response.share_if.push(Predicate(Arc::new(may_share)));
         self
     }

@@ -3,7 +3,8 @@
 use http::StatusCode;
 use std::ops::{Range, RangeInclusive};
 
-/// One status or a range of statuses, for [`HttpPolicy::share_status`](super::HttpPolicy::share_status) and
+/// One status or a range of statuses, for
+/// [`HttpPolicy::share_status`](super::HttpPolicy::share_status) and
 /// [`veto_status`](super::HttpPolicy::veto_status).
 ///
 /// ```
@@ -66,7 +67,8 @@ impl StatusRule {
     pub(super) fn of(status: StatusCode) -> Self {
         match status.as_u16() {
             206 => Self::Veto,
-            // Heuristically cacheable (RFC 9110 §15.1). 304 answers requests with the same conditions.
+            // Heuristically cacheable (RFC 9110 §15.1). 304 answers requests with the same
+            // conditions.
             200 | 203 | 204 | 300 | 301 | 304 | 308 => Self::Share,
             200..=399 => Self::ShareIfStorable,
             // These judge the resource.

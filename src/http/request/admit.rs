@@ -14,7 +14,11 @@ use http::{
 
 impl HttpPolicy {
     /// Returns the partition in which the request shares, or why it passes.
-    pub(crate) fn admit(&self, head: &Request<()>, has_body: bool) -> Result<Partition, PassReason> {
+    pub(crate) fn admit(
+        &self,
+        head: &Request<()>,
+        has_body: bool,
+    ) -> Result<Partition, PassReason> {
         let mut sorted = Sorted::default();
         self.request.headers.sort(head.headers(), &mut sorted);
         match self.pass(head, has_body, &sorted) {
@@ -67,7 +71,8 @@ impl HttpPolicy {
         self.flight.seal_on_write && !is_safe(method)
     }
 
-    /// True if the request refuses an answer that is older than itself. It joins a flight only before the head is known.
+    /// True if the request refuses an answer that is older than itself. It joins a flight only
+    /// before the head is known.
     pub(crate) fn wants_fresh(&self, head: &Request<()>) -> bool {
         !self.request.ignore_no_cache && asks_for_fresh(head.headers()).unwrap_or(true)
     }
@@ -75,7 +80,8 @@ impl HttpPolicy {
 
 /// True if IANA registers this method as safe (RFC 9110 §16.1.1).
 fn is_safe(method: &Method) -> bool {
-    method.is_safe() || matches!(method.as_str(), "PROPFIND" | "REPORT" | "SEARCH" | "QUERY" | "PRI")
+    method.is_safe()
+        || matches!(method.as_str(), "PROPFIND" | "REPORT" | "SEARCH" | "QUERY" | "PRI")
 }
 
 fn pass_by_cache_control(headers: &HeaderMap) -> Option<PassReason> {

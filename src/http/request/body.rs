@@ -29,17 +29,21 @@ type Peeked<B> = (bool, B);
 
 pub(in crate::http) type BoxPeek<B> = Pin<Box<dyn Future<Output = Peeked<B>> + Send>>;
 
-/// Reads a body up to its first data or its end. `Err`: the body is of a type that the crate does not know.
+/// Reads a body up to its first data or its end. `Err`: the body is of a type that the crate does
+/// not know.
 ///
-/// The inner service must get a body of the same type, with its first frame. Only bodies of known types can be rebuilt
-/// so: axum's, and http-body-util's boxed ones.
+/// The inner service must get a body of the same type, with its first frame. Only bodies of known
+/// types can be rebuilt so: axum's, and http-body-util's boxed ones.
 pub(in crate::http) fn peek<B: Body + Send + 'static>(body: B) -> Result<BoxPeek<B>, B> {
     let peeked = Err(body);
     #[cfg(feature = "axum")]
     let peeked = peeked
         .or_else(|body| peek_as(body, axum::body::Body::new::<PeekedBody<axum::body::Body>>))
         .or_else(peek_boxed::<B, axum::Error>);
-    peeked.or_else(peek_boxed::<B, BoxError>).or_else(peek_boxed::<B, Infallible>).or_else(peek_boxed::<B, SharedError>)
+    peeked
+        .or_else(peek_boxed::<B, BoxError>)
+        .or_else(peek_boxed::<B, Infallible>)
+        .or_else(peek_boxed::<B, SharedError>)
 }
 
 /// Peeks into one of http-body-util's boxed bodies with this error.
@@ -91,9 +95,16 @@ impl<T: Body<Data = Bytes> + Unpin> Future for PeekFuture<T> {
         for _ in 0..FRAMES_AT_ONCE {
             let body = self.body.as_mut().expect("a future is not polled after it was ready");
             match ready!(Pin::new(body).poll_frame(cx)) {
-                None => return Poll::Ready((false, rebuild(PeekedBody { first: None, rest: None }))),
+                None => {
+                    return Poll::Ready((false, rebuild(PeekedBody { first: None, rest: None })));
+                }
                 Some(Ok(frame)) if frame.data_ref().is_some_and(Bytes::is_empty) => {}
-                first => return Poll::Ready((true, rebuild(PeekedBody { first, rest: self.body.take() }))),
+                first => {
+                    return Poll::Ready((
+                        true,
+                        rebuild(PeekedBody { first, rest: self.body.take() }),
+                    ));
+                }
             }
         }
         // A body of empty frames must not block the thread.
@@ -105,8 +116,8 @@ impl<T: Body<Data = Bytes> + Unpin> Future for PeekFuture<T> {
 /// How many frames one poll reads.
 const FRAMES_AT_ONCE: usize = 32;
 
-/// A body whose first frame or error was read. It gives that again, and then the rest. Without `first` and `rest` it is
-/// at its end.
+/// A body whose first frame or error was read. It gives that again, and then the rest. Without
+/// `first` and `rest` it is at its end.
 struct PeekedBody<T: Body> {
     first: Option<Result<Frame<Bytes>, T::Error>>,
     rest: Option<T>,
@@ -118,7 +129,10 @@ impl<T: Body<Data = Bytes> + Unpin> Body for PeekedBody<T> {
     type Data = Bytes;
     type Error = T::Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, T::Error>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, T::Error>>> {
         match (self.first.take(), &mut self.rest) {
             (None, Some(rest)) => Pin::new(rest).poll_frame(cx),
             (first, _) => Poll::Ready(first),

@@ -10,8 +10,8 @@ use std::{
     hash::{Hash, Hasher},
 };
 
-/// The parts of a request head that the policy compares, byte by byte. Behind them, the headers that are compared only if
-/// a response varies by them.
+/// The parts of a request head that the policy compares, byte by byte. Behind them, the headers
+/// that are compared only if a response varies by them.
 #[derive(Clone)]
 pub(crate) struct Partition {
     texts: Record,
@@ -31,18 +31,25 @@ const PATH: usize = 4;
 /// The path before axum's nested routers stripped it.
 const ORIGINAL_PATH: usize = 5;
 const QUERY: usize = 6;
-/// The name of a header that is compared because a response varies by it. Its lines follow, if there are any.
+/// The name of a header that is compared because a response varies by it. Its lines follow, if
+/// there are any.
 const NAME: usize = 7;
-/// A line of a header that is compared only if a response varies by it: its name, a colon and its value.
+/// A line of a header that is compared only if a response varies by it: its name, a colon and its
+/// value.
 const LINE: usize = 8;
 /// A line of the first header in the rules of the policy. Each further header has a tag of its own.
 const FIRST_HEADER: usize = 9;
 
 impl Partition {
     /// `sorted` are the headers of the request.
-    pub(in crate::http) fn of(policy: &HttpPolicy, head: &Request<()>, sorted: &Sorted<'_>) -> Self {
+    pub(in crate::http) fn of(
+        policy: &HttpPolicy,
+        head: &Request<()>,
+        sorted: &Sorted<'_>,
+    ) -> Self {
         let others = if policy.response.ignore_vary { &[][..] } else { &sorted.others };
-        let mut texts = Record::with_room(length_of(head.uri()) + sorted.bytes + 4 * others.len() + 12);
+        let mut texts =
+            Record::with_room(length_of(head.uri()) + sorted.bytes + 4 * others.len() + 12);
         push_compared(&mut texts, &policy.request, head, sorted);
         let compared = texts.as_bytes().len();
         for line in others {
@@ -62,28 +69,39 @@ impl Partition {
         for name in names {
             let name = name.as_str().as_bytes();
             self.texts.push(NAME, name);
-            lines_of(others.as_bytes(), name).for_each(|line| self.texts.push_named(LINE, name, line));
+            lines_of(others.as_bytes(), name)
+                .for_each(|line| self.texts.push_named(LINE, name, line));
         }
         self.compared = self.texts.as_bytes().len();
         self.texts.append(others);
         self
     }
 
-    /// Returns the tag of the first compared text in which the two differ. [`HttpPolicy::name_of`] names it.
+    /// Returns the tag of the first compared text in which the two differ. [`HttpPolicy::name_of`]
+    /// names it.
     pub(in crate::http) fn differs_from(&self, other: &Self) -> Option<usize> {
         let (mut ours, mut theirs) = (texts(self.compared()), texts(other.compared()));
         loop {
             match (ours.next(), theirs.next()) {
                 (None, None) => return None,
                 (one, two) if one == two => {}
-                (Some((PATH, one)), Some((PATH, two))) if path_of(one) == path_of(two) => return Some(QUERY),
+                (Some((PATH, one)), Some((PATH, two))) if path_of(one) == path_of(two) => {
+                    return Some(QUERY);
+                }
                 // If one lacks a text, the tag of the other's text is the smaller.
-                (one, two) => return one.into_iter().chain(two).map(|text| text.0).min_by_key(|tag| order_of(*tag)),
+                (one, two) => {
+                    return one
+                        .into_iter()
+                        .chain(two)
+                        .map(|text| text.0)
+                        .min_by_key(|tag| order_of(*tag));
+                }
             }
         }
     }
 
-    /// Returns the bytes that are compared. Under one policy, partitions are equal exactly if these are.
+    /// Returns the bytes that are compared. Under one policy, partitions are equal exactly if these
+    /// are.
     pub(in crate::http) fn compared(&self) -> &[u8] {
         &self.texts.as_bytes()[..self.compared]
     }
@@ -122,7 +140,12 @@ fn length_of(uri: &Uri) -> usize {
 }
 
 /// Adds the parts of a request that the policy compares.
-fn push_compared(texts: &mut Record, rules: &RequestRules, head: &Request<()>, sorted: &Sorted<'_>) {
+fn push_compared(
+    texts: &mut Record,
+    rules: &RequestRules,
+    head: &Request<()>,
+    sorted: &Sorted<'_>,
+) {
     // Most requests are a `GET`, and each text costs time.
     if head.method() != Method::GET {
         texts.push(METHOD, head.method().as_str().as_bytes());
@@ -132,21 +155,25 @@ fn push_compared(texts: &mut Record, rules: &RequestRules, head: &Request<()>, s
     }
     push_target(texts, rules, head.uri());
     #[cfg(feature = "axum")]
-    if let Some(original) = head.extensions().get::<axum::extract::OriginalUri>().filter(|_| !rules.ignore_path) {
+    if let Some(original) =
+        head.extensions().get::<axum::extract::OriginalUri>().filter(|_| !rules.ignore_path)
+    {
         texts.push(ORIGINAL_PATH, original.0.path().as_bytes());
     }
     sorted.parting.iter().for_each(|line| texts.push(FIRST_HEADER + line.place, line.value));
 }
 
-/// Adds scheme and host, in the same form for all versions. HTTP/1.1 has the host in a header (RFC 9112 §3.2), h2c has
-/// scheme and authority in the URI (RFC 9113 §8.3.1).
+/// Adds scheme and host, in the same form for all versions. HTTP/1.1 has the host in a header (RFC
+/// 9112 §3.2), h2c has scheme and authority in the URI (RFC 9113 §8.3.1).
 fn push_origin(texts: &mut Record, uri: &Uri, hosts: &[Line<'_>]) {
     if let Some(scheme) = uri.scheme().filter(|scheme| **scheme != Scheme::HTTP) {
         texts.push(SCHEME, scheme.as_str().as_bytes());
     }
     let authority = uri.authority().map(|authority| authority.as_str().as_bytes());
     match hosts {
-        [host] if authority.is_none_or(|authority| authority == host.value) => texts.push(AUTHORITY, host.value),
+        [host] if authority.is_none_or(|authority| authority == host.value) => {
+            texts.push(AUTHORITY, host.value)
+        }
         // Servers differ in which of them they use.
         _ => {
             authority.into_iter().for_each(|authority| texts.push(AUTHORITY, authority));
@@ -158,7 +185,8 @@ fn push_origin(texts: &mut Record, uri: &Uri, hosts: &[Line<'_>]) {
 /// Adds path and query.
 fn push_target(texts: &mut Record, rules: &RequestRules, uri: &Uri) {
     // Usually they are one text, because each text costs time.
-    if let Some(target) = uri.path_and_query().filter(|_| !rules.ignore_path && !rules.ignore_query) {
+    if let Some(target) = uri.path_and_query().filter(|_| !rules.ignore_path && !rules.ignore_query)
+    {
         texts.push(PATH, target.as_str().as_bytes());
         return;
     }
@@ -175,7 +203,8 @@ fn path_of(target: &[u8]) -> &[u8] {
     target.split(|byte| *byte == b'?').next().unwrap_or_default()
 }
 
-/// The headers of a request that its partition does not compare. If the response varies by them, followers must agree.
+/// The headers of a request that its partition does not compare. If the response varies by them,
+/// followers must agree.
 #[derive(Default)]
 pub(in crate::http) struct UncomparedHeaders(Box<[u8]>);
 

@@ -2,8 +2,8 @@
 
 use std::iter;
 
-/// Copies of texts, each with a tag. Two records are equal exactly if they have the same texts with the same tags in the
-/// same order.
+/// Copies of texts, each with a tag. Two records are equal exactly if they have the same texts with
+/// the same tags in the same order.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub(in crate::http) struct Record(Vec<u8>);
 
@@ -79,7 +79,8 @@ pub(in crate::http) fn texts(mut record: &[u8]) -> impl Iterator<Item = (usize, 
 fn split_number(record: &[u8]) -> (usize, &[u8]) {
     let bytes = 1 + record.iter().take_while(|byte| usize::from(**byte) >= MORE).count();
     let (number, tail) = record.split_at(bytes);
-    let number = number.iter().rev().fold(0, |number, byte| number << 7 | usize::from(*byte) & (MORE - 1));
+    let number =
+        number.iter().rev().fold(0, |number, byte| number << 7 | usize::from(*byte) & (MORE - 1));
     (number, tail)
 }
 

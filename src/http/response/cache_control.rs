@@ -1,8 +1,8 @@
 //! Parses `Cache-Control` strictly (RFC 9111 §5.2).
 //!
-//! Other crates are too lenient, and private responses would be shared: `headers` compares directive names
-//! case-sensitively and drops `private="x"` as unknown, `http-cache-semantics` splits inside quoted strings and skips
-//! lines that it cannot read.
+//! Other crates are too lenient, and private responses would be shared: `headers` compares
+//! directive names case-sensitively and drops `private="x"` as unknown, `http-cache-semantics`
+//! splits inside quoted strings and skips lines that it cannot read.
 
 use crate::http::response::field::{Malformed, is_token_byte, number};
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -15,7 +15,8 @@ pub(in crate::http) struct CacheControl {
     pub(in crate::http) no_cache: bool,
     pub(in crate::http) private: bool,
     pub(in crate::http) public: bool,
-    /// In seconds. An unreadable argument counts as 0, the strictest reading in requests and responses.
+    /// In seconds. An unreadable argument counts as 0, the strictest reading in requests and
+    /// responses.
     pub(in crate::http) max_age: Option<u64>,
     pub(in crate::http) s_maxage: Option<u64>,
 }
@@ -54,14 +55,14 @@ impl CacheControl {
         }
     }
 
-    /// True if a directive lets a shared cache store a response whose status does not (RFC 9111 §3). Another directive may
-    /// still forbid it.
+    /// True if a directive lets a shared cache store a response whose status does not (RFC 9111
+    /// §3). Another directive may still forbid it.
     pub(in crate::http) fn allows_storing(&self) -> bool {
         self.public || self.lifetime().is_some_and(|seconds| seconds > 0)
     }
 
-    /// Returns for how long from now the response is fresh (RFC 9111 §4.2): its lifetime minus its `Age`. `None`: it is
-    /// not, or must not be reused.
+    /// Returns for how long from now the response is fresh (RFC 9111 §4.2): its lifetime minus its
+    /// `Age`. `None`: it is not, or must not be reused.
     pub(in crate::http) fn fresh_for(&self, age: u64) -> Option<Duration> {
         if self.no_store || self.no_cache || self.private {
             return None;
@@ -124,7 +125,8 @@ fn token<'a>(rest: &mut &'a [u8]) -> Result<&'a [u8], Malformed> {
     if token.is_empty() { Err(Malformed) } else { Ok(token) }
 }
 
-/// Reads a quoted string behind its opening quote. Escapes stay as they are: no argument that is used has any.
+/// Reads a quoted string behind its opening quote. Escapes stay as they are: no argument that is
+/// used has any.
 fn quoted<'a>(rest: &mut &'a [u8]) -> Result<&'a [u8], Malformed> {
     let text = *rest;
     let mut at = 0;

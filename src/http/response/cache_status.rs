@@ -32,8 +32,13 @@ impl Forwarded {
     }
 }
 
-/// Adds a member after the upstream's members, if the policy has a name for this cache (RFC 9211 §2).
-pub(in crate::http) fn append_cache_status<B>(policy: &HttpPolicy, how: Forwarded, response: &mut Response<B>) {
+/// Adds a member after the upstream's members, if the policy has a name for this cache (RFC 9211
+/// §2).
+pub(in crate::http) fn append_cache_status<B>(
+    policy: &HttpPolicy,
+    how: Forwarded,
+    response: &mut Response<B>,
+) {
     let Some(name) = &policy.flight.cache_status else { return };
     let member = HeaderValue::try_from(format!("{name}; {}", how.parameters()));
     let member = member.expect("the name was checked when it was set");

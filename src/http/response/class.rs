@@ -19,7 +19,8 @@ pub(in crate::http) enum ResponseClass {
     Vetoed(VetoReason),
     /// The leader alone, because the response judges the client that sent the request.
     Refused,
-    /// As `Refused`, but upstream asks for fewer requests. Followers that have no further flight to join get it too.
+    /// As `Refused`, but upstream asks for fewer requests. Followers that have no further flight to
+    /// join get it too.
     RefusedToAll,
     /// As `RefusedToAll`, but the body must not have several readers. Those followers get the head.
     HeadRefusedToAll,
@@ -45,7 +46,9 @@ impl HttpPolicy {
         let status = head.status();
         let rule = self.response.status_rule(status);
         let body_veto = || self.body_veto(facts, status, body, is_head);
-        if rule == StatusRule::Refuse || !(status.is_informational() || self.response.lets_share(head)) {
+        if rule == StatusRule::Refuse
+            || !(status.is_informational() || self.response.lets_share(head))
+        {
             return match body_veto() {
                 _ if status != StatusCode::TOO_MANY_REQUESTS => ResponseClass::Refused,
                 None => ResponseClass::RefusedToAll,
@@ -114,10 +117,17 @@ impl HttpPolicy {
 
     pub(super) fn vetoes_content_type(&self, line: &HeaderValue) -> bool {
         let vetoed = &self.response.veto_content_types;
-        members_of(line).any(|member| vetoed.iter().any(|essence| has_essence(member, essence.as_bytes())))
+        members_of(line)
+            .any(|member| vetoed.iter().any(|essence| has_essence(member, essence.as_bytes())))
     }
 
-    fn size_vetoes(&self, facts: &ResponseFacts, status: StatusCode, body: &SizeHint, is_head: bool) -> bool {
+    fn size_vetoes(
+        &self,
+        facts: &ResponseFacts,
+        status: StatusCode,
+        body: &SizeHint,
+        is_head: bool,
+    ) -> bool {
         if self.response.share_large_bodies {
             return false;
         }
@@ -135,8 +145,8 @@ impl HttpPolicy {
         !self.response.ignore_vary && !self.request.partitions_by(name)
     }
 
-    /// Returns the headers that `Vary` names and the partition lacks, sorted and each once. Only requests that agree in
-    /// them may share the response.
+    /// Returns the headers that `Vary` names and the partition lacks, sorted and each once. Only
+    /// requests that agree in them may share the response.
     ///
     /// Empty for a `Vary` that [vetoes](Self::classify) the response.
     pub(in crate::http) fn foreign_vary(&self, facts: &ResponseFacts) -> Vec<HeaderName> {

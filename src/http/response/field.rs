@@ -8,7 +8,8 @@ pub(in crate::http) struct Malformed;
 
 /// Splits one line of a comma list into its members, without empty ones (RFC 9110 §5.6.1.2).
 ///
-/// A comma in a quoted string splits too. Use it only for lists of tokens, or where a false match is harmless.
+/// A comma in a quoted string splits too. Use it only for lists of tokens, or where a false match
+/// is harmless.
 pub(in crate::http) fn members_of(line: &HeaderValue) -> impl Iterator<Item = &[u8]> {
     let members = line.as_bytes().split(|&b| b == b',').map(<[u8]>::trim_ascii);
     members.filter(|member| !member.is_empty())
@@ -19,7 +20,9 @@ pub(in crate::http) fn number(digits: &[u8]) -> Result<u64, Malformed> {
     if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
         return Err(Malformed);
     }
-    Ok(digits.iter().fold(0u64, |n, digit| n.saturating_mul(10).saturating_add(u64::from(digit - b'0'))))
+    Ok(digits
+        .iter()
+        .fold(0u64, |n, digit| n.saturating_mul(10).saturating_add(u64::from(digit - b'0'))))
 }
 
 /// The largest number in a field, over all lines and members.

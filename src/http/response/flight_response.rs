@@ -3,12 +3,17 @@
 use crate::http::{
     body::SharedBody,
     policy::HttpPolicy,
-    response::{cache_status::Forwarded, mark::mark_response, recipients::Recipients, vary_headers::VaryHeaders},
+    response::{
+        cache_status::Forwarded, mark::mark_response, recipients::Recipients,
+        vary_headers::VaryHeaders,
+    },
 };
 use crate::{core::group::Role, layer::job::Verdict, stats::VetoReason, sync::Mutex};
 use http::{
     HeaderMap, HeaderName, Response,
-    header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, SET_COOKIE, TRAILER, TRANSFER_ENCODING},
+    header::{
+        CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, SET_COOKIE, TRAILER, TRANSFER_ENCODING,
+    },
 };
 use std::{fmt, sync::Arc};
 #[cfg(feature = "fleet")]
@@ -26,7 +31,8 @@ use {
 #[derive(Clone)]
 pub struct FlightResponse {
     delivery: Delivery,
-    /// Whether it judges the client that led. Followers may go on together before they [`judge`](Self::judge) it.
+    /// Whether it judges the client that led. Followers may go on together before they
+    /// [`judge`](Self::judge) it.
     is_refusal: bool,
     /// `None` if it adds nothing to a response.
     policy: Option<Arc<HttpPolicy>>,
@@ -55,9 +61,11 @@ type CallSlot = Arc<Mutex<Option<LeaderCall>>>;
 
 /// Gives the response for the leader, or the error of its callers.
 #[cfg(feature = "fleet")]
-pub(in crate::http) type LeaderCall = Pin<Box<dyn Future<Output = Result<FlightResponse, Box<dyn Any + Send>>> + Send>>;
+pub(in crate::http) type LeaderCall =
+    Pin<Box<dyn Future<Output = Result<FlightResponse, Box<dyn Any + Send>>> + Send>>;
 
-/// A response for the leader alone, until the leader takes it. It is never cloned: its body must have a single reader.
+/// A response for the leader alone, until the leader takes it. It is never cloned: its body must
+/// have a single reader.
 type LeaderSlot = Arc<Mutex<Option<Response<SharedBody>>>>;
 
 impl FlightResponse {
@@ -80,7 +88,9 @@ impl FlightResponse {
     pub(in crate::http) fn judge(&self, headers: Option<&HeaderMap>) -> Verdict {
         match &self.delivery {
             Delivery::All(_) | Delivery::HeadForAll(..) => Verdict::Take,
-            Delivery::Matching(vary, _) if headers.is_some_and(|headers| vary.matches(headers)) => Verdict::Take,
+            Delivery::Matching(vary, _) if headers.is_some_and(|headers| vary.matches(headers)) => {
+                Verdict::Take
+            }
             Delivery::Matching(..) => Verdict::Again(VetoReason::Vary),
             Delivery::Leader(reason, _) => Verdict::Pass(*reason),
             #[cfg(feature = "fleet")]
@@ -108,8 +118,13 @@ impl FlightResponse {
         }
     }
 
-    /// Returns the response for a waiter of its flight. `request` are the headers of a follower's request, if it is left.
-    pub(in crate::http) fn for_waiter(self, role: Role, request: Option<&HeaderMap>) -> Response<SharedBody> {
+    /// Returns the response for a waiter of its flight. `request` are the headers of a follower's
+    /// request, if it is left.
+    pub(in crate::http) fn for_waiter(
+        self,
+        role: Role,
+        request: Option<&HeaderMap>,
+    ) -> Response<SharedBody> {
         let (policy, how) = (self.policy.clone(), self.forwarded(role));
         let is_anothers_refusal = self.is_refusal && role == Role::Follower;
         let mut response = self.into_response(role);
@@ -125,16 +140,21 @@ impl FlightResponse {
     pub(in crate::http) fn into_response(self, role: Role) -> Response<SharedBody> {
         match self.delivery {
             Delivery::All(response) | Delivery::Matching(_, response) => *response,
-            Delivery::HeadForAll(head, _) if role == Role::Follower => head.map(|()| SharedBody::default()),
+            Delivery::HeadForAll(head, _) if role == Role::Follower => {
+                head.map(|()| SharedBody::default())
+            }
             Delivery::Leader(_, slot) | Delivery::HeadForAll(_, slot) => {
                 slot.lock().take().expect("only the leader takes it, once")
             }
             #[cfg(feature = "fleet")]
-            Delivery::LeaderCall(..) => unreachable!("its leader makes a call, and its followers get nothing"),
+            Delivery::LeaderCall(..) => {
+                unreachable!("its leader makes a call, and its followers get nothing")
+            }
         }
     }
 
-    /// Releases the followers before the leader makes its call: the response of another replica was vetoed.
+    /// Releases the followers before the leader makes its call: the response of another replica was
+    /// vetoed.
     #[cfg(feature = "fleet")]
     pub(in crate::http) fn leader_calls(reason: VetoReason, call: LeaderCall) -> Self {
         let delivery = Delivery::LeaderCall(reason, Arc::new(Mutex::new(Some(call))));
@@ -150,17 +170,23 @@ impl FlightResponse {
         }
     }
 
-    /// What the other replicas of a fleet get of it. `mark`: how long they pass without waiting after a veto. `has_room`:
-    /// whether the body may be held for them.
+    /// What the other replicas of a fleet get of it. `mark`: how long they pass without waiting
+    /// after a veto. `has_room`: whether the body may be held for them.
     #[cfg(feature = "fleet")]
-    pub(in crate::http) fn outcome(&self, mark: Duration, has_room: bool) -> FleetOutcome<SharedBody> {
+    pub(in crate::http) fn outcome(
+        &self,
+        mark: Duration,
+        has_room: bool,
+    ) -> FleetOutcome<SharedBody> {
         let (vary, response) = match &self.delivery {
             _ if self.is_refusal => return FleetOutcome::Go(Go::Veto(REFUSED), None),
             Delivery::HeadForAll(..) => return FleetOutcome::Go(Go::Veto(REFUSED), None),
             Delivery::Leader(reason, _) | Delivery::LeaderCall(reason, _) => {
                 return FleetOutcome::Go(Go::Veto(*reason as u8), Some(mark));
             }
-            Delivery::All(_) | Delivery::Matching(..) if !has_room => return FleetOutcome::Go(Go::TooLarge, None),
+            Delivery::All(_) | Delivery::Matching(..) if !has_room => {
+                return FleetOutcome::Go(Go::TooLarge, None);
+            }
             Delivery::All(response) => (Vec::new(), response),
             Delivery::Matching(vary, response) => (lines_of(vary), response),
         };
@@ -172,7 +198,8 @@ impl FlightResponse {
     pub(in crate::http) fn is_for_others(&self, limit: u64) -> bool {
         match &self.delivery {
             Delivery::All(response) | Delivery::Matching(_, response) => {
-                !self.is_refusal && response.body().size_hint().upper().is_some_and(|length| length <= limit)
+                !self.is_refusal
+                    && response.body().size_hint().upper().is_some_and(|length| length <= limit)
             }
             Delivery::Leader(..) | Delivery::HeadForAll(..) | Delivery::LeaderCall(..) => false,
         }
@@ -194,7 +221,8 @@ const REFUSED: u8 = u8::MAX;
 /// The headers that a response varies by, each with the leader's lines.
 #[cfg(feature = "fleet")]
 fn lines_of(vary: &VaryHeaders) -> Vec<(HeaderName, Vec<HeaderValue>)> {
-    let lines = |name| vary.lines(name).filter_map(|line| HeaderValue::from_bytes(line).ok()).collect();
+    let lines =
+        |name| vary.lines(name).filter_map(|line| HeaderValue::from_bytes(line).ok()).collect();
     vary.names().iter().map(|name| (name.clone(), lines(name))).collect()
 }
 
@@ -205,7 +233,9 @@ impl Delivery {
             Recipients::All => Self::All(Box::new(response)),
             Recipients::Matching(vary) => Self::Matching(vary, Box::new(response)),
             Recipients::Leader(reason) => Self::Leader(reason, slot(response)),
-            Recipients::HeadForAll => Self::HeadForAll(Box::new(bodiless_head(&response)), slot(response)),
+            Recipients::HeadForAll => {
+                Self::HeadForAll(Box::new(bodiless_head(&response)), slot(response))
+            }
         }
     }
 }

@@ -8,8 +8,8 @@ use crate::http::{
 };
 use http::{HeaderMap, Response};
 
-/// Marks the response of a flight for one waiter. `request` are the headers of a follower's request, if it is left.
-/// Without a policy, the response gets its role alone.
+/// Marks the response of a flight for one waiter. `request` are the headers of a follower's
+/// request, if it is left. Without a policy, the response gets its role alone.
 pub(in crate::http) fn mark_response(
     policy: Option<&HttpPolicy>,
     role: Role,
@@ -36,7 +36,8 @@ impl HttpPolicy {
         self.flight.cache_status.is_some() || !self.response.own_headers.is_empty()
     }
 
-    /// Replaces the leader's values of `own_response_header`s by the values in a follower's request.
+    /// Replaces the leader's values of `own_response_header`s by the values in a follower's
+    /// request.
     fn put_own_headers(&self, request: Option<&HeaderMap>, response: &mut HeaderMap) {
         for name in &self.response.own_headers {
             response.remove(name);

@@ -1,8 +1,8 @@
 //! Decides which waiters get a response, by its class and its `Vary`.
 
 use crate::http::{
-    policy::HttpPolicy, request::partition::Partition, response::class::ResponseClass, response::facts::ResponseFacts,
-    response::vary_headers::VaryHeaders,
+    policy::HttpPolicy, request::partition::Partition, response::class::ResponseClass,
+    response::facts::ResponseFacts, response::vary_headers::VaryHeaders,
 };
 use crate::stats::VetoReason;
 use http::HeaderName;
@@ -19,8 +19,8 @@ pub(in crate::http) enum Recipients {
 }
 
 impl Recipients {
-    /// `vary` are the headers that the request's `partition` compares beyond the policy's. A request without a flight
-    /// has no partition.
+    /// `vary` are the headers that the request's `partition` compares beyond the policy's. A
+    /// request without a flight has no partition.
     pub(in crate::http) fn of(
         policy: &HttpPolicy,
         facts: &ResponseFacts,
@@ -37,7 +37,11 @@ impl Recipients {
         }
         let mut names = policy.foreign_vary(facts);
         names.retain(|name| !vary.contains(name));
-        if names.is_empty() { Self::All } else { Self::Matching(Arc::new(VaryHeaders::new(names, partition))) }
+        if names.is_empty() {
+            Self::All
+        } else {
+            Self::Matching(Arc::new(VaryHeaders::new(names, partition)))
+        }
     }
 
     pub(in crate::http) fn vary(&self) -> Option<Arc<VaryHeaders>> {

@@ -12,7 +12,11 @@ pub(in crate::http) struct VaryHeaders {
 impl VaryHeaders {
     /// `partition` is the leader's. Without one, the leader counts as having none of the headers.
     pub(super) fn new(names: Vec<HeaderName>, partition: Option<&Partition>) -> Self {
-        Self { names, leader: partition.map_or_else(UncomparedHeaders::default, Partition::uncompared_headers) }
+        Self {
+            names,
+            leader: partition
+                .map_or_else(UncomparedHeaders::default, Partition::uncompared_headers),
+        }
     }
 
     pub(super) fn names(&self) -> &[HeaderName] {
@@ -42,7 +46,9 @@ mod tests {
     const Y: HeaderName = HeaderName::from_static("y");
 
     fn request(headers: &[(&str, &str)]) -> Request<()> {
-        let request = headers.iter().fold(Request::builder(), |request, (name, value)| request.header(*name, *value));
+        let request = headers
+            .iter()
+            .fold(Request::builder(), |request, (name, value)| request.header(*name, *value));
         request.body(()).unwrap()
     }
 

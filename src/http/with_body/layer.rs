@@ -78,11 +78,11 @@ impl<K> fmt::Debug for HttpBody<K> {
 }
 
 impl<K: Hash + Eq + Send + Sync + 'static> SingleflightLayer<HttpBody<K>> {
-    /// Coalesces identical concurrent HTTP requests by their bodies, for reads that come by `POST`: GraphQL, JSON-RPC,
-    /// searches, prompts to a language model.
+    /// Coalesces identical concurrent HTTP requests by their bodies, for reads that come by `POST`:
+    /// GraphQL, JSON-RPC, searches, prompts to a language model.
     ///
-    /// `key` sees a request with its whole body and returns its key. `None` means that the request passes. The closure
-    /// needs no annotation: it gets a `&http::Request<Bytes>`.
+    /// `key` sees a request with its whole body and returns its key. `None` means that the request
+    /// passes. The closure needs no annotation: it gets a `&http::Request<Bytes>`.
     ///
     /// ```
     /// use axum::{Router, routing::post};
@@ -98,22 +98,24 @@ impl<K: Hash + Eq + Send + Sync + 'static> SingleflightLayer<HttpBody<K>> {
     ///
     /// # Which requests share
     ///
-    /// A `POST`, `QUERY`, `GET` or `HEAD` whose body has at most `limit` bytes, and for which `key` returns `Some`. Without
-    /// a body, `key` sees empty bytes. The rest is as with `new`: the same [`HttpPolicy`] decides which requests share and
-    /// who gets the response. It has two other defaults here:
+    /// A `POST`, `QUERY`, `GET` or `HEAD` whose body has at most `limit` bytes, and for which `key`
+    /// returns `Some`. Without a body, `key` sees empty bytes. The rest is as with `new`: the same
+    /// [`HttpPolicy`] decides which requests share and who gets the response. It has two other
+    /// defaults here:
     ///
     /// - `POST` and `QUERY` share too. [`HttpPolicy::methods`] sets other methods.
     /// - `Content-Type` and `Content-Encoding` are compared, if the policy does not say otherwise
     ///   ([`without_partition_header`](HttpPolicy::without_partition_header)).
     ///
-    /// The body is compared only by the key. A key that leaves out a part of the body gives callers the answer to another
-    /// body.
+    /// The body is compared only by the key. A key that leaves out a part of the body gives callers
+    /// the answer to another body.
     ///
     /// # Reading the body
     ///
-    /// A request joins or leads a flight when its body is complete, so no caller waits for the upload of another. The layer
-    /// holds at most `limit` bytes for each request. The inner service gets a body of the same type, with the same bytes
-    /// ([`RequestBody`](crate::RequestBody)). A follower keeps its own request until it has its response.
+    /// A request joins or leads a flight when its body is complete, so no caller waits for the
+    /// upload of another. The layer holds at most `limit` bytes for each request. The inner service
+    /// gets a body of the same type, with the same bytes ([`RequestBody`](crate::RequestBody)). A
+    /// follower keeps its own request until it has its response.
     ///
     /// These requests pass, each with all its bytes, its trailers and its error:
     ///
@@ -124,29 +126,34 @@ impl<K: Hash + Eq + Send + Sync + 'static> SingleflightLayer<HttpBody<K>> {
     /// | fails, or has trailers | up to there |
     /// | has another length than `Content-Length` | all |
     ///
-    /// A request that the filter or the policy rejects by its head passes unread, for example because of
-    /// `Expect: 100-continue`.
+    /// A request that the filter or the policy rejects by its head passes unread, for example
+    /// because of `Expect: 100-continue`.
     ///
     /// # Writes
     ///
-    /// A request with an unsafe method that passes because it has no key is a write: `key` returned `None`, or was not
-    /// asked. It seals the flights of its path, whatever their key, query and host. So a query that comes after a mutation
-    /// never gets an answer from before it. A `POST` with a key is a read and seals nothing.
+    /// A request with an unsafe method that passes because it has no key is a write: `key` returned
+    /// `None`, or was not asked. It seals the flights of its path, whatever their key, query and
+    /// host. So a query that comes after a mutation never gets an answer from before it. A `POST`
+    /// with a key is a read and seals nothing.
     ///
     /// # Panics
     ///
     /// A panic in `key`, or of the request's body, reaches the caller of that request alone.
-    pub fn with_body(limit: usize, key: impl Fn(&Request<Bytes>) -> Option<K> + Send + Sync + 'static) -> Self {
+    pub fn with_body(
+        limit: usize,
+        key: impl Fn(&Request<Bytes>) -> Option<K> + Send + Sync + 'static,
+    ) -> Self {
         let settings = HttpSettings::new(Keys::new(), HttpPolicy::default().for_bodies());
         Self::of_mode(HttpBody { extract: Arc::new(key), limit, settings })
     }
 }
 
 impl<K: Hash + Eq + Send + Sync + 'static, E> SingleflightLayer<HttpBody<K>, E> {
-    /// Sets what may be shared over HTTP, and how. [`with_body`](Self::with_body) says which of its defaults are different
-    /// here.
+    /// Sets what may be shared over HTTP, and how. [`with_body`](Self::with_body) says which of its
+    /// defaults are different here.
     ///
-    /// A layer and a clone of it with another policy share no flights. A write through either seals the flights of both.
+    /// A layer and a clone of it with another policy share no flights. A write through either seals
+    /// the flights of both.
     #[must_use]
     pub fn policy(self, policy: HttpPolicy) -> Self {
         self.set(|settings| {

@@ -26,10 +26,14 @@ impl AnnouncedLength {
         headers.get_all(CONTENT_LENGTH).iter().try_for_each(|line| length.read(line))?;
         let (at_least, at_most) = (hint.lower(), hint.upper().unwrap_or(u64::MAX));
         let length = length.largest();
-        Ok(Self { at_least: at_least.max(length.unwrap_or(0)), at_most: at_most.min(length.unwrap_or(u64::MAX)) })
+        Ok(Self {
+            at_least: at_least.max(length.unwrap_or(0)),
+            at_most: at_most.min(length.unwrap_or(u64::MAX)),
+        })
     }
 
-    /// True if `bytes` is the announced length. Otherwise the body was cut short, or the client lied.
+    /// True if `bytes` is the announced length. Otherwise the body was cut short, or the client
+    /// lied.
     pub(super) fn admits(self, bytes: usize) -> bool {
         (self.at_least..=self.at_most).contains(&(bytes as u64))
     }
@@ -84,8 +88,8 @@ impl<B: RequestBody> Future for ReadFuture<B> {
 /// How many frames one poll reads.
 const FRAMES_AT_ONCE: usize = 32;
 
-/// Data in one piece. The only frame of a body is not copied. Several are copied together as they come, because a small
-/// frame may keep a large buffer alive.
+/// Data in one piece. The only frame of a body is not copied. Several are copied together as they
+/// come, because a small frame may keep a large buffer alive.
 #[derive(Default)]
 struct JoinedData {
     only: Bytes,
@@ -119,7 +123,11 @@ impl JoinedData {
     }
 
     fn take(&mut self) -> Bytes {
-        if self.joined.is_empty() { mem::take(&mut self.only) } else { mem::take(&mut self.joined).into() }
+        if self.joined.is_empty() {
+            mem::take(&mut self.only)
+        } else {
+            mem::take(&mut self.joined).into()
+        }
     }
 }
 

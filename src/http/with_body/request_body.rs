@@ -18,11 +18,12 @@ use std::{
 
 /// A request body that a layer made with [`with_body`] can read and hand on.
 ///
-/// The layer reads the start of a body and then hands on a body of the same type, with the same bytes. The trait is
-/// implemented for `axum::body::Body` (feature `axum`), for http-body-util's `Full`, `Empty`, `BoxBody` and
-/// `UnsyncBoxBody`, and for [`SharedBody`].
+/// The layer reads the start of a body and then hands on a body of the same type, with the same
+/// bytes. The trait is implemented for `axum::body::Body` (feature `axum`), for http-body-util's
+/// `Full`, `Empty`, `BoxBody` and `UnsyncBoxBody`, and for [`SharedBody`].
 ///
-/// Implement it for a body of your own by putting the [`ReadBody`] inside, which is a body with the same error:
+/// Implement it for a body of your own by putting the [`ReadBody`] inside, which is a body with the
+/// same error:
 ///
 /// ```
 /// use bytes::Bytes;
@@ -60,7 +61,8 @@ use std::{
 /// }
 /// ```
 ///
-/// A foreign type that cannot be made of another body, such as hyper's `Incoming`, is boxed in front of the layer:
+/// A foreign type that cannot be made of another body, such as hyper's `Incoming`, is boxed in
+/// front of the layer:
 /// `.map_request(|request: Request<Incoming>| request.map(BodyExt::boxed_unsync))`.
 ///
 /// [`with_body`]: crate::SingleflightLayer::with_body
@@ -73,7 +75,8 @@ use std::{
     note = "or implement `tower_singleflight::RequestBody` for a body of your own"
 )]
 pub trait RequestBody: Body<Data = Bytes, Error: Send> + Unpin + Send + Sized + 'static {
-    /// Makes a body of this type from one that was read. The result must give the same data, trailers and error.
+    /// Makes a body of this type from one that was read. The result must give the same data,
+    /// trailers and error.
     ///
     /// A panic in it reaches the caller of that request alone.
     fn from_read(read: ReadBody<Self>) -> Self;
@@ -102,12 +105,14 @@ impl<B: Body> ReadBody<B> {
         Self { start, next: Some(next), rest: Some(rest) }
     }
 
-    /// Returns the data of a body that was read to its end, without trailers. A clone copies nothing.
+    /// Returns the data of a body that was read to its end, without trailers. A clone copies
+    /// nothing.
     pub(super) fn data(&self) -> Option<Bytes> {
         self.rest.is_none().then(|| self.start.clone())
     }
 
-    /// Returns the data of a body that was read to its end. `Err`: it has more, or trailers, or an error.
+    /// Returns the data of a body that was read to its end. `Err`: it has more, or trailers, or an
+    /// error.
     ///
     /// This helps for types that are made of bytes and not of another body.
     #[allow(clippy::result_large_err, reason = "it moves the body, as the caller would")]
@@ -123,7 +128,10 @@ impl<B: Body<Data = Bytes> + Unpin> Body for ReadBody<B> {
     type Data = Bytes;
     type Error = B::Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         if !self.start.is_empty() {
             return Poll::Ready(Some(Ok(Frame::data(mem::take(&mut self.start)))));
         }
@@ -140,7 +148,9 @@ impl<B: Body<Data = Bytes> + Unpin> Body for ReadBody<B> {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.start.is_empty() && self.next.is_none() && self.rest.as_ref().is_none_or(Body::is_end_stream)
+        self.start.is_empty()
+            && self.next.is_none()
+            && self.rest.as_ref().is_none_or(Body::is_end_stream)
     }
 }
 

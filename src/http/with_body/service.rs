@@ -1,4 +1,5 @@
-//! Serves an HTTP request with a body: reads the body, and then joins a flight, leads one, or passes.
+//! Serves an HTTP request with a body: reads the body, and then joins a flight, leads one, or
+//! passes.
 
 use crate::http::{
     body::SharedBody,
@@ -89,7 +90,8 @@ where
         })
     }
 
-    /// Shares a flight or passes. `data` is the whole body. `None`: it is too long, was cut short, or has trailers.
+    /// Shares a flight or passes. `data` is the whole body. `None`: it is too long, was cut short,
+    /// or has trailers.
     fn serve(
         settings: &Arc<Settings<HttpBody<K>>>,
         service: &S,
@@ -130,14 +132,19 @@ where
         reason: PassReason,
     ) -> JobFuture<Self> {
         let seal = settings.seal_path(&head);
-        let call = Self::new(service.clone(), head, body, settings.clone(), FlightRef::Untracked).with_seal(seal);
+        let call = Self::new(service.clone(), head, body, settings.clone(), FlightRef::Untracked)
+            .with_seal(seal);
         JobFuture::pass(call, reason, settings.observer())
     }
 }
 
 impl<K: Hash + Eq + Send + Sync + 'static> Settings<HttpBody<K>> {
     /// Decides by its head whether a request may share. Reads nothing. `Err`: it passes.
-    fn admit(&self, head: &Request<()>, body: &impl Body) -> Result<(Partition, AnnouncedLength), PassReason> {
+    fn admit(
+        &self,
+        head: &Request<()>,
+        body: &impl Body,
+    ) -> Result<(Partition, AnnouncedLength), PassReason> {
         if let Some(reason) = self.reason_to_pass(head) {
             return Err(reason);
         }

@@ -21,7 +21,12 @@ impl Answer {
 impl Clone for Answer {
     fn clone(&self) -> Self {
         self.clone.spring("in the clone of an answer");
-        Self { facts: self.facts.clone(), clone: Trap::default(), drop: Trap::default(), alive: self.alive.clone() }
+        Self {
+            facts: self.facts.clone(),
+            clone: Trap::default(),
+            drop: Trap::default(),
+            alive: self.alive.clone(),
+        }
     }
 }
 

@@ -37,7 +37,8 @@ pub(crate) struct Args {
 pub(crate) fn parse() -> Result<Option<Args>, BoxError> {
     let (mut seconds, mut deadline) = (60, 30);
     let seed = fastrand::u64(..1 << 32);
-    let mut args = Args { time: Duration::ZERO, seed, callers: 100, deadline: Duration::ZERO, sabotage: None };
+    let mut args =
+        Args { time: Duration::ZERO, seed, callers: 100, deadline: Duration::ZERO, sabotage: None };
     let mut parser = Parser::from_env();
     while let Some(arg) = parser.next()? {
         match arg {
@@ -45,7 +46,9 @@ pub(crate) fn parse() -> Result<Option<Args>, BoxError> {
             Arg::Long("seed") => args.seed = parser.value()?.parse()?,
             Arg::Long("callers") => args.callers = parser.value()?.parse()?,
             Arg::Long("deadline") => deadline = parser.value()?.parse()?,
-            Arg::Long("sabotage") => args.sabotage = Some(parser.value()?.parse_with(Sabotage::named)?),
+            Arg::Long("sabotage") => {
+                args.sabotage = Some(parser.value()?.parse_with(Sabotage::named)?)
+            }
             Arg::Short('h') | Arg::Long("help") => return Ok(None),
             other => return Err(other.unexpected().into()),
         }

@@ -1,4 +1,5 @@
-//! A caller that asks again and again: it awaits, comes late, drops, aborts and forgets, and lets runtimes go down.
+//! A caller that asks again and again: it awaits, comes late, drops, aborts and forgets, and lets
+//! runtimes go down.
 
 use crate::{
     doomed::Doomed,

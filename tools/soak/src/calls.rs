@@ -13,7 +13,8 @@ use std::{
 };
 
 const LOOKED_AFTER_EVERY: Duration = Duration::from_millis(200);
-/// What passes between two looks counts for no more, so that a machine that was suspended strands nobody.
+/// What passes between two looks counts for no more, so that a machine that was suspended strands
+/// nobody.
 const COUNTS_AT_MOST: Duration = Duration::from_secs(1);
 const PRINTED: usize = 16;
 
@@ -88,7 +89,8 @@ impl Calls {
         }
     }
 
-    /// Ends the process when a call is over its deadline: nothing else would, if it has stopped a runtime.
+    /// Ends the process when a call is over its deadline: nothing else would, if it has stopped a
+    /// runtime.
     pub(crate) fn watch(self: &Arc<Self>, seed: u64) {
         let calls = self.clone();
         thread::spawn(move || {
@@ -120,14 +122,18 @@ impl Calls {
     fn overdue(&self, passed: Duration) -> (Vec<String>, Vec<String>) {
         let mut open = self.open.lock().unwrap();
         open.clock += passed;
-        let is_overdue = |story: &Story| story.since + story.allowed + LOOKED_AFTER_EVERY < open.clock;
+        let is_overdue =
+            |story: &Story| story.since + story.allowed + LOOKED_AFTER_EVERY < open.clock;
         if !open.stories.values().any(is_overdue) {
             return Default::default();
         }
         let mut stories: Vec<_> = open.stories.iter().collect();
         stories.sort_by_key(|(id, _)| **id);
-        let (overdue, others): (Vec<_>, Vec<_>) = stories.into_iter().partition(|(_, story)| is_overdue(story));
-        let tell = |stories: Vec<(&u64, &Story)>| stories.into_iter().map(|(id, story)| story.tell(*id)).collect();
+        let (overdue, others): (Vec<_>, Vec<_>) =
+            stories.into_iter().partition(|(_, story)| is_overdue(story));
+        let tell = |stories: Vec<(&u64, &Story)>| {
+            stories.into_iter().map(|(id, story)| story.tell(*id)).collect()
+        };
         (tell(overdue), tell(others))
     }
 }
@@ -163,7 +169,11 @@ impl Drop for Call {
 
 impl Story {
     fn tell(&self, id: u64) -> String {
-        let mut text = format!("{} (call {id}) has taken {:.1} s", self.what, self.began.elapsed().as_secs_f64());
+        let mut text = format!(
+            "{} (call {id}) has taken {:.1} s",
+            self.what,
+            self.began.elapsed().as_secs_f64()
+        );
         for (when, what) in &self.notes {
             write!(text, "\n  {:9.3} s  {what}", when.as_secs_f64()).expect("a string grows");
         }

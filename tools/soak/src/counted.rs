@@ -7,8 +7,13 @@ use tower_singleflight::{PassReason, Stats, VetoReason};
 pub(crate) struct Counted(pub(crate) Vec<Stats>);
 
 const PASSES_OF_SERVICES: [PassReason; 2] = [PassReason::Filter, PassReason::Disabled];
-const PASSES_OF_HTTP: [PassReason; 5] =
-    [PassReason::Method, PassReason::Header, PassReason::NoStore, PassReason::Unshareable, PassReason::Disabled];
+const PASSES_OF_HTTP: [PassReason; 5] = [
+    PassReason::Method,
+    PassReason::Header,
+    PassReason::NoStore,
+    PassReason::Unshareable,
+    PassReason::Disabled,
+];
 const VETOES: [VetoReason; 6] = [
     VetoReason::Status,
     VetoReason::SetCookie,
@@ -21,7 +26,8 @@ const VETOES: [VetoReason; 6] = [
 impl Counted {
     /// In one line.
     pub(crate) fn tell(&self) -> String {
-        let mut told = self.ends().map(|(name, count)| format!("{} {name}", grouped(count))).to_vec();
+        let mut told =
+            self.ends().map(|(name, count)| format!("{} {name}", grouped(count))).to_vec();
         let passed = PassReason::ALL.iter().map(|reason| (reason.as_str(), self.passed(*reason)));
         let vetoed = VetoReason::ALL.iter().map(|reason| (reason.as_str(), self.vetoed(*reason)));
         told.extend(listed("passed", passed));
@@ -32,7 +38,8 @@ impl Counted {
     /// What a service in a layer should meet, and did not.
     pub(crate) fn missing_of_services(&self) -> Vec<String> {
         let ends = self.ends().map(|(name, count)| (name.to_owned(), count));
-        let passed = PASSES_OF_SERVICES.map(|reason| (format!("passed by {reason}"), self.passed(reason)));
+        let passed =
+            PASSES_OF_SERVICES.map(|reason| (format!("passed by {reason}"), self.passed(reason)));
         missing(ends.into_iter().chain(passed))
     }
 
@@ -40,8 +47,11 @@ impl Counted {
     pub(crate) fn missing_of_http(&self, sees_what_is_rare: bool) -> Vec<String> {
         let ends = self.ends().into_iter().filter(|(name, _)| *name != "panicked");
         let ends = ends.map(|(name, count)| (name.to_owned(), count));
-        let passed = PASSES_OF_HTTP.map(|reason| (format!("passed by {reason}"), self.passed(reason)));
-        let vetoes = VETOES.into_iter().filter(|reason| sees_what_is_rare || *reason != VetoReason::BodyTooLarge);
+        let passed =
+            PASSES_OF_HTTP.map(|reason| (format!("passed by {reason}"), self.passed(reason)));
+        let vetoes = VETOES
+            .into_iter()
+            .filter(|reason| sees_what_is_rare || *reason != VetoReason::BodyTooLarge);
         let vetoed = vetoes.map(|reason| (format!("vetoed by {reason}"), self.vetoed(reason)));
         missing(ends.chain(passed).chain(vetoed))
     }
@@ -76,7 +86,8 @@ impl Counted {
 fn listed(what: &str, reasons: impl Iterator<Item = (&'static str, u64)>) -> Option<String> {
     let reasons: Vec<_> = reasons.filter(|(_, count)| *count > 0).collect();
     let all = reasons.iter().map(|(_, count)| count).sum();
-    let each: Vec<_> = reasons.iter().map(|(name, count)| format!("{name} {}", grouped(*count))).collect();
+    let each: Vec<_> =
+        reasons.iter().map(|(name, count)| format!("{name} {}", grouped(*count))).collect();
     (!each.is_empty()).then(|| format!("{} {what} ({})", grouped(all), each.join(", ")))
 }
 

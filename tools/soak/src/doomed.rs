@@ -6,7 +6,13 @@ pub(crate) struct Doomed(Option<Runtime>);
 
 impl Doomed {
     pub(crate) fn new() -> Self {
-        Self(Some(Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("one runtime more")))
+        Self(Some(
+            Builder::new_multi_thread()
+                .worker_threads(1)
+                .enable_all()
+                .build()
+                .expect("one runtime more"),
+        ))
     }
 
     pub(crate) fn enter(&self) -> EnterGuard<'_> {

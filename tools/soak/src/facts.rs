@@ -69,7 +69,9 @@ impl Facts {
         let receivers = from.receivers.fetch_add(1, SeqCst) + 1;
         let seen = from.seen.fetch_min(now, SeqCst);
         let seen_at = *from.seen_at.get_or_init(Instant::now);
-        let was_held = limits.hold_for.is_some_and(|time| self.began_at.saturating_duration_since(seen_at) < time);
+        let was_held = limits
+            .hold_for
+            .is_some_and(|time| self.began_at.saturating_duration_since(seen_at) < time);
         let wrong = if (self.key, self.user) != (from.key, from.user) {
             "an answer that is not its own"
         } else if self.began > seen && !was_held {
@@ -92,10 +94,12 @@ impl Facts {
         begun.or(self.made.get()).map(|(now, _)| *now)
     }
 
-    /// The flight was open when its leader's call returned, and a lost one was led anew before the work of that began.
+    /// The flight was open when its leader's call returned, and a lost one was led anew before the
+    /// work of that began.
     fn is_too_late_for(&self, from: &Self, limits: Limits) -> bool {
         let made = from.made.get().map(|(_, at)| *at);
-        let Some(((made, begun), within)) = made.zip(from.begun.get().map(|(_, at)| *at)).zip(limits.join_within)
+        let Some(((made, begun), within)) =
+            made.zip(from.begun.get().map(|(_, at)| *at)).zip(limits.join_within)
         else {
             return false;
         };

@@ -26,7 +26,11 @@ struct Inner {
 
 impl Groups {
     pub(crate) fn new(world: &Arc<World>) -> Self {
-        Self(Arc::new(Inner { world: world.clone(), group: Group::new(), forgotten: Forgotten::new() }))
+        Self(Arc::new(Inner {
+            world: world.clone(),
+            group: Group::new(),
+            forgotten: Forgotten::new(),
+        }))
     }
 
     pub(crate) fn in_flight(&self) -> usize {
@@ -39,7 +43,8 @@ impl Groups {
         facts: &Arc<Facts>,
         must_finish: bool,
     ) -> impl FnOnce() -> BoxFuture<'static, Answer> + Send + use<> {
-        let mut work = Work::new(&self.0.world, Self::EVENTS.part, facts, rng).that_finishes(must_finish);
+        let mut work =
+            Work::new(&self.0.world, Self::EVENTS.part, facts, rng).that_finishes(must_finish);
         let (groups, name) = (self.clone(), (facts.key, facts.user));
         move || {
             work.begin();
@@ -55,7 +60,8 @@ impl Groups {
         }
     }
 
-    /// A call made by the work of another one with the same key, or with a lower key: so that none waits for the other.
+    /// A call made by the work of another one with the same key, or with a lower key: so that none
+    /// waits for the other.
     async fn call_inside(&self, rng: &mut Rng, (key, user): Name) {
         let Inner { world, group, .. } = &*self.0;
         let name @ (key, user) = (rng.u32(key..KEYS), user);
@@ -120,7 +126,10 @@ impl Part for Groups {
         let leads = facts.id == from.id;
         if (*role == Role::Leader) != leads || !(leads || *shared) {
             let (this, other) = (facts.tell(), from.tell());
-            world.report.fail(Self::EVENTS.part, &format!("{this}: {role:?}, shared {shared}, from {other}"));
+            world.report.fail(
+                Self::EVENTS.part,
+                &format!("{this}: {role:?}, shared {shared}, from {other}"),
+            );
         }
     }
 
@@ -128,7 +137,9 @@ impl Part for Groups {
         let Inner { group, forgotten, .. } = &*self.0;
         match rng.u8(..8) {
             0 => forgotten.note_all(self, || group.forget_all()),
-            1..4 => forgotten.note(self, any_name(rng), |key| group.forget_if(|known| known == key)),
+            1..4 => {
+                forgotten.note(self, any_name(rng), |key| group.forget_if(|known| known == key))
+            }
             _ => forgotten.note(self, any_name(rng), |key| group.forget(key)),
         }
     }

@@ -3,8 +3,8 @@
 #[cfg(feature = "fleet")]
 use crate::fleet;
 use crate::{
-    BoxError, args::Args, caller::Caller, census, groups::Groups, http::Web, pressure::press, services::Services,
-    uploads, world::World,
+    BoxError, args::Args, caller::Caller, census, groups::Groups, http::Web, pressure::press,
+    services::Services, uploads, world::World,
 };
 use fastrand::Rng;
 use std::{
@@ -44,7 +44,12 @@ impl House {
         Self::new("many threads", runtime, world, args)
     }
 
-    fn new(name: &'static str, runtime: Runtime, world: &Arc<World>, args: &Args) -> Result<Self, BoxError> {
+    fn new(
+        name: &'static str,
+        runtime: Runtime,
+        world: &Arc<World>,
+        args: &Args,
+    ) -> Result<Self, BoxError> {
         let world = world.clone();
         let web = runtime.block_on(async {
             let web = Web::start(&world, args.seed).await?;
@@ -110,7 +115,10 @@ impl House {
                 return;
             }
             if Instant::now() > deadline {
-                return self.world.report.fail("left behind", &format!("on {}: {}", self.name, left.join(", ")));
+                return self
+                    .world
+                    .report
+                    .fail("left behind", &format!("on {}: {}", self.name, left.join(", ")));
             }
             sleep(Duration::from_millis(5)).await;
         }

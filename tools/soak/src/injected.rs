@@ -49,7 +49,10 @@ pub(crate) fn hook(unexpected: impl Fn(String) + Send + Sync + 'static) {
     panic::set_hook(Box::new(move |info| {
         if let Panic::Other(text) = Panic::of(info.payload()) {
             print(info);
-            unexpected(format!("{text}, at {}", info.location().map(ToString::to_string).unwrap_or_default()));
+            unexpected(format!(
+                "{text}, at {}",
+                info.location().map(ToString::to_string).unwrap_or_default()
+            ));
         }
     }));
 }

@@ -5,11 +5,11 @@
 //! cargo run --release -p soak -- --help
 //! ```
 //!
-//! Random callers ask random keys of a `Group`, of services in layers made by `by_key`, and, over real sockets, of HTTP
-//! gateways in front of an origin that breaks every promise. They wait, come late, drop, abort, stall and forget; the
-//! works panic and fail; keys, answers, extractors and filters panic; runtimes go down under flights; threads are kept
-//! busy.
-//! Beside them, requests with bodies go to layers whose policies are drawn, and the replicas of a fleet (feature `fleet`)
+//! Random callers ask random keys of a `Group`, of services in layers made by `by_key`, and, over
+//! real sockets, of HTTP gateways in front of an origin that breaks every promise. They wait, come
+//! late, drop, abort, stall and forget; the works panic and fail; keys, answers, extractors and
+//! filters panic; runtimes go down under flights; threads are kept busy. Beside them, requests with
+//! bodies go to layers whose policies are drawn, and the replicas of a fleet (feature `fleet`)
 //! share an engine that fails in every way.
 //!
 //! | What must never happen | How it would be seen |
@@ -25,9 +25,9 @@
 //! | memory grows | the first and the last quarter are compared |
 //! | a kind of event never comes up, so that nothing was tested | they are counted too |
 //!
-//! A run is made of rounds, on a current-thread and a multi-thread runtime in turn, each with a seed of its own. The
-//! groups, layers and gateways live as long as the run. `--sabotage` does what must never happen, and `tests/soak.rs`
-//! sees that it is found.
+//! A run is made of rounds, on a current-thread and a multi-thread runtime in turn, each with a
+//! seed of its own. The groups, layers and gateways live as long as the run. `--sabotage` does what
+//! must never happen, and `tests/soak.rs` sees that it is found.
 
 mod alive;
 mod answer;

@@ -4,9 +4,10 @@ use std::{fmt, time::Duration};
 
 /// What the last quarter may have above the first, in KiB.
 ///
-/// An allocator gives back neither all nor at once what the busiest moment took, and every round draws another one: from
-/// round to round it goes up and down by 10 MiB and more, without a trend. Of a run of an hour, which makes above ten
-/// million calls, the tolerance is less than two bytes a call.
+/// An allocator gives back neither all nor at once what the busiest moment took, and every round
+/// draws another one: from round to round it goes up and down by 10 MiB and more, without a trend.
+/// Of a run of an hour, which makes above ten million calls, the tolerance is less than two bytes a
+/// call.
 const TOLERANCE: u64 = 16 << 10;
 /// The same before the allocator has met the busiest moments.
 const EARLY_TOLERANCE: u64 = 64 << 10;

@@ -22,7 +22,8 @@ pub(crate) trait Part: Clone + Send + Sync + 'static {
     const EVENTS: Events;
 
     fn world(&self) -> &Arc<World>;
-    /// `None`: a key, or what makes one, panicked. `is_doomed`: it is called in a runtime that goes down.
+    /// `None`: a key, or what makes one, panicked. `is_doomed`: it is called in a runtime that goes
+    /// down.
     fn ask(&self, rng: &mut Rng, is_doomed: bool) -> Option<Asked<Self>>;
     fn judge(&self, asked: &Asked<Self>, answer: &Self::Answer);
     fn forget(&self, rng: &mut Rng);

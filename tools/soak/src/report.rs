@@ -50,7 +50,9 @@ impl Report {
     /// All calls of a part, each of which ended in one of these ways.
     pub(crate) fn calls(&self, part: &str) -> u64 {
         let events = self.events.lock().unwrap();
-        let ends = events.iter().filter(|(name, _)| name.strip_prefix(part).is_some_and(|rest| rest.starts_with(": ")));
+        let ends = events
+            .iter()
+            .filter(|(name, _)| name.strip_prefix(part).is_some_and(|rest| rest.starts_with(": ")));
         ends.map(|(_, count)| count).sum()
     }
 

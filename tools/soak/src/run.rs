@@ -106,7 +106,12 @@ impl Run {
         for (name, stats) in self.stats() {
             println!("  {name}: {}", Counted(vec![stats]).tell());
         }
-        println!("\n{} rounds in {} s, --seed {}", self.rounds, report.elapsed().as_secs(), self.args.seed);
+        println!(
+            "\n{} rounds in {} s, --seed {}",
+            self.rounds,
+            report.elapsed().as_secs(),
+            self.args.seed
+        );
         println!("slowest call: {}", self.world.calls.slowest().unwrap_or_default());
         self.judge_memory();
         if self.args.sees_everything() {
@@ -130,7 +135,9 @@ impl Run {
     /// What never happened was not tested.
     fn judge_coverage(&self) {
         let report = &self.world.report;
-        let mut events = [&Groups::EVENTS.all()[..], &Services::EVENTS.all(), &http::EVENTS, &uploads::EVENTS].concat();
+        let mut events =
+            [&Groups::EVENTS.all()[..], &Services::EVENTS.all(), &http::EVENTS, &uploads::EVENTS]
+                .concat();
         #[cfg(feature = "fleet")]
         events.extend(fleet::EVENTS);
         if self.args.sees_what_is_rare() {
@@ -139,10 +146,19 @@ impl Run {
                 events.push(http::SPILLED);
             }
         }
-        let mut missing: Vec<_> =
-            events.into_iter().filter(|event| report.counted(event) == 0).map(str::to_owned).collect();
-        let of =
-            |part| Counted(self.stats().filter(|(name, _)| name.starts_with(part)).map(|(_, stats)| stats).collect());
+        let mut missing: Vec<_> = events
+            .into_iter()
+            .filter(|event| report.counted(event) == 0)
+            .map(str::to_owned)
+            .collect();
+        let of = |part| {
+            Counted(
+                self.stats()
+                    .filter(|(name, _)| name.starts_with(part))
+                    .map(|(_, stats)| stats)
+                    .collect(),
+            )
+        };
         missing.extend(of(Services::EVENTS.part).missing_of_services());
         missing.extend(of(http::PART).missing_of_http(self.args.sees_what_is_rare()));
         for event in missing {

@@ -32,9 +32,17 @@ impl Events {
     }
 
     /// `is_doomed`: it was made in a runtime that went down.
-    pub(crate) fn caught(&self, world: &World, asked: &Facts, payload: &(dyn Any + Send), is_doomed: bool) {
+    pub(crate) fn caught(
+        &self,
+        world: &World,
+        asked: &Facts,
+        payload: &(dyn Any + Send),
+        is_doomed: bool,
+    ) {
         let wrong = match Panic::of(payload) {
-            Panic::Injected(text) if !text.starts_with("by the work") || text.ends_with(&asked.name()) => {
+            Panic::Injected(text)
+                if !text.starts_with("by the work") || text.ends_with(&asked.name()) =>
+            {
                 world.report.count(self.panicked);
                 return;
             }

@@ -25,10 +25,24 @@ pub(crate) struct Work {
 }
 
 impl Work {
-    pub(crate) fn new(world: &Arc<World>, part: &'static str, facts: &Arc<Facts>, rng: &mut Rng) -> Self {
+    pub(crate) fn new(
+        world: &Arc<World>,
+        part: &'static str,
+        facts: &Arc<Facts>,
+        rng: &mut Rng,
+    ) -> Self {
         let (world, facts, alive) = (world.clone(), facts.clone(), world.works.one());
         let rng = rng.fork();
-        Self { world, part, facts, rng, must_finish: false, begun: false, ended: false, _alive: alive }
+        Self {
+            world,
+            part,
+            facts,
+            rng,
+            must_finish: false,
+            begun: false,
+            ended: false,
+            _alive: alive,
+        }
     }
 
     pub(crate) fn that_finishes(mut self, must_finish: bool) -> Self {
@@ -87,7 +101,10 @@ impl Work {
 impl Drop for Work {
     fn drop(&mut self) {
         if self.must_finish && self.begun && !self.ended {
-            self.world.report.fail(self.part, &format!("the work of {} was dropped before its end", self.facts.tell()));
+            self.world.report.fail(
+                self.part,
+                &format!("the work of {} was dropped before its end", self.facts.tell()),
+            );
         }
     }
 }

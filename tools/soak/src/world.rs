@@ -96,7 +96,9 @@ impl World {
             Err(payload) => {
                 match Panic::of(&*payload) {
                     Panic::Injected(_) => {}
-                    Panic::Lost => self.report.fail(part, "a flight was lost where none is waited for"),
+                    Panic::Lost => {
+                        self.report.fail(part, "a flight was lost where none is waited for")
+                    }
                     Panic::Other(text) => self.report.fail(part, &format!("panicked: {text}")),
                 }
                 None

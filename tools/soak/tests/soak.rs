@@ -10,21 +10,26 @@ use std::{
 fn soak(args: &[&str]) -> (Option<i32>, String) {
     static TURN: Mutex<()> = Mutex::new(());
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-    let Output { status, stdout, .. } =
-        Command::new(env!("CARGO_BIN_EXE_soak")).args(["--callers", "40"]).args(args).output().unwrap();
+    let Output { status, stdout, .. } = Command::new(env!("CARGO_BIN_EXE_soak"))
+        .args(["--callers", "40"])
+        .args(args)
+        .output()
+        .unwrap();
     (status.code(), String::from_utf8(stdout).unwrap())
 }
 
-/// Each of `found` is in a failure that it prints: at the latest in a longer run, because a busy machine gets little done
-/// in a short one.
+/// Each of `found` is in a failure that it prints: at the latest in a longer run, because a busy
+/// machine gets little done in a short one.
 fn finds(sabotage: &str, found: &[&str]) {
     let mut missing = found.to_vec();
     let mut printed = String::new();
     // Short only where it is to pass: on a busy machine a call takes its time.
     let deadline = if sabotage == "strand" { "4" } else { "12" };
     for seconds in ["10", "30", "90"] {
-        let (code, text) = soak(&["--seconds", seconds, "--deadline", deadline, "--sabotage", sabotage]);
-        let failures: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("FAILED: ")).collect();
+        let (code, text) =
+            soak(&["--seconds", seconds, "--deadline", deadline, "--sabotage", sabotage]);
+        let failures: Vec<_> =
+            text.lines().filter_map(|line| line.strip_prefix("FAILED: ")).collect();
         assert_eq!(code, Some(i32::from(!failures.is_empty())), "{text}");
         missing.retain(|missing| !failures.iter().any(|failure| failure.contains(missing)));
         if missing.is_empty() {
@@ -44,7 +49,12 @@ fn a_short_run_finds_nothing() {
 
 #[test]
 fn it_finds_answers_that_went_to_others() {
-    let others = ["group: call", "service: call", "got an answer that is not its own", "got the answer of another"];
+    let others = [
+        "group: call",
+        "service: call",
+        "got an answer that is not its own",
+        "got the answer of another",
+    ];
     finds("wrong-answer", &others);
 }
 
@@ -67,9 +77,11 @@ fn it_finds_who_is_stranded() {
 #[cfg_attr(not(target_os = "linux"), ignore = "needs /proc")]
 #[test]
 fn it_finds_what_is_left_behind() {
-    for (sabotage, left) in
-        [("leak-flight", "1 flights of the group"), ("leak-task", " tasks"), ("leak-descriptor", " descriptors")]
-    {
+    for (sabotage, left) in [
+        ("leak-flight", "1 flights of the group"),
+        ("leak-task", " tasks"),
+        ("leak-descriptor", " descriptors"),
+    ] {
         finds(sabotage, &["left behind: ", left]);
     }
 }

@@ -1,5 +1,6 @@
-//! `moka`'s `future::Cache::get_with`. It is a cache, so its capacity is zero: each call is a miss then, and nothing is
-//! kept, which costs it less than a fresh key for each call, or an `invalidate` after each.
+//! `moka`'s `future::Cache::get_with`. It is a cache, so its capacity is zero: each call is a miss
+//! then, and nothing is kept, which costs it less than a fresh key for each call, or an
+//! `invalidate` after each.
 
 use crate::contender::Contender;
 use crate::work::{Answered, Work};

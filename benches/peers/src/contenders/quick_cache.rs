@@ -1,6 +1,6 @@
-//! `quick_cache`'s `sync::Cache::get_or_insert_async`, in an `Arc`: it is no `Clone`. It is a cache, so its capacity is
-//! zero: each call is a miss then, and nothing is kept, which costs it less than a fresh key for each call, or a
-//! `remove` after each.
+//! `quick_cache`'s `sync::Cache::get_or_insert_async`, in an `Arc`: it is no `Clone`. It is a
+//! cache, so its capacity is zero: each call is a miss then, and nothing is kept, which costs it
+//! less than a fresh key for each call, or a `remove` after each.
 
 use crate::contender::Contender;
 use crate::work::{Answered, Work};

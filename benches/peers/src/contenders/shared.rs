@@ -1,5 +1,5 @@
-//! What one writes without a crate: `futures_util::future::Shared` in a map under a mutex. The work takes itself off the
-//! map when it is done; work that everybody left stays there.
+//! What one writes without a crate: `futures_util::future::Shared` in a map under a mutex. The work
+//! takes itself off the map when it is done; work that everybody left stays there.
 
 use crate::contender::Contender;
 use crate::work::{Answered, Work};

@@ -15,7 +15,8 @@ impl Visit<Gate> for CoalescesAllAtOnce {
             let gate = Gate::default();
             let contender = C::new(gate.clone());
             let calls = [3, 4].repeat(10).into_iter();
-            let tasks = calls.map(|key| spawn_call(&contender, key, move |answer| assert_eq!(answer, key)));
+            let tasks =
+                calls.map(|key| spawn_call(&contender, key, move |answer| assert_eq!(answer, key)));
             let tasks: Vec<_> = tasks.collect();
             settle().await;
             assert_eq!(gate.started(), if C::COALESCES { 2 } else { 20 }, "{}", C::NAME);

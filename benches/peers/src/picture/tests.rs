@@ -30,7 +30,10 @@ fn drawn() -> String {
     draw(&[panel("One", 542.0), panel("Two", 4.71), panel("Three", 0.03)], "a & b < c")
 }
 
-fn elements<'a, 'b>(document: &'a Document<'b>, tag: &'static str) -> impl Iterator<Item = Node<'a, 'b>> {
+fn elements<'a, 'b>(
+    document: &'a Document<'b>,
+    tag: &'static str,
+) -> impl Iterator<Item = Node<'a, 'b>> {
     document.descendants().filter(move |node| node.has_tag_name(tag))
 }
 
@@ -58,7 +61,9 @@ fn bars_and_whiskers_are_in_proportion_to_the_longest_of_their_panel() {
     let (bars, whiskers): (_, Vec<_>) = (bars(&document), elements(&document, "line").collect());
     assert_eq!((bars.len(), whiskers.len()), (12, 12));
     let expected = [(0.25, 0.5, 0.75), (0.5, 0.5, 0.5), (0.2, 0.25, 0.3), (0.8, 0.9, 1.0)];
-    for ((bar, whisker), (low, median, high)) in bars.iter().zip(whiskers).zip(expected.into_iter().cycle()) {
+    for ((bar, whisker), (low, median, high)) in
+        bars.iter().zip(whiskers).zip(expected.into_iter().cycle())
+    {
         assert!(near(number(*bar, "width"), median * PLOT), "{bar:?}");
         assert!(near(number(whisker, "x1"), low * PLOT), "{whisker:?}");
         assert!(near(number(whisker, "x2"), high * PLOT), "{whisker:?}");
@@ -82,7 +87,8 @@ fn each_median_is_written_beside_its_bar_as_the_tables_write_it() {
 fn the_floor_is_a_line_and_not_a_bar() {
     let svg = drawn();
     let document = Document::parse(&svg).unwrap();
-    let lines: Vec<_> = elements(&document, "path").filter(|path| path.has_attribute("stroke-dasharray")).collect();
+    let lines: Vec<_> =
+        elements(&document, "path").filter(|path| path.has_attribute("stroke-dasharray")).collect();
     assert_eq!(lines.len(), 3);
     let at = format!("M{:.1} ", 0.1 * PLOT);
     assert!(lines.iter().all(|line| line.attribute("d").unwrap().starts_with(&at)), "{lines:?}");
@@ -97,7 +103,8 @@ fn the_bars_of_this_crate_stand_out() {
     let document = Document::parse(&svg).unwrap();
     let classes: Vec<_> = bars(&document).iter().filter_map(|bar| bar.attribute("class")).collect();
     assert_eq!(classes, ["ours", "ours", "peer", "peer"].repeat(3));
-    let labels = elements(&document, "text").filter(|node| node.attribute("text-anchor") == Some("end"));
+    let labels =
+        elements(&document, "text").filter(|node| node.attribute("text-anchor") == Some("end"));
     let weights: Vec<_> = labels.filter_map(|label| label.attribute("font-weight")).collect();
     assert_eq!(weights, ["bold", "bold", "normal", "normal"]);
 }
@@ -119,11 +126,17 @@ fn a_screen_reader_is_told_all_numbers() {
 
 #[test]
 fn the_picture_runs_nothing_fetches_nothing_and_is_small() {
-    let svg = draw(&[panel("One", 542.0), panel("Two", 4.71), panel("Three", 0.03)], &crate::setting::brief());
+    let svg = draw(
+        &[panel("One", 542.0), panel("Two", 4.71), panel("Three", 0.03)],
+        &crate::setting::brief(),
+    );
     assert!(svg.len() < 12 * 1024, "{} bytes", svg.len());
     let document = Document::parse(&svg).unwrap();
     for node in document.descendants().filter(Node::is_element) {
-        assert!(!["script", "image", "use", "foreignObject", "a"].contains(&node.tag_name().name()), "{node:?}");
+        assert!(
+            !["script", "image", "use", "foreignObject", "a"].contains(&node.tag_name().name()),
+            "{node:?}"
+        );
         assert!(node.attributes().all(|attribute| !attribute.name().starts_with("on")), "{node:?}");
     }
     assert!(!svg.contains("url(") && !svg.contains("@import") && !svg.contains("href"));

@@ -47,7 +47,9 @@ pub(crate) fn run(options: &Options) -> Report {
 fn table(size: Size, rounds: usize) -> Table {
     let runtime = &one_thread();
     let mut lineup = Lineup::new();
-    for ((readers, times), (shared_name, plain_name)) in READERS.into_iter().zip(SHARED.into_iter().zip(PLAIN)) {
+    for ((readers, times), (shared_name, plain_name)) in
+        READERS.into_iter().zip(SHARED.into_iter().zip(PLAIN))
+    {
         let mean = move |read: &mut dyn FnMut() -> f64| {
             let reads = (0..times).map(|_| read());
             reads.sum::<f64>() / (times * readers) as f64
@@ -62,25 +64,42 @@ fn table(size: Size, rounds: usize) -> Table {
         });
     }
     let measured = lineup.run(rounds);
-    let head =
-        ["readers", "frames taken, of a plain read", "bytes copied out, of a plain read", "the same of the floor"];
+    let head = [
+        "readers",
+        "frames taken, of a plain read",
+        "bytes copied out, of a plain read",
+        "the same of the floor",
+    ];
     let mut table = Table::new(format!("Frames of {} KiB", size.frame / 1024), &head);
     for (((readers, _), shared), plain) in READERS.into_iter().zip(SHARED).zip(PLAIN) {
         let ratio = |name, how| measured.ratio((name, how), (PLAIN[0], how)).to_string();
-        table.row([readers.to_string(), ratio(shared, TAKEN), ratio(shared, COPIED), ratio(plain, COPIED)]);
+        table.row([
+            readers.to_string(),
+            ratio(shared, TAKEN),
+            ratio(shared, COPIED),
+            ratio(plain, COPIED),
+        ]);
     }
     table
 }
 
 /// The responses' bodies of as many calls, which share one flight.
 async fn shared(size: Size, readers: usize) -> Vec<SharedBody> {
-    let upstream =
-        service_fn(move |_: Request<String>| async move { Ok::<_, Infallible>(Response::new(Stream::of(size))) });
-    let mut service = SingleflightLayer::new(|request| request.uri().path().to_string()).layer(upstream);
+    let upstream = service_fn(move |_: Request<String>| async move {
+        Ok::<_, Infallible>(Response::new(Stream::of(size)))
+    });
+    let mut service =
+        SingleflightLayer::new(|request| request.uri().path().to_string()).layer(upstream);
     let calls: Vec<_> = (0..readers).map(|_| service.call(Request::new(String::new()))).collect();
-    let responses: Vec<_> =
-        join_all(calls).await.into_iter().map(|response| response.expect("it is infallible")).collect();
-    let followers = responses.iter().filter(|response| response.extensions().get() == Some(&Role::Follower)).count();
+    let responses: Vec<_> = join_all(calls)
+        .await
+        .into_iter()
+        .map(|response| response.expect("it is infallible"))
+        .collect();
+    let followers = responses
+        .iter()
+        .filter(|response| response.extensions().get() == Some(&Role::Follower))
+        .count();
     assert_eq!(followers, readers - 1, "they share one flight");
     responses.into_iter().map(Response::into_body).collect()
 }

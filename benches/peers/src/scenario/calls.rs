@@ -22,7 +22,8 @@ pub(crate) fn run(options: &Options, meter: Meter) -> Report {
     let mut table = Table::new("", &head);
     for ((name, at_once), (_, yields)) in at_once.iter().zip(&yields) {
         let a_call = |count: u64| format!("{:.2}", count as f64 / calls as f64);
-        let cells = [at_once, yields].map(|counts| [a_call(counts.allocations), a_call(counts.bytes)]);
+        let cells =
+            [at_once, yields].map(|counts| [a_call(counts.allocations), a_call(counts.bytes)]);
         table.row([name.to_string()].into_iter().chain(cells.concat()));
     }
     let about = format!(
@@ -40,7 +41,12 @@ struct Counting<'a, W> {
     counts: Vec<(&'static str, Counts)>,
 }
 
-fn count<W: Work>(work: W, runtime: &Runtime, calls: usize, meter: Meter) -> Vec<(&'static str, Counts)> {
+fn count<W: Work>(
+    work: W,
+    runtime: &Runtime,
+    calls: usize,
+    meter: Meter,
+) -> Vec<(&'static str, Counts)> {
     let mut counting = Counting { work, runtime, calls, meter, counts: Vec::new() };
     visit_all(&mut counting);
     counting.counts

@@ -20,7 +20,8 @@ const LEADER: usize = 1;
 const STARTED: usize = 2;
 
 /// How many tasks, in how many rounds, and how many times in one turn.
-const SIZES: [(usize, usize, usize); 4] = [(10, 200, 100), (1_000, 200, 2), (10_000, 60, 1), (100_000, 15, 1)];
+const SIZES: [(usize, usize, usize); 4] =
+    [(10, 200, 100), (1_000, 200, 2), (10_000, 60, 1), (100_000, 15, 1)];
 
 /// The size that is in the picture.
 const PICTURED: usize = 10_000;
@@ -93,7 +94,13 @@ async fn fan_out<C: Contender<Gate>>(tasks: usize) -> [f64; 3] {
 
 fn tell(tasks: usize, rounds: usize, measured: Rounds<3>, report: &mut Report) -> Bars {
     let mut bars = Bars::new();
-    let head = ["", "last, of the floor's", "`by_key`'s last of its", "leader, of its own last", "inner calls"];
+    let head = [
+        "",
+        "last, of the floor's",
+        "`by_key`'s last of its",
+        "leader, of its own last",
+        "inner calls",
+    ];
     let mut table = Table::new(format!("N = {tasks}, {rounds} rounds"), &head);
     for name in measured.names() {
         let of_floor = measured.ratio((name, LAST), (BARE, LAST));
@@ -103,7 +110,11 @@ fn tell(tasks: usize, rounds: usize, measured: Rounds<3>, report: &mut Report) -
             of_floor.to_string(),
             measured.ratio((BY_KEY, LAST), (name, LAST)).to_string(),
             measured.ratio((name, LEADER), (name, LAST)).to_string(),
-            if name == BARE { "–".to_string() } else { format!("{:.0}", measured.spread(name, STARTED).high) },
+            if name == BARE {
+                "–".to_string()
+            } else {
+                format!("{:.0}", measured.spread(name, STARTED).high)
+            },
         ]);
     }
     report.tables.push(table);

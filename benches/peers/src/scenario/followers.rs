@@ -16,7 +16,12 @@ use tokio::{
 
 pub(crate) fn run(options: &Options, meter: Meter) -> Report {
     let followers = options.size(10_000, 20);
-    let head = ["", "allocations until it waits", "live bytes while it waits", "allocations from the landing on"];
+    let head = [
+        "",
+        "allocations until it waits",
+        "live bytes while it waits",
+        "allocations from the landing on",
+    ];
     let mut counting = Counting { followers, meter, table: Table::new("", &head) };
     visit_all(&mut counting);
     let about = format!(

@@ -36,7 +36,8 @@ pub(crate) fn run(options: &Options) -> Report {
     let mut table = Table::new("", &head.each_ref().map(String::as_str));
     for name in measured.names() {
         table.row([
-            if name == BARE { "futures that are only dropped (the floor)" } else { name }.to_string(),
+            if name == BARE { "futures that are only dropped (the floor)" } else { name }
+                .to_string(),
             measured.ratio((name, MANY), (name, FEW)).to_string(),
             measured.ratio((name, MANY), (BARE, MANY)).to_string(),
             measured.ratio((BY_KEY, MANY), (name, MANY)).to_string(),
@@ -61,7 +62,8 @@ impl Visit<Gate> for Leave<'_> {
     fn visit<C: Contender<Gate>>(&mut self) {
         let (runtime, few, many) = (self.runtime, self.few, self.many);
         self.lineup.add(C::NAME, move || {
-            let in_small_flights: f64 = (0..many / few).map(|_| runtime.block_on(leave::<C>(few))).sum();
+            let in_small_flights: f64 =
+                (0..many / few).map(|_| runtime.block_on(leave::<C>(few))).sum();
             [in_small_flights, runtime.block_on(leave::<C>(many))]
         });
     }

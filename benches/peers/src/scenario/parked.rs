@@ -58,7 +58,9 @@ impl<W: Work> Visit<W> for Parked<W> {
     fn visit<C: Contender<W>>(&mut self) {
         let (work, window) = (self.work.clone(), self.window);
         let tasks = if C::COALESCES { self.tasks } else { 1 };
-        self.lineup.add(C::NAME, move || [one_thread().block_on(park::<W, C>(work.clone(), tasks, window))]);
+        self.lineup.add(C::NAME, move || {
+            [one_thread().block_on(park::<W, C>(work.clone(), tasks, window))]
+        });
     }
 }
 

@@ -75,7 +75,8 @@ fn tell(caption: &str, rounds: Rounds<1>, report: &mut Report) -> Bars {
     let mut bars = Bars::new();
     let mut table = Table::new(caption, &["", "of bare", "`by_key` of it"]);
     for name in rounds.names() {
-        let (of_bare, of_it) = (rounds.ratio((name, 0), (BARE, 0)), rounds.ratio((BY_KEY, 0), (name, 0)));
+        let (of_bare, of_it) =
+            (rounds.ratio((name, 0), (BARE, 0)), rounds.ratio((BY_KEY, 0), (name, 0)));
         table.row([name.to_string(), of_bare.to_string(), of_it.to_string()]);
         bars.push((name, of_bare));
     }

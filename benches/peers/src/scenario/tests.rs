@@ -48,8 +48,12 @@ fn runs_with_all(scenario: &str, tables: usize) -> report::Report {
 
 /// The picture has a bar for each row of one of the tables, of what the row says.
 fn is_pictured(report: report::Report) {
-    let bars: Vec<_> = report.panel.expect("it has one").bars.iter().map(|(_, bar)| bar.to_string()).collect();
-    let columns = report.tables.iter().map(|table| table.rows().iter().map(|row| row[1].clone()).collect::<Vec<_>>());
+    let bars: Vec<_> =
+        report.panel.expect("it has one").bars.iter().map(|(_, bar)| bar.to_string()).collect();
+    let columns = report
+        .tables
+        .iter()
+        .map(|table| table.rows().iter().map(|row| row[1].clone()).collect::<Vec<_>>());
     assert!(columns.into_iter().any(|column| column == bars), "{bars:?}");
 }
 

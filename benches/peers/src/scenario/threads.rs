@@ -23,7 +23,8 @@ pub(crate) fn run(options: &Options) -> Report {
     let mut threads = Threads { runtime: &runtime, calls, lineup: Lineup::new() };
     visit_all(&mut threads);
     let rounds_run = threads.lineup.run(rounds);
-    let mut table = Table::new("", &["", "time, of bare", "`by_key` of it", "CPU, of bare", "`by_key` of it"]);
+    let mut table =
+        Table::new("", &["", "time, of bare", "`by_key` of it", "CPU, of bare", "`by_key` of it"]);
     for name in rounds_run.names() {
         let ratios = [WALL, CPU].map(|measure| {
             let of_bare = rounds_run.ratio((name, measure), (BARE, measure));

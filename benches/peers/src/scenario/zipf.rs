@@ -19,7 +19,10 @@ const KEYS: usize = 10_000;
 /// What the inner work does.
 const UPSTREAMS: [(&str, Nap); 2] = [
     ("The inner work sleeps for 1 ms", Nap { time: Duration::from_millis(1), reads: 0 }),
-    ("The inner work sleeps for 1 ms, and then hashes 8 KiB", Nap { time: Duration::from_millis(1), reads: 8 * 1024 }),
+    (
+        "The inner work sleeps for 1 ms, and then hashes 8 KiB",
+        Nap { time: Duration::from_millis(1), reads: 8 * 1024 },
+    ),
 ];
 
 /// What each task asks for, in this order.
@@ -42,9 +45,11 @@ pub(crate) fn run(options: &Options) -> Report {
         panel: None,
     };
     for (caption, upstream) in UPSTREAMS {
-        let mut counted = Counted { upstream, runtime: &runtime, traffic: &traffic, shares: HashMap::new() };
+        let mut counted =
+            Counted { upstream, runtime: &runtime, traffic: &traffic, shares: HashMap::new() };
         visit_all(&mut counted);
-        let mut timed = Timed { upstream, runtime: &runtime, traffic: &traffic, lineup: Lineup::new() };
+        let mut timed =
+            Timed { upstream, runtime: &runtime, traffic: &traffic, lineup: Lineup::new() };
         visit_all(&mut timed);
         tell(caption, timed.lineup.run(rounds), &counted.shares, &mut report);
     }

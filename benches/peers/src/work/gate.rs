@@ -1,5 +1,5 @@
-//! Work that is done when the gate opens. Many calls that wait at one gate are the floor of all fan-out: tasks on a
-//! plain list of wakers.
+//! Work that is done when the gate opens. Many calls that wait at one gate are the floor of all
+//! fan-out: tasks on a plain list of wakers.
 
 use super::backend::{Answered, Work};
 use std::{
@@ -36,8 +36,8 @@ impl Gate {
         wakers.into_iter().for_each(Waker::wake);
     }
 
-    /// How often the work was started, that is polled: some peers want a future of each caller, and drop most of them.
-    /// Before it opens.
+    /// How often the work was started, that is polled: some peers want a future of each caller, and
+    /// drop most of them. Before it opens.
     pub(crate) fn started(&self) -> usize {
         self.0.lock().unwrap().wakers.len()
     }

@@ -30,7 +30,8 @@ impl<W> Tally<W> {
         Self { work, started: Arc::default() }
     }
 
-    /// How often the work was started, that is polled: some peers want a future of each caller, and drop most of them.
+    /// How often the work was started, that is polled: some peers want a future of each caller, and
+    /// drop most of them.
     pub(crate) fn started(&self) -> usize {
         self.started.load(Relaxed)
     }

@@ -12,12 +12,22 @@ use process::Found;
 use std::net::SocketAddr;
 
 /// All that are there. `wanted` tells by name.
-pub(crate) fn start_all(origin: SocketAddr, wanted: impl Fn(&str) -> bool) -> Result<Vec<Found>, BoxError> {
+pub(crate) fn start_all(
+    origin: SocketAddr,
+    wanted: impl Fn(&str) -> bool,
+) -> Result<Vec<Found>, BoxError> {
     let mut all = Vec::new();
     if wanted("none") {
-        all.push(Ok(Server { name: "none", version: "the origin alone".into(), addr: origin, process: None }));
+        all.push(Ok(Server {
+            name: "none",
+            version: "the origin alone".into(),
+            addr: origin,
+            process: None,
+        }));
     }
-    for (name, start) in [("proxy", proxy::start as Start), ("nginx", nginx::start), ("varnish", varnish::start)] {
+    for (name, start) in
+        [("proxy", proxy::start as Start), ("nginx", nginx::start), ("varnish", varnish::start)]
+    {
         if wanted(name) {
             all.push(start(origin)?);
         }

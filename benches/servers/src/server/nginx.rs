@@ -1,14 +1,17 @@
 //! nginx, with `proxy_cache_lock`.
 
-use super::process::{Directory, Found, Missing, Process, Server, find, free_port, version, wait_for};
+use super::process::{
+    Directory, Found, Missing, Process, Server, find, free_port, version, wait_for,
+};
 use crate::error::BoxError;
 use std::{
     net::SocketAddr,
     process::{Command, Stdio},
 };
 
-/// `proxy_cache_lock_timeout` is nginx's default. It is far above what the origin takes, so that it never lets a
-/// second request through for a shared answer; of a private one it is what ends the wait, and more would be worse.
+/// `proxy_cache_lock_timeout` is nginx's default. It is far above what the origin takes, so that it
+/// never lets a second request through for a shared answer; of a private one it is what ends the
+/// wait, and more would be worse.
 const CONFIG: &str = "\
 daemon off;
 worker_processes 2;
@@ -46,7 +49,10 @@ http {
 
 pub(super) fn start(origin: SocketAddr) -> Result<Found, BoxError> {
     let Some(program) = find("nginx") else {
-        return Ok(Err(Missing { name: "nginx", why: "not installed (Debian: apt-get install nginx)".into() }));
+        return Ok(Err(Missing {
+            name: "nginx",
+            why: "not installed (Debian: apt-get install nginx)".into(),
+        }));
     };
     let (addr, directory) = (free_port()?, Directory::new("nginx")?);
     let config = CONFIG
@@ -55,7 +61,13 @@ pub(super) fn start(origin: SocketAddr) -> Result<Found, BoxError> {
         .replace("ADDR", &addr.to_string());
     let config = directory.write("nginx.conf", &config)?;
     let mut command = Command::new(&program);
-    command.arg("-c").arg(config).arg("-p").arg(&directory.0).arg("-e").arg(directory.0.join("error.log"));
+    command
+        .arg("-c")
+        .arg(config)
+        .arg("-p")
+        .arg(&directory.0)
+        .arg("-e")
+        .arg(directory.0.join("error.log"));
     let child = command.stderr(Stdio::null()).spawn()?;
     let process = Some(Process { child, directory: Some(directory) });
     wait_for(addr, "nginx")?;

@@ -24,10 +24,16 @@ fn start_with(origin: SocketAddr, name: &'static str, options: &[&str]) -> Resul
         return Err("the example `proxy` does not build".into());
     }
     let this = env::current_exe()?;
-    let release = this.parent().and_then(|profile| profile.parent()).ok_or("no target directory")?.join("release");
+    let release = this
+        .parent()
+        .and_then(|profile| profile.parent())
+        .ok_or("no target directory")?
+        .join("release");
     let addr = free_port()?;
     let mut command = Command::new(release.join("examples").join("proxy"));
-    command.args(["--listen", &addr.to_string(), "--upstream", &format!("http://{origin}")]).args(options);
+    command
+        .args(["--listen", &addr.to_string(), "--upstream", &format!("http://{origin}")])
+        .args(options);
     let child = command.stdout(Stdio::null()).spawn()?;
     let process = Some(Process { child, directory: None });
     wait_for(addr, name)?;

@@ -1,6 +1,8 @@
 //! Varnish, with its builtin VCL.
 
-use super::process::{Directory, Found, Missing, Process, Server, find, free_port, version, wait_for};
+use super::process::{
+    Directory, Found, Missing, Process, Server, find, free_port, version, wait_for,
+};
 use crate::error::BoxError;
 use std::{
     net::SocketAddr,
@@ -12,7 +14,8 @@ vcl 4.1;
 backend origin { .host = \"HOST\"; .port = \"PORT\"; }
 ";
 
-/// A thread for each request and each fetch is there before the burst comes; nothing is served after its time.
+/// A thread for each request and each fetch is there before the burst comes; nothing is served
+/// after its time.
 const PARAMETERS: [&str; 7] = [
     "thread_pools=2",
     "thread_pool_min=1000",
@@ -25,10 +28,15 @@ const PARAMETERS: [&str; 7] = [
 
 pub(super) fn start(origin: SocketAddr) -> Result<Found, BoxError> {
     let Some(program) = find("varnishd") else {
-        return Ok(Err(Missing { name: "varnish", why: "not installed (Debian: apt-get install varnish)".into() }));
+        return Ok(Err(Missing {
+            name: "varnish",
+            why: "not installed (Debian: apt-get install varnish)".into(),
+        }));
     };
     let (addr, directory) = (free_port()?, Directory::new("varnish")?);
-    let config = CONFIG.replace("HOST", &origin.ip().to_string()).replace("PORT", &origin.port().to_string());
+    let config = CONFIG
+        .replace("HOST", &origin.ip().to_string())
+        .replace("PORT", &origin.port().to_string());
     let config = directory.write("bench.vcl", &config)?;
     let mut command = Command::new(&program);
     command.args(["-F", "-j", "none", "-s", "malloc,64m", "-a", &addr.to_string()]);

@@ -4,8 +4,9 @@
 //! cargo run --release -p recipes --bin fleet
 //! ```
 //!
-//! It needs `redis-server` in the `PATH` (`apt-get install redis-server`), and starts one of its own on a free port. The
-//! gateways are processes of this program. Their upstream takes a second for each call. It prints
+//! It needs `redis-server` in the `PATH` (`apt-get install redis-server`), and starts one of its
+//! own on a free port. The gateways are processes of this program. Their upstream takes a second
+//! for each call. It prints
 //!
 //! ```text
 //! redis-server at 127.0.0.1:40001, three gateways at 127.0.0.1:40002, 127.0.0.1:40003, 127.0.0.1:40004
@@ -24,7 +25,8 @@
 //!   1 upstream call, 300 answers, 0 errors, the last after 1.04 s
 //! ```
 //!
-//! What to copy is `gateway`, and there the three lines about the fleet. All that the program starts ends with it.
+//! What to copy is `gateway`, and there the three lines about the fleet. All that the program
+//! starts ends with it.
 
 use axum::{
     Router,
@@ -79,7 +81,11 @@ async fn gateway(name: &str, redis: &str, upstream: &str) -> Result<(), BoxError
         .enter_within(Duration::from_millis(500));
     let layer = SingleflightLayer::new(|req| req.uri().path().to_owned()).fleet(&fleet, "reports");
 
-    let calls = Upstream { url: format!("http://{upstream}"), gateway: name.to_owned(), http: reqwest::Client::new() };
+    let calls = Upstream {
+        url: format!("http://{upstream}"),
+        gateway: name.to_owned(),
+        http: reqwest::Client::new(),
+    };
     let app = Router::new()
         .route("/reports/{id}", get(report))
         .layer(layer)
@@ -100,8 +106,12 @@ struct Upstream {
     http: reqwest::Client,
 }
 
-async fn report(State(upstream): State<Upstream>, Path(id): Path<String>) -> Result<String, StatusCode> {
-    let request = upstream.http.get(format!("{}/{id}", upstream.url)).header("x-gateway", upstream.gateway);
+async fn report(
+    State(upstream): State<Upstream>,
+    Path(id): Path<String>,
+) -> Result<String, StatusCode> {
+    let request =
+        upstream.http.get(format!("{}/{id}", upstream.url)).header("x-gateway", upstream.gateway);
     let answer = async { request.send().await?.error_for_status()?.text().await };
     // A status, and no error: other gateways share it.
     answer.await.map_err(|_| StatusCode::BAD_GATEWAY)
@@ -145,10 +155,17 @@ struct Gateway {
 
 impl Gateway {
     /// Returns when it listens.
-    async fn start(name: usize, redis: &str, upstream: SocketAddr, secret: &str) -> Result<Self, BoxError> {
-        let mut process = start(&["gateway", &name.to_string(), redis, &upstream.to_string()], secret)?;
+    async fn start(
+        name: usize,
+        redis: &str,
+        upstream: SocketAddr,
+        secret: &str,
+    ) -> Result<Self, BoxError> {
+        let mut process =
+            start(&["gateway", &name.to_string(), redis, &upstream.to_string()], secret)?;
         let stdout = process.stdout.take().ok_or("it has an output")?;
-        let address = BufReader::new(stdout).lines().next_line().await?.ok_or("a gateway does not start")?;
+        let address =
+            BufReader::new(stdout).lines().next_line().await?.ok_or("a gateway does not start")?;
         Ok(Self { process, address })
     }
 
@@ -172,7 +189,9 @@ async fn kill(mut redis: Child) -> io::Result<()> {
 }
 
 async fn demonstrate() -> Result<(), BoxError> {
-    if let Err(error) = Command::new("redis-server").arg("--version").stdout(Stdio::null()).status().await {
+    if let Err(error) =
+        Command::new("redis-server").arg("--version").stdout(Stdio::null()).status().await
+    {
         return Err(format!(
             "redis-server cannot be run ({error}): install it, as with `apt-get install redis-server`"
         )
@@ -263,7 +282,9 @@ impl Burst {
         let http = reqwest::Client::new();
         for gateway in gateways {
             // As behind a load balancer: requests with different hosts share nothing.
-            let request = http.get(format!("http://{}/reports/7", gateway.address)).header(HOST, "shop.example");
+            let request = http
+                .get(format!("http://{}/reports/7", gateway.address))
+                .header(HOST, "shop.example");
             for _ in 0..100 {
                 let request = request.try_clone().expect("it has no body");
                 clients.spawn(async { request.send().await?.error_for_status()?.text().await });
@@ -301,7 +322,10 @@ impl std::fmt::Display for Ended {
         let Self { calls, answers, errors, last } = self;
         let plural = if *calls == 1 { "" } else { "s" };
         let last = last.as_secs_f64();
-        write!(f, "{calls} upstream call{plural}, {answers} answers, {errors} errors, the last after {last:.2} s")
+        write!(
+            f,
+            "{calls} upstream call{plural}, {answers} answers, {errors} errors, the last after {last:.2} s"
+        )
     }
 }
 

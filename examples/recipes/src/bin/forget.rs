@@ -1,11 +1,12 @@
-//! Forgetting after a write that does not come through the layer: from a queue, a nightly job, another port.
+//! Forgetting after a write that does not come through the layer: from a queue, a nightly job,
+//! another port.
 //!
 //! ```sh
 //! cargo run -p recipes --bin forget -- 127.0.0.1:3000
 //! ```
 //!
-//! It listens on a free port if you name none. A price takes five seconds to read, and is the one from when the read
-//! began. Within these, change it and ask again:
+//! It listens on a free port if you name none. A price takes five seconds to read, and is the one
+//! from when the read began. Within these, change it and ask again:
 //!
 //! ```sh
 //! curl -s http://127.0.0.1:3000/prices/tea &                   # 100, the price when it asked
@@ -14,10 +15,12 @@
 //! curl -s http://127.0.0.1:3000/stats                          # reads 2, led 2, joined 0
 //! ```
 //!
-//! Without the `forget` below, the second reader joins the first, and is told 100 though it was 120 before it asked.
+//! Without the `forget` below, the second reader joins the first, and is told 100 though it was 120
+//! before it asked.
 //!
-//! A write that does come through the layer needs nothing of this: with `.route("/prices/{id}", get(read).put(write))`
-//! under it, a `PUT` has the same key, and seals its flights by itself (see `sqlite.rs`).
+//! A write that does come through the layer needs nothing of this: with
+//! `.route("/prices/{id}", get(read).put(write))` under it, a `PUT` has the same key, and seals its
+//! flights by itself (see `sqlite.rs`).
 
 use axum::{
     Router,
@@ -40,10 +43,12 @@ use tower_singleflight::{Handle, SingleflightLayer};
 #[tokio::main]
 async fn main() -> Result<(), BoxError> {
     let (listener, stop) = recipes::listen()?;
-    // What is forgotten must be what the layer's closure returns: here the path, decoded as axum's `Path` decodes it,
-    // so that there is one way to write it. The layer compares host and query besides: nobody gets an answer to another
-    // query, and one `forget` reaches them all.
-    let layer = SingleflightLayer::new(|req| percent_decode_str(req.uri().path()).decode_utf8_lossy().into_owned());
+    // What is forgotten must be what the layer's closure returns: here the path, decoded as axum's
+    // `Path` decodes it, so that there is one way to write it. The layer compares host and query
+    // besides: nobody gets an answer to another query, and one `forget` reaches them all.
+    let layer = SingleflightLayer::new(|req| {
+        percent_decode_str(req.uri().path()).decode_utf8_lossy().into_owned()
+    });
     let shop = Shop { prices: Arc::default(), reads: Arc::default(), flights: layer.handle() };
     shop.import("tea 100\ncoffee 200")?;
     let app = Router::new()
@@ -61,8 +66,13 @@ async fn read(State(shop): State<Shop>, Path(id): Path<String>) -> Result<String
     shop.price(&id).await.map(|price| format!("{price}\n")).ok_or(StatusCode::NOT_FOUND)
 }
 
-async fn import(State(shop): State<Shop>, lines: String) -> Result<StatusCode, (StatusCode, &'static str)> {
-    shop.import(&lines).map(|()| StatusCode::NO_CONTENT).map_err(|error| (StatusCode::BAD_REQUEST, error))
+async fn import(
+    State(shop): State<Shop>,
+    lines: String,
+) -> Result<StatusCode, (StatusCode, &'static str)> {
+    shop.import(&lines)
+        .map(|()| StatusCode::NO_CONTENT)
+        .map_err(|error| (StatusCode::BAD_REQUEST, error))
 }
 
 #[derive(Clone)]
@@ -87,8 +97,9 @@ impl Shop {
             let (id, price) = line.split_once(' ').ok_or("a line has an id and a price")?;
             let price = price.parse().map_err(|_| "a price is a number")?;
             self.prices.lock().unwrap().insert(id.to_owned(), price);
-            // After the write: a flight that begins before it may have the old price, and others would join that one.
-            // Before the writer is told that it is done: from then on, everybody has to get the new price.
+            // After the write: a flight that begins before it may have the old price, and others
+            // would join that one. Before the writer is told that it is done: from then on,
+            // everybody has to get the new price.
             self.flights.forget(format!("/prices/{id}").as_str());
         }
         Ok(())
@@ -96,6 +107,9 @@ impl Shop {
 
     fn stats(&self) -> String {
         let (reads, stats) = (self.reads.load(Relaxed), self.flights.stats());
-        format!("reads {reads}\nled {}\njoined {}\nwaiting {}\n", stats.led, stats.joined, stats.waiting)
+        format!(
+            "reads {reads}\nled {}\njoined {}\nwaiting {}\n",
+            stats.led, stats.joined, stats.waiting
+        )
     }
 }

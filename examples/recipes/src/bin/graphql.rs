@@ -1,11 +1,12 @@
-//! GraphQL over POST: equal queries share one call, and a mutation seals the queries that are in progress.
+//! GraphQL over POST: equal queries share one call, and a mutation seals the queries that are in
+//! progress.
 //!
 //! ```sh
 //! cargo run -p recipes --bin graphql -- 127.0.0.1:3000
 //! ```
 //!
-//! It listens on a free port if you name none. A price takes five seconds to read, and is the one from when the read
-//! began:
+//! It listens on a free port if you name none. A price takes five seconds to read, and is the one
+//! from when the read began:
 //!
 //! ```sh
 //! ask() { curl -s http://127.0.0.1:3000/graphql -H 'content-type: application/json' -d "$1"; echo; }
@@ -44,7 +45,8 @@ async fn main() -> Result<(), BoxError> {
     let (listener, stop) = recipes::listen()?;
     let layer = SingleflightLayer::with_body(64 * 1024, query);
     let prices = HashMap::from([("tea".to_owned(), 100), ("coffee".to_owned(), 200)]);
-    let shop = Shop { prices: Arc::new(prices.into()), reads: Arc::default(), flights: layer.handle() };
+    let shop =
+        Shop { prices: Arc::new(prices.into()), reads: Arc::default(), flights: layer.handle() };
     let app = Router::new()
         .route("/graphql", post(answer))
         .layer(layer)
@@ -54,20 +56,25 @@ async fn main() -> Result<(), BoxError> {
     Ok(())
 }
 
-/// The key of a query. `None` for all else: a mutation, a subscription, and a body that is not understood.
+/// The key of a query. `None` for all else: a mutation, a subscription, and a body that is not
+/// understood.
 ///
-/// Two clients may write one query with other spaces and another order of its members. They share, because the key is the
-/// parsed JSON, written again with its members in order. The operation's name and the variables are a part of it.
+/// Two clients may write one query with other spaces and another order of its members. They share,
+/// because the key is the parsed JSON, written again with its members in order. The operation's
+/// name and the variables are a part of it.
 fn query(request: &Request<Bytes>) -> Option<String> {
     let body: Value = serde_json::from_slice(request.body()).ok()?;
     let document = body.get("query")?.as_str()?;
-    // A query that only mentions one of the words passes too: that costs a call, and the other way round would lose a
-    // write.
+    // A query that only mentions one of the words passes too: that costs a call, and the other way
+    // round would lose a write.
     let is_query = !["mutation", "subscription"].iter().any(|word| document.contains(word));
     is_query.then(|| body.to_string())
 }
 
-async fn answer(State(shop): State<Shop>, body: Bytes) -> Result<impl IntoResponse, (StatusCode, String)> {
+async fn answer(
+    State(shop): State<Shop>,
+    body: Bytes,
+) -> Result<impl IntoResponse, (StatusCode, String)> {
     let bad = |error: &str| (StatusCode::BAD_REQUEST, error.to_owned());
     let body: Value = serde_json::from_slice(&body).map_err(|error| bad(&error.to_string()))?;
     let document = body["query"].as_str().ok_or_else(|| bad("no query"))?;
@@ -100,6 +107,9 @@ impl Shop {
 
     fn stats(&self) -> String {
         let (reads, stats) = (self.reads.load(Relaxed), self.flights.stats());
-        format!("reads {reads}\nled {}\njoined {}\nwaiting {}\n", stats.led, stats.joined, stats.waiting)
+        format!(
+            "reads {reads}\nled {}\njoined {}\nwaiting {}\n",
+            stats.led, stats.joined, stats.waiting
+        )
     }
 }

@@ -28,8 +28,8 @@ use tower_singleflight::Group;
 /// Exchange rates, from somewhere slow.
 #[derive(Clone, Default)]
 struct Rates {
-    /// Fallible work has a `Result` for its value. Values and errors are cloned for each caller: an `Arc` makes that
-    /// cheap, and possible for errors that are not `Clone`.
+    /// Fallible work has a `Result` for its value. Values and errors are cloned for each caller: an
+    /// `Arc` makes that cheap, and possible for errors that are not `Clone`.
     flights: Group<&'static str, Result<f64, Arc<NoRate>>>,
     source: Arc<Source>,
 }
@@ -37,18 +37,28 @@ struct Rates {
 impl Rates {
     /// The rate, loaded once for all who ask for it at the same time.
     ///
-    /// No `async fn`, because that would join a flight only when it is polled, and this does so at once. It makes no
-    /// difference to a caller who awaits it right away.
-    fn get(&self, currency: &'static str) -> impl Future<Output = Result<f64, Arc<NoRate>>> + use<> {
+    /// No `async fn`, because that would join a flight only when it is polled, and this does so at
+    /// once. It makes no difference to a caller who awaits it right away.
+    fn get(
+        &self,
+        currency: &'static str,
+    ) -> impl Future<Output = Result<f64, Arc<NoRate>>> + use<> {
         let source = self.source.clone();
-        let outcome = self.flights.run(currency, move || async move { source.load(currency).await.map_err(Arc::new) });
+        let outcome = self
+            .flights
+            .run(currency, move || async move { source.load(currency).await.map_err(Arc::new) });
         async { outcome.await.value }
     }
 
-    /// Starts to load a rate, whether anybody waits for it or not. Whoever asks meanwhile gets this one.
+    /// Starts to load a rate, whether anybody waits for it or not. Whoever asks meanwhile gets this
+    /// one.
     fn load_ahead(&self, currency: &'static str) {
         let source = self.source.clone();
-        drop(self.flights.spawn(currency, move || async move { source.load(currency).await.map_err(Arc::new) }));
+        drop(
+            self.flights.spawn(currency, move || async move {
+                source.load(currency).await.map_err(Arc::new)
+            }),
+        );
     }
 }
 
@@ -63,7 +73,10 @@ async fn main() {
     let mut callers: Vec<_> = (0..3).map(|_| rates.get("EUR")).collect();
     drop(callers.remove(0)); // the one whose work it was
     rates.source.answer();
-    println!("3 callers, the first goes away: {}", rates.report(callers.into_iter().collect()).await);
+    println!(
+        "3 callers, the first goes away: {}",
+        rates.report(callers.into_iter().collect()).await
+    );
 
     let callers: JoinSet<_> = (0..3).map(|_| rates.get("XXX")).collect();
     rates.source.answer();
@@ -83,8 +96,9 @@ async fn main() {
 impl Rates {
     /// What the callers got, all of them the same, and what it cost.
     async fn report(&self, callers: JoinSet<Result<f64, Arc<NoRate>>>) -> String {
-        let describe =
-            |answer: Result<f64, _>| answer.map_or_else(|error| format!("`{error}`"), |rate| rate.to_string());
+        let describe = |answer: Result<f64, _>| {
+            answer.map_or_else(|error| format!("`{error}`"), |rate| rate.to_string())
+        };
         let answers: BTreeSet<_> = callers.join_all().await.into_iter().map(describe).collect();
         let answers: Vec<_> = answers.into_iter().collect();
         format!("{}, loads: {}", answers.join(" and "), self.source.loads.swap(0, Relaxed))

@@ -36,16 +36,19 @@ use tonic_prost::ProstCodec;
 use tower::{BoxError, Service, ServiceBuilder, ServiceExt};
 use tower_singleflight::SingleflightLayer;
 
-/// A unary method of a generated client, as a service that makes one call of it for all who ask for the same at once.
+/// A unary method of a generated client, as a service that makes one call of it for all who ask for
+/// the same at once.
 ///
-/// What is shared is the message of the response, which is `Clone` (tonic's `Response` is not), and a `Status` as it
-/// is.
+/// What is shared is the message of the response, which is `Clone` (tonic's `Response` is not), and
+/// a `Status` as it is.
 ///
-/// Every service has flights of its own, so two methods never mix, though `GetUser { id: 7 }` and `GetTeam { id: 7 }`
-/// are the same bytes. If you send several methods through one service, put the method's path into the key as well.
+/// Every service has flights of its own, so two methods never mix, though `GetUser { id: 7 }` and
+/// `GetTeam { id: 7 }` are the same bytes. If you send several methods through one service, put the
+/// method's path into the key as well.
 ///
-/// The call is made with the metadata of whoever came first. So let a request have no deadline of its own
-/// (`Request::set_timeout`): it would fail the call for all. A timeout over this service ends one caller's wait alone.
+/// The call is made with the metadata of whoever came first. So let a request have no deadline of
+/// its own (`Request::set_timeout`): it would fail the call for all. A timeout over this service
+/// ends one caller's wait alone.
 fn coalesced<M, R, F>(
     method: impl Fn(Request<M>) -> F + Clone + Send + 'static,
 ) -> impl Service<Request<M>, Response = R, Error = Status, Future: Send + 'static> + Clone
@@ -65,8 +68,8 @@ where
 struct Key {
     /// Whatever the server knows a caller by.
     token: Option<MetadataValue<Ascii>>,
-    /// Equal bytes are equal messages. The reverse fails for `map` fields, which have no order unless they are
-    /// generated as `BTreeMap`: equal messages might then be two calls.
+    /// Equal bytes are equal messages. The reverse fails for `map` fields, which have no order
+    /// unless they are generated as `BTreeMap`: equal messages might then be two calls.
     message: Vec<u8>,
 }
 
@@ -107,11 +110,16 @@ async fn main() -> Result<(), BoxError> {
     ALL_HAVE_ASKED.add_permits(1);
 
     let found = callers_of_7.join_all().await.into_iter().collect::<Result<Vec<_>, _>>()?;
-    println!("user 7, for {} callers: {}", found.len(), one(found.into_iter().map(|user| user.name)));
+    println!(
+        "user 7, for {} callers: {}",
+        found.len(),
+        one(found.into_iter().map(|user| user.name))
+    );
     println!("user 7, with another token: {}", stranger.await?.name);
     println!("user 8: {}", user_8.await?.name);
     println!("team 7: {}", team_7.await?.name);
-    let refused: Vec<_> = callers_of_9.join_all().await.into_iter().filter_map(Result::err).collect();
+    let refused: Vec<_> =
+        callers_of_9.join_all().await.into_iter().filter_map(Result::err).collect();
     let describe = |status: Status| format!("status {:?}, {:?}", status.code(), status.message());
     println!("user 9, for {} callers: {}", refused.len(), one(refused.into_iter().map(describe)));
     println!("26 calls of the client, {} of the server", CALLS.load(Relaxed));
@@ -170,8 +178,8 @@ fn get_team(_: Request<GetTeam>) -> Result<Response<Team>, Status> {
     Ok(Response::new(Team { name: "Compilers".to_owned() }))
 }
 
-/// The part that `tonic-prost-build` would write for a service with the methods `GetUser` and `GetTeam`; by hand, so
-/// that it builds without `protoc`.
+/// The part that `tonic-prost-build` would write for a service with the methods `GetUser` and
+/// `GetTeam`; by hand, so that it builds without `protoc`.
 mod generated {
     use super::{Channel, ProstCodec, Request, Response, Status};
     use hyper::http::uri::PathAndQuery;
@@ -213,15 +221,25 @@ mod generated {
             Self(Grpc::new(channel))
         }
 
-        pub(crate) async fn get_user(&mut self, request: Request<GetUser>) -> Result<Response<User>, Status> {
+        pub(crate) async fn get_user(
+            &mut self,
+            request: Request<GetUser>,
+        ) -> Result<Response<User>, Status> {
             self.unary(Self::GET_USER, request).await
         }
 
-        pub(crate) async fn get_team(&mut self, request: Request<GetTeam>) -> Result<Response<Team>, Status> {
+        pub(crate) async fn get_team(
+            &mut self,
+            request: Request<GetTeam>,
+        ) -> Result<Response<Team>, Status> {
             self.unary(Self::GET_TEAM, request).await
         }
 
-        async fn unary<M, R>(&mut self, path: &'static str, request: Request<M>) -> Result<Response<R>, Status>
+        async fn unary<M, R>(
+            &mut self,
+            path: &'static str,
+            request: Request<M>,
+        ) -> Result<Response<R>, Status>
         where
             M: Message + 'static,
             R: Message + Default + 'static,

@@ -4,15 +4,16 @@
 //! cargo run -p recipes --bin hyper_server -- 127.0.0.1:3000
 //! ```
 //!
-//! It listens on a free port if you name none. Ask for one report from twenty clients at once, and see what that cost:
+//! It listens on a free port if you name none. Ask for one report from twenty clients at once, and
+//! see what that cost:
 //!
 //! ```sh
 //! for i in $(seq 20); do curl -s http://127.0.0.1:3000/reports/7 & done; wait    # twenty times: report 1
 //! curl -s http://127.0.0.1:3000/stats                                            # reports 1, led 1, joined 19
 //! ```
 //!
-//! And press ctrl-c on a lone `curl` within its second: `/stats` says `cancelled 1`, because nobody was left to work
-//! for.
+//! And press ctrl-c on a lone `curl` within its second: `/stats` says `cancelled 1`, because nobody
+//! was left to work for.
 
 use http_body_util::Full;
 use hyper::{
@@ -45,9 +46,9 @@ async fn report(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Inf
 
 #[tokio::main]
 async fn main() -> io::Result<()> {
-    // The URI of an HTTP/2 request has scheme and host in it, that of an HTTP/1.1 request has not. The key is the path,
-    // which both have, so that `forget("/reports/7")` and writes reach the flights of either. Query and host are compared
-    // besides.
+    // The URI of an HTTP/2 request has scheme and host in it, that of an HTTP/1.1 request has not.
+    // The key is the path, which both have, so that `forget("/reports/7")` and writes reach the
+    // flights of either. Query and host are compared besides.
     let layer = SingleflightLayer::new(|req| req.uri().path().to_owned());
     let handle = layer.handle();
     // One service for all connections, cloned for each request.

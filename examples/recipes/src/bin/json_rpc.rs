@@ -1,4 +1,5 @@
-//! JSON-RPC: equal calls share one answer, and each caller gets it with the `id` of its own request.
+//! JSON-RPC: equal calls share one answer, and each caller gets it with the `id` of its own
+//! request.
 //!
 //! ```sh
 //! cargo run -p recipes --bin json_rpc -- 127.0.0.1:3000
@@ -14,8 +15,8 @@
 //! curl -s http://127.0.0.1:3000/stats
 //! ```
 //!
-//! The `id` is all that differs in the requests of two clients. A layer outside of the flights takes it out, and puts it
-//! into the answer that comes back.
+//! The `id` is all that differs in the requests of two clients. A layer outside of the flights
+//! takes it out, and puts it into the answer that comes back.
 
 use axum::{
     Router,
@@ -49,7 +50,11 @@ async fn main() -> Result<(), BoxError> {
     let (listener, stop) = recipes::listen()?;
     let layer = SingleflightLayer::with_body(LIMIT, |request| read(request.body()));
     let accounts = HashMap::from([("ann".to_owned(), 100), ("ben".to_owned(), 200)]);
-    let bank = Bank { accounts: Arc::new(accounts.into()), reads: Arc::default(), flights: layer.handle() };
+    let bank = Bank {
+        accounts: Arc::new(accounts.into()),
+        reads: Arc::default(),
+        flights: layer.handle(),
+    };
     let app = Router::new()
         .route("/rpc", post(answer))
         .layer(layer)
@@ -61,8 +66,8 @@ async fn main() -> Result<(), BoxError> {
     Ok(())
 }
 
-/// The key of a call that only reads: all of it but its `id`, with its members in order. `None` for a write, and for a
-/// batch, which is an array.
+/// The key of a call that only reads: all of it but its `id`, with its members in order. `None` for
+/// a write, and for a batch, which is an array.
 fn read(body: &[u8]) -> Option<String> {
     let call: Value = serde_json::from_slice(body).ok()?;
     let method = call.get("method")?.as_str()?;
@@ -75,7 +80,8 @@ async fn own_id(request: Request, next: Next) -> Result<Response, StatusCode> {
     let body = to_bytes(body, LIMIT).await.map_err(|_| StatusCode::PAYLOAD_TOO_LARGE)?;
     let call = serde_json::from_slice::<Value>(&body).ok();
     // A batch has several, and a notification has none: they go on as they are.
-    let Some((mut call, id)) = call.and_then(|call| Some((call.clone(), call.get("id")?.clone()))) else {
+    let Some((mut call, id)) = call.and_then(|call| Some((call.clone(), call.get("id")?.clone())))
+    else {
         return Ok(next.run(Request::from_parts(head, Body::from(body))).await);
     };
     call["id"] = Value::Null;
@@ -135,6 +141,9 @@ impl Bank {
 
     fn stats(&self) -> String {
         let (reads, stats) = (self.reads.load(Relaxed), self.flights.stats());
-        format!("reads {reads}\nled {}\njoined {}\nwaiting {}\n", stats.led, stats.joined, stats.waiting)
+        format!(
+            "reads {reads}\nled {}\njoined {}\nwaiting {}\n",
+            stats.led, stats.joined, stats.waiting
+        )
     }
 }

@@ -4,8 +4,8 @@
 //! cargo run -p recipes --bin llm_gateway -- 127.0.0.1:3000
 //! ```
 //!
-//! It listens on a free port if you name none. On another port it starts a model, which says one word a second. Ask it the
-//! same twice, the second time two seconds later:
+//! It listens on a free port if you name none. On another port it starts a model, which says one
+//! word a second. Ask it the same twice, the second time two seconds later:
 //!
 //! ```sh
 //! ask() { curl -sN http://127.0.0.1:3000/v1/completions -d "{\"prompt\": \"$1\"}"; }
@@ -13,7 +13,8 @@
 //! curl -s http://127.0.0.1:3000/stats                                      # calls 1, led 1, joined 1
 //! ```
 //!
-//! And press ctrl-c on a lone `curl`: the model is told to stop, because no client is left to pay for.
+//! And press ctrl-c on a lone `curl`: the model is told to stop, because no client is left to pay
+//! for.
 
 use axum::{
     Router,
@@ -55,7 +56,9 @@ async fn main() -> Result<(), BoxError> {
     let (listener, stop) = recipes::listen()?;
     let calls = Arc::<AtomicUsize>::default();
     let model = start_model(calls.clone()).await?;
-    let layer = SingleflightLayer::with_body(LONGEST_PROMPT, prompt).policy(policy()).join_within(LONGEST_ANSWER);
+    let layer = SingleflightLayer::with_body(LONGEST_PROMPT, prompt)
+        .policy(policy())
+        .join_within(LONGEST_ANSWER);
     let client = Client::builder(TokioExecutor::new()).build_http();
     let gateway = Gateway { client, model, calls, flights: layer.handle() };
     let app = Router::new()
@@ -67,23 +70,25 @@ async fn main() -> Result<(), BoxError> {
     Ok(())
 }
 
-/// By default, an event stream goes to its leader alone, because most of them never end and are for one client. These
-/// end, and are for each client that sent this prompt.
+/// By default, an event stream goes to its leader alone, because most of them never end and are for
+/// one client. These end, and are for each client that sent this prompt.
 ///
-/// The layer compares `Authorization`, so that clients share only with clients of the same API key. If the gateway checks
-/// the keys of its clients itself, in a layer outside, and has one key for the model, add
-/// `without_partition_header(AUTHORIZATION)`.
+/// The layer compares `Authorization`, so that clients share only with clients of the same API key.
+/// If the gateway checks the keys of its clients itself, in a layer outside, and has one key for
+/// the model, add `without_partition_header(AUTHORIZATION)`.
 fn policy() -> HttpPolicy {
     HttpPolicy::new()
         .share_content_type("text/event-stream")
-        // Nearly every event stream says `Cache-Control: no-cache`, to keep proxies from buffering it.
+        // Nearly every event stream says `Cache-Control: no-cache`, to keep proxies from buffering
+        // it.
         .share_no_cache(true)
-        // A client that comes later gets the stream from its first token. Up to 1 MiB is kept for it: `keep_start`.
+        // A client that comes later gets the stream from its first token. Up to 1 MiB is kept for
+        // it: `keep_start`.
         .late_joins(LateJoin::Always)
 }
 
-/// The key of a prompt: all of the JSON, with its members in order. So the model's name, the temperature and the seed are
-/// a part of it.
+/// The key of a prompt: all of the JSON, with its members in order. So the model's name, the
+/// temperature and the seed are a part of it.
 fn prompt(request: &Request<Bytes>) -> Option<String> {
     let body: Value = serde_json::from_slice(request.body()).ok()?;
     body.get("prompt")?;
@@ -99,7 +104,10 @@ struct Gateway {
 }
 
 /// Runs once for each flight. The example `proxy` shows what a proxy owes to HTTP besides.
-async fn forward(State(gateway): State<Gateway>, mut request: Request) -> Result<Response, StatusCode> {
+async fn forward(
+    State(gateway): State<Gateway>,
+    mut request: Request,
+) -> Result<Response, StatusCode> {
     request.headers_mut().remove(HOST);
     *request.uri_mut() = gateway.model;
     let response = gateway.client.request(request).await.map_err(|_| StatusCode::BAD_GATEWAY)?;
@@ -109,7 +117,10 @@ async fn forward(State(gateway): State<Gateway>, mut request: Request) -> Result
 impl Gateway {
     fn stats(&self) -> String {
         let (calls, stats) = (self.calls.load(Relaxed), self.flights.stats());
-        format!("calls {calls}\nled {}\njoined {}\nwaiting {}\n", stats.led, stats.joined, stats.waiting)
+        format!(
+            "calls {calls}\nled {}\njoined {}\nwaiting {}\n",
+            stats.led, stats.joined, stats.waiting
+        )
     }
 }
 

@@ -1,4 +1,5 @@
-//! One function of a repository, behind several handlers: however many of them want a row at once, it is one query.
+//! One function of a repository, behind several handlers: however many of them want a row at once,
+//! it is one query.
 //!
 //! ```sh
 //! cargo run -p recipes --bin repository -- 127.0.0.1:3000
@@ -12,11 +13,11 @@
 //! curl -s http://127.0.0.1:3000/stats                                                             # queries 2, joined 2
 //! ```
 //!
-//! A layer cannot do that: these are requests for different paths with different answers. What they have in common is the
-//! query, so the `Group` is where the query is.
+//! A layer cannot do that: these are requests for different paths with different answers. What they
+//! have in common is the query, so the `Group` is where the query is.
 //!
-//! The database is a small stand-in, because sqlx would make the recipes slow to build. With sqlx, `Database` is a
-//! `PgPool`, `DbError` is `sqlx::Error`, and the body of `find` is
+//! The database is a small stand-in, because sqlx would make the recipes slow to build. With sqlx,
+//! `Database` is a `PgPool`, `DbError` is `sqlx::Error`, and the body of `find` is
 //! `sqlx::query_as("SELECT id, name FROM users WHERE id = $1").bind(id).fetch_optional(&pool).await`.
 
 use axum::{
@@ -55,13 +56,13 @@ async fn main() -> Result<(), BoxError> {
 #[derive(Clone, Default)]
 struct Users {
     db: Arc<Database>,
-    /// The key is all that the query depends on. Another query has other parameters and another result, and so a group of
-    /// its own.
+    /// The key is all that the query depends on. Another query has other parameters and another
+    /// result, and so a group of its own.
     by_id: Group<i64, Found>,
 }
 
-/// Every caller gets a clone. A database error is not `Clone`, so all callers share it in an `Arc`. A large row would be
-/// in an `Arc` too.
+/// Every caller gets a clone. A database error is not `Clone`, so all callers share it in an `Arc`.
+/// A large row would be in an `Arc` too.
 type Found = Result<Option<User>, Arc<DbError>>;
 
 impl Users {
@@ -73,15 +74,18 @@ impl Users {
     /// Returns whether there is such a user.
     async fn rename(&self, id: i64, name: String) -> Result<bool, DbError> {
         let is_found = self.db.rename(id, name).await?;
-        // After the write, and before the writer is told. A query that began earlier may have the old name, and no caller
-        // joins it from here on.
+        // After the write, and before the writer is told. A query that began earlier may have the
+        // old name, and no caller joins it from here on.
         self.by_id.forget(&id);
         Ok(is_found)
     }
 
     fn stats(&self) -> String {
         let (queries, stats) = (self.db.queries.load(Relaxed), self.by_id.stats());
-        format!("queries {queries}\nled {}\njoined {}\nwaiting {}\n", stats.led, stats.joined, stats.waiting)
+        format!(
+            "queries {queries}\nled {}\njoined {}\nwaiting {}\n",
+            stats.led, stats.joined, stats.waiting
+        )
     }
 }
 
@@ -97,7 +101,11 @@ async fn mention(State(users): State<Users>, Path(id): Path<i64>) -> Result<Stri
     Ok(format!("@{name}\n"))
 }
 
-async fn rename(State(users): State<Users>, Path(id): Path<i64>, name: String) -> Result<StatusCode, Failure> {
+async fn rename(
+    State(users): State<Users>,
+    Path(id): Path<i64>,
+    name: String,
+) -> Result<StatusCode, Failure> {
     match users.rename(id, name).await.map_err(Arc::new)? {
         true => Ok(StatusCode::NO_CONTENT),
         false => Err(Failure::NotFound),
@@ -122,8 +130,12 @@ impl IntoResponse for Failure {
         match self {
             Self::NotFound => StatusCode::NOT_FOUND.into_response(),
             Self::Database(error) => match *error {
-                DbError::Busy => (StatusCode::SERVICE_UNAVAILABLE, "try again later\n").into_response(),
-                DbError::Io(_) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
+                DbError::Busy => {
+                    (StatusCode::SERVICE_UNAVAILABLE, "try again later\n").into_response()
+                }
+                DbError::Io(_) => {
+                    (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response()
+                }
             },
         }
     }

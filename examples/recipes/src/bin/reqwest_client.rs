@@ -26,14 +26,19 @@ use tokio::{net::TcpListener, sync::Semaphore, task::JoinSet};
 use tower::{BoxError, Service, ServiceBuilder, ServiceExt};
 use tower_singleflight::{SharedBody, SharedError, SingleflightLayer};
 
-/// The layer takes requests and responses of the crate `http`, and reqwest has types of its own. So each request is
-/// converted below the layer, and its response is converted back.
+/// The layer takes requests and responses of the crate `http`, and reqwest has types of its own. So
+/// each request is converted below the layer, and its response is converted back.
 ///
 /// `by_key` cannot be used around the client, because reqwest's response is not `Clone`.
-fn client()
--> impl Service<Request<Body>, Response = Response<SharedBody>, Error = SharedError, Future: Send + 'static> + Clone {
+fn client() -> impl Service<
+    Request<Body>,
+    Response = Response<SharedBody>,
+    Error = SharedError,
+    Future: Send + 'static,
+> + Clone {
     ServiceBuilder::new()
-        // A client talks to many hosts, so the whole URI is the key. reqwest's errors are not `Clone`.
+        // A client talks to many hosts, so the whole URI is the key. reqwest's errors are not
+        // `Clone`.
         .layer(SingleflightLayer::new(|req| req.uri().to_string()).shared_errors())
         .map_response(Response::<Body>::from)
         // A URI without a host is no URL. This is an error, as one of the client is.
@@ -51,27 +56,41 @@ async fn main() -> Result<(), BoxError> {
     let callers: JoinSet<_> = calls
         .into_iter()
         .map(|call| async {
-            // A response of reqwest again, with its `text`, `json` and `error_for_status`. Only its `url` is lost.
+            // A response of reqwest again, with its `text`, `json` and `error_for_status`. Only its
+            // `url` is lost.
             let response = reqwest::Response::from(call.await?.map(Body::wrap));
             Ok::<_, BoxError>(response.error_for_status()?.text().await?)
         })
         .collect();
     let answers = callers.join_all().await.into_iter().collect::<Result<Vec<_>, _>>()?;
     assert!(answers.iter().all(|answer| answer == "the answer"));
-    println!("{} callers got `the answer`, the server saw {} request", answers.len(), SEEN.load(Relaxed));
+    println!(
+        "{} callers got `the answer`, the server saw {} request",
+        answers.len(),
+        SEEN.load(Relaxed)
+    );
 
     let hangs_up = TcpListener::bind("127.0.0.1:0").await?;
     let calls = ask(&client, &format!("http://{}/", hangs_up.local_addr()?), 3).await?;
     drop(hangs_up.accept().await?);
     let callers: JoinSet<_> = calls.into_iter().collect();
-    let errors: Vec<SharedError> = callers.join_all().await.into_iter().filter_map(Result::err).collect();
-    let error = errors[0].downcast_ref::<reqwest::Error>().filter(|error| error.is_request()).ok_or("not reqwest's")?;
-    assert!(errors.iter().all(|other| other.downcast_ref().is_some_and(|other| std::ptr::eq(error, other))));
+    let errors: Vec<SharedError> =
+        callers.join_all().await.into_iter().filter_map(Result::err).collect();
+    let error = errors[0]
+        .downcast_ref::<reqwest::Error>()
+        .filter(|error| error.is_request())
+        .ok_or("not reqwest's")?;
+    assert!(
+        errors
+            .iter()
+            .all(|other| other.downcast_ref().is_some_and(|other| std::ptr::eq(error, other)))
+    );
     println!("a server hangs up: {} callers share one error of reqwest", errors.len());
     Ok(())
 }
 
-/// So many requests at once. Each joins or leads when it is made, not when its response is first polled.
+/// So many requests at once. Each joins or leads when it is made, not when its response is first
+/// polled.
 async fn ask<S>(client: &S, uri: &str, callers: usize) -> Result<Vec<S::Future>, BoxError>
 where
     S: Service<Request<Body>, Error = SharedError> + Clone,

@@ -1,11 +1,12 @@
-//! An axum API in front of a slow database: however many ask for a key at once, it is looked up once.
+//! An axum API in front of a slow database: however many ask for a key at once, it is looked up
+//! once.
 //!
 //! ```sh
 //! cargo run -p recipes --bin sqlite -- 127.0.0.1:3000 [DATABASE]
 //! ```
 //!
-//! It listens on a free port if you name none, and keeps its data in memory if you name no file. Ask for one key from
-//! twenty clients at once, and see what that cost:
+//! It listens on a free port if you name none, and keeps its data in memory if you name no file.
+//! Ask for one key from twenty clients at once, and see what that cost:
 //!
 //! ```sh
 //! for i in $(seq 20); do curl -s http://127.0.0.1:3000/keys/hot & done; wait    # twenty times: the value of hot
@@ -13,8 +14,8 @@
 //! curl -s -X PUT -d 'a new value' http://127.0.0.1:3000/keys/hot
 //! ```
 //!
-//! Without the `.layer(…)` line below, it is twenty queries, and as there is one connection to the database, the last
-//! client waits for all of them.
+//! Without the `.layer(…)` line below, it is twenty queries, and as there is one connection to the
+//! database, the last client waits for all of them.
 
 use axum::{
     Router,
@@ -43,15 +44,19 @@ async fn main() -> Result<(), BoxError> {
 }
 
 fn app(database: Database) -> Router {
-    // The key is the path, decoded as axum's `Path` decodes it: so that a write to /keys/%68ot is one to /keys/hot, and
-    // reaches all reads of it. The layer compares the query besides, so that nobody gets an answer to another one.
-    let layer = SingleflightLayer::new(|req| percent_decode_str(req.uri().path()).decode_utf8_lossy().into_owned())
-        // A query in its thread cannot be cancelled. If those who asked for it go away, let the next get its answer.
-        .run_to_completion(true);
+    // The key is the path, decoded as axum's `Path` decodes it: so that a write to /keys/%68ot is
+    // one to /keys/hot, and reaches all reads of it. The layer compares the query besides, so that
+    // nobody gets an answer to another one.
+    let layer = SingleflightLayer::new(|req| {
+        percent_decode_str(req.uri().path()).decode_utf8_lossy().into_owned()
+    })
+    // A query in its thread cannot be cancelled. If those who asked for it go away, let the next
+    // get its answer.
+    .run_to_completion(true);
     let handle = layer.handle();
     Router::new()
-        // A write goes through the layer as well: it is never shared, but whoever reads after it gets no answer from
-        // before.
+        // A write goes through the layer as well: it is never shared, but whoever reads after it
+        // gets no answer from before.
         .route("/keys/{key}", get(read).put(write))
         .layer(layer)
         // What comes after the layer is not under it.
@@ -59,7 +64,10 @@ fn app(database: Database) -> Router {
         .with_state(database)
 }
 
-async fn read(State(database): State<Database>, Path(key): Path<String>) -> Result<String, (StatusCode, String)> {
+async fn read(
+    State(database): State<Database>,
+    Path(key): Path<String>,
+) -> Result<String, (StatusCode, String)> {
     match database.get(key).await {
         Ok(Some(value)) => Ok(value + "\n"),
         Ok(None) => Err((StatusCode::NOT_FOUND, "no such key\n".to_owned())),
@@ -87,7 +95,8 @@ fn stats(database: &Database, handle: &Handle<String>) -> String {
     )
 }
 
-/// SQLite blocks, so it is called in threads that may block; and this one has a single connection, as many have.
+/// SQLite blocks, so it is called in threads that may block; and this one has a single connection,
+/// as many have.
 #[derive(Clone)]
 struct Database {
     connection: Arc<Mutex<Connection>>,
@@ -99,7 +108,8 @@ const GET: &str = "
     WITH RECURSIVE rows(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM rows WHERE n < 1500000)
     SELECT value FROM pairs WHERE key = ?1 AND (SELECT count(n) FROM rows) > 0";
 
-const PUT: &str = "INSERT INTO pairs VALUES (?1, ?2) ON CONFLICT (key) DO UPDATE SET value = excluded.value";
+const PUT: &str =
+    "INSERT INTO pairs VALUES (?1, ?2) ON CONFLICT (key) DO UPDATE SET value = excluded.value";
 
 impl Database {
     fn open(path: &str) -> rusqlite::Result<Self> {
@@ -125,7 +135,10 @@ impl Database {
         self.run(move |connection| connection.execute(PUT, params![key, value]).map(drop)).await
     }
 
-    async fn run<T: Send + 'static>(&self, query: impl FnOnce(&Connection) -> T + Send + 'static) -> T {
+    async fn run<T: Send + 'static>(
+        &self,
+        query: impl FnOnce(&Connection) -> T + Send + 'static,
+    ) -> T {
         let connection = self.connection.clone();
         let query = move || query(&connection.lock().unwrap_or_else(PoisonError::into_inner));
         tokio::task::spawn_blocking(query).await.expect("a query does not panic")

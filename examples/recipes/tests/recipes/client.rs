@@ -30,7 +30,10 @@ pub(crate) async fn get(address: SocketAddr, path: &str) -> Reply {
 
 /// Dropping it closes the connection.
 pub(crate) async fn send(address: SocketAddr, head: Builder, body: &str) -> Reply {
-    let request = head.header("host", address.to_string()).body(Full::<Bytes>::from(body.to_owned())).unwrap();
+    let request = head
+        .header("host", address.to_string())
+        .body(Full::<Bytes>::from(body.to_owned()))
+        .unwrap();
     let socket = within(TcpStream::connect(address)).await.unwrap();
     let (mut sender, connection) = http1::handshake(TokioIo::new(socket)).await.unwrap();
     let reply = async move {
@@ -64,7 +67,10 @@ pub(crate) struct Stream {
 impl Stream {
     /// Returns when the head is there.
     pub(crate) async fn open(address: SocketAddr, head: Builder, body: &str) -> Self {
-        let request = head.header("host", address.to_string()).body(Full::<Bytes>::from(body.to_owned())).unwrap();
+        let request = head
+            .header("host", address.to_string())
+            .body(Full::<Bytes>::from(body.to_owned()))
+            .unwrap();
         let socket = within(TcpStream::connect(address)).await.unwrap();
         let (mut sender, connection) = http1::handshake(TokioIo::new(socket)).await.unwrap();
         let connection = tokio::spawn(async { drop(connection.await) });

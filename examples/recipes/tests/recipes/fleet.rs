@@ -11,7 +11,9 @@ use tokio::{
 
 /// `None`: there is no `redis-server`.
 fn start() -> Option<Child> {
-    if let Err(error) = std::process::Command::new("redis-server").arg("--version").stdout(Stdio::null()).status() {
+    if let Err(error) =
+        std::process::Command::new("redis-server").arg("--version").stdout(Stdio::null()).status()
+    {
         assert!(env::var_os("CI").is_none(), "there is no redis-server: {error}");
         eprintln!("\n\nSKIPPED: no redis-server\n\n");
         return None;

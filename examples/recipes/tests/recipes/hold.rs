@@ -1,4 +1,5 @@
-//! Holds a program's expensive calls, so that a test says when they are done: see `recipes::expensive`.
+//! Holds a program's expensive calls, so that a test says when they are done: see
+//! `recipes::expensive`.
 
 use crate::program::within;
 use std::net::SocketAddr;

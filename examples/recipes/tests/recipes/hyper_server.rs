@@ -28,7 +28,8 @@ async fn the_streams_of_an_http2_connection_coalesce_as_well() {
     let hold = Hold::new().await;
     let program = Program::held(EXE, &hold).await;
     let socket = TcpStream::connect(program.address).await.unwrap();
-    let (mut sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(socket)).await.unwrap();
+    let (mut sender, connection) =
+        http2::handshake(TokioExecutor::new(), TokioIo::new(socket)).await.unwrap();
     let connection = tokio::spawn(connection);
     let uri = format!("http://{}/reports/7", program.address);
     let request = || Request::get(&uri).body(Empty::<Bytes>::new()).unwrap();

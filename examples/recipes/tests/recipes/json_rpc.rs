@@ -11,7 +11,9 @@ fn call(
     params: &'static str,
 ) -> JoinSet<(String, String)> {
     let call = |id: &'static str| async move {
-        let body = format!(r#"{{"jsonrpc": "2.0", "id": {id}, "method": "{method}", "params": {params}}}"#);
+        let body = format!(
+            r#"{{"jsonrpc": "2.0", "id": {id}, "method": "{method}", "params": {params}}}"#
+        );
         let reply = send(address, Request::post("/rpc"), &body).await;
         assert_eq!(reply.status, StatusCode::OK);
         (id.to_owned(), reply.text)

@@ -10,7 +10,8 @@ const EXE: &str = env!("CARGO_BIN_EXE_llm_gateway");
 
 async fn ask(address: SocketAddr, prompt: &str) -> Stream {
     let head = Request::post("/v1/completions").header("content-type", "application/json");
-    let stream = Stream::open(address, head, &format!(r#"{{"model": "m", "prompt": "{prompt}"}}"#)).await;
+    let stream =
+        Stream::open(address, head, &format!(r#"{{"model": "m", "prompt": "{prompt}"}}"#)).await;
     assert_eq!(stream.head.headers["content-type"], "text/event-stream");
     stream
 }
@@ -38,7 +39,11 @@ async fn one_client_leaves_one_comes_late_another_prompt_is_apart_and_all_are_wh
     drop(leaves);
 
     let mut late = ask(program.address, "why").await;
-    assert_eq!(late.next().await, event("You"), "it has the first word before there is a second one");
+    assert_eq!(
+        late.next().await,
+        event("You"),
+        "it has the first word before there is a second one"
+    );
     let other = ask(program.address, "how").await;
     let others_first = hold.call().await;
     assert_eq!(program.counted(["calls", "led", "joined"]).await, [2, 2, 2]);
@@ -64,7 +69,9 @@ async fn twenty_clients_of_one_prompt_cost_one_call_however_it_is_spelled() {
     let program = Program::held(EXE, &hold).await;
     let mut clients = vec![ask(program.address, "why").await];
     let mut word = hold.call().await;
-    for spelled in [r#"{"prompt":"why","model":"m"}"#, r#"{ "model":"m", "prompt":"why" }"#].repeat(10) {
+    for spelled in
+        [r#"{"prompt":"why","model":"m"}"#, r#"{ "model":"m", "prompt":"why" }"#].repeat(10)
+    {
         let head = Request::post("/v1/completions").header("content-type", "application/json");
         clients.push(Stream::open(program.address, head, spelled).await);
     }

@@ -32,7 +32,12 @@ impl Program {
     }
 
     async fn run(command: &mut Command) -> Self {
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
+        let mut child = command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let line = within(lines.next_line()).await.unwrap().expect("it says where it listens");
         let address = line.strip_prefix("listening on ").unwrap().parse().unwrap();
@@ -42,7 +47,9 @@ impl Program {
     /// What it counted.
     pub(crate) async fn stats(&self) -> HashMap<String, usize> {
         let stats = client::get(self.address, "/stats").await.text;
-        let line = |line: &str| line.split_once(' ').map(|(name, count)| (name.to_owned(), count.parse().unwrap()));
+        let line = |line: &str| {
+            line.split_once(' ').map(|(name, count)| (name.to_owned(), count.parse().unwrap()))
+        };
         stats.lines().map(|stat| line(stat).unwrap()).collect()
     }
 
@@ -64,12 +71,20 @@ impl Program {
 
     /// Stops it as an operator does, and returns its log.
     pub(crate) async fn stop(mut self) -> String {
-        let kill = Command::new("kill").arg("-TERM").arg(self.child.id().unwrap().to_string()).status().await;
+        let kill = Command::new("kill")
+            .arg("-TERM")
+            .arg(self.child.id().unwrap().to_string())
+            .status()
+            .await;
         assert!(kill.unwrap().success());
         let mut log = String::new();
         within(self.child.stderr.take().unwrap().read_to_string(&mut log)).await.unwrap();
         let status = within(self.child.wait()).await.unwrap();
-        assert_eq!((status.code(), self.lines.next_line().await.unwrap()), (Some(0), None), "{log}");
+        assert_eq!(
+            (status.code(), self.lines.next_line().await.unwrap()),
+            (Some(0), None),
+            "{log}"
+        );
         log
     }
 }

@@ -1,4 +1,5 @@
-//! The tests are another program that uses the database: as long as they have it locked, every query waits.
+//! The tests are another program that uses the database: as long as they have it locked, every
+//! query waits.
 
 use crate::{
     client::{all_get, burst, get, send},
@@ -49,7 +50,8 @@ async fn keys_that_differ_are_queries_of_their_own() {
     let fixture = start("differ").await;
     let program = &fixture.program;
     fixture.lock();
-    let (hot, cold) = (burst(5, program.address, "/keys/hot"), burst(5, program.address, "/keys/cold"));
+    let (hot, cold) =
+        (burst(5, program.address, "/keys/hot"), burst(5, program.address, "/keys/cold"));
     let missing = burst(5, program.address, "/keys/missing");
     program.until("waiting", 15).await;
     fixture.unlock();
@@ -67,7 +69,8 @@ async fn nobody_gets_an_answer_to_another_query() {
     let fixture = start("query").await;
     let program = &fixture.program;
     fixture.lock();
-    let (plain, asking) = (burst(5, program.address, "/keys/hot"), burst(5, program.address, "/keys/hot?as=json"));
+    let (plain, asking) =
+        (burst(5, program.address, "/keys/hot"), burst(5, program.address, "/keys/hot?as=json"));
     program.until("waiting", 10).await;
     fixture.unlock();
     all_get(plain, "the value of hot\n").await;

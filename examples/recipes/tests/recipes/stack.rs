@@ -18,7 +18,11 @@ async fn twenty_clients_with_two_encodings_cost_one_flight_of_two_attempts() {
     let program = Program::held(EXE, &hold).await;
     let mut clients = burst(10, program.address, "/reports/7");
     for _ in 0..10 {
-        clients.spawn(send(program.address, Request::get("/reports/7").header("accept-encoding", "gzip"), ""));
+        clients.spawn(send(
+            program.address,
+            Request::get("/reports/7").header("accept-encoding", "gzip"),
+            "",
+        ));
     }
     let fails = hold.call().await;
     program.until("waiting", 20).await;

@@ -13,25 +13,37 @@ async fn output(exe: &str) -> String {
 
 /// The block of text in a recipe's first lines.
 pub(crate) fn told(source: &str) -> String {
+    let lines = source
+        .lines()
+        .map_while(|line| line.strip_prefix("//!"))
+        .map(|line| line.strip_prefix(' ').unwrap_or(line));
     let lines =
-        source.lines().map_while(|line| line.strip_prefix("//!")).map(|line| line.strip_prefix(' ').unwrap_or(line));
-    let lines = lines.skip_while(|line| *line != "```text").skip(1).take_while(|line| *line != "```");
+        lines.skip_while(|line| *line != "```text").skip(1).take_while(|line| *line != "```");
     lines.map(|line| format!("{line}\n")).collect()
 }
 
 #[tokio::test]
 async fn the_client() {
-    assert_eq!(output(env!("CARGO_BIN_EXE_client")).await, told(include_str!("../../src/bin/client.rs")));
+    assert_eq!(
+        output(env!("CARGO_BIN_EXE_client")).await,
+        told(include_str!("../../src/bin/client.rs"))
+    );
 }
 
 #[tokio::test]
 async fn grpc() {
-    assert_eq!(output(env!("CARGO_BIN_EXE_grpc")).await, told(include_str!("../../src/bin/grpc.rs")));
+    assert_eq!(
+        output(env!("CARGO_BIN_EXE_grpc")).await,
+        told(include_str!("../../src/bin/grpc.rs"))
+    );
 }
 
 #[tokio::test]
 async fn the_group() {
-    assert_eq!(output(env!("CARGO_BIN_EXE_group")).await, told(include_str!("../../src/bin/group.rs")));
+    assert_eq!(
+        output(env!("CARGO_BIN_EXE_group")).await,
+        told(include_str!("../../src/bin/group.rs"))
+    );
 }
 
 #[tokio::test]

@@ -53,7 +53,8 @@ impl Client {
     /// Sends a request and reads the head of its response.
     pub(crate) async fn ask_for_head(&mut self, text: &str) -> Message {
         self.send(text).await;
-        let head = timeout(PATIENCE, Message::read_head(&mut self.0)).await.expect("an answer, or an end");
+        let head =
+            timeout(PATIENCE, Message::read_head(&mut self.0)).await.expect("an answer, or an end");
         head.unwrap()
     }
 

@@ -31,7 +31,8 @@ enum Step {
 impl Reply {
     /// A whole response with a length.
     pub(crate) fn ok(text: &str) -> Self {
-        Self::default().send(format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{text}", text.len()))
+        Self::default()
+            .send(format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{text}", text.len()))
     }
 
     pub(crate) fn raw(bytes: impl Into<Vec<u8>>) -> Self {
@@ -117,7 +118,12 @@ impl Origin {
 
 type Script = dyn Fn(&Message) -> Reply + Send + Sync;
 
-async fn accept(listener: TcpListener, script: Arc<Script>, log: Arc<Log>, hold: watch::Receiver<bool>) {
+async fn accept(
+    listener: TcpListener,
+    script: Arc<Script>,
+    log: Arc<Log>,
+    hold: watch::Receiver<bool>,
+) {
     loop {
         let (stream, _) = listener.accept().await.unwrap();
         log.connections.fetch_add(1, SeqCst);
@@ -125,7 +131,12 @@ async fn accept(listener: TcpListener, script: Arc<Script>, log: Arc<Log>, hold:
     }
 }
 
-async fn serve(mut stream: BufReader<TcpStream>, script: Arc<Script>, log: Arc<Log>, mut hold: watch::Receiver<bool>) {
+async fn serve(
+    mut stream: BufReader<TcpStream>,
+    script: Arc<Script>,
+    log: Arc<Log>,
+    mut hold: watch::Receiver<bool>,
+) {
     while let Ok(request) = Message::read(&mut stream, Kind::Request).await {
         let Reply(steps) = script(&request);
         log.requests.lock().unwrap().push(request);

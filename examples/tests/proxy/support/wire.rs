@@ -20,7 +20,10 @@ pub(crate) struct Message {
 }
 
 impl Message {
-    pub(crate) async fn read(from: &mut (impl AsyncBufRead + Unpin), kind: Kind) -> io::Result<Self> {
+    pub(crate) async fn read(
+        from: &mut (impl AsyncBufRead + Unpin),
+        kind: Kind,
+    ) -> io::Result<Self> {
         let mut message = Self::read_head(from).await?;
         message.read_body(from, kind).await?;
         Ok(message)
@@ -31,8 +34,14 @@ impl Message {
         Ok(Self { start, headers: fields(from).await?, ..Self::default() })
     }
 
-    pub(crate) async fn read_body(&mut self, from: &mut (impl AsyncBufRead + Unpin), kind: Kind) -> io::Result<()> {
-        if kind == Kind::ResponseToHead || [Some(100), Some(204), Some(304)].contains(&self.status()) {
+    pub(crate) async fn read_body(
+        &mut self,
+        from: &mut (impl AsyncBufRead + Unpin),
+        kind: Kind,
+    ) -> io::Result<()> {
+        if kind == Kind::ResponseToHead
+            || [Some(100), Some(204), Some(304)].contains(&self.status())
+        {
             return Ok(());
         }
         if self.get("transfer-encoding").is_some() {

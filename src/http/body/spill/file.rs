@@ -54,9 +54,11 @@ struct FileSlots {
     len: u32,
 }
 
-/// Owns some slots of the file. `Drop` gives them back, and the last extent closes the file: drop it under no lock.
+/// Owns some slots of the file. `Drop` gives them back, and the last extent closes the file: drop
+/// it under no lock.
 ///
-/// A job holds the extent that it writes or reads, so that the slots are not given out again meanwhile.
+/// A job holds the extent that it writes or reads, so that the slots are not given out again
+/// meanwhile.
 pub(super) struct Extent {
     file: Arc<SpillFile>,
     slots: Vec<u32>,
@@ -182,7 +184,10 @@ impl Extent {
         while done < len {
             let (slot, inside) = ((from + done) / slot_len, (from + done) % slot_len);
             let end = len.min(done + slot_len - inside);
-            storage.read(&mut data[done..end], u64::from(self.slots[slot]) * slot_len as u64 + inside as u64)?;
+            storage.read(
+                &mut data[done..end],
+                u64::from(self.slots[slot]) * slot_len as u64 + inside as u64,
+            )?;
             done = end;
         }
         Ok(data.into())
@@ -198,7 +203,10 @@ impl Drop for Extent {
 
 impl fmt::Debug for Spill {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Spill").field("limits", &self.0.limits).field("slots", &self.0.most).finish_non_exhaustive()
+        f.debug_struct("Spill")
+            .field("limits", &self.0.limits)
+            .field("slots", &self.0.most)
+            .finish_non_exhaustive()
     }
 }
 

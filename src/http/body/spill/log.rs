@@ -23,12 +23,13 @@ pub(in crate::http::body) struct Piece {
 
 /// The oldest frames of a log.
 ///
-/// A reader inside a piece is at one of its frames, and knows by its bytes how much of the piece it has.
+/// A reader inside a piece is at one of its frames, and knows by its bytes how much of the piece it
+/// has.
 ///
 /// Invariants:
 ///
-/// 1. Each piece begins where the one before ends, and the first frame in memory follows the last piece, or there is
-///    none.
+/// 1. Each piece begins where the one before ends, and the first frame in memory follows the last
+///    piece, or there is none.
 /// 2. The first piece has a reader.
 #[derive(Debug, Default)]
 pub(in crate::http::body) struct SpilledLog(VecDeque<Piece>);
@@ -68,7 +69,8 @@ impl SpilledLog {
         Some(&mut self.0[index].readers)
     }
 
-    /// What a reader gets next that has this many bytes. It may be empty. `None`: there is no such piece.
+    /// What a reader gets next that has this many bytes. It may be empty. `None`: there is no such
+    /// piece.
     pub(in crate::http::body) fn chunk_at(&self, at: u64, bytes: u64) -> Option<Chunk> {
         let piece = &self.0[self.index(at)?];
         let from = bytes - piece.start;
@@ -76,8 +78,8 @@ impl SpilledLog {
         Some(Chunk { extent: piece.extent.clone(), from: from as usize, len: len as usize })
     }
 
-    /// Moves a reader to this many bytes, and gives its new position. `None`: there is no such piece. If that is the end of
-    /// a piece, the reader is no longer counted.
+    /// Moves a reader to this many bytes, and gives its new position. `None`: there is no such
+    /// piece. If that is the end of a piece, the reader is no longer counted.
     pub(in crate::http::body) fn pass(&mut self, at: u64, bytes: u64) -> Option<u64> {
         let index = self.index(at)?;
         let piece = &mut self.0[index];

@@ -1,8 +1,9 @@
 //! The lag of readers beyond the window, in a temporary file that all bodies of a group share.
 //!
-//! When the window of a body is full, its oldest frames are written to the file, and leave the memory once they are
-//! there. A reader whose next frame is in the file reads it back in chunks. All of that runs in the blocking pool of tokio.
-//! When nothing can be written, the rule of [`SlowReader`](super::SlowReader) applies as without a file.
+//! When the window of a body is full, its oldest frames are written to the file, and leave the
+//! memory once they are there. A reader whose next frame is in the file reads it back in chunks.
+//! All of that runs in the blocking pool of tokio. When nothing can be written, the rule of
+//! [`SlowReader`](super::SlowReader) applies as without a file.
 
 mod disk;
 mod file;

@@ -53,11 +53,16 @@ impl ChunkRead {
         Some(Self { chunk, result, is_second: false })
     }
 
-    pub(in crate::http::body) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Bytes, SharedError>> {
+    pub(in crate::http::body) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Bytes, SharedError>> {
         loop {
             match self.result.poll(cx) {
                 Poll::Pending => return Poll::Pending,
-                Poll::Ready(ReadOutcome::Read(data)) => return Poll::Ready(data.map_err(unreadable)),
+                Poll::Ready(ReadOutcome::Read(data)) => {
+                    return Poll::Ready(data.map_err(unreadable));
+                }
                 Poll::Ready(ReadOutcome::Lost) if self.is_second => {
                     return Poll::Ready(Err(unreadable(io::Error::other("no thread can read it"))));
                 }

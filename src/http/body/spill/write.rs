@@ -41,8 +41,8 @@ pub(in crate::http::body) struct Batch {
     pub(in crate::http::body) data: Vec<Bytes>,
 }
 
-/// Writes batches of a body, one after the other, until its window has room. If it is dropped before, or panics, that
-/// counts as a failed write.
+/// Writes batches of a body, one after the other, until its window has room. If it is dropped
+/// before, or panics, that counts as a failed write.
 pub(in crate::http::body) struct WriteJob {
     spill: Spill,
     body: Weak<Broadcast>,
@@ -74,7 +74,8 @@ impl WriteJob {
         if let Some(write) = self.write.take() {
             let Write { batch, extent } = write;
             let Batch { first, end, start, len, data } = batch;
-            let piece = Piece { first, end, start, len, readers: 0, taken: 0, extent: Arc::new(extent) };
+            let piece =
+                Piece { first, end, start, len, readers: 0, taken: 0, extent: Arc::new(extent) };
             self.write = self.body.upgrade().and_then(|body| body.written(piece, result.is_ok()));
             drop(data);
         }
@@ -102,8 +103,12 @@ impl BodyState {
 
     /// How many bytes may be held: while a job writes, more than the window.
     pub(in crate::http::body) fn window(&self) -> usize {
-        let slack =
-            self.config.spill.as_ref().filter(|_| self.spill.is_writing()).map_or(0, |spill| spill.limits().slack);
+        let slack = self
+            .config
+            .spill
+            .as_ref()
+            .filter(|_| self.spill.is_writing())
+            .map_or(0, |spill| spill.limits().slack);
         self.config.limit.saturating_add(slack)
     }
 
@@ -126,7 +131,8 @@ impl BodyState {
         self.spill.is_writing()
     }
 
-    /// Begins to write when the window is full, for [`SlowReader::Unbounded`](super::super::SlowReader), which never pauses.
+    /// Begins to write when the window is full, for
+    /// [`SlowReader::Unbounded`](super::super::SlowReader), which never pauses.
     pub(in crate::http::body) fn start_write_if_outgrown(&mut self, deferred: &mut Deferred) {
         if self.over.is_none() && self.has_outgrown() && self.start_write(deferred) {
             self.log.release_start(&mut deferred.passed);
@@ -162,8 +168,9 @@ impl BodyState {
         let spill = self.config.spill.as_ref().filter(|_| self.has_outgrown());
         let next = spill.and_then(|spill| self.next_write(spill));
         self.spill.writes_since = next.is_some().then(now);
-        self.pause =
-            self.pause.map(|pause| if pause.cause() == Cause::Disk { pause.watched_from_now() } else { pause });
+        self.pause = self.pause.map(|pause| {
+            if pause.cause() == Cause::Disk { pause.watched_from_now() } else { pause }
+        });
         self.relax(deferred);
         next
     }
@@ -176,7 +183,9 @@ impl BodyState {
         deferred: &mut Deferred,
     ) -> bool {
         let bytes = position.bytes + len;
-        let Some(at) = self.log.pass_spilled(position.at, bytes, &mut deferred.passed) else { return false };
+        let Some(at) = self.log.pass_spilled(position.at, bytes, &mut deferred.passed) else {
+            return false;
+        };
         (position.at, position.bytes) = (at, bytes);
         if self.pause.is_some() {
             self.readers[position.slot].moved_to = Some(at);
@@ -191,7 +200,9 @@ impl BodyState {
     /// True if the disk has taken too long with a batch, although no reader waits for it.
     pub(in crate::http::body) fn disk_hangs(&self) -> bool {
         let patience = disk_patience(&self.config);
-        patience.zip(self.spill.writes_since).is_some_and(|(patience, since)| now().duration_since(since) >= patience)
+        patience
+            .zip(self.spill.writes_since)
+            .is_some_and(|(patience, since)| now().duration_since(since) >= patience)
     }
 
     /// Stops writing, as after a failed write: the disk takes too long.

@@ -101,7 +101,9 @@ async fn a_reader_that_waits_for_the_budget_again_is_woken_again() {
     let config = of_budget(SlowReader::BackPressure, 20);
     let others = [(); 2].map(|()| ahead::<1>(config.clone(), ["aaaa"]));
     let (feed, mut first, [_slow]) = ahead(config, ["aaaa", "bbbb", "cccc"]);
-    for (data, (other_feed, mut other_first, [mut other_slow])) in ["dddd", "eeee"].into_iter().zip(others) {
+    for (data, (other_feed, mut other_first, [mut other_slow])) in
+        ["dddd", "eeee"].into_iter().zip(others)
+    {
         feed.data(data);
         pending(&mut first);
         assert_eq!(next(&mut other_slow), "aaaa");
@@ -254,7 +256,8 @@ async fn with_the_budget_spent_the_steps_of_others_buy_the_slowest_no_longer_pau
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_reader_that_had_everything_is_not_evicted_for_the_time_in_which_there_was_nothing_to_read() {
+async fn a_reader_that_had_everything_is_not_evicted_for_the_time_in_which_there_was_nothing_to_read()
+ {
     let config = of_budget(PAUSE, 8);
     let (feed, mut first, mut second) = stalled(&config, &["aaaa"]);
     assert_eq!(next(&mut second), "aaaa");

@@ -174,7 +174,8 @@ proptest! {
 
 #[test]
 fn a_driver_whose_runtime_stands_still_does_not_hold_newcomers_back() {
-    let (feed, a) = completing(BodyConfig { keep_start: 100, ..config(8, SlowReader::BackPressure) });
+    let (feed, a) =
+        completing(BodyConfig { keep_start: 100, ..config(8, SlowReader::BackPressure) });
     let newcomers = a.newcomers(None).unwrap();
     let idle = tokio::runtime::Builder::new_current_thread().build().unwrap();
     idle.block_on(async {

@@ -65,7 +65,10 @@ fn a_body_cut_short_of_its_length_is_an_error_for_every_reader() {
     for mut reader in [body.clone(), body].map(task::spawn) {
         assert_eq!(next(&mut reader), "one");
         assert!(!reader.is_end_stream());
-        assert_eq!(error(&mut reader).to_string(), "tower-singleflight: the body was cut short after 3 of 8 bytes");
+        assert_eq!(
+            error(&mut reader).to_string(),
+            "tower-singleflight: the body was cut short after 3 of 8 bytes"
+        );
     }
 }
 
@@ -104,7 +107,10 @@ fn a_length_that_never_counts_down_is_no_promise_broken() {
     impl Body for Lazy {
         type Data = Bytes;
         type Error = io::Error;
-        fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
             Pin::new(&mut self.0).poll_frame(cx)
         }
         fn size_hint(&self) -> SizeHint {
@@ -124,7 +130,8 @@ fn a_length_that_never_counts_down_is_no_promise_broken() {
 
 #[test]
 fn a_boxed_error_keeps_its_type() {
-    let frames = futures_util::stream::iter([Ok::<_, io::Error>(Frame::data(Bytes::from("12345")))]);
+    let frames =
+        futures_util::stream::iter([Ok::<_, io::Error>(Frame::data(Bytes::from("12345")))]);
     let body = Limited::new(StreamBody::new(frames), 4);
     let body = SharedBody::new(body, config(KIB, SlowReader::BackPressure));
     let mut reader = task::spawn(body);
@@ -172,7 +179,10 @@ fn a_panic_of_the_hint_is_a_panic_of_the_body() {
     impl Body for Hintless {
         type Data = Bytes;
         type Error = io::Error;
-        fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
             self.0 = true;
             Poll::Ready(Some(Ok(Frame::data(Bytes::from("one")))))
         }

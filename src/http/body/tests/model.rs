@@ -46,7 +46,8 @@ struct Both {
     has_file: bool,
 }
 
-/// The first body takes newcomers until `door`, and after its end if it `holds`. The other never does.
+/// The first body takes newcomers until `door`, and after its end if it `holds`. The other never
+/// does.
 #[derive(Debug)]
 struct Setting {
     limit: usize,
@@ -62,7 +63,9 @@ struct Setting {
 }
 
 impl Both {
-    fn new(Setting { limit, slow, keep_start, hold_back, budget, promised, door, holds, has_file }: Setting) -> Self {
+    fn new(
+        Setting { limit, slow, keep_start, hold_back, budget, promised, door, holds, has_file }: Setting,
+    ) -> Self {
         let model = Model {
             limit,
             slow,
@@ -74,7 +77,8 @@ impl Both {
             asked: None,
             now: 0,
         };
-        let mut both = Self { model, bodies: Vec::new(), budget: Budget::new(budget as u64), has_file };
+        let mut both =
+            Self { model, bodies: Vec::new(), budget: Budget::new(budget as u64), has_file };
         both.add(promised, door, holds);
         both.add(None, None, false);
         both
@@ -87,18 +91,31 @@ impl Both {
         }
         let hold_back = Duration::from_millis(self.model.hold_back);
         let (keep_start, budget) = (self.model.keep_start as u64, self.budget.clone());
-        let config = BodyConfig { keep_start, hold_back, budget, ..config(self.model.limit, self.model.slow) };
+        let config = BodyConfig {
+            keep_start,
+            hold_back,
+            budget,
+            ..config(self.model.limit, self.model.slow)
+        };
         #[cfg(feature = "spill")]
         let config = BodyConfig { spill: self.has_file.then(disk::without_room), ..config };
         let body = SharedBody::new(feed.body(), config);
-        let newcomers = door.and_then(|until| body.newcomers(Some(Instant::now() + Duration::from_millis(until))));
+        let newcomers = door
+            .and_then(|until| body.newcomers(Some(Instant::now() + Duration::from_millis(until))));
         let held = newcomers.as_ref().filter(|_| holds).and_then(|newcomers| {
             newcomers.outlive_readers();
             newcomers.hold()
         });
         self.bodies.push(Real { feed, readers: vec![task::spawn(body)], newcomers, held });
         let readers = vec![ModelReader::default()];
-        self.model.bodies.push(ModelBody { promised, awake: true, readers, door, holds, ..ModelBody::default() });
+        self.model.bodies.push(ModelBody {
+            promised,
+            awake: true,
+            readers,
+            door,
+            holds,
+            ..ModelBody::default()
+        });
     }
 
     async fn step(&mut self, index: usize, op: Op) {
@@ -163,7 +180,8 @@ impl Both {
     }
 
     fn poll(&mut self, index: usize, reader: usize) {
-        let polled = catch_unwind(AssertUnwindSafe(|| poll(&mut self.bodies[index].readers[reader])));
+        let polled =
+            catch_unwind(AssertUnwindSafe(|| poll(&mut self.bodies[index].readers[reader])));
         let seen = match polled {
             Err(_) => Seen::Panic,
             Ok(Poll::Pending) => Seen::Pending,
@@ -197,7 +215,10 @@ impl Both {
                 // As if somebody had just asked: who waits is not woken to ask again.
                 let mut model = Model { asked: Some(self.model.now), ..self.model.clone() };
                 let seen = model.poll(body, index);
-                assert!(seen == Seen::Pending || reader.is_woken(), "reader {index} of {body} is not woken");
+                assert!(
+                    seen == Seen::Pending || reader.is_woken(),
+                    "reader {index} of {body} is not woken"
+                );
             }
         }
     }
@@ -225,22 +246,40 @@ fn ops() -> impl Strategy<Value = Vec<(usize, Op)>> {
 }
 
 fn settings() -> impl Strategy<Value = Setting> {
-    let slow = vec![SHORT, SlowReader::default(), SlowReader::Evict, SlowReader::BackPressure, SlowReader::Unbounded];
+    let slow = vec![
+        SHORT,
+        SlowReader::default(),
+        SlowReader::Evict,
+        SlowReader::BackPressure,
+        SlowReader::Unbounded,
+    ];
     let budget = prop_oneof![1 => 0..30_usize, 1 => Just(usize::MAX)];
-    let (promised, door) = (option::weighted(0.3, 0..60_usize), option::weighted(0.5, 0..3_000_u64));
+    let (promised, door) =
+        (option::weighted(0.3, 0..60_usize), option::weighted(0.5, 0..3_000_u64));
     let keep_start = prop_oneof![1 => Just(0_usize), 2 => 0..60_usize];
-    let all =
-        (0..40_usize, select(slow), keep_start, 0..3_000_u64, budget, promised, door, any::<bool>(), any::<bool>());
-    all.prop_map(|(limit, slow, keep_start, hold_back, budget, promised, door, holds, has_file)| Setting {
-        limit,
-        slow,
+    let all = (
+        0..40_usize,
+        select(slow),
         keep_start,
-        hold_back,
+        0..3_000_u64,
         budget,
         promised,
         door,
-        holds,
-        has_file: has_file && cfg!(feature = "spill"),
+        any::<bool>(),
+        any::<bool>(),
+    );
+    all.prop_map(|(limit, slow, keep_start, hold_back, budget, promised, door, holds, has_file)| {
+        Setting {
+            limit,
+            slow,
+            keep_start,
+            hold_back,
+            budget,
+            promised,
+            door,
+            holds,
+            has_file: has_file && cfg!(feature = "spill"),
+        }
     })
 }
 

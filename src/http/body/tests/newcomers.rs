@@ -108,7 +108,9 @@ async fn nothing_is_kept_for_newcomers_once_their_time_is_up() {
 
 #[test]
 fn what_was_kept_for_newcomers_is_freed_when_somebody_is_kept_out() {
-    for slow in [SlowReader::default(), SlowReader::Evict, SlowReader::BackPressure, SlowReader::Unbounded] {
+    for slow in
+        [SlowReader::default(), SlowReader::Evict, SlowReader::BackPressure, SlowReader::Unbounded]
+    {
         let config = BodyConfig { budget: Budget::new(3), ..config(KIB, slow) };
         let budget = config.budget.clone();
         let (feed, [mut a, mut b]) = readers(config);

@@ -12,7 +12,9 @@ fn sole() -> (Feed, Reader) {
 fn upstream_wakes_the_task_of_a_sole_reader_itself() {
     let (feed, mut body) = sole();
     pending(&mut body);
-    assert!(feed.0.lock().waker.as_ref().unwrap().will_wake(&body.enter(|cx, _| cx.waker().clone())));
+    assert!(
+        feed.0.lock().waker.as_ref().unwrap().will_wake(&body.enter(|cx, _| cx.waker().clone()))
+    );
 }
 
 #[test]

@@ -11,18 +11,21 @@ use super::*;
 const FRAME: usize = 64 * KIB;
 const WINDOW: usize = 16 * KIB * KIB;
 
-/// `N` readers of a body of `frames` frames that are there at once. The window is that of the default policy.
+/// `N` readers of a body of `frames` frames that are there at once. The window is that of the
+/// default policy.
 fn flood<const N: usize>(frames: usize) -> [SharedBody; N] {
     let data = Bytes::from_static(&[0; FRAME]);
-    let frames = std::iter::repeat_n(data, frames).map(|data| Ok::<_, io::Error>(Frame::data(data)));
-    let body = SharedBody::new(StreamBody::new(futures_util::stream::iter(frames)), config(WINDOW, PAUSE));
+    let frames =
+        std::iter::repeat_n(data, frames).map(|data| Ok::<_, io::Error>(Frame::data(data)));
+    let body =
+        SharedBody::new(StreamBody::new(futures_util::stream::iter(frames)), config(WINDOW, PAUSE));
     std::array::from_fn(|_| body.clone())
 }
 
 const PAUSE: SlowReader = SlowReader::PauseThenEvict(Duration::from_secs(1));
 
-/// Reads to the end, and does what `between` says after each frame. Gives the number of frames, or that of those before
-/// the error.
+/// Reads to the end, and does what `between` says after each frame. Gives the number of frames, or
+/// that of those before the error.
 fn reader<F: Future<Output = ()> + Send>(
     mut body: SharedBody,
     mut between: impl FnMut(usize) -> F + Send + 'static,

@@ -192,7 +192,8 @@ fn a_reader_that_keeps_up_does_not_wait_for_the_disk() {
 fn upstream_pauses_while_the_disk_is_slower() {
     let disk = TestDisk::default();
     let config = counted(disk.config(SlowReader::BackPressure));
-    let (feed, mut first, [mut slow]) = ahead(config.clone(), ["aaaa", "bbbb", "cccc", "dddd", "eeee", "ffff"]);
+    let (feed, mut first, [mut slow]) =
+        ahead(config.clone(), ["aaaa", "bbbb", "cccc", "dddd", "eeee", "ffff"]);
     feed.data("gggg");
     pending(&mut first);
     assert_eq!(config.budget.held(), 24, "the window, and what may be on its way");
@@ -293,7 +294,9 @@ async fn a_disk_that_fills_in_the_middle_is_as_none_from_there_on() {
 async fn after_a_failed_write_a_stopped_reader_is_evicted_as_without_a_file() {
     for fails_to_open in [true, false] {
         let disk = TestDisk::default();
-        disk.set(|disk| (disk.fails_to_open, disk.fails_to_write) = (fails_to_open, !fails_to_open));
+        disk.set(|disk| {
+            (disk.fails_to_open, disk.fails_to_write) = (fails_to_open, !fails_to_open)
+        });
         let config = counted(disk.config(PAUSE));
         let (feed, mut first, [mut slow]) = ahead(config.clone(), ["aaaa", "bbbb", "cccc"]);
         disk.run_all();
@@ -358,7 +361,10 @@ fn the_file_is_no_longer_than_the_lag() {
 #[test]
 fn all_bodies_of_a_group_share_the_file() {
     let disk = TestDisk::default();
-    let config = counted(BodyConfig { spill: Some(disk.spill(8, LIMITS)), ..disk.config(SlowReader::BackPressure) });
+    let config = counted(BodyConfig {
+        spill: Some(disk.spill(8, LIMITS)),
+        ..disk.config(SlowReader::BackPressure)
+    });
     let (_feed, first, [slow]) = ahead(config.clone(), ["aaaa", "bbbb"]);
     let mut bodies = vec![(_feed, first, slow)];
     let (feed, first, slow) = &mut bodies[0];
@@ -419,7 +425,11 @@ fn trailers_come_after_data_from_the_file() {
 fn a_clone_of_a_reader_in_the_middle_of_a_piece_goes_on_from_there() {
     let disk = TestDisk::default();
     let limits = Limits { slot: 4, piece: 12, chunk: 5, slack: 16 };
-    let config = counted(BodyConfig { spill: Some(disk.spill(400, limits)), limit: 12, ..disk.config(PAUSE) });
+    let config = counted(BodyConfig {
+        spill: Some(disk.spill(400, limits)),
+        limit: 12,
+        ..disk.config(PAUSE)
+    });
     let (feed, mut first, [mut slow]) = ahead(config.clone(), ["abcd", "efgh", "ijkl"]);
     stream(&feed, &mut first, &disk, &["mnop"]);
     next_on_disk(&mut slow, &disk, "abcde");
@@ -517,7 +527,10 @@ fn a_file_that_cannot_be_read_is_an_error_of_that_reader_alone() {
     pending(&mut slow);
     disk.run_all();
     let error = error(&mut slow);
-    assert!(error.to_string().ends_with("the rest of its body cannot be read: bad sector"), "{error}");
+    assert!(
+        error.to_string().ends_with("the rest of its body cannot be read: bad sector"),
+        "{error}"
+    );
     let source = std::error::Error::source(error.get_ref()).unwrap();
     assert!(source.is::<io::Error>());
     assert!(slow.is_end_stream());
@@ -533,7 +546,8 @@ fn a_file_that_cannot_be_read_is_an_error_of_that_reader_alone() {
 fn outside_of_a_runtime_it_is_as_no_file() {
     let disk = TestDisk::default();
     disk.set(|disk| disk.is_absent = true);
-    let (feed, mut first, [mut slow]) = ahead(disk.config(SlowReader::BackPressure), ["aaaa", "bbbb"]);
+    let (feed, mut first, [mut slow]) =
+        ahead(disk.config(SlowReader::BackPressure), ["aaaa", "bbbb"]);
     feed.data("cccc");
     pending(&mut first);
     assert_eq!(disk.jobs(), 0);
@@ -668,7 +682,9 @@ fn a_reader_that_is_evicted_while_its_lag_is_written_takes_nothing_from_the_othe
     let mut got = String::new();
     while got.len() < 24 {
         match poll(&mut slow) {
-            Poll::Ready(Some(Ok(frame))) => got.push_str(std::str::from_utf8(&frame.into_data().unwrap()).unwrap()),
+            Poll::Ready(Some(Ok(frame))) => {
+                got.push_str(std::str::from_utf8(&frame.into_data().unwrap()).unwrap())
+            }
             Poll::Ready(_) => panic!("cut off after {got}"),
             Poll::Pending => assert!(disk.step(), "it waits for the disk"),
         }

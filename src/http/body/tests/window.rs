@@ -199,7 +199,8 @@ async fn all_pauses_of_a_body_count() {
     evicted(&mut slow);
 }
 
-/// Else the others had no time for the least of their own differences, for as long as the body goes on.
+/// Else the others had no time for the least of their own differences, for as long as the body goes
+/// on.
 #[tokio::test(start_paused = true)]
 async fn those_who_are_left_when_the_slow_are_gone_have_their_full_time() {
     let (feed, mut first, [mut slow, mut other]) = ahead(patient(config(16, PAUSE)), ["a"; 16]);
@@ -254,7 +255,8 @@ async fn once_slow_readers_had_their_time_nobody_waits_for_those_more_than_half_
 }
 
 #[tokio::test(start_paused = true)]
-async fn readers_that_stopped_at_several_places_are_evicted_together_and_the_one_that_reads_is_not() {
+async fn readers_that_stopped_at_several_places_are_evicted_together_and_the_one_that_reads_is_not()
+{
     let (feed, mut first, [mut a, mut b, mut steady]) = ahead(config(16, PAUSE), ["a"; 16]);
     next(&mut b);
     for _ in 0..3 {
@@ -443,7 +445,8 @@ fn a_reader_that_waits_for_another_may_move_to_another_runtime() {
             (feed, first, slow)
         });
         let _old = (!shut_down).then_some(old);
-        let frame = new.block_on(std::future::poll_fn(|cx| first.enter(|_, body| body.poll_frame(cx))));
+        let frame =
+            new.block_on(std::future::poll_fn(|cx| first.enter(|_, body| body.poll_frame(cx))));
         assert_eq!(frame.unwrap().unwrap().into_data().unwrap(), "b");
         drop(feed);
     }

@@ -37,7 +37,8 @@ impl Head {
         self.origin.starts_with("https:")
     }
 
-    /// The authority, if all parts of the request agree in it. Otherwise each authority and the part that names it.
+    /// The authority, if all parts of the request agree in it. Otherwise each authority and the
+    /// part that names it.
     fn hosts(&self) -> (Option<&[u8]>, Vec<&[u8]>) {
         let authority = self.origin.split_once("://").map(|(_, authority)| authority.as_bytes());
         match (authority, &self.lines("host")[..]) {
@@ -60,7 +61,8 @@ const PARTITION: [&str; 9] = [
     "if-modified-since",
 ];
 
-const PASS: [&str; 6] = ["range", "if-range", "if-match", "if-unmodified-since", "upgrade", "expect"];
+const PASS: [&str; 6] =
+    ["range", "if-range", "if-match", "if-unmodified-since", "upgrade", "expect"];
 
 fn may_share_at_all(head: &Head) -> bool {
     let method = head.method == "GET" || head.method == "HEAD";
@@ -118,7 +120,9 @@ fn value() -> impl Strategy<Value = Vec<u8>> {
 fn header() -> impl Strategy<Value = (String, Vec<u8>)> {
     (name(), value()).prop_filter("is one the restatement reads", |(name, value)| {
         let read = name.eq_ignore_ascii_case("cache-control");
-        !read || [&b""[..], b"a", b"a, b", b"no-cache", b"NO-store", b"max-age=0", b"x=\""].contains(&&**value)
+        !read
+            || [&b""[..], b"a", b"a, b", b"no-cache", b"NO-store", b"max-age=0", b"x=\""]
+                .contains(&&**value)
     })
 }
 
@@ -139,27 +143,29 @@ fn head() -> impl Strategy<Value = Head> {
 
 /// A second request that differs little from the first.
 fn pair() -> impl Strategy<Value = (Head, Head)> {
-    (head(), head(), header(), 0usize..10, any::<prop::sample::Index>()).prop_map(|(a, other, header, change, at)| {
-        let mut b = a.clone();
-        let place = at.index(a.headers.len().max(1));
-        match change {
-            0 => b = other,
-            1 => b.headers.push(header),
-            2 => b.headers.insert(place.min(b.headers.len()), header),
-            3 if !b.headers.is_empty() => b.headers[place] = header,
-            4 if !b.headers.is_empty() => drop(b.headers.remove(place)),
-            5 if !b.headers.is_empty() => b.headers.push(b.headers[place].clone()),
-            6 => b.headers.reverse(),
-            7 => b.origin = other.origin,
-            // The same request in another version.
-            8 if b.origin == "http://a" => {
-                b.origin.clear();
-                b.headers.push(("Host".to_owned(), b"a".to_vec()));
+    (head(), head(), header(), 0usize..10, any::<prop::sample::Index>()).prop_map(
+        |(a, other, header, change, at)| {
+            let mut b = a.clone();
+            let place = at.index(a.headers.len().max(1));
+            match change {
+                0 => b = other,
+                1 => b.headers.push(header),
+                2 => b.headers.insert(place.min(b.headers.len()), header),
+                3 if !b.headers.is_empty() => b.headers[place] = header,
+                4 if !b.headers.is_empty() => drop(b.headers.remove(place)),
+                5 if !b.headers.is_empty() => b.headers.push(b.headers[place].clone()),
+                6 => b.headers.reverse(),
+                7 => b.origin = other.origin,
+                // The same request in another version.
+                8 if b.origin == "http://a" => {
+                    b.origin.clear();
+                    b.headers.push(("Host".to_owned(), b"a".to_vec()));
+                }
+                _ => b.query = other.query,
             }
-            _ => b.query = other.query,
-        }
-        (a, b)
-    })
+            (a, b)
+        },
+    )
 }
 
 proptest! {

@@ -98,7 +98,8 @@ fn upgrades_pass() {
 
 #[test]
 fn an_ordinary_connection_header_does_not_pass() {
-    let head = get(&[("connection", "keep-alive, upgrade-later"), ("upgrade-insecure-requests", "1")]);
+    let head =
+        get(&[("connection", "keep-alive, upgrade-later"), ("upgrade-insecure-requests", "1")]);
     assert_eq!(pass(&default(), &head), None);
 }
 
@@ -232,10 +233,14 @@ fn after_trusting_the_key_one_can_tighten_again() {
 
 #[test]
 fn only_unsafe_methods_write() {
-    for method in ["GET", "HEAD", "OPTIONS", "TRACE", "PROPFIND", "REPORT", "SEARCH", "QUERY", "PRI"] {
+    for method in
+        ["GET", "HEAD", "OPTIONS", "TRACE", "PROPFIND", "REPORT", "SEARCH", "QUERY", "PRI"]
+    {
         assert!(!default().is_write(&method.parse().unwrap()), "{method}");
     }
-    for method in ["POST", "PUT", "DELETE", "PATCH", "CONNECT", "PURGE", "PROPPATCH", "MKCOL", "get", "query"] {
+    for method in
+        ["POST", "PUT", "DELETE", "PATCH", "CONNECT", "PURGE", "PROPPATCH", "MKCOL", "get", "query"]
+    {
         assert!(default().is_write(&method.parse().unwrap()), "{method}");
     }
 }

@@ -49,7 +49,8 @@ async fn a_body_without_data_is_none_and_is_at_its_end() {
 
 #[tokio::test]
 async fn a_body_with_data_is_given_back_whole() {
-    let trailers = HeaderMap::from_iter([(http::header::ETAG, http::HeaderValue::from_static("x"))]);
+    let trailers =
+        HeaderMap::from_iter([(http::header::ETAG, http::HeaderValue::from_static("x"))]);
     let items = vec![data(""), data("one"), data("two"), Ok(Frame::trailers(trailers.clone()))];
     let (has_data, body) = found(items).await;
     assert!(has_data && !body.is_end_stream());
@@ -70,13 +71,15 @@ async fn an_error_and_trailers_are_put_back_too() {
 
 #[tokio::test]
 async fn bodies_of_known_types_can_be_looked_into_and_others_are_left_alone() {
-    let stream = || StreamBody::new(stream::iter([Ok::<_, Infallible>(Frame::data(Bytes::from("x")))]));
+    let stream =
+        || StreamBody::new(stream::iter([Ok::<_, Infallible>(Frame::data(Bytes::from("x")))]));
     assert!(peek(stream().boxed_unsync()).is_ok());
     assert!(peek(BodyExt::boxed(stream())).is_ok());
     assert!(peek(stream().map_err(crate::SharedError::new).boxed_unsync()).is_ok());
     #[cfg(feature = "axum")]
     {
-        let (has_data, body) = peek(axum::body::Body::new(stream())).unwrap_or_else(|_| panic!()).await;
+        let (has_data, body) =
+            peek(axum::body::Body::new(stream())).unwrap_or_else(|_| panic!()).await;
         assert!(has_data);
         assert_eq!(body.collect().await.unwrap().to_bytes(), "x");
     }

@@ -112,14 +112,20 @@ fn a_password_in_the_authority_is_compared_in_its_case() {
     assert_ne!(of(&get("http://u:P@a/", &[])), of(&get("http://u:p@a/", &[])));
 }
 
-/// All forms in which a request can name its host. Forms in one row are equal, forms in two rows differ.
+/// All forms in which a request can name its host. Forms in one row are equal, forms in two rows
+/// differ.
 #[test]
 fn the_origin_is_one_however_a_version_writes_it() {
     type Written = (&'static str, &'static [(&'static str, &'static str)]);
     let origins: [&[Written]; 14] = [
         &[("/", &[])],
         &[("/", &[("host", "")])],
-        &[("/", &[("host", "a")]), ("http://a/", &[]), ("http://a/", &[("host", "a")]), ("HTTP://a/", &[])],
+        &[
+            ("/", &[("host", "a")]),
+            ("http://a/", &[]),
+            ("http://a/", &[("host", "a")]),
+            ("HTTP://a/", &[]),
+        ],
         &[("/", &[("host", "A")]), ("http://A/", &[])],
         &[("/", &[("host", "a:80")]), ("http://a:80/", &[])],
         &[("/", &[("host", "b")]), ("http://b/", &[("host", "b")])],
@@ -132,7 +138,12 @@ fn the_origin_is_one_however_a_version_writes_it() {
         &[("http://a/", &[("host", "a"), ("host", "b")])],
         &[("http://a/", &[("host", "b"), ("host", "a")])],
     ];
-    let all = || origins.iter().enumerate().flat_map(|(row, origin)| origin.iter().map(move |written| (row, written)));
+    let all = || {
+        origins
+            .iter()
+            .enumerate()
+            .flat_map(|(row, origin)| origin.iter().map(move |written| (row, written)))
+    };
     for (row, one) in all() {
         for (other_row, other) in all() {
             let equal = of(&get(one.0, one.1)) == of(&get(other.0, other.1));
@@ -143,10 +154,17 @@ fn the_origin_is_one_however_a_version_writes_it() {
 
 #[test]
 fn path_and_query_count_byte_by_byte() {
-    let uris = ["/a", "/b", "/a/", "/A", "/a?", "/a?x", "/a?y", "/a?X", "/a?x=", "/a?x&y", "/a?y&x", "/a/?x", "/ax"];
+    let uris = [
+        "/a", "/b", "/a/", "/A", "/a?", "/a?x", "/a?y", "/a?X", "/a?x=", "/a?x&y", "/a?y&x",
+        "/a/?x", "/ax",
+    ];
     for one in uris {
         for other in uris {
-            assert_eq!(of(&get(one, &[])) == of(&get(other, &[])), one == other, "{one} and {other}");
+            assert_eq!(
+                of(&get(one, &[])) == of(&get(other, &[])),
+                one == other,
+                "{one} and {other}"
+            );
         }
     }
 }
@@ -168,7 +186,12 @@ fn methods_are_apart() {
 
 #[test]
 fn debug_shows_no_headers() {
-    let headers = [("authorization", "Basic s3cret"), ("cookie", "s3cret"), ("host", "s3cret"), ("x", "s3cret")];
+    let headers = [
+        ("authorization", "Basic s3cret"),
+        ("cookie", "s3cret"),
+        ("host", "s3cret"),
+        ("x", "s3cret"),
+    ];
     let head = get("http://u:s3cret@h/path?s3cret", &headers);
     let partition = of(&head).with_vary(&[X]);
     let shown = format!("{partition:?}");
@@ -229,7 +252,8 @@ fn what_is_compared_is_not_kept_a_second_time() {
     for compared in [ACCEPT, HOST, COOKIE] {
         assert_eq!(others.lines(&compared).count(), 0, "{compared}");
     }
-    let ignoring = HttpPolicy::default().ignore_vary(true).admit(&head, false).unwrap().uncompared_headers();
+    let ignoring =
+        HttpPolicy::default().ignore_vary(true).admit(&head, false).unwrap().uncompared_headers();
     assert_eq!(ignoring.lines(&X).count(), 0);
 }
 
@@ -279,7 +303,12 @@ fn the_first_difference_has_a_name() {
     let more = of("/a", &[plain[0], plain[1], plain[2], ("y", "")]);
     assert_eq!(difference(&policy, &varied, &more).as_deref(), Some("y"));
     assert_eq!(
-        difference(&policy, &varied, &of("/a", &[&plain[..], &[("x", "1")]].concat()).with_vary(&[X])).as_deref(),
+        difference(
+            &policy,
+            &varied,
+            &of("/a", &[&plain[..], &[("x", "1")]].concat()).with_vary(&[X])
+        )
+        .as_deref(),
         Some("vary")
     );
 }
@@ -287,7 +316,14 @@ fn the_first_difference_has_a_name() {
 #[test]
 fn every_header_that_parts_has_its_name_as_that_of_the_difference() {
     let policy = HttpPolicy::default();
-    for name in ["accept", "accept-encoding", "accept-language", "origin", "authorization", "proxy-authorization"] {
+    for name in [
+        "accept",
+        "accept-encoding",
+        "accept-language",
+        "origin",
+        "authorization",
+        "proxy-authorization",
+    ] {
         let difference = difference(&policy, &of(&get("/", &[])), &of(&get("/", &[(name, "x")])));
         assert_eq!(difference.as_deref(), Some(name));
     }

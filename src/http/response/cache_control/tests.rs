@@ -52,7 +52,9 @@ fn all_lines_count() {
 
 #[test]
 fn of_two_lifetimes_the_shorter_counts() {
-    let said = CacheControl::of(&lines(&[b"max-age=60, max-age=10", b"max-age=30"]), &CACHE_CONTROL).unwrap();
+    let said =
+        CacheControl::of(&lines(&[b"max-age=60, max-age=10", b"max-age=30"]), &CACHE_CONTROL)
+            .unwrap();
     assert_eq!(said.max_age, Some(10));
 }
 

@@ -1,4 +1,5 @@
-//! Compares `classify`, `foreign_vary` and `fresh_for` with slow restatements of their rules on plain text.
+//! Compares `classify`, `foreign_vary` and `fresh_for` with slow restatements of their rules on
+//! plain text.
 
 use http::{HeaderValue, Response};
 use http_body::SizeHint;
@@ -98,13 +99,17 @@ fn followers_may_have(status: u16, lines: &Lines, size: u64, head: bool) -> bool
     let endless = ["text/event-stream", "multipart/x-mixed-replace"];
     let ends = types.split(',').all(|t| !endless.contains(&t.split(';').next().unwrap().trim()));
     let lengths = text(lines, "content-length");
-    let short = head || status == 304 || numbers(&lengths).is_some_and(|all| all.iter().all(|n| *n <= LIMIT));
+    let short = head
+        || status == 304
+        || numbers(&lengths).is_some_and(|all| all.iter().all(|n| *n <= LIMIT));
     status >= 200
         && !is_refusal(status)
         && storable
         && of(lines, "set-cookie").is_empty()
         && allowed
-        && varies.split(',').all(|name| name.trim().is_empty() || (is_token(name.trim()) && name.trim() != "*"))
+        && varies
+            .split(',')
+            .all(|name| name.trim().is_empty() || (is_token(name.trim()) && name.trim() != "*"))
         && ends
         && short
         && size <= LIMIT
@@ -141,7 +146,8 @@ fn lifetime(lines: &Lines) -> u64 {
     let said = directives(lines).unwrap_or_default();
     let seconds = |name: &str| {
         let arguments = said.iter().filter(|(n, _)| n == name).map(|(_, a)| a.clone());
-        let read = |a: Option<String>| numbers(&a.unwrap_or_default()).and_then(|n| n.first().copied());
+        let read =
+            |a: Option<String>| numbers(&a.unwrap_or_default()).and_then(|n| n.first().copied());
         arguments.map(|a| read(a).unwrap_or(0)).min()
     };
     seconds("s-maxage").or(seconds("max-age")).unwrap_or(0)
@@ -160,9 +166,11 @@ fn cache_control() -> impl Strategy<Value = Vec<u8>> {
 }
 
 fn line() -> impl Strategy<Value = (&'static str, Vec<u8>)> {
-    let pick = |values: &[&'static str]| select(values.to_vec()).prop_map(|v| v.as_bytes().to_vec());
+    let pick =
+        |values: &[&'static str]| select(values.to_vec()).prop_map(|v| v.as_bytes().to_vec());
     let vary = ["accept", "X-Tenant, Cookie", "", "*", "x-a,, x-b", "a b", "x-a,*", "\"x\""];
-    let types = ["text/html", "TEXT/event-stream; x=y", "multipart/x-mixed-replace", "", "text/plain;a"];
+    let types =
+        ["text/html", "TEXT/event-stream; x=y", "multipart/x-mixed-replace", "", "text/plain;a"];
     let lengths = ["5", "16777216", "16777217", "x", "99999999999999999999999999", "4, 5", ""];
     let ages = ["0", "5", "50", "x", "-1", "1, 99", ""];
     prop_oneof![

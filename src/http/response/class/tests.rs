@@ -23,11 +23,18 @@ fn ok(headers: &[(&str, &str)]) -> Response<()> {
     response(200, headers)
 }
 
-fn judge(policy: &HttpPolicy, method: &str, response: &Response<()>, body: &SizeHint) -> Option<VetoReason> {
+fn judge(
+    policy: &HttpPolicy,
+    method: &str,
+    response: &Response<()>,
+    body: &SizeHint,
+) -> Option<VetoReason> {
     match policy.classify(&facts(policy, response), response, body, method == "HEAD") {
         ResponseClass::Shared => None,
         ResponseClass::Vetoed(reason) => Some(reason),
-        ResponseClass::Refused | ResponseClass::RefusedToAll | ResponseClass::HeadRefusedToAll => panic!("a refusal"),
+        ResponseClass::Refused | ResponseClass::RefusedToAll | ResponseClass::HeadRefusedToAll => {
+            panic!("a refusal")
+        }
     }
 }
 
@@ -89,7 +96,8 @@ fn each_status_is_shared_or_vetoed_or_a_refusal() {
 
 #[test]
 fn what_no_status_lets_a_cache_store_is_shared_if_its_headers_do() {
-    let codes = || (200..400).filter(|code| ![200, 203, 204, 206, 300, 301, 304, 308].contains(code));
+    let codes =
+        || (200..400).filter(|code| ![200, 203, 204, 206, 300, 301, 304, 308].contains(code));
     for code in codes() {
         for said in ["public", "max-age=1", "s-maxage=1", "max-age=0, s-maxage=1"] {
             assert_eq!(
@@ -98,7 +106,14 @@ fn what_no_status_lets_a_cache_store_is_shared_if_its_headers_do() {
                 "{code} {said}"
             );
         }
-        for said in ["", "max-age=0", "max-age=1, s-maxage=0", "must-revalidate", "x=\"public\"", "not-public"] {
+        for said in [
+            "",
+            "max-age=0",
+            "max-age=1, s-maxage=0",
+            "must-revalidate",
+            "x=\"public\"",
+            "not-public",
+        ] {
             let found = class(&default(), &response(code, &[("cache-control", said)]));
             assert_eq!(found, ResponseClass::Vetoed(VetoReason::Status), "{code} {said}");
         }
@@ -111,28 +126,50 @@ fn what_no_status_lets_a_cache_store_is_shared_if_its_headers_do() {
 
 #[test]
 fn freshness_does_not_share_what_another_rule_keeps() {
-    let redirect = |header| class(&default(), &response(302, &[("cache-control", "public, max-age=60"), header]));
-    assert_eq!(redirect(("cache-control", "private")), ResponseClass::Vetoed(VetoReason::CacheControl));
+    let redirect = |header| {
+        class(&default(), &response(302, &[("cache-control", "public, max-age=60"), header]))
+    };
+    assert_eq!(
+        redirect(("cache-control", "private")),
+        ResponseClass::Vetoed(VetoReason::CacheControl)
+    );
     assert_eq!(redirect(("set-cookie", "x")), ResponseClass::Vetoed(VetoReason::SetCookie));
     assert_eq!(redirect(("cache-control", "a b")), ResponseClass::Vetoed(VetoReason::Status));
 }
 
 #[test]
 fn a_refusal_is_one_whatever_its_headers_say() {
-    let headers =
-        [("set-cookie", "x"), ("cache-control", "no-store"), ("cache-control", "a b"), ("vary", "*"), ("x", "y")];
+    let headers = [
+        ("set-cookie", "x"),
+        ("cache-control", "no-store"),
+        ("cache-control", "a b"),
+        ("vary", "*"),
+        ("x", "y"),
+    ];
     for header in headers {
         for code in [400, 401, 403, 422, 511] {
-            assert_eq!(class(&default(), &response(code, &[header])), ResponseClass::Refused, "{code} {header:?}");
+            assert_eq!(
+                class(&default(), &response(code, &[header])),
+                ResponseClass::Refused,
+                "{code} {header:?}"
+            );
         }
-        assert_eq!(class(&default(), &response(429, &[header])), ResponseClass::RefusedToAll, "{header:?}");
+        assert_eq!(
+            class(&default(), &response(429, &[header])),
+            ResponseClass::RefusedToAll,
+            "{header:?}"
+        );
     }
 }
 
 #[test]
 fn of_a_429_whose_body_must_not_have_several_readers_followers_get_the_head() {
     for header in [("content-type", "text/event-stream"), ("content-length", "99999999")] {
-        assert_eq!(class(&default(), &response(429, &[header])), ResponseClass::HeadRefusedToAll, "{header:?}");
+        assert_eq!(
+            class(&default(), &response(429, &[header])),
+            ResponseClass::HeadRefusedToAll,
+            "{header:?}"
+        );
     }
 }
 
@@ -141,7 +178,11 @@ fn a_status_can_be_shared() {
     let policy = default().share_status(status(403));
     assert_eq!(veto(&policy, &response(403, &[])), None);
     assert!(is_refusal(&policy, &response(401, &[])));
-    assert_eq!(veto(&policy, &response(403, &[("set-cookie", "x")])), Some(VetoReason::SetCookie), "no more than that");
+    assert_eq!(
+        veto(&policy, &response(403, &[("set-cookie", "x")])),
+        Some(VetoReason::SetCookie),
+        "no more than that"
+    );
 }
 
 #[test]
@@ -169,7 +210,8 @@ fn a_range_names_each_of_its_statuses_and_no_other() {
 
 #[test]
 fn the_last_call_that_names_a_status_counts() {
-    let policy = default().share_status(400..=499).veto_status(StatusCode::FORBIDDEN).veto_status(500..600);
+    let policy =
+        default().share_status(400..=499).veto_status(StatusCode::FORBIDDEN).veto_status(500..600);
     assert_eq!(class(&policy, &response(400, &[])), ResponseClass::Shared);
     assert_eq!(class(&policy, &response(429, &[])), ResponseClass::Shared);
     assert_eq!(class(&policy, &response(403, &[])), ResponseClass::Refused);
@@ -194,7 +236,11 @@ fn a_closure_of_the_user_makes_refusals() {
         assert_eq!(class(&policy, &ok(&[header, ("set-cookie", "x")])), ResponseClass::Refused);
     }
     assert_eq!(class(&policy, &response(429, &[("x-user", "1")])), ResponseClass::RefusedToAll);
-    assert_eq!(veto(&policy, &ok(&[("set-cookie", "x")])), Some(VetoReason::SetCookie), "it shares nothing more");
+    assert_eq!(
+        veto(&policy, &ok(&[("set-cookie", "x")])),
+        Some(VetoReason::SetCookie),
+        "it shares nothing more"
+    );
 }
 
 #[test]
@@ -213,7 +259,11 @@ fn all_closures_have_to_agree_and_each_is_asked_once_at_most() {
     assert_eq!(class(&policy, &response(403, &[])), ResponseClass::Refused);
     assert_eq!(asked.load(SeqCst), 2, "a status that is a refusal needs no closure");
     let policy = policy.clone().trust_key();
-    assert_eq!(class(&policy, &response(404, &[])), ResponseClass::Refused, "trusting the key keeps them");
+    assert_eq!(
+        class(&policy, &response(404, &[])),
+        ResponseClass::Refused,
+        "trusting the key keeps them"
+    );
     assert!(format!("{policy:?}").contains("share_if: [Predicate, Predicate]"));
 }
 
@@ -344,7 +394,8 @@ fn the_limit_can_be_moved() {
 #[test]
 fn large_bodies_can_be_shared() {
     let policy = default().share_large_bodies(true);
-    let found = judge(&policy, "GET", &ok(&[("content-length", "x")]), &SizeHint::with_exact(u64::MAX));
+    let found =
+        judge(&policy, "GET", &ok(&[("content-length", "x")]), &SizeHint::with_exact(u64::MAX));
     assert_eq!(found, None);
 }
 

@@ -8,7 +8,8 @@ fn largest(lines: &[&'static str]) -> Result<Option<u64>, Malformed> {
 
 #[test]
 fn members_come_in_order_trimmed_without_empty_ones() {
-    let members = |line| members_of(&HeaderValue::from_static(line)).map(<[u8]>::to_vec).collect::<Vec<_>>();
+    let members =
+        |line| members_of(&HeaderValue::from_static(line)).map(<[u8]>::to_vec).collect::<Vec<_>>();
     assert_eq!(members(" a ,,b"), [b"a", b"b"]);
     assert_eq!(members("\tc, "), [b"c"]);
     assert!(members("").is_empty());

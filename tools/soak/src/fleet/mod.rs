@@ -1,7 +1,7 @@
 //! The replicas of a fleet, over one engine in the process that fails at random.
 //!
-//! Each storm has a runtime of its own, whose clock moves on when all tasks wait. So leases of seconds end at once, and its
-//! seed alone tells what happens.
+//! Each storm has a runtime of its own, whose clock moves on when all tasks wait. So leases of
+//! seconds end at once, and its seed alone tells what happens.
 
 mod event;
 mod storm;
@@ -28,7 +28,8 @@ const STORM: &str = "replica: storms that ended";
 pub(crate) const EVENTS: [&str; 10] =
     [ANSWERED, FAILED, CUT_SHORT, LEFT, WROTE, TAKEN, TAKEN_OVER, ALONE, LEASE_LOST, STORM];
 
-/// One storm after the other. It rests twice as long as a storm takes, because a storm never waits for anything.
+/// One storm after the other. It rests twice as long as a storm takes, because a storm never waits
+/// for anything.
 pub(crate) fn act(world: &Arc<World>, mut rng: Rng, until: Instant) {
     while Instant::now() < until {
         let began = Instant::now();

@@ -1,4 +1,5 @@
-//! Random requests, writes and faults. Each request has its own answer, in time, and nothing is left behind.
+//! Random requests, writes and faults. Each request has its own answer, in time, and nothing is
+//! left behind.
 
 use super::{
     ALONE, ANSWERED, CUT_SHORT, FAILED, LEASE_LOST, LEFT, PART, STORM, TAKEN, TAKEN_OVER, WROTE,
@@ -24,7 +25,8 @@ use tokio::{
 };
 use tower::{Layer, ServiceExt, service_fn, util::BoxCloneSyncService};
 use tower_singleflight::{
-    BoxError, Fleet, Handle, SharedBody, Singleflight, SingleflightLayer, fleet::testing::MemoryEngine, mode::Http,
+    BoxError, Fleet, Handle, SharedBody, Singleflight, SingleflightLayer,
+    fleet::testing::MemoryEngine, mode::Http,
 };
 
 const SECRET: &str = "0123456789abcdef";
@@ -62,7 +64,8 @@ impl Storm {
     pub(super) fn new(world: &Arc<World>, seed: u64) -> Self {
         let mut rng = Rng::with_seed(seed);
         let (upstream, engine) = (Upstream::new(seed), MemoryEngine::new());
-        let replicas = (0..REPLICAS).map(|_| Replica::new(&upstream, engine.another(), &mut rng)).collect();
+        let replicas =
+            (0..REPLICAS).map(|_| Replica::new(&upstream, engine.another(), &mut rng)).collect();
         let (world, is_mild) = (world.clone(), rng.bool());
         Self { world, seed, rng, is_mild, upstream, engine, replicas, written: Arc::default() }
     }
@@ -77,7 +80,9 @@ impl Storm {
                     asks += 1;
                 }
                 Event::Write { replica, path } => writes.push(self.write(replica, path)),
-                Event::Forget { replica, path } => self.replicas[replica].handle.forget(&format!("/{path}")),
+                Event::Forget { replica, path } => {
+                    self.replicas[replica].handle.forget(&format!("/{path}"))
+                }
                 Event::Leave { replica } => self.leave(replica, &mut asked),
                 Event::Fault { replica } => {
                     let hits = if self.is_mild { event::mild_fault } else { event::fault };
@@ -96,7 +101,10 @@ impl Storm {
         }
         let most = 2 * asks + 80;
         if self.upstream.calls() > most {
-            self.fail(format!("{} calls of the upstream for {asks} requests", self.upstream.calls()));
+            self.fail(format!(
+                "{} calls of the upstream for {asks} requests",
+                self.upstream.calls()
+            ));
         }
         self.calm_down().await;
         self.count();
@@ -143,7 +151,9 @@ impl Storm {
                     world.report.count(WROTE);
                     written[path].fetch_max(upstream.version(path), SeqCst);
                 }
-                Ok(Err(error)) => world.report.fail(PART, &format!("storm {seed}: a write got {error}")),
+                Ok(Err(error)) => {
+                    world.report.fail(PART, &format!("storm {seed}: a write got {error}"))
+                }
                 Err(_) => world.report.fail(PART, &format!("storm {seed}: a write got no answer")),
             }
         })
@@ -197,7 +207,8 @@ impl Replica {
     fn new(upstream: &Arc<Upstream>, engine: MemoryEngine, rng: &mut Rng) -> Self {
         let fleet = Fleet::new(engine.clone(), SECRET).body_limit(15_000);
         let key = |request: &Request<()>| request.uri().path().to_owned();
-        let mut layer: SingleflightLayer<Http<String>> = SingleflightLayer::new(key).fleet(&fleet, "soak");
+        let mut layer: SingleflightLayer<Http<String>> =
+            SingleflightLayer::new(key).fleet(&fleet, "soak");
         if rng.bool() {
             layer = layer.run_to_completion(true);
         }
@@ -227,13 +238,17 @@ struct Read {
 async fn read(answer: impl Future<Output = Result<Response<SharedBody>, Failure>>) -> Read {
     let mut body = match answer.await {
         Ok(response) => response.into_body(),
-        Err(error) => return Read { text: String::new(), error: Some(error.into()), has_head: false },
+        Err(error) => {
+            return Read { text: String::new(), error: Some(error.into()), has_head: false };
+        }
     };
     let mut text = String::new();
     loop {
         match body.frame().await {
             None => return Read { text, error: None, has_head: true },
-            Some(Ok(frame)) => text += &String::from_utf8_lossy(&frame.into_data().unwrap_or_default()),
+            Some(Ok(frame)) => {
+                text += &String::from_utf8_lossy(&frame.into_data().unwrap_or_default())
+            }
             Some(Err(error)) => return Read { text, error: Some(error.into()), has_head: true },
         }
     }
@@ -252,14 +267,21 @@ impl Read {
         let [path, user, version, call, length, rest] = words[..] else {
             return Err(format!("the body {text:?} and the error {error:?}"));
         };
-        let number = |word: &str| word.parse::<u64>().map_err(|_| format!("{word:?} where a number should be"));
-        let (version, call, length) = (number(version)?, number(call)? as usize, number(length)? as usize);
+        let number = |word: &str| {
+            word.parse::<u64>().map_err(|_| format!("{word:?} where a number should be"))
+        };
+        let (version, call, length) =
+            (number(version)?, number(call)? as usize, number(length)? as usize);
         if format!("{path} {user}") != name {
             Err(format!("the answer of another: {path} {user}"))
         } else if version < least {
             Err(format!("version {version}, after a write of {least}"))
         } else if let Some(error) = error {
-            if upstream.cut_short(call) { Ok(CUT_SHORT) } else { Err(format!("a body that broke off: {error}")) }
+            if upstream.cut_short(call) {
+                Ok(CUT_SHORT)
+            } else {
+                Err(format!("a body that broke off: {error}"))
+            }
         } else if rest.len() != length || rest.bytes().any(|byte| byte != b'x') {
             Err(format!("{} bytes of {length}, and a clean end", rest.len()))
         } else {

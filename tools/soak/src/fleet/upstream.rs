@@ -63,8 +63,12 @@ impl Upstream {
         self.cut_short.lock().unwrap().contains(&call)
     }
 
-    /// An answer says in its first line for whom it is. Some fail, some are for one client, some are large or slow.
-    pub(super) async fn answer(self: Arc<Self>, request: Request<Empty<Bytes>>) -> Result<Response<Body>, Failure> {
+    /// An answer says in its first line for whom it is. Some fail, some are for one client, some
+    /// are large or slow.
+    pub(super) async fn answer(
+        self: Arc<Self>,
+        request: Request<Empty<Bytes>>,
+    ) -> Result<Response<Body>, Failure> {
         let call = self.calls.fetch_add(1, SeqCst);
         let mut rng = Rng::with_seed(self.seed.wrapping_add(call as u64));
         let path: usize = request.uri().path()[1..].parse().expect("a path is a number");
@@ -76,7 +80,12 @@ impl Upstream {
         }
         // An answer to this call can be as old as this.
         let version = self.version(path);
-        let user = request.headers().get("authorization").and_then(|user| user.to_str().ok()).unwrap_or("-").to_owned();
+        let user = request
+            .headers()
+            .get("authorization")
+            .and_then(|user| user.to_str().ok())
+            .unwrap_or("-")
+            .to_owned();
         sleep(Duration::from_millis([5, 50, 50, 300][rng.usize(..4)])).await;
         let name = format!("/{path} {user}");
         if rng.u8(..16) == 0 {
@@ -85,7 +94,9 @@ impl Upstream {
         let mut response = Response::new(self.body(call, &name, version, &mut rng));
         match rng.u8(..11) {
             0 => *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE,
-            1 => drop(response.headers_mut().insert("cache-control", HeaderValue::from_static("private"))),
+            1 => drop(
+                response.headers_mut().insert("cache-control", HeaderValue::from_static("private")),
+            ),
             2 => *response.status_mut() = StatusCode::FORBIDDEN,
             _ => {}
         }

@@ -31,8 +31,9 @@ pub(super) enum Sender {
 impl Connection {
     pub(super) async fn open(to: SocketAddr, version: Version, rng: &mut Rng) -> io::Result<Self> {
         let socket = TcpSocket::new_v4()?;
-        // A stalled client is then soon noticed. Not over HTTP/2, whose driver reads on while its client stalls: all that
-        // such a buffer does there is that the kernel may take tens of seconds for what the gateway wrote long ago.
+        // A stalled client is then soon noticed. Not over HTTP/2, whose driver reads on while its
+        // client stalls: all that such a buffer does there is that the kernel may take tens of
+        // seconds for what the gateway wrote long ago.
         if version == Version::Http1 && rng.bool() {
             socket.set_recv_buffer_size(8 << 10)?;
         }
@@ -42,12 +43,18 @@ impl Connection {
         Ok(match version {
             Version::Http1 => {
                 let (sender, driver) = http1::handshake(io).await.map_err(io::Error::other)?;
-                Self { sender: Sender::Http1(sender), driver: tokio::spawn(async { drop(driver.await) }) }
+                Self {
+                    sender: Sender::Http1(sender),
+                    driver: tokio::spawn(async { drop(driver.await) }),
+                }
             }
             Version::Http2 => {
                 let made = http2::handshake(TokioExecutor::new(), io).await;
                 let (sender, driver) = made.map_err(io::Error::other)?;
-                Self { sender: Sender::Http2(sender), driver: tokio::spawn(async { drop(driver.await) }) }
+                Self {
+                    sender: Sender::Http2(sender),
+                    driver: tokio::spawn(async { drop(driver.await) }),
+                }
             }
         })
     }
@@ -71,7 +78,10 @@ impl Drop for Connection {
 }
 
 impl Sender {
-    pub(super) async fn send(&mut self, request: Request<Full<Bytes>>) -> hyper::Result<Response<Incoming>> {
+    pub(super) async fn send(
+        &mut self,
+        request: Request<Full<Bytes>>,
+    ) -> hyper::Result<Response<Incoming>> {
         match self {
             Self::Http1(sender) => {
                 sender.ready().await?;

@@ -17,5 +17,13 @@ pub(crate) const SPILLED: &str = "spill: a file was open";
 /// Rare, and nothing that has to be met.
 pub(super) const NO_HEAD: &str = "http: got no head, for its body broke off at once";
 
-pub(crate) const ALL: [&str; 8] =
-    [WHOLE, HEAD, LEFT_BEFORE_HEAD, LEFT_IN_BODY, CUT_SHORT, NO_ANSWER, NO_GATEWAY, FELL_WITH_GATEWAY];
+pub(crate) const ALL: [&str; 8] = [
+    WHOLE,
+    HEAD,
+    LEFT_BEFORE_HEAD,
+    LEFT_IN_BODY,
+    CUT_SHORT,
+    NO_ANSWER,
+    NO_GATEWAY,
+    FELL_WITH_GATEWAY,
+];

@@ -36,6 +36,8 @@ impl Folder {
     pub(super) fn has_open_file(&self) -> bool {
         let Some(path) = &self.0 else { return false };
         let Ok(descriptors) = fs::read_dir("/proc/self/fd") else { return false };
-        descriptors.flatten().any(|entry| fs::read_link(entry.path()).is_ok_and(|target| target.starts_with(path)))
+        descriptors
+            .flatten()
+            .any(|entry| fs::read_link(entry.path()).is_ok_and(|target| target.starts_with(path)))
     }
 }

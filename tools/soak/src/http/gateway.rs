@@ -72,8 +72,11 @@ impl Gateway {
             .partition_cookies([SESSION])
             .slow_reader(SlowReader::PauseThenEvict(Duration::from_millis(50)))
             .unshareable_memory(64, Duration::from_millis(30));
-        let layer =
-            layer(world).policy(policy).join_within(Duration::from_millis(250)).followers_retry(1).hold_for(HOLD);
+        let layer = layer(world)
+            .policy(policy)
+            .join_within(Duration::from_millis(250))
+            .followers_retry(1)
+            .hold_for(HOLD);
         Self::start("roomy", layer, origin, limit as usize, &world.calls).await
     }
 
@@ -89,13 +92,16 @@ impl Gateway {
             .slow_reader(SlowReader::Evict)
             .body_budget(256 << 10)
             .unshareable_memory(0, Duration::ZERO);
-        let layer =
-            layer(world).policy(policy).wait_at_most(Duration::from_millis(20)).run_to_completion(true).hold_for(HOLD);
+        let layer = layer(world)
+            .policy(policy)
+            .wait_at_most(Duration::from_millis(20))
+            .run_to_completion(true)
+            .hold_for(HOLD);
         Self::start("tight", layer, origin, 0, &world.calls).await
     }
 
-    /// The lag of slow readers goes to a file, which is soon full and has a folder that comes and goes. Bodies have a
-    /// small window, and are read to their ends.
+    /// The lag of slow readers goes to a file, which is soon full and has a folder that comes and
+    /// goes. Bodies have a small window, and are read to their ends.
     pub(super) async fn spilling(world: &Arc<World>, origin: SocketAddr) -> io::Result<Self> {
         let (window, folder) = (16 << 10, Folder::new(world));
         let policy = policy(world)
@@ -131,12 +137,20 @@ impl Gateway {
 
 fn layer(world: &Arc<World>) -> GatewayLayer {
     let keys = world.keys.clone();
-    SingleflightLayer::new(move |req| Path { path: req.uri().path().to_owned(), _alive: keys.one() }).shared_errors()
+    SingleflightLayer::new(move |req| Path {
+        path: req.uri().path().to_owned(),
+        _alive: keys.one(),
+    })
+    .shared_errors()
 }
 
 fn policy(world: &World) -> HttpPolicy {
-    let policy = HttpPolicy::default().cache_status("soak").seal_on_write(!world.sabotages(Sabotage::StalePage));
-    let policy = policy.own_response_header(REQUEST_ID).share_if(|head| !head.headers().contains_key(JUDGES));
+    let policy = HttpPolicy::default()
+        .cache_status("soak")
+        .seal_on_write(!world.sabotages(Sabotage::StalePage));
+    let policy = policy
+        .own_response_header(REQUEST_ID)
+        .share_if(|head| !head.headers().contains_key(JUDGES));
     if world.sabotages(Sabotage::WrongAnswer) { policy.trust_key() } else { policy }
 }
 
@@ -175,7 +189,8 @@ async fn serve(
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
             let (service, calls) = (service.clone(), calls.clone());
-            let answer = answer_with(move |request| answer(service.clone(), request, calls.clone()));
+            let answer =
+                answer_with(move |request| answer(service.clone(), request, calls.clone()));
             let connection = server.serve_connection(TokioIo::new(stream), answer).into_owned();
             // How it ended is the client's to judge.
             tokio::spawn(async { drop(connection.await) });
@@ -194,8 +209,10 @@ fn listen() -> io::Result<TcpListener> {
 fn client(
     origin: SocketAddr,
     is_doomed: bool,
-) -> impl Service<Request<Incoming>, Response = Response<Incoming>, Error = BoxError, Future: Send> + Clone + Send + Sync
-{
+) -> impl Service<Request<Incoming>, Response = Response<Incoming>, Error = BoxError, Future: Send>
++ Clone
++ Send
++ Sync {
     let mut builder = Client::builder(TokioExecutor::new());
     builder.pool_timer(TokioTimer::new()).pool_idle_timeout(IDLE);
     let client: Client<HttpConnector, Incoming> = builder.build_http();

@@ -24,23 +24,31 @@ pub(super) const SESSION: &str = "sid";
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// `varies`: by [`KIND`] too. The second gateway is told to leave the query out.
-pub(super) fn of<'a>(method: &str, path: &str, header: impl Fn(&str) -> Option<&'a str>, varies: bool) -> String {
+pub(super) fn of<'a>(
+    method: &str,
+    path: &str,
+    header: impl Fn(&str) -> Option<&'a str>,
+    varies: bool,
+) -> String {
     let (path, is_first) = match path.split_once('?') {
         Some((path, _)) if path.starts_with("/1/") => (path, false),
         _ => (path, path.starts_with("/0/")),
     };
     let mut identity = format!("{method} {path}");
     for name in COMPARED.into_iter().chain(varies.then_some(KIND)) {
-        let value = header(name).map(|value| if is_first && name == "cookie" { session(value) } else { value });
+        let value = header(name)
+            .map(|value| if is_first && name == "cookie" { session(value) } else { value });
         // No blanks, so that it can stand in a line of the head.
-        write!(identity, " {name}={}", value.unwrap_or("-").replace(' ', "")).expect("a string grows");
+        write!(identity, " {name}={}", value.unwrap_or("-").replace(' ', ""))
+            .expect("a string grows");
     }
     identity
 }
 
 fn session(cookies: &str) -> &str {
-    let session =
-        cookies.split("; ").find(|cookie| cookie.strip_prefix(SESSION).is_some_and(|rest| rest.starts_with('=')));
+    let session = cookies
+        .split("; ")
+        .find(|cookie| cookie.strip_prefix(SESSION).is_some_and(|rest| rest.starts_with('=')));
     session.unwrap_or(cookies)
 }
 

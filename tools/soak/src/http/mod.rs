@@ -1,4 +1,5 @@
-//! HTTP over real sockets: an origin that misbehaves, three gateways with the layer, and clients that come and go.
+//! HTTP over real sockets: an origin that misbehaves, three gateways with the layer, and clients
+//! that come and go.
 
 mod connection;
 mod event;
@@ -67,7 +68,9 @@ impl Web {
 
     pub(crate) fn stats(&self) -> Vec<(String, Stats)> {
         let gateways = self.0.gateways.iter();
-        gateways.map(|gateway| (format!("{PART}: {}", gateway.name), gateway.handle.stats())).collect()
+        gateways
+            .map(|gateway| (format!("{PART}: {}", gateway.name), gateway.handle.stats()))
+            .collect()
     }
 
     pub(crate) fn begin_round(&self) {
@@ -129,7 +132,9 @@ impl Web {
         let mut connection = match Connection::open(target.addr, version, rng).await {
             Ok(connection) => connection,
             Err(_) if target.is_doomed => return,
-            Err(error) => return self.0.world.report.fail(PART, &format!("cannot connect: {error}")),
+            Err(error) => {
+                return self.0.world.report.fail(PART, &format!("cannot connect: {error}"));
+            }
         };
         for _ in 0..rng.u8(1..8) {
             let end = match version {
@@ -142,7 +147,12 @@ impl Web {
         }
     }
 
-    async fn visit_at_once(&self, target: &Target<'_>, connection: &Connection, rng: &mut Rng) -> End {
+    async fn visit_at_once(
+        &self,
+        target: &Target<'_>,
+        connection: &Connection,
+        rng: &mut Rng,
+    ) -> End {
         let senders = connection.senders(rng.usize(1..6));
         let visits = senders.into_iter().map(|mut sender| {
             let visit = self.visit(target, Version::Http2, rng);
@@ -157,7 +167,8 @@ impl Web {
         Visit::new(world, truth, (target.nth, target.gateway), target.is_doomed, version, rng)
     }
 
-    /// Some clients go through a door whose runtime goes down, while others wait for the same answers elsewhere.
+    /// Some clients go through a door whose runtime goes down, while others wait for the same
+    /// answers elsewhere.
     async fn doom(&self, rng: &mut Rng, until: Instant) {
         let (doomed, nth) = (Doomed::new(), rng.usize(..GATEWAYS));
         let gateway = self.0.gateways[nth].clone();

@@ -37,7 +37,10 @@ struct Request {
 type GoesOn = bool;
 
 impl Origin {
-    pub(super) async fn start(world: &Arc<World>, seed: u64) -> io::Result<(SocketAddr, Arc<Truth>)> {
+    pub(super) async fn start(
+        world: &Arc<World>,
+        seed: u64,
+    ) -> io::Result<(SocketAddr, Arc<Truth>)> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let addr = listener.local_addr()?;
         let origin = Self { truth: Arc::default(), world: world.clone(), seed };
@@ -46,7 +49,10 @@ impl Origin {
             loop {
                 match listener.accept().await {
                     Ok((stream, _)) => drop(tokio::spawn(origin.clone().serve(stream))),
-                    Err(error) => origin.world.report.fail("http", &format!("the origin cannot accept: {error}")),
+                    Err(error) => origin
+                        .world
+                        .report
+                        .fail("http", &format!("the origin cannot accept: {error}")),
                 }
             }
         });
@@ -99,19 +105,40 @@ impl Origin {
         plan: &Plan,
         to: &mut TcpStream,
     ) -> io::Result<GoesOn> {
-        let identity = identity::of(&request.method, &request.path, |name| request.header(name), plan.kind.varies);
+        let identity = identity::of(
+            &request.method,
+            &request.path,
+            |name| request.header(name),
+            plan.kind.varies,
+        );
         let pattern = Pattern::new(answer, &identity);
-        let head = head(answer, version, &identity, request.header(REQUEST_ID.as_str()).unwrap_or_default(), plan);
+        let head = head(
+            answer,
+            version,
+            &identity,
+            request.header(REQUEST_ID.as_str()).unwrap_or_default(),
+            plan,
+        );
         let told = self.world.calls.open_longer(Duration::ZERO, format!("origin: answer {answer}"));
         if request.method == "HEAD" {
-            return to.write_all(head.as_bytes()).await.map(|()| plan.framing != Framing::UntilClose);
+            return to
+                .write_all(head.as_bytes())
+                .await
+                .map(|()| plan.framing != Framing::UntilClose);
         }
         to.write_all(head.as_bytes()).await?;
         self.send_body(pattern, plan, to, &told).await
     }
 
-    async fn send_body(&self, pattern: Pattern, plan: &Plan, to: &mut TcpStream, told: &Call) -> io::Result<GoesOn> {
-        let (until, how) = plan.end_early.map_or((plan.length, None), |(until, how)| (until, Some(how)));
+    async fn send_body(
+        &self,
+        pattern: Pattern,
+        plan: &Plan,
+        to: &mut TcpStream,
+        told: &Call,
+    ) -> io::Result<GoesOn> {
+        let (until, how) =
+            plan.end_early.map_or((plan.length, None), |(until, how)| (until, Some(how)));
         let mut stall = plan.stall;
         let mut sent = 0;
         while sent < until {
@@ -171,14 +198,17 @@ impl Request {
     async fn read(from: &mut BufReader<TcpStream>) -> io::Result<Self> {
         let start = line(from).await?;
         let mut words = start.split(' ').map(str::to_owned);
-        let (Some(method), Some(path)) = (words.next(), words.next()) else { return Err(InvalidData.into()) };
+        let (Some(method), Some(path)) = (words.next(), words.next()) else {
+            return Err(InvalidData.into());
+        };
         let mut request = Self { method, path, headers: Vec::new() };
         loop {
             let line = line(from).await?;
             let Some((name, value)) = line.split_once(": ") else { break };
             request.headers.push((name.to_owned(), value.to_owned()));
         }
-        let length = request.header("content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
+        let length =
+            request.header("content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
         from.read_exact(&mut vec![0; length]).await?;
         Ok(request)
     }

@@ -7,12 +7,15 @@ pub(crate) struct Pattern(u64);
 impl Pattern {
     pub(crate) fn new(answer: u64, identity: &str) -> Self {
         // FNV-1a: the same in each run.
-        Self(identity.bytes().fold(mix(answer), |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)))
+        Self(identity.bytes().fold(mix(answer), |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+        }))
     }
 
     pub(crate) fn bytes(self, from: usize, to: usize) -> Vec<u8> {
         let words = from / 8..to.div_ceil(8);
-        let bytes: Vec<u8> = words.flat_map(|nth| mix(self.0.wrapping_add(nth as u64)).to_le_bytes()).collect();
+        let bytes: Vec<u8> =
+            words.flat_map(|nth| mix(self.0.wrapping_add(nth as u64)).to_le_bytes()).collect();
         let first = from % 8;
         bytes[first..first + to - from].to_vec()
     }

@@ -52,7 +52,10 @@ impl<'a> Visit<'a> {
         let over = if version == Version::Http1 { "HTTP/1.1" } else { "HTTP/2" };
         let (method, path, at) = (&wish.method, &wish.path, gateway.name);
         let door = if is_doomed { "a door that goes down" } else { "the door" };
-        let call = world.open(format!("http: {method} {path} over {over} at {door} of {at} by {:?}", wish.headers));
+        let call = world.open(format!(
+            "http: {method} {path} over {over} at {door} of {at} by {:?}",
+            wish.headers
+        ));
         let floor = truth.known(wish.page);
         Self { world, truth, gateway, is_doomed, wish, call, floor }
     }
@@ -89,7 +92,8 @@ impl<'a> Visit<'a> {
     }
 
     fn request(&self, over: &Sender) -> Request<Full<Bytes>> {
-        let body = if self.wish.method == Method::POST { Full::from("write") } else { Full::default() };
+        let body =
+            if self.wish.method == Method::POST { Full::from("write") } else { Full::default() };
         let mut request = Request::new(body);
         *request.method_mut() = self.wish.method.clone();
         *request.headers_mut() = self.wish.headers.clone();
@@ -108,7 +112,11 @@ impl<'a> Visit<'a> {
     }
 
     async fn receive(self, response: Response<Incoming>) -> End {
-        self.call.note(format!("head: {}, answer {:?}", response.status(), response.headers().get("x-answer")));
+        self.call.note(format!(
+            "head: {}, answer {:?}",
+            response.status(),
+            response.headers().get("x-answer")
+        ));
         if response.headers().contains_key(NO_ANSWER) {
             let ordered = self.truth.did_not_answer(self.wish.page) || self.truth.a_gateway_fell();
             self.allow(ordered, event::NO_ANSWER, || "502 from the gateway".into());
@@ -121,7 +129,10 @@ impl<'a> Visit<'a> {
         let mine = self.identity(told.varies);
         self.check(&told, &mine);
         if response.headers().get(REQUEST_ID) != Some(&self.call.id().into()) {
-            self.fail(format!("the request id of another: {:?}", response.headers().get(REQUEST_ID)));
+            self.fail(format!(
+                "the request id of another: {:?}",
+                response.headers().get(REQUEST_ID)
+            ));
         }
         if self.wish.method == Method::POST {
             self.truth.learn(self.wish.page, told.version);
@@ -138,10 +149,16 @@ impl<'a> Visit<'a> {
             self.fail(format!("the answer of another: it is for `{}`", told.identity));
         }
         if told.version < self.floor {
-            self.fail(format!("a stale answer: version {} when {} was known", told.version, self.floor));
+            self.fail(format!(
+                "a stale answer: version {} when {} was known",
+                told.version, self.floor
+            ));
         }
         if told.for_one && !self.truth.give_to_one(told.answer) {
-            self.fail(format!("answer {}, which was for one client, and another has it", told.answer));
+            self.fail(format!(
+                "answer {}, which was for one client, and another has it",
+                told.answer
+            ));
         }
     }
 
@@ -164,11 +181,15 @@ impl<'a> Visit<'a> {
                 Some(Ok(frame)) => {
                     let data = frame.into_data().unwrap_or_default();
                     if !pattern.is_at(read, &data) {
-                        self.fail(format!("other bytes than answer {} has from {read} on", told.answer));
+                        self.fail(format!(
+                            "other bytes than answer {} has from {read} on",
+                            told.answer
+                        ));
                         return End::Over;
                     }
                     read += data.len();
-                    self.call.tell("the client", format!("has read {read} of {} bytes", told.length));
+                    self.call
+                        .tell("the client", format!("has read {read} of {} bytes", told.length));
                 }
                 Some(Err(error)) => {
                     self.broke_off(told, read, &error);
@@ -179,14 +200,18 @@ impl<'a> Visit<'a> {
                     return End::Whole;
                 }
                 None => {
-                    self.fail(format!("a clean end after {read} of {} bytes of answer {}", told.length, told.answer));
+                    self.fail(format!(
+                        "a clean end after {read} of {} bytes of answer {}",
+                        told.length, told.answer
+                    ));
                     return End::Over;
                 }
             }
         }
     }
 
-    /// Only if the origin cut it short, a gateway went down with it, or the reader may have lagged behind.
+    /// Only if the origin cut it short, a gateway went down with it, or the reader may have lagged
+    /// behind.
     fn broke_off(&self, told: &Told, read: usize, error: &hyper::Error) {
         if self.truth.was_cut_short(told.answer) {
             self.world.report.count(event::CUT_SHORT);
@@ -194,7 +219,10 @@ impl<'a> Visit<'a> {
             self.world.report.count(event::FELL_WITH_GATEWAY);
         } else {
             self.allow(told.length > self.gateway.cuts_off_beyond, event::CUT_OFF, || {
-                format!("no more than {read} of {} bytes of answer {}: {error:?}", told.length, told.answer)
+                format!(
+                    "no more than {read} of {} bytes of answer {}: {error:?}",
+                    told.length, told.answer
+                )
             });
         }
     }
@@ -209,7 +237,10 @@ impl<'a> Visit<'a> {
 
     fn fail(&self, got: String) {
         let (gateway, method, path) = (self.gateway.name, &self.wish.method, self.wish.page.path());
-        self.world.report.fail(PART, &format!("{gateway}: {method} {path} with {:?} got {got}", self.wish.headers));
+        self.world.report.fail(
+            PART,
+            &format!("{gateway}: {method} {path} with {:?} got {got}", self.wish.headers),
+        );
     }
 
     fn identity(&self, varies: bool) -> String {

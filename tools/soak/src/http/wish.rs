@@ -26,7 +26,13 @@ pub(super) enum Leaves {
 impl Wish {
     pub(super) fn any(gateway: usize, rng: &mut Rng) -> Self {
         let page = Page { gateway, page: rng.usize(..PAGES) };
-        Self { page, path: path(page, rng), method: method(rng), headers: headers(rng), leaves: leaves(rng) }
+        Self {
+            page,
+            path: path(page, rng),
+            method: method(rng),
+            headers: headers(rng),
+            leaves: leaves(rng),
+        }
     }
 }
 
@@ -62,8 +68,9 @@ fn headers(rng: &mut Rng) -> HeaderMap {
         2 => headers.push(("range", "bytes=0-")),
         _ => {}
     }
-    let pairs =
-        headers.into_iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
+    let pairs = headers
+        .into_iter()
+        .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
     pairs.collect()
 }
 

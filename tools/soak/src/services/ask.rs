@@ -30,7 +30,8 @@ pub(crate) struct Ask {
 impl Ask {
     pub(crate) fn new(facts: &Arc<Facts>, mut work: Work, alone: bool) -> Self {
         let mut one_in = |many: u16| work.rng.u16(..many) == 0;
-        let (extract, filter, panics_in_call) = (Trap::set(one_in(400)), Trap::set(one_in(400)), one_in(100));
+        let (extract, filter, panics_in_call) =
+            (Trap::set(one_in(400)), Trap::set(one_in(400)), one_in(100));
         Self { facts: facts.clone(), work, alone, extract, filter, panics_in_call }
     }
 

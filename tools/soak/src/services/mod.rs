@@ -1,4 +1,5 @@
-//! Services in layers made by `by_key`: errors, panics, and everything that such a layer can be told.
+//! Services in layers made by `by_key`: errors, panics, and everything that such a layer can be
+//! told.
 
 mod ask;
 mod shop;
@@ -40,7 +41,9 @@ impl Services {
 
     pub(crate) fn stats(&self) -> Vec<(String, Stats)> {
         let shops = self.0.shops.iter();
-        shops.map(|shop| (format!("{}: {}", Self::EVENTS.part, shop.name), shop.handle.stats())).collect()
+        shops
+            .map(|shop| (format!("{}: {}", Self::EVENTS.part, shop.name), shop.handle.stats()))
+            .collect()
     }
 }
 
@@ -69,9 +72,13 @@ impl Part for Services {
         let floor = shop.forgotten.floor(name);
         let terms = Terms { shop: nth, alone: wants_alone && shop.filters };
         Asked::new(self, (call, name, floor), terms, is_doomed, |facts| {
-            let work = Work::new(world, Self::EVENTS.part, facts, rng).that_finishes(shop.finishes && !is_doomed);
+            let work = Work::new(world, Self::EVENTS.part, facts, rng)
+                .that_finishes(shop.finishes && !is_doomed);
             let mut door = shop.door();
-            assert!(door.ready().now_or_never().is_some_and(|ready| ready.is_ok()), "it is always ready");
+            assert!(
+                door.ready().now_or_never().is_some_and(|ready| ready.is_ok()),
+                "it is always ready"
+            );
             door.call(Ask::new(facts, work, wants_alone))
         })
     }
@@ -87,7 +94,10 @@ impl Part for Services {
         Self::EVENTS.received(world, facts, from, limits);
         if asked.terms.alone && facts.id != from.id {
             let (this, other) = (facts.tell(), from.tell());
-            world.report.fail(Self::EVENTS.part, &format!("{this} wanted to be alone, and got that of {other}"));
+            world.report.fail(
+                Self::EVENTS.part,
+                &format!("{this} wanted to be alone, and got that of {other}"),
+            );
         }
     }
 
@@ -96,8 +106,12 @@ impl Part for Services {
         match rng.u8(..8) {
             0 => shop.forgotten.note_all(self, || shop.handle.forget_all()),
             // Off and on again, so that nobody joins across the change.
-            1 if shop.switches => shop.forgotten.note_all(self, || shop.handle.set_enabled(rng.u8(..3) > 0)),
-            1..4 => shop.forgotten.note(self, any_name(rng), |key| shop.handle.forget_if(|known| known == key)),
+            1 if shop.switches => {
+                shop.forgotten.note_all(self, || shop.handle.set_enabled(rng.u8(..3) > 0))
+            }
+            1..4 => shop
+                .forgotten
+                .note(self, any_name(rng), |key| shop.handle.forget_if(|known| known == key)),
             _ => shop.forgotten.note(self, any_name(rng), |key| shop.handle.forget(key)),
         }
     }

@@ -12,8 +12,8 @@ use std::{sync::Arc, time::Duration};
 use tower::{Layer, ServiceExt, limit::ConcurrencyLimit, util::BoxCloneSyncService};
 use tower_singleflight::{Handle, SharedError, SingleflightLayer, mode::ByKey};
 
-/// How many calls the inner service takes at once. A permit that a follower held, or a lost flight kept, would soon be
-/// missed.
+/// How many calls the inner service takes at once. A permit that a follower held, or a lost flight
+/// kept, would soon be missed.
 const PERMITS: usize = 6;
 const YOUNG: Duration = Duration::from_millis(3);
 const HOLD: Duration = Duration::from_millis(3);
@@ -54,21 +54,41 @@ impl Shop {
                 switches: true,
                 ..Self::plain(
                     "everything",
-                    layer(world).followers_retry(1).max_waiters(FEW).wait_at_most(millis(5)).run_to_completion(true),
+                    layer(world)
+                        .followers_retry(1)
+                        .max_waiters(FEW)
+                        .wait_at_most(millis(5))
+                        .run_to_completion(true),
                 )
             },
             Self { limits: few, ..Self::plain("few waiters", layer(world).max_waiters(FEW)) },
             Self { limits: young, ..Self::plain("young flights", layer(world).join_within(YOUNG)) },
-            Self { limits: holds, switches: true, ..Self::plain("holding", layer(world).hold_for(HOLD)) },
-            Self { finishes: true, ..Self::plain("finishing", layer(world).run_to_completion(true)) },
-            Self { limits: re_elects, ..Self::plain("impatient", layer(world).wait_at_most(millis(4))) },
             Self {
-                filters: true,
-                ..Self::made_for_each_call("one group", layer(world).shared_group().filter(Ask::may_share))
+                limits: holds,
+                switches: true,
+                ..Self::plain("holding", layer(world).hold_for(HOLD))
+            },
+            Self {
+                finishes: true,
+                ..Self::plain("finishing", layer(world).run_to_completion(true))
             },
             Self {
                 limits: re_elects,
-                ..Self::with_rough_errors("shared errors", layer(world).wait_at_most(millis(8)).followers_retry(1))
+                ..Self::plain("impatient", layer(world).wait_at_most(millis(4)))
+            },
+            Self {
+                filters: true,
+                ..Self::made_for_each_call(
+                    "one group",
+                    layer(world).shared_group().filter(Ask::may_share),
+                )
+            },
+            Self {
+                limits: re_elects,
+                ..Self::with_rough_errors(
+                    "shared errors",
+                    layer(world).wait_at_most(millis(8)).followers_retry(1),
+                )
             },
         ]
     }
@@ -98,10 +118,23 @@ impl Shop {
         Self::new(name, &layer, move || door.clone())
     }
 
-    fn new(name: &'static str, layer: &ByKeyLayer, door: impl Fn() -> Door + Send + Sync + 'static) -> Self {
+    fn new(
+        name: &'static str,
+        layer: &ByKeyLayer,
+        door: impl Fn() -> Door + Send + Sync + 'static,
+    ) -> Self {
         let (limits, handle, forgotten) = (Limits::default(), layer.handle(), Forgotten::new());
         let door = Box::new(door);
-        Self { name, limits, handle, forgotten, finishes: false, filters: false, switches: false, door }
+        Self {
+            name,
+            limits,
+            handle,
+            forgotten,
+            finishes: false,
+            filters: false,
+            switches: false,
+            door,
+        }
     }
 }
 

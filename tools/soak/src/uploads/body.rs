@@ -63,7 +63,13 @@ impl Upload {
         }
         let breaks = (rng.u8(..24) == 0).then(|| rng.usize(..=length));
         let frame = [1, 7, length.max(1), length.max(1)][rng.usize(..4)];
-        Self { data: data.into(), has_trailers: rng.u8(..16) == 0, breaks, frame, is_slow: rng.u8(..8) == 0 }
+        Self {
+            data: data.into(),
+            has_trailers: rng.u8(..16) == 0,
+            breaks,
+            frame,
+            is_slow: rng.u8(..8) == 0,
+        }
     }
 
     pub(super) fn is(&self, kind: u8) -> bool {
@@ -72,8 +78,10 @@ impl Upload {
 
     pub(super) fn body(&self) -> UploadBody {
         let end = self.breaks.unwrap_or(self.data.len());
-        let mut frames: Vec<_> =
-            self.data[..end].chunks(self.frame).map(|data| Ok(Frame::data(Bytes::copy_from_slice(data)))).collect();
+        let mut frames: Vec<_> = self.data[..end]
+            .chunks(self.frame)
+            .map(|data| Ok(Frame::data(Bytes::copy_from_slice(data))))
+            .collect();
         if self.breaks.is_some() {
             frames.push(Err(Broken));
         } else if self.has_trailers {
@@ -81,14 +89,15 @@ impl Upload {
             frames.push(Ok(Frame::trailers(trailers)));
         }
         let is_slow = self.is_slow;
-        let frames = stream::iter(frames.into_iter().enumerate()).then(move |(nth, frame)| async move {
-            if is_slow && nth % 16 == 1 {
-                sleep(Duration::from_millis(1)).await;
-            } else if nth % 8 == 1 {
-                yield_now().await;
-            }
-            frame
-        });
+        let frames =
+            stream::iter(frames.into_iter().enumerate()).then(move |(nth, frame)| async move {
+                if is_slow && nth % 16 == 1 {
+                    sleep(Duration::from_millis(1)).await;
+                } else if nth % 8 == 1 {
+                    yield_now().await;
+                }
+                frame
+            });
         BodyExt::boxed_unsync(StreamBody::new(frames))
     }
 }
@@ -96,8 +105,8 @@ impl Upload {
 /// All that an answer depends on.
 pub(super) fn identity(method: &str, user: &str, data: &[u8], has_trailers: bool) -> String {
     // FNV-1a: the same in each run.
-    let hash = data
-        .iter()
-        .fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3));
+    let hash = data.iter().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+    });
     format!("{method} {user} {} {hash:x} {has_trailers}", data.len())
 }

@@ -1,7 +1,7 @@
 //! Requests with bodies in the process, to layers whose policies are drawn.
 //!
-//! Each storm has a layer, an upstream and some clients of its own. At its end nothing is in flight, and the budget of the
-//! bodies is free.
+//! Each storm has a layer, an upstream and some clients of its own. At its end nothing is in
+//! flight, and the budget of the bodies is free.
 
 mod body;
 mod origin;
@@ -27,7 +27,8 @@ const SHARED: &str = "layer: several requests shared one call";
 const WROTE: &str = "layer: wrote between the reads";
 const STORM: &str = "layer: storms that ended";
 
-pub(crate) const EVENTS: [&str; 9] = [WHOLE, LEFT, FAILED, CUT_SHORT, BROKE_OFF, PANICKED, SHARED, WROTE, STORM];
+pub(crate) const EVENTS: [&str; 9] =
+    [WHOLE, LEFT, FAILED, CUT_SHORT, BROKE_OFF, PANICKED, SHARED, WROTE, STORM];
 
 /// One storm after the other.
 pub(crate) async fn act(world: Arc<World>, mut rng: Rng, until: Instant) {

@@ -24,8 +24,8 @@ pub(super) const FOR: HeaderName = HeaderName::from_static("x-for");
 pub(super) const ANSWER: HeaderName = HeaderName::from_static("x-answer");
 pub(super) const VERSION: HeaderName = HeaderName::from_static("x-version");
 pub(super) const LENGTH: HeaderName = HeaderName::from_static("x-length");
-/// In a request: the answer has this many bytes, and comes at once but for its last byte, which waits for
-/// [`end_probe`](Origin::end_probe).
+/// In a request: the answer has this many bytes, and comes at once but for its last byte, which
+/// waits for [`end_probe`](Origin::end_probe).
 pub(super) const PROBE: HeaderName = HeaderName::from_static("x-probe");
 
 pub(super) type Body = UnsyncBoxBody<Bytes, Failure>;
@@ -65,7 +65,8 @@ pub(super) struct Origin {
 impl Origin {
     pub(super) fn new(world: &Arc<World>, seed: u64) -> Arc<Self> {
         let (world, cut_short) = (world.clone(), Mutex::default());
-        let (answers, version, probe_ends) = (AtomicU64::new(0), AtomicU64::new(0), AtomicBool::new(false));
+        let (answers, version, probe_ends) =
+            (AtomicU64::new(0), AtomicU64::new(0), AtomicBool::new(false));
         Arc::new(Self { world, seed, answers, version, cut_short, probe_ends })
     }
 
@@ -81,21 +82,36 @@ impl Origin {
         self.probe_ends.store(true, SeqCst);
     }
 
-    pub(super) async fn answer(self: Arc<Self>, request: Request<UploadBody>) -> Result<Response<Body>, Failure> {
+    pub(super) async fn answer(
+        self: Arc<Self>,
+        request: Request<UploadBody>,
+    ) -> Result<Response<Body>, Failure> {
         let (alive, answer) = (self.world.works.one(), self.answers.fetch_add(1, SeqCst));
         let mut rng = Rng::with_seed(self.seed.wrapping_add(answer));
         let (head, body) = request.into_parts();
         let body = body.collect().await.map_err(|_| Failure::Broken)?;
         let trailers = body.trailers().cloned();
         let data = body.to_bytes();
-        if trailers.as_ref().is_some_and(|trailers| trailers.get(TRAILER) != Some(&HeaderValue::from(data.len()))) {
-            self.world.report.fail(super::PART, &format!("other trailers than were sent: {trailers:?}"));
+        if trailers
+            .as_ref()
+            .is_some_and(|trailers| trailers.get(TRAILER) != Some(&HeaderValue::from(data.len())))
+        {
+            self.world
+                .report
+                .fail(super::PART, &format!("other trailers than were sent: {trailers:?}"));
         }
-        let user = head.headers.get("authorization").and_then(|user| user.to_str().ok()).unwrap_or("-");
+        let user =
+            head.headers.get("authorization").and_then(|user| user.to_str().ok()).unwrap_or("-");
         let identity = identity(head.method.as_str(), user, &data, trailers.is_some());
         let is_write = head.method == Method::POST && data.first() == Some(&WRITES);
-        let version = if is_write { self.version.fetch_add(1, SeqCst) + 1 } else { self.version.load(SeqCst) };
-        if let Some(length) = head.headers.get(PROBE).and_then(|length| length.to_str().ok()?.parse().ok()) {
+        let version = if is_write {
+            self.version.fetch_add(1, SeqCst) + 1
+        } else {
+            self.version.load(SeqCst)
+        };
+        if let Some(length) =
+            head.headers.get(PROBE).and_then(|length| length.to_str().ok()?.parse().ok())
+        {
             return Ok(self.response(
                 answer,
                 version,
@@ -133,7 +149,8 @@ impl Origin {
         (length, piece, pause, early): (usize, usize, Pause, Option<usize>),
         alive: Alive,
     ) -> Response<Body> {
-        let (pattern, failure) = (Pattern::new(answer, identity), Failure::Planned(identity.to_owned()));
+        let (pattern, failure) =
+            (Pattern::new(answer, identity), Failure::Planned(identity.to_owned()));
         let (until, origin) = (early.unwrap_or(length), self.clone());
         let pieces = (0..until).step_by(piece.max(1)).map(move |from| {
             let to = (from + piece).min(until);
@@ -151,7 +168,9 @@ impl Origin {
                             sleep(Duration::from_millis(1)).await;
                         }
                     }
-                    Pause::Micros(micros) if nth > 0 && micros > 0 => sleep(Duration::from_micros(micros)).await,
+                    Pause::Micros(micros) if nth > 0 && micros > 0 => {
+                        sleep(Duration::from_micros(micros)).await
+                    }
                     _ => yield_now().await,
                 }
                 frame

@@ -64,13 +64,16 @@ impl Told {
     /// Whether a reader of a body of so many bytes may be cut off, because it lags behind.
     pub(super) fn may_cut_off(&self, length: usize) -> bool {
         let cuts = matches!(self.slow_reader, SlowReader::Evict | SlowReader::PauseThenEvict(_));
-        // A file that is full or cannot be opened is as none. What cannot be read back ends with an error.
+        // A file that is full or cannot be opened is as none. What cannot be read back ends with an
+        // error.
         (cuts || self.spill.is_some()) && (self.has_small_budget || length as u64 > self.body_limit)
     }
 
-    /// Whether a body can be joined at any time, and how long one can be joined that takes as much of the budget as it can.
+    /// Whether a body can be joined at any time, and how long one can be joined that takes as much
+    /// of the budget as it can.
     pub(super) fn probe(&self) -> Option<usize> {
         let least = self.keep_start.min(self.body_limit).min(BUDGET / 2 - 1);
-        (self.has_small_budget && self.late_joins == LateJoin::Always && least >= 500).then_some(least as usize / 2)
+        (self.has_small_budget && self.late_joins == LateJoin::Always && least >= 500)
+            .then_some(least as usize / 2)
     }
 }

@@ -68,7 +68,8 @@ pub(super) async fn storm(world: &Arc<World>, mut rng: Rng) {
     let (seed, told) = (rng.u64(..), Told::any(&mut rng));
     let (origin, all_leave) = (Origin::new(world, seed), rng.u8(..4) == 0);
     let world = world.clone();
-    let shared = Arc::new(Shared { world, origin, told, all_leave, known: AtomicU64::new(0), seed });
+    let shared =
+        Arc::new(Shared { world, origin, told, all_leave, known: AtomicU64::new(0), seed });
     let (service, handle) = service(&shared);
     let mut clients = JoinSet::new();
     for _ in 0..rng.usize(1..=CLIENTS) {
@@ -99,15 +100,19 @@ pub(super) async fn storm(world: &Arc<World>, mut rng: Rng) {
 
 fn service(shared: &Arc<Shared>) -> (Service, Handle<Query>) {
     let (told, keys) = (&shared.told, shared.world.keys.clone());
-    let layer = SingleflightLayer::with_body(super::policy::LIMIT, move |request: &Request<Bytes>| {
-        let data = request.body();
-        match data.first() {
-            Some(&PANICS) => inject(data.len() % 2 == 0, "by the key of a body"),
-            Some(&WRITES) => None,
-            _ => Some(Query { data: data.clone(), _alive: keys.one() }),
-        }
-    });
-    let layer = layer.policy(told.policy()).run_to_completion(told.runs_to_completion).followers_retry(told.retries);
+    let layer =
+        SingleflightLayer::with_body(super::policy::LIMIT, move |request: &Request<Bytes>| {
+            let data = request.body();
+            match data.first() {
+                Some(&PANICS) => inject(data.len() % 2 == 0, "by the key of a body"),
+                Some(&WRITES) => None,
+                _ => Some(Query { data: data.clone(), _alive: keys.one() }),
+            }
+        });
+    let layer = layer
+        .policy(told.policy())
+        .run_to_completion(told.runs_to_completion)
+        .followers_retry(told.retries);
     let layer = if told.hold_for.is_zero() { layer } else { layer.hold_for(told.hold_for) };
     let (handle, origin) = (layer.handle(), shared.origin.clone());
     (layer.layer(Inner::new(service_fn(move |request| origin.clone().answer(request)))), handle)
@@ -128,23 +133,31 @@ async fn calm_down(shared: &Shared, handle: &Handle<Query>) {
     }
 }
 
-/// Two requests share a body as large as the start of one may be. They could not if bodies that are gone held the budget.
+/// Two requests share a body as large as the start of one may be. They could not if bodies that are
+/// gone held the budget.
 async fn probe(shared: &Shared, service: &Service, length: usize) {
-    let _call = shared.world.open(format!("{PART}: a probe of {length} bytes, with {:?}", shared.told));
+    let _call =
+        shared.world.open(format!("{PART}: a probe of {length} bytes, with {:?}", shared.told));
     let calls = shared.origin.calls();
-    let Some(mut first) = ask(service, length).await else { return shared.fail("the probe got no answer") };
+    let Some(mut first) = ask(service, length).await else {
+        return shared.fail("the probe got no answer");
+    };
     if first.frame().await.is_none_or(|frame| frame.is_err()) {
         return shared.fail("the probe got no bytes");
     }
     let second = ask(service, length).await;
     if second.is_none() || shared.origin.calls() != calls + 1 {
-        shared.fail(&format!("the budget is not free: {} calls for a body", shared.origin.calls() - calls));
+        shared.fail(&format!(
+            "the budget is not free: {} calls for a body",
+            shared.origin.calls() - calls
+        ));
     }
 }
 
 async fn ask(service: &Service, length: usize) -> Option<SharedBody> {
     // No client sends this body, so nothing is held for it.
-    let mut request = Request::new(Full::from("probe").map_err(|never| match never {}).boxed_unsync());
+    let mut request =
+        Request::new(Full::from("probe").map_err(|never| match never {}).boxed_unsync());
     *request.method_mut() = Method::POST;
     request.headers_mut().insert(PROBE, HeaderValue::from(length));
     service.clone().oneshot(request).await.ok().map(Response::into_body)

@@ -56,7 +56,9 @@ impl Visit {
             Some(Ok(Ok(response))) => self.receive(response).await,
             Some(Ok(Err(error))) => self.failed(&error),
             Some(Err(payload)) => match Panic::of(&*payload) {
-                Panic::Injected(_) if self.upload.is(PANICS) => self.shared.world.report.count(PANICKED),
+                Panic::Injected(_) if self.upload.is(PANICS) => {
+                    self.shared.world.report.count(PANICKED)
+                }
                 Panic::Injected(text) | Panic::Other(text) => self.fail(format!("a panic: {text}")),
                 Panic::Lost => self.fail("no answer: its flight was lost".into()),
             },
@@ -76,14 +78,19 @@ impl Visit {
 
     fn failed(&self, error: &Failure) {
         match error {
-            Failure::Broken if self.upload.breaks.is_some() => self.shared.world.report.count(BROKE_OFF),
-            Failure::Planned(of) if *of == self.identity() => self.shared.world.report.count(FAILED),
+            Failure::Broken if self.upload.breaks.is_some() => {
+                self.shared.world.report.count(BROKE_OFF)
+            }
+            Failure::Planned(of) if *of == self.identity() => {
+                self.shared.world.report.count(FAILED)
+            }
             error => self.fail(format!("the error of another: {error}")),
         }
     }
 
     async fn receive(mut self, response: Response<SharedBody>) {
-        let text = |name: HeaderName| response.headers().get(name).and_then(|value| value.to_str().ok());
+        let text =
+            |name: HeaderName| response.headers().get(name).and_then(|value| value.to_str().ok());
         let number = |name| text(name).and_then(|text| text.parse::<u64>().ok());
         let (Some(of), Some(answer), Some(version), Some(length)) =
             (text(FOR), number(ANSWER), number(VERSION), number(LENGTH))
@@ -125,13 +132,18 @@ impl Visit {
                 Some(Ok(frame)) => {
                     let data = frame.into_data().unwrap_or_default();
                     if !pattern.is_at(read, &data) {
-                        return self.fail(format!("other bytes than answer {answer} has from {read} on"));
+                        return self
+                            .fail(format!("other bytes than answer {answer} has from {read} on"));
                     }
                     read += data.len();
                 }
                 Some(Err(error)) => return self.broke_off(answer, read, length, &error.into()),
                 None if read == length => return self.shared.world.report.count(WHOLE),
-                None => return self.fail(format!("a clean end after {read} of {length} bytes of answer {answer}")),
+                None => {
+                    return self.fail(format!(
+                        "a clean end after {read} of {length} bytes of answer {answer}"
+                    ));
+                }
             }
         }
     }

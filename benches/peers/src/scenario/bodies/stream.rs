@@ -26,7 +26,8 @@ pub(super) struct Stream {
 }
 
 impl Stream {
-    /// Its length is not announced: it is over the limit up to which bodies are shared that announce it.
+    /// Its length is not announced: it is over the limit up to which bodies are shared that
+    /// announce it.
     pub(super) fn of(size: Size) -> Self {
         let (buffer, frame) = buffer(7, size.frame);
         Self { left: size.bytes, burst: BURST, frame: Bytes::from(buffer).slice(frame) }
@@ -35,8 +36,9 @@ impl Stream {
 
 /// A buffer, and where a frame at the start of a page is in it.
 ///
-/// Copying from one such frame to another takes one time. Where an allocator puts them matters: on some processors a
-/// copy whose ends are a few bytes apart, modulo a page, takes twenty times as long.
+/// Copying from one such frame to another takes one time. Where an allocator puts them matters: on
+/// some processors a copy whose ends are a few bytes apart, modulo a page, takes twenty times as
+/// long.
 pub(super) fn buffer(byte: u8, length: usize) -> (Vec<u8>, Range<usize>) {
     const PAGE: usize = 4096;
     let buffer = vec![byte; length + PAGE];
@@ -48,7 +50,10 @@ impl Body for Stream {
     type Data = Bytes;
     type Error = Infallible;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         if self.left == 0 {
             return Poll::Ready(None);
         }

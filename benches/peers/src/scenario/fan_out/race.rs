@@ -48,7 +48,9 @@ impl Race {
     pub(super) async fn result(&self) -> (f64, f64) {
         self.over.notified().await;
         let start = *self.start.get().expect("it was started");
-        let until = |end: &OnceLock<Duration>| (*end.get().expect("all have finished") - start).as_secs_f64();
+        let until = |end: &OnceLock<Duration>| {
+            (*end.get().expect("all have finished") - start).as_secs_f64()
+        };
         (until(&self.last), until(&self.leader))
     }
 }

@@ -4,7 +4,8 @@
 //! cargo run -p recipes --bin cache -- 127.0.0.1:3000
 //! ```
 //!
-//! It listens on a free port if you name none. Ask from twenty clients at once, then once more, and see what that cost:
+//! It listens on a free port if you name none. Ask from twenty clients at once, then once more, and
+//! see what that cost:
 //!
 //! ```sh
 //! for i in $(seq 20); do curl -s http://127.0.0.1:3000/quotes/ACME & done; wait    # twenty times: ACME 101 (load 1)
@@ -12,15 +13,16 @@
 //! curl -s http://127.0.0.1:3000/stats                                              # loads 1, hits 1, led 1, joined 19
 //! ```
 //!
-//! The cache is for those who come after the load, the flight for those who come during it: without flights, the twenty
-//! who find the cache empty are twenty loads. In this order a hit costs a look into the cache and nothing else; the
-//! other way round it would pass through a flight first, only to be told what was there all along.
+//! The cache is for those who come after the load, the flight for those who come during it: without
+//! flights, the twenty who find the cache empty are twenty loads. In this order a hit costs a look
+//! into the cache and nothing else; the other way round it would pass through a flight first, only
+//! to be told what was there all along.
 //!
-//! moka's own `get_with` lets callers wait for one load as well. There, one of the callers does the loading: if it goes
-//! away, another starts from the beginning, and if it is not polled, all wait.
+//! moka's own `get_with` lets callers wait for one load as well. There, one of the callers does the
+//! loading: if it goes away, another starts from the beginning, and if it is not polled, all wait.
 //!
-//! A cache of what you write yourself takes more: a write has to forget the flight, then drop the cached value, and a
-//! load that began before the write must not fill the cache after it.
+//! A cache of what you write yourself takes more: a write has to forget the flight, then drop the
+//! cached value, and a load that began before the write must not fill the cache after it.
 
 use axum::{
     Router,
@@ -46,7 +48,10 @@ const TIME_TO_LIVE: Duration = Duration::from_secs(60);
 async fn main() -> Result<(), BoxError> {
     let (listener, stop) = recipes::listen()?;
     let app = Router::new()
-        .route("/quotes/{symbol}", get(async |State(quotes): State<Quotes>, Path(symbol)| quotes.get(symbol).await))
+        .route(
+            "/quotes/{symbol}",
+            get(async |State(quotes): State<Quotes>, Path(symbol)| quotes.get(symbol).await),
+        )
         .route("/stats", get(async |State(quotes): State<Quotes>| quotes.stats()))
         .with_state(Quotes::new());
     axum::serve(listener, app).with_graceful_shutdown(stop).await?;
@@ -80,12 +85,19 @@ impl Quotes {
                     return Ok(quote);
                 }
                 let quote = load(&symbol, &loads).await?;
-                // Before the flight lands: whoever comes too late to join finds it here. Errors are not kept.
+                // Before the flight lands: whoever comes too late to join finds it here. Errors are
+                // not kept.
                 cache.insert(symbol, quote.clone()).await;
                 Ok(quote)
             }
         });
-        Self { cache, flights: BoxCloneSyncService::new(flights), handle, hits: Arc::default(), loads }
+        Self {
+            cache,
+            flights: BoxCloneSyncService::new(flights),
+            handle,
+            hits: Arc::default(),
+            loads,
+        }
     }
 
     async fn get(&self, symbol: String) -> Result<String, Unavailable> {
@@ -97,8 +109,12 @@ impl Quotes {
     }
 
     fn stats(&self) -> String {
-        let (loads, hits, stats) = (self.loads.load(Relaxed), self.hits.load(Relaxed), self.handle.stats());
-        format!("loads {loads}\nhits {hits}\nled {}\njoined {}\nwaiting {}\n", stats.led, stats.joined, stats.waiting)
+        let (loads, hits, stats) =
+            (self.loads.load(Relaxed), self.hits.load(Relaxed), self.handle.stats());
+        format!(
+            "loads {loads}\nhits {hits}\nled {}\njoined {}\nwaiting {}\n",
+            stats.led, stats.joined, stats.waiting
+        )
     }
 }
 

@@ -1,4 +1,5 @@
-//! What belongs inside of the flights, and what happens when it stands outside: sessions and task-locals.
+//! What belongs inside of the flights, and what happens when it stands outside: sessions and
+//! task-locals.
 
 use axum::{
     Router,
@@ -36,7 +37,10 @@ async fn open_session(mut request: Request, next: Next) -> Response {
 }
 
 /// A page with the token of the session.
-async fn page(State(permits): State<Arc<Semaphore>>, Extension(Session(session)): Extension<Session>) -> String {
+async fn page(
+    State(permits): State<Arc<Semaphore>>,
+    Extension(Session(session)): Extension<Session>,
+) -> String {
     permits.acquire().await.expect("it is never closed").forget();
     format!("sid={session}")
 }
@@ -61,10 +65,15 @@ fn flights() -> (SingleflightLayer<Http<String>>, Handle<String>) {
 }
 
 /// So many clients that ask at once and wait. Each returns its cookie and its page.
-async fn clients(app: Router, count: usize, flights: &Handle<String>) -> Vec<JoinHandle<(Option<String>, String)>> {
+async fn clients(
+    app: Router,
+    count: usize,
+    flights: &Handle<String>,
+) -> Vec<JoinHandle<(Option<String>, String)>> {
     let ask = |app: Router| async {
         let response = app.oneshot(Request::new(Body::empty())).await.unwrap();
-        let cookie = response.headers().get(SET_COOKIE).map(|cookie| cookie.to_str().unwrap().to_owned());
+        let cookie =
+            response.headers().get(SET_COOKIE).map(|cookie| cookie.to_str().unwrap().to_owned());
         let page = response.into_body().collect().await.unwrap().to_bytes();
         (cookie, String::from_utf8(page.into()).unwrap())
     };
@@ -79,7 +88,11 @@ async fn clients(app: Router, count: usize, flights: &Handle<String>) -> Vec<Joi
 #[tokio::test]
 async fn with_sessions_outside_a_visitor_gets_anothers_page() {
     let (permits, (layer, flights)) = (Arc::new(Semaphore::new(0)), flights());
-    let app = Router::new().route("/", get(page)).with_state(permits.clone()).layer(layer).layer(from_fn(open_session));
+    let app = Router::new()
+        .route("/", get(page))
+        .with_state(permits.clone())
+        .layer(layer)
+        .layer(from_fn(open_session));
     let clients = clients(app, 2, &flights).await;
     permits.add_permits(2);
     let mut own_pages = 0;
@@ -93,7 +106,11 @@ async fn with_sessions_outside_a_visitor_gets_anothers_page() {
 #[tokio::test]
 async fn with_sessions_inside_each_visitor_gets_its_own_page() {
     let (permits, (layer, flights)) = (Arc::new(Semaphore::new(0)), flights());
-    let app = Router::new().route("/", get(page)).with_state(permits.clone()).layer(from_fn(open_session)).layer(layer);
+    let app = Router::new()
+        .route("/", get(page))
+        .with_state(permits.clone())
+        .layer(from_fn(open_session))
+        .layer(layer);
     let clients = clients(app, 2, &flights).await;
     permits.add_permits(2);
     for client in clients {
@@ -106,7 +123,11 @@ async fn with_sessions_inside_each_visitor_gets_its_own_page() {
 async fn a_task_local_from_outside_is_gone_once_a_second_request_joins() {
     for (count, seen) in [(1, "7"), (2, "nobody")] {
         let (permits, (layer, flights)) = (Arc::new(Semaphore::new(0)), flights());
-        let app = Router::new().route("/", get(user)).with_state(permits.clone()).layer(layer).layer(from_fn(set_user));
+        let app = Router::new()
+            .route("/", get(user))
+            .with_state(permits.clone())
+            .layer(layer)
+            .layer(from_fn(set_user));
         let clients = clients(app, count, &flights).await;
         permits.add_permits(1);
         for client in clients {
@@ -118,7 +139,11 @@ async fn a_task_local_from_outside_is_gone_once_a_second_request_joins() {
 #[tokio::test]
 async fn a_task_local_from_inside_stays() {
     let (permits, (layer, flights)) = (Arc::new(Semaphore::new(0)), flights());
-    let app = Router::new().route("/", get(user)).with_state(permits.clone()).layer(from_fn(set_user)).layer(layer);
+    let app = Router::new()
+        .route("/", get(user))
+        .with_state(permits.clone())
+        .layer(from_fn(set_user))
+        .layer(layer);
     let clients = clients(app, 2, &flights).await;
     permits.add_permits(1);
     for client in clients {

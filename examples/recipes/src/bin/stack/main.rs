@@ -1,12 +1,14 @@
-//! Everything at once: timeout, limit, load shedding, retry, buffer, trace and compression around the flights. The
-//! stack, and why it is in this order, is in `order.rs`; `tests.rs` shows that it does what it says.
+//! Everything at once: timeout, limit, load shedding, retry, buffer, trace and compression around
+//! the flights. The stack, and why it is in this order, is in `order.rs`; `tests.rs` shows that it
+//! does what it says.
 //!
 //! ```sh
 //! cargo run -p recipes --bin stack -- 127.0.0.1:3000
 //! ```
 //!
-//! It listens on a free port if you name none. Its backend takes a second, and fails the first time that it is asked.
-//! Ask from twenty clients at once, half of them for gzip, and see what that cost:
+//! It listens on a free port if you name none. Its backend takes a second, and fails the first time
+//! that it is asked. Ask from twenty clients at once, half of them for gzip, and see what that
+//! cost:
 //!
 //! ```sh
 //! ask() { curl -s "$@" http://127.0.0.1:3000/reports/7 & }
@@ -14,8 +16,8 @@
 //! curl -s http://127.0.0.1:3000/stats                         # attempts 2, led 1, joined 19
 //! ```
 //!
-//! The log, on stderr, tells when each of the twenty was answered. Then ask for twenty reports at once: eight are made,
-//! and twelve refused.
+//! The log, on stderr, tells when each of the twenty was answered. Then ask for twenty reports at
+//! once: eight are made, and twelve refused.
 //!
 //! ```sh
 //! for i in $(seq 20); do curl -s http://127.0.0.1:3000/reports/$i & done; wait
@@ -52,14 +54,18 @@ static ATTEMPTS: AtomicUsize = AtomicUsize::new(0);
 async fn main() -> Result<(), BoxError> {
     tracing_subscriber::fmt().with_max_level(LevelFilter::DEBUG).with_writer(stderr).init();
     let (listener, stop) = recipes::listen()?;
-    // Made once, and added as a service. With `Router::layer`, axum would make the layers of a handler anew for every
-    // connection: each would have its own limit, and its own buffer.
+    // Made once, and added as a service. With `Router::layer`, axum would make the layers of a
+    // handler anew for every connection: each would have its own limit, and its own buffer.
     let (service, handle) = stack(service_fn(report));
     let stats = async move || {
         let (attempts, stats) = (ATTEMPTS.load(Relaxed), handle.stats());
-        format!("attempts {attempts}\nled {}\njoined {}\nwaiting {}\n", stats.led, stats.joined, stats.waiting)
+        format!(
+            "attempts {attempts}\nled {}\njoined {}\nwaiting {}\n",
+            stats.led, stats.joined, stats.waiting
+        )
     };
-    let app = Router::new().route("/reports/{id}", get_service(service)).route("/stats", get(stats));
+    let app =
+        Router::new().route("/reports/{id}", get_service(service)).route("/stats", get(stats));
     axum::serve(listener, app).with_graceful_shutdown(stop).await?;
     Ok(())
 }

@@ -8,7 +8,9 @@ use axum::{
 use http_body_util::Full;
 use std::{convert::Infallible, time::Duration};
 use tokio::time::{Sleep, sleep};
-use tower::{BoxError, Service, ServiceBuilder, load_shed::error::Overloaded, retry, timeout::error::Elapsed};
+use tower::{
+    BoxError, Service, ServiceBuilder, load_shed::error::Overloaded, retry, timeout::error::Elapsed,
+};
 use tower_http::{compression::CompressionLayer, timeout::TimeoutLayer, trace::TraceLayer};
 use tower_singleflight::{Handle, SingleflightLayer};
 
@@ -24,15 +26,17 @@ pub(crate) const A_SECOND: u64 = 100;
 /// What the backend gets: the head, so that it can be sent again.
 pub(crate) type Ask = Request<()>;
 
-/// Two halves, with the flights between them. What is **outside** belongs to one client: it is done for each of them,
-/// and may differ from one to the next. What is **inside** belongs to the flight: it is done once, however many wait
-/// for it, and outlives the client that began it.
+/// Two halves, with the flights between them. What is **outside** belongs to one client: it is done
+/// for each of them, and may differ from one to the next. What is **inside** belongs to the flight:
+/// it is done once, however many wait for it, and outlives the client that began it.
 pub(crate) fn stack<S>(
     backend: S,
 ) -> (
     impl Service<
         Request<Body>,
-        Response = Response<impl http_body::Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static>,
+        Response = Response<
+            impl http_body::Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+        >,
         Error = Infallible,
         Future: Send,
     > + Clone
@@ -42,50 +46,60 @@ pub(crate) fn stack<S>(
     Handle<String>,
 )
 where
-    S: Service<Ask, Response = Response<Full<Bytes>>, Error = BoxError, Future: Send> + Send + 'static,
+    S: Service<Ask, Response = Response<Full<Bytes>>, Error = BoxError, Future: Send>
+        + Send
+        + 'static,
 {
     let flights = SingleflightLayer::new(|req| req.uri().path().to_owned());
     let handle = flights.handle();
     let service = ServiceBuilder::new()
-        // -- Outside --------------------------------------------------------------------------------------------------
-        // Trace: the outermost, so that every client has its line in the log, with the status that it got in the end
-        // and the time that it waited. Inside, followers would be missing. What is logged inside is in the span of the
-        // client that led, if this crate has its feature `tracing`.
+        // -- Outside
+        // --------------------------------------------------------------------------------------------------
+        // Trace: the outermost, so that every client has its line in the log, with the status that
+        // it got in the end and the time that it waited. Inside, followers would be missing. What
+        // is logged inside is in the span of the client that led, if this crate has its feature
+        // `tracing`.
         .layer(TraceLayer::new_for_http())
-        // Timeout of a client: how long *it* waits, from when *it* came. It then leaves the flight, which goes on for
-        // the others. Inside, the clock would run from the first client on, and the last would be timed out on arrival.
+        // Timeout of a client: how long *it* waits, from when *it* came. It then leaves the flight,
+        // which goes on for the others. Inside, the clock would run from the first client on, and
+        // the last would be timed out on arrival.
         .layer(TimeoutLayer::with_status_code(StatusCode::GATEWAY_TIMEOUT, PATIENCE))
-        // Compression: each client gets the encoding that it asked for, of the one body that they share. Inside, each
-        // encoding would need a flight of its own.
+        // Compression: each client gets the encoding that it asked for, of the one body that they
+        // share. Inside, each encoding would need a flight of its own.
         .layer(CompressionLayer::new())
-        // Nothing below looks at this header any more. With it, those who differ in it would not share a flight.
+        // Nothing below looks at this header any more. With it, those who differ in it would not
+        // share a flight.
         .map_request(|mut request: Request<Body>| {
             request.headers_mut().remove(ACCEPT_ENCODING);
             request
         })
-        // -- The flights ----------------------------------------------------------------------------------------------
+        // -- The flights
+        // ----------------------------------------------------------------------------------------------
         .layer(flights)
-        // -- Inside ---------------------------------------------------------------------------------------------------
-        // Errors become responses, which all waiters can hold. Leave this out, and it is `.shared_errors()` above, and
-        // errors handled for each client. They are 5xx, which are shared. A 4xx judges the client that asked, and
-        // followers would ask again after it.
+        // -- Inside
+        // ---------------------------------------------------------------------------------------------------
+        // Errors become responses, which all waiters can hold. Leave this out, and it is
+        // `.shared_errors()` above, and errors handled for each client. They are 5xx, which are
+        // shared. A 4xx judges the client that asked, and followers would ask again after it.
         .layer(HandleErrorLayer::new(async |error: BoxError| refusal(&error)))
-        // Load shedding: a flight for which there is no room below is refused now, and not when its clients have gone.
-        // Who joins a flight in progress needs no room, and is not refused. Outside, there is nothing to shed: this
-        // crate's service is always ready.
+        // Load shedding: a flight for which there is no room below is refused now, and not when its
+        // clients have gone. Who joins a flight in progress needs no room, and is not refused.
+        // Outside, there is nothing to shed: this crate's service is always ready.
         .load_shed()
-        // Limit: of flights. A follower takes no permit. Outside, the followers of one slow key would take all of them,
-        // and nobody could ask for anything else.
+        // Limit: of flights. A follower takes no permit. Outside, the followers of one slow key
+        // would take all of them, and nobody could ask for anything else.
         .concurrency_limit(AT_ONCE)
         .map_request(|request: Request<Body>| request.map(drop))
-        // Retry: a failed attempt is repeated once for the flight, not once for each of its clients. Under the load
-        // shedding, because trying again what was refused is more load; under the limit, so that a flight keeps its
-        // place.
+        // Retry: a failed attempt is repeated once for the flight, not once for each of its
+        // clients. Under the load shedding, because trying again what was refused is more load;
+        // under the limit, so that a flight keeps its place.
         .retry(Attempts { left: RETRIES })
-        // Timeout of an attempt: a guess at when the backend has lost it. Under the retry, so that each has its own.
+        // Timeout of an attempt: a guess at when the backend has lost it. Under the retry, so that
+        // each has its own.
         .timeout(ATTEMPT)
-        // Buffer: a queue to one task that owns what is below. The flights and the retries each clone what is inside of
-        // them, and a rate limit is not `Clone`. Leave this out if all that is below is.
+        // Buffer: a queue to one task that owns what is below. The flights and the retries each
+        // clone what is inside of them, and a rate limit is not `Clone`. Leave this out if all that
+        // is below is.
         .buffer(AT_ONCE)
         // Attempts are counted here, retries too.
         .rate_limit(A_SECOND, Duration::from_secs(1))

@@ -1,6 +1,6 @@
-//! Layers outside of the flights that hide whether a request has a body. Requests without one share all the same, if the
-//! layer gets a body of a type that it knows: axum's own, which `Router::layer` makes around each layer, and
-//! `MapRequestBodyLayer` inside one `ServiceBuilder`.
+//! Layers outside of the flights that hide whether a request has a body. Requests without one share
+//! all the same, if the layer gets a body of a type that it knows: axum's own, which
+//! `Router::layer` makes around each layer, and `MapRequestBodyLayer` inside one `ServiceBuilder`.
 
 use axum::{
     Router,
@@ -15,7 +15,8 @@ use std::{io::Write, sync::Arc, time::Duration};
 use tokio::{sync::Semaphore, task::yield_now};
 use tower::{ServiceBuilder, ServiceExt};
 use tower_http::{
-    decompression::RequestDecompressionLayer, map_request_body::MapRequestBodyLayer, timeout::RequestBodyTimeoutLayer,
+    decompression::RequestDecompressionLayer, map_request_body::MapRequestBodyLayer,
+    timeout::RequestBodyTimeoutLayer,
 };
 use tower_singleflight::{Handle, PassReason, SingleflightLayer, mode::Http};
 
@@ -42,7 +43,8 @@ fn ask(body: Body) -> Request<Body> {
 
 /// Three clients ask at once, and one call answers them all.
 async fn three_cost_one_call(app: Router, permits: &Semaphore, flights: &Handle<String>) {
-    let clients: Vec<_> = (0..3).map(|_| tokio::spawn(app.clone().oneshot(ask(Body::empty())))).collect();
+    let clients: Vec<_> =
+        (0..3).map(|_| tokio::spawn(app.clone().oneshot(ask(Body::empty())))).collect();
     for _ in 0..100 {
         yield_now().await;
     }
@@ -65,7 +67,8 @@ async fn gets_through_request_decompression_share() {
 #[tokio::test(start_paused = true)]
 async fn gets_through_request_decompression_in_one_service_builder_share() {
     let (permits, (layer, flights)) = (Arc::new(Semaphore::new(0)), flights());
-    let app = backend(&permits).layer(ServiceBuilder::new().layer(RequestDecompressionLayer::new()).layer(layer));
+    let app = backend(&permits)
+        .layer(ServiceBuilder::new().layer(RequestDecompressionLayer::new()).layer(layer));
     three_cost_one_call(app, &permits, &flights).await;
 }
 
@@ -103,7 +106,8 @@ async fn gets_through_a_request_body_timeout_in_one_service_builder_share_with_a
 #[tokio::test(start_paused = true)]
 async fn without_the_map_they_pass() {
     let (permits, (layer, flights)) = (Arc::new(Semaphore::new(1)), flights());
-    let stack = ServiceBuilder::new().layer(RequestBodyTimeoutLayer::new(BODY_TIMEOUT)).layer(layer);
+    let stack =
+        ServiceBuilder::new().layer(RequestBodyTimeoutLayer::new(BODY_TIMEOUT)).layer(layer);
     let response = backend(&permits).layer(stack).oneshot(ask(Body::empty())).await.unwrap();
     assert_eq!(response.status(), StatusCode::OK);
     assert_eq!(flights.stats().passed_by(PassReason::Body), 1);

@@ -1,5 +1,5 @@
-//! What the comments in `order.rs` say, with the clock stopped: it jumps to the next timer when nothing else is left to
-//! do.
+//! What the comments in `order.rs` say, with the clock stopped: it jumps to the next timer when
+//! nothing else is left to do.
 
 use super::order::{A_SECOND, AT_ONCE, ATTEMPT, Ask, PATIENCE, RETRIES, stack};
 use axum::{
@@ -39,7 +39,10 @@ type Client<B> = JoinHandle<Result<Response<B>, Infallible>>;
 /// A client that waits in a flight. The clock stands still until it does.
 async fn client<S, B>(service: &S, handle: &Handle<String>, request: Request<Body>) -> Client<B>
 where
-    S: Service<Request<Body>, Response = Response<B>, Error = Infallible, Future: Send> + Clone + Send + 'static,
+    S: Service<Request<Body>, Response = Response<B>, Error = Infallible, Future: Send>
+        + Clone
+        + Send
+        + 'static,
     B: Send + 'static,
 {
     let before = handle.waiting();

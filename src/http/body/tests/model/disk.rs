@@ -137,7 +137,11 @@ impl World {
             DiskOp::Poll(reader) => self.poll(index, reader % count),
             DiskOp::Clone(reader) => {
                 let origin = &body.readers[reader % count];
-                let clone = Tracked { reader: task::spawn(origin.reader.clone()), is_parked: false, ..*origin };
+                let clone = Tracked {
+                    reader: task::spawn(origin.reader.clone()),
+                    is_parked: false,
+                    ..*origin
+                };
                 // After an error it gets the error again.
                 let is_over = clone.is_over && clone.reader.is_end_stream();
                 body.readers.push(Tracked { is_over, ..clone });
@@ -147,7 +151,8 @@ impl World {
     }
 
     fn poll(&mut self, index: usize, reader: usize) {
-        let (is_ideal, owes) = (self.is_ideal(), self.bodies[index].owes(&self.bodies[index].readers[reader]));
+        let (is_ideal, owes) =
+            (self.is_ideal(), self.bodies[index].owes(&self.bodies[index].readers[reader]));
         let mut is_ready = self.poll_once(index, reader);
         for _ in 0..20 {
             if is_ideal && owes && !is_ready {
@@ -169,17 +174,25 @@ impl World {
             Poll::Ready(None) if reader.is_over => {}
             Poll::Ready(None) => {
                 assert!(body.is_over);
-                assert_eq!((reader.got, reader.trailers), (body.fed, body.trailers.len()), "a clean end");
+                assert_eq!(
+                    (reader.got, reader.trailers),
+                    (body.fed, body.trailers.len()),
+                    "a clean end"
+                );
                 reader.is_over = true;
             }
             Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
                 Ok(data) => {
-                    let expected: Vec<u8> = (reader.got..reader.got + data.len()).map(|n| n as u8).collect();
+                    let expected: Vec<u8> =
+                        (reader.got..reader.got + data.len()).map(|n| n as u8).collect();
                     assert_eq!(data, expected, "what upstream sent");
                     reader.got += data.len();
                     assert!(reader.got <= body.fed);
                     let trailers = body.trailers.get(reader.trailers);
-                    assert!(trailers.is_none_or(|at| reader.got <= *at), "no trailers are left out");
+                    assert!(
+                        trailers.is_none_or(|at| reader.got <= *at),
+                        "no trailers are left out"
+                    );
                 }
                 Err(_) => {
                     assert_eq!(reader.got, body.trailers[reader.trailers]);
@@ -189,7 +202,11 @@ impl World {
             Poll::Ready(Some(Err(error))) => {
                 let error = error.to_string();
                 if error == "upstream failed" {
-                    assert_eq!((reader.got, reader.trailers), (body.fed, body.trailers.len()), "the same prefix");
+                    assert_eq!(
+                        (reader.got, reader.trailers),
+                        (body.fed, body.trailers.len()),
+                        "the same prefix"
+                    );
                 } else if error.contains("cannot be read") {
                     assert!(self.has_failed, "{error}");
                 } else {
@@ -215,7 +232,10 @@ impl World {
                 let tracked = &self.bodies[index].readers[reader];
                 // Nobody is woken because another body gives back its part of the file.
                 if tracked.is_parked && !tracked.reader.is_woken() && self.setting.slots > 10_000 {
-                    assert!(!self.poll_once(index, reader), "reader {reader} of {index} is not woken");
+                    assert!(
+                        !self.poll_once(index, reader),
+                        "reader {reader} of {index} is not woken"
+                    );
                 }
             }
         }
@@ -227,7 +247,8 @@ impl World {
         for index in 0..self.bodies.len() {
             for reader in 0..self.bodies[index].readers.len() {
                 if !self.bodies[index].readers[reader].is_over {
-                    goes_on |= self.poll_once(index, reader) || self.bodies[index].readers[reader].reader.is_woken();
+                    goes_on |= self.poll_once(index, reader)
+                        || self.bodies[index].readers[reader].reader.is_woken();
                 }
             }
         }
@@ -279,11 +300,18 @@ fn ops() -> impl Strategy<Value = Vec<(usize, DiskOp)>> {
 }
 
 fn settings() -> impl Strategy<Value = DiskSetting> {
-    let slow = vec![SHORT, SlowReader::default(), SlowReader::Evict, SlowReader::BackPressure, SlowReader::Unbounded];
+    let slow = vec![
+        SHORT,
+        SlowReader::default(),
+        SlowReader::Evict,
+        SlowReader::BackPressure,
+        SlowReader::Unbounded,
+    ];
     let budget = prop_oneof![1 => 0..30_u64, 2 => Just(u64::MAX)];
     let slots = prop_oneof![1 => 0..20_u64, 2 => Just(100_000)];
     let limits = (1..5_usize, 1..20_u64, 1..10_u64, 0..20_usize);
-    let limits = limits.prop_map(|(slot, piece, chunk, slack)| Limits { slot, piece, chunk, slack });
+    let limits =
+        limits.prop_map(|(slot, piece, chunk, slack)| Limits { slot, piece, chunk, slack });
     let all = (0..40_usize, select(slow), budget, slots, limits, any::<bool>());
     all.prop_map(|(limit, slow, budget, slots, limits, is_prompt)| DiskSetting {
         limit,

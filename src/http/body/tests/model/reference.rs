@@ -112,7 +112,8 @@ impl ModelBody {
     }
 
     pub(super) fn takes_newcomers(&self) -> bool {
-        let is_open = self.live().next().is_some() && self.over != Some(Seen::Error) && self.pause.is_none();
+        let is_open =
+            self.live().next().is_some() && self.over != Some(Seen::Error) && self.pause.is_none();
         (is_open || self.is_held()) && self.front() == 0
     }
 
@@ -143,7 +144,8 @@ impl ModelBody {
         }
     }
 
-    /// Whether the start is kept, also with `more` bytes. `half_left`: half of the budget is left then.
+    /// Whether the start is kept, also with `more` bytes. `half_left`: half of the budget is left
+    /// then.
     pub(super) fn may_keep(&self, more: usize, keep_start: usize, half_left: bool) -> bool {
         match self.live().count() {
             0 if !self.is_held() => false,
@@ -194,7 +196,8 @@ impl Model {
 
     pub(super) fn has_room(&self, body: usize, pause: ModelPause) -> bool {
         let held = self.bodies[body].held();
-        let has_room = if pause.for_window { bytes(held) <= self.limit / 2 } else { !self.is_spent() };
+        let has_room =
+            if pause.for_window { bytes(held) <= self.limit / 2 } else { !self.is_spent() };
         held.len() <= 1 || has_room
     }
 
@@ -271,7 +274,9 @@ impl Model {
         body.door = None;
         let front = body.front();
         match (slow, body.still) {
-            (SlowReader::PauseThenEvict(_), _) if front == body.published.len() => body.still = None,
+            (SlowReader::PauseThenEvict(_), _) if front == body.published.len() => {
+                body.still = None
+            }
             (SlowReader::PauseThenEvict(pause), Some((at, since))) if at == front => {
                 body.evict_slowest_if(now - since >= pause.as_millis() as u64);
             }
@@ -309,7 +314,9 @@ impl Model {
         // Should they give way, the reader is woken, and looks again then.
         match self.slow {
             SlowReader::Evict => self.evict_full(index),
-            SlowReader::PauseThenEvict(stopped) if deadline <= Some(self.now) => self.evict_stopped(index, stopped),
+            SlowReader::PauseThenEvict(stopped) if deadline <= Some(self.now) => {
+                self.evict_stopped(index, stopped)
+            }
             _ => return true,
         }
         self.waits(index)
@@ -374,7 +381,9 @@ impl Model {
                 body.publish(event, may_keep, self.now);
                 return Seen::Data(0);
             }
-            Up::End if body.promised.is_some_and(|promised| came < promised) => (Seen::Error, Seen::Error),
+            Up::End if body.promised.is_some_and(|promised| came < promised) => {
+                (Seen::Error, Seen::Error)
+            }
             Up::End => (Seen::End, Seen::End),
             Up::Fail => (Seen::Error, Seen::Error),
             Up::Panic => (Seen::Panic, Seen::Error),
