@@ -271,7 +271,7 @@ where
     F: FnOnce() -> Fut + Send + 'static,
     Fut: Future<Output = T> + Send + 'static,
 {
-    Work::new(async move { work().await }, caller)
+    Work::new(Box::pin(async move { work().await }), caller)
 }
 
 impl<K, T> Default for Group<K, T>

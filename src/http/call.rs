@@ -2,7 +2,7 @@
 
 use crate::http::{
     body::SharedBody,
-    fetch::{Fetch, FetchContext},
+    fetch::FetchContext,
     flights::{Flights, HttpLanding},
     key::{FlightRef, HashedKey},
     layer::Http,
@@ -11,6 +11,7 @@ use crate::http::{
         flight_response::FlightResponse,
     },
     seal::WriteSeal,
+    sending::Sending,
     settings::HttpMode,
 };
 use crate::{
@@ -21,79 +22,102 @@ use crate::{
     layer::mode::{ErrorMode, sealed::CallMode},
     layer::settings::Settings,
     observe::{Caller, Event, Work},
+    panics::CaughtPanic,
     stats::PassReason,
 };
-use http::{HeaderMap, HeaderName, Method, Request, Response};
+use http::{Method, Request, Response};
 use http_body::Body;
-use std::{fmt, future, hash::Hash, marker::PhantomData, pin::Pin, sync::Arc};
+use pin_project_lite::pin_project;
+use std::{
+    fmt, future,
+    hash::Hash,
+    marker::PhantomData,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
 use tokio::time::Instant;
-use tower::{ServiceExt, util::Oneshot};
 use tower_service::Service;
 
 /// How many further flights a follower joins because of `Vary`. An origin whose `Vary` changes with
 /// every response must not keep it waiting.
 const MAX_VARY_RETRIES: usize = 4;
 
-/// A request, and the service that it is for. `X` is the error that callers get.
-pub struct HttpCall<S, B, M: HttpMode, E, X> {
-    service: S,
-    head: Request<()>,
-    body: B,
-    settings: Arc<Settings<M>>,
-    flight: FlightRef<M::Key>,
-    /// The headers that its partition compares beyond the policy's, because a response varied by
-    /// them.
-    vary: Vec<HeaderName>,
-    vary_retries: usize,
-    /// Whether it was a follower before.
-    has_followed: bool,
-    /// Seals flights when a write is answered.
-    seal: Option<Box<dyn WriteSeal>>,
-    errors: PhantomData<fn() -> (E, X)>,
+pin_project! {
+    /// A request, the service that it is for, and, once it is sent, the future of its response. `F`
+    /// is the service's future.
+    ///
+    /// It lives in one box from the start, because it is large, and it is itself the work of a
+    /// flight that it leads.
+    pub struct HttpCall<S, B, M: HttpMode, E, F> {
+        #[pin]
+        sending: Sending<S, B, F>,
+        // `None` once the response is judged.
+        context: Option<FetchContext<M>>,
+        vary_retries: usize,
+        // Seals flights when a write is answered.
+        seal: Option<Box<dyn WriteSeal>>,
+        errors: PhantomData<fn() -> E>,
+    }
 }
 
-impl<S, B, M: HttpMode, E, X> HttpCall<S, B, M, E, X> {
+impl<S, B, M: HttpMode, E, F> HttpCall<S, B, M, E, F> {
+    #[inline]
     pub(super) fn new(
         service: S,
         head: Request<()>,
         body: B,
         settings: Arc<Settings<M>>,
         flight: FlightRef<M::Key>,
-    ) -> Self {
-        let (vary, vary_retries, has_followed, seal) = (Vec::new(), 0, false, None);
-        Self {
-            service,
-            head,
-            body,
-            settings,
-            flight,
-            vary,
-            vary_retries,
-            has_followed,
-            seal,
+    ) -> Box<Self> {
+        let is_head = head.method() == Method::HEAD;
+        Box::new(Self {
+            sending: Sending::Unsent { service, head, body },
+            context: Some(FetchContext {
+                settings,
+                flight,
+                opened: None,
+                vary: Vec::new(),
+                has_followed: false,
+                is_head,
+                passes: false,
+            }),
+            vary_retries: 0,
+            seal: None,
             errors: PhantomData,
-        }
+        })
     }
 
-    pub(super) fn with_seal(self, seal: Option<Box<dyn WriteSeal>>) -> Self {
-        Self { seal, ..self }
+    pub(super) fn with_seal(mut self: Box<Self>, seal: Option<Box<dyn WriteSeal>>) -> Box<Self> {
+        self.seal = seal;
+        self
+    }
+
+    fn context(&self) -> &FetchContext<M> {
+        self.context.as_ref().expect(NOT_SENT)
+    }
+
+    fn context_mut(&mut self) -> &mut FetchContext<M> {
+        self.context.as_mut().expect(NOT_SENT)
     }
 
     /// True if it may join another flight after a response that varies by a header of its own.
     fn may_retry_vary(&self) -> bool {
-        self.vary_retries < MAX_VARY_RETRIES && self.settings.is_enabled()
+        self.vary_retries < MAX_VARY_RETRIES && self.context().settings.is_enabled()
     }
 
-    fn headers(&self) -> &HeaderMap {
-        self.head.headers()
+    fn head(&self) -> &Request<()> {
+        self.sending.head().expect(NOT_SENT)
     }
 
     fn hashed_key(&self) -> &HashedKey<M::Key> {
-        self.flight.key().expect("only a call with a flight enters")
+        self.context().flight.key().expect("only a call with a flight enters")
     }
 }
 
-impl<S, B, RB, M, E> HttpCall<S, B, M, E, E::Error>
+const NOT_SENT: &str = "a call that is asked has not been sent";
+
+impl<S, B, RB, M, E> HttpCall<S, B, M, E, S::Future>
 where
     S: Service<Request<B>, Response = Response<RB>> + Send + 'static,
     S::Future: Send + 'static,
@@ -104,45 +128,14 @@ where
     E: ErrorMode<S::Error>,
 {
     /// Sends the request for this caller alone.
-    async fn send(self) -> Result<Response<SharedBody>, E::Error> {
-        let bodies = self.settings.http().bodies.clone();
-        let response =
-            self.service.oneshot(unsplit(self.head, self.body)).await.map_err(E::convert);
-        if let Some(sealed) = self.seal.and_then(WriteSeal::answered) {
+    async fn send(self: Box<Self>) -> Result<Response<SharedBody>, E::Error> {
+        let bodies = self.context().settings.http().bodies.clone();
+        let Self { sending, seal, .. } = *self;
+        let response = sending.await.map_err(E::convert);
+        if let Some(sealed) = seal.and_then(WriteSeal::answered) {
             sealed.await;
         }
         response.map(|response| response.map(|body| SharedBody::new(body, bodies)))
-    }
-
-    /// Sends the request, and decides who may have the response. `opened`: when its flight opened,
-    /// if newcomers may join after its head. `passes`: it has no flight.
-    fn fetch(
-        self,
-        opened: Option<Instant>,
-        passes: bool,
-    ) -> impl Future<Output = HttpLanding<E::Error>> + Send + 'static {
-        let (call, context) = self.into_call(opened, passes);
-        Fetch::<_, _, E>::new(call, context)
-    }
-
-    /// The call of the inner service, and what has to be known when its response arrives.
-    fn into_call(
-        self,
-        opened: Option<Instant>,
-        passes: bool,
-    ) -> (Oneshot<S, Request<B>>, FetchContext<M>) {
-        let Self { service, head, body, settings, flight, vary, has_followed, .. } = self;
-        let is_head = head.method() == Method::HEAD;
-        let context = FetchContext {
-            settings,
-            flight,
-            opened,
-            vary: vary.into(),
-            has_followed,
-            is_head,
-            passes,
-        };
-        (service.oneshot(unsplit(head, body)), context)
     }
 
     /// Joins a flight whose body streams or whose head is awaited, or leads a new one.
@@ -153,7 +146,7 @@ where
         head: Request<()>,
         body: B,
         key: HashedKey<M::Key>,
-    ) -> JobFuture<Self>
+    ) -> JobFuture<Box<Self>>
     where
         S: Clone,
     {
@@ -175,14 +168,14 @@ where
     /// Looks for a response again: one has landed since this call last looked.
     #[cold]
     fn share_again(
-        mut self,
+        mut self: Box<Self>,
         settings: &Settings<M>,
         flights: &Flights<M::Key, E::Error>,
-    ) -> JobFuture<Self> {
+    ) -> JobFuture<Box<Self>> {
         loop {
             let version = flights.late.version();
-            if let Some(response) = settings.join_late(&flights.late, self.hashed_key(), &self.head)
-            {
+            let late = settings.join_late(&flights.late, self.hashed_key(), self.head());
+            if let Some(response) = late {
                 return Self::joined_late(settings, response);
             }
             match self.enter_if(settings, flights, || flights.late.version() == version) {
@@ -192,37 +185,61 @@ where
         }
     }
 
-    fn joined_late(settings: &Settings<M>, response: Response<SharedBody>) -> JobFuture<Self> {
+    fn joined_late(settings: &Settings<M>, response: Response<SharedBody>) -> JobFuture<Box<Self>> {
         settings.observer().tell(Event::JoinedLate);
         JobFuture::boxed(future::ready(Ok(response)))
     }
 
     /// Joins or leads the flight of its key. A call that `left` a flight looks for a newer one.
     pub(super) fn enter(
-        self,
+        self: Box<Self>,
         settings: &Settings<M>,
         flights: &Flights<M::Key, E::Error>,
         left: Option<FlightNumber>,
-    ) -> JobFuture<Self> {
+    ) -> JobFuture<Box<Self>> {
         let HashedKey { address, key } = self.hashed_key().clone();
         JobFuture::enter(settings, &flights.table, address, key, self, left)
     }
 
     /// As `enter`. `Err`: there is no flight, and it may not lead one.
-    #[allow(clippy::result_large_err, reason = "the future holds the call as well")]
     #[inline]
     fn enter_if(
-        self,
+        self: Box<Self>,
         settings: &Settings<M>,
         flights: &Flights<M::Key, E::Error>,
         may_lead: impl FnOnce() -> bool,
-    ) -> Result<JobFuture<Self>, Self> {
+    ) -> Result<JobFuture<Box<Self>>, Box<Self>> {
         let HashedKey { address, key } = self.hashed_key().clone();
         JobFuture::enter_if(settings, &flights.table, address, key, self, None, may_lead)
     }
 }
 
-impl<S, B, RB, M, E> Job for HttpCall<S, B, M, E, E::Error>
+/// Sends the request, and decides who may have the response.
+impl<S, B, RB, M, E> Future for HttpCall<S, B, M, E, S::Future>
+where
+    S: Service<Request<B>, Response = Response<RB>>,
+    RB: Body + Send + 'static,
+    RB::Error: Into<BoxError>,
+    M: HttpMode,
+    E: ErrorMode<S::Error>,
+{
+    type Output = HttpLanding<E::Error>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let response = ready!(this.sending.poll(cx));
+        let context = this.context.as_ref().expect("a future is not polled after it was ready");
+        let landing =
+            response.map(|response| context.judge::<E::Error, _>(response)).map_err(E::convert);
+        // This may drop the last copy of the user's key. A panic in its `Drop` concerns no waiter.
+        let mut caught = CaughtPanic::default();
+        caught.drop_caught(this.context.take());
+        caught.forget();
+        Poll::Ready(landing)
+    }
+}
+
+impl<S, B, RB, M, E> Job for Box<HttpCall<S, B, M, E, S::Future>>
 where
     S: Service<Request<B>, Response = Response<RB>> + Send + 'static,
     S::Future: Send + 'static,
@@ -235,27 +252,31 @@ where
     type Landing = HttpLanding<E::Error>;
     type Output = Result<Response<SharedBody>, E::Error>;
 
-    fn start(self, opened: Option<Instant>, caller: Caller) -> Work<Self::Landing> {
+    #[inline]
+    fn start(mut self, opened: Option<Instant>, caller: Caller) -> Work<Self::Landing> {
+        self.context_mut().opened = opened;
         #[cfg(feature = "fleet")]
-        if let Some(fleet) = self.settings.http().fleet.clone() {
-            let (call, context) = self.into_call(opened, false);
-            let call = async move { call.await.map_err(E::convert) };
-            return Work::new(crate::http::fleet::fetch(fleet, call, context), caller);
+        if let Some(fleet) = self.context().settings.http().fleet.clone() {
+            let HttpCall { sending, context, .. } = *self;
+            let call = async move { sending.await.map_err(E::convert) };
+            let context = context.expect(NOT_SENT);
+            return Work::new(Box::pin(crate::http::fleet::fetch(fleet, call, context)), caller);
         }
-        Work::new(self.fetch(opened, false), caller)
+        Work::new(Box::into_pin(self), caller)
     }
 
     fn follows(&mut self) {
-        self.has_followed = true;
+        self.context_mut().has_followed = true;
     }
 
-    fn pass(self, waited: bool) -> Pin<Box<dyn Future<Output = Self::Output> + Send>> {
+    fn pass(mut self, waited: bool) -> Pin<Box<dyn Future<Output = Self::Output> + Send>> {
         let how = if waited { Forwarded::Refetched } else { Forwarded::Bypassed };
+        self.context_mut().passes = true;
         Box::pin(async move {
-            let settings = self.settings.clone();
-            let mut response = match self.flight {
+            let settings = self.context().settings.clone();
+            let mut response = match self.context().flight {
                 FlightRef::Untracked => self.send().await?,
-                _ => self.fetch(None, true).await?.into_response(Role::Leader),
+                _ => Box::into_pin(self).await?.into_response(Role::Leader),
             };
             response.extensions_mut().remove::<Role>();
             append_cache_status(&settings.http().policy, how, &mut response);
@@ -265,7 +286,7 @@ where
 
     fn judge(landing: &Self::Landing, request: Option<&Self>) -> Verdict {
         let Ok(response) = landing else { return Verdict::Take };
-        match response.judge(request.map(Self::headers)) {
+        match response.judge(request.map(|call| call.head().headers())) {
             Verdict::Again(reason) if request.is_some_and(|call| !call.may_retry_vary()) => {
                 Verdict::Pass(reason)
             }
@@ -275,21 +296,22 @@ where
 
     fn again(mut self, landing: &Self::Landing) -> JobFuture<Self> {
         let names = landing.as_ref().map_or(&[][..], FlightResponse::vary_names);
-        self.vary.extend_from_slice(names);
+        self.context_mut().vary.extend_from_slice(names);
         self.vary_retries += 1;
-        let partition = self.settings.http().policy.partition(&self.head).with_vary(&self.vary);
-        let key = &self.hashed_key().key;
-        self.flight = FlightRef::Flight(self.settings.rehashed_key(key, &self.head, partition));
-        let settings = self.settings.clone();
+        let (context, head) = (self.context(), self.head());
+        let settings = context.settings.clone();
+        let partition = settings.http().policy.partition(head).with_vary(&context.vary);
+        let key = settings.rehashed_key(&self.hashed_key().key, head, partition);
+        self.context_mut().flight = FlightRef::Flight(key);
         self.enter(&settings, settings.table(Flights::new), None)
     }
 
     fn is_disabled(&self) -> bool {
-        !self.settings.is_enabled()
+        !self.context().settings.is_enabled()
     }
 
     fn newer(self, left: FlightNumber) -> JobFuture<Self> {
-        let settings = self.settings.clone();
+        let settings = self.context().settings.clone();
         self.enter(&settings, settings.table(Flights::new), Some(left))
     }
 
@@ -307,7 +329,8 @@ where
     }
 
     fn unpack(landing: Self::Landing, role: Role, request: Option<&Self>) -> Self::Output {
-        landing.map(|response| response.for_waiter(role, request.map(Self::headers)))
+        let headers = request.map(|call| call.head().headers());
+        landing.map(|response| response.for_waiter(role, headers))
     }
 }
 
@@ -333,10 +356,10 @@ where
     K: Hash + Eq + Send + Sync + 'static,
     E: ErrorMode<S::Error>,
 {
-    type Call = HttpCall<S, B, Self, E, E::Error>;
+    type Call = Box<HttpCall<S, B, Self, E, S::Future>>;
 }
 
-impl<S, B, M: HttpMode, E, X> fmt::Debug for HttpCall<S, B, M, E, X> {
+impl<S, B, M: HttpMode, E, F> fmt::Debug for HttpCall<S, B, M, E, F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("HttpCall").finish_non_exhaustive()
     }

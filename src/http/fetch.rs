@@ -1,8 +1,8 @@
-//! Sends the request of a flight, and decides who may have the response.
+//! Decides who may have the response to a request.
 
 use crate::http::{
     body::SharedBody,
-    flights::{Flights, HttpLanding},
+    flights::Flights,
     guarded_body::GuardedBody,
     key::{FlightRef, HashedKey},
     late::{LateBody, LateStream, ListedBody, UnlistOnDrop},
@@ -12,32 +12,11 @@ use crate::http::{
     },
     settings::HttpMode,
 };
-use crate::{
-    error::BoxError, layer::mode::ErrorMode, layer::settings::Settings,
-    observe::near_miss::Streams, panics::CaughtPanic,
-};
+use crate::{error::BoxError, layer::settings::Settings, observe::near_miss::Streams};
 use http::{HeaderName, Response};
 use http_body::Body;
-use pin_project_lite::pin_project;
-use std::{
-    marker::PhantomData,
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll, ready},
-};
+use std::sync::Arc;
 use tokio::time::Instant;
-
-pin_project! {
-    /// Awaits a response and turns it into the landing of a flight. `E` converts errors.
-    ///
-    /// A named future is smaller than an async block, which would hold the request twice.
-    pub(super) struct Fetch<F, C, E> {
-        #[pin]
-        response: F,
-        context: Option<C>,
-        errors: PhantomData<fn() -> E>,
-    }
-}
 
 /// The facts about a request that are needed when its response arrives.
 pub(super) struct FetchContext<M: HttpMode> {
@@ -46,17 +25,11 @@ pub(super) struct FetchContext<M: HttpMode> {
     /// When the flight opened, if newcomers may join after its head.
     pub(super) opened: Option<Instant>,
     /// The headers that the partition compares beyond the policy's.
-    pub(super) vary: Box<[HeaderName]>,
+    pub(super) vary: Vec<HeaderName>,
     pub(super) has_followed: bool,
     pub(super) is_head: bool,
     /// The request passes: its response is for one caller.
     pub(super) passes: bool,
-}
-
-impl<F, C, E> Fetch<F, C, E> {
-    pub(super) fn new(response: F, context: C) -> Self {
-        Self { response, context: Some(context), errors: PhantomData }
-    }
 }
 
 impl<M: HttpMode> FetchContext<M> {
@@ -181,29 +154,5 @@ impl<M: HttpMode> FetchContext<M> {
             list(LateBody::Streams(newcomers), &unlist);
         }
         body
-    }
-}
-
-impl<F, B, R, M, E> Future for Fetch<F, FetchContext<M>, E>
-where
-    F: Future<Output = Result<Response<B>, R>>,
-    B: Body + Send + 'static,
-    B::Error: Into<BoxError>,
-    M: HttpMode,
-    E: ErrorMode<R>,
-{
-    type Output = HttpLanding<E::Error>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.project();
-        let response = ready!(this.response.poll(cx));
-        let context = this.context.as_ref().expect("a future is not polled after it was ready");
-        let landing =
-            response.map(|response| context.judge::<E::Error, _>(response)).map_err(E::convert);
-        // This may drop the last copy of the user's key. A panic in its `Drop` concerns no waiter.
-        let mut caught = CaughtPanic::default();
-        caught.drop_caught(this.context.take());
-        caught.forget();
-        Poll::Ready(landing)
     }
 }

@@ -17,6 +17,7 @@ mod request;
 mod response;
 mod route;
 mod seal;
+mod sending;
 mod service;
 mod settings;
 mod unshareable;

@@ -47,7 +47,7 @@ where
     }
 }
 
-impl<S, B, RB, K, E> HttpCall<S, B, Http<K>, E, E::Error>
+impl<S, B, RB, K, E> HttpCall<S, B, Http<K>, E, S::Future>
 where
     S: Service<Request<B>, Response = Response<RB>> + Clone + Send + 'static,
     S::Future: Send + 'static,
@@ -65,7 +65,7 @@ where
         service: &S,
         head: Request<()>,
         body: B,
-    ) -> JobFuture<Self> {
+    ) -> JobFuture<Box<Self>> {
         if !settings.shares_without_body(&head) {
             return Self::serve(settings, service, head, body, true);
         }
@@ -89,7 +89,7 @@ where
         head: Request<()>,
         body: B,
         has_body: bool,
-    ) -> JobFuture<Self> {
+    ) -> JobFuture<Box<Self>> {
         match settings.route(&head, has_body) {
             Route::Share(key) => Self::share(settings, service, head, body, key),
             Route::Pass(reason, flight) => {

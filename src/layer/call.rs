@@ -93,10 +93,8 @@ where
 
     #[inline]
     fn start(self, _: Option<Instant>, caller: Caller) -> Work<Self::Landing> {
-        Work::new(
-            async move { self.service.oneshot(self.request).await.map_err(E::convert) },
-            caller,
-        )
+        let work = async move { self.service.oneshot(self.request).await.map_err(E::convert) };
+        Work::new(Box::pin(work), caller)
     }
 
     fn pass(self, _: bool) -> Pin<Box<dyn Future<Output = Self::Output> + Send>> {

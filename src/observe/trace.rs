@@ -60,8 +60,7 @@ pub struct Work<T> {
 
 impl<T> Work<T> {
     /// Makes the work of `caller`. This only moves its arguments, so it may be called under a lock.
-    pub(crate) fn new(future: impl Future<Output = T> + Send + 'static, caller: Caller) -> Self {
-        let future: Pin<Box<dyn Future<Output = T> + Send>> = Box::pin(future);
+    pub(crate) fn new(future: Pin<Box<dyn Future<Output = T> + Send>>, caller: Caller) -> Self {
         Self { future: future.instrument(caller.into_span()), was_polled: false }
     }
 

@@ -11,8 +11,8 @@ use std::{
 pub struct Work<T>(Pin<Box<dyn Future<Output = T> + Send>>);
 
 impl<T> Work<T> {
-    pub(crate) fn new(future: impl Future<Output = T> + Send + 'static, _: Caller) -> Self {
-        Self(Box::pin(future))
+    pub(crate) fn new(future: Pin<Box<dyn Future<Output = T> + Send>>, _: Caller) -> Self {
+        Self(future)
     }
 
     pub(crate) fn was_polled(&self) -> bool {

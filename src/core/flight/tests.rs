@@ -24,7 +24,7 @@ const RULES: Rules = Rules {
 };
 
 fn work() -> Work<Value> {
-    Work::new(std::future::pending(), Caller::here())
+    Work::new(Box::pin(std::future::pending()), Caller::here())
 }
 
 fn flight() -> Flight<Value> {

@@ -13,12 +13,14 @@ impl Record {
         Self(Vec::with_capacity(bytes))
     }
 
+    #[inline]
     pub(in crate::http) fn push(&mut self, tag: usize, text: &[u8]) {
         self.push_head(tag, text.len());
         self.0.extend_from_slice(text);
     }
 
     /// Adds one text: a name, a colon and a value.
+    #[inline]
     pub(in crate::http) fn push_named(&mut self, tag: usize, name: &[u8], value: &[u8]) {
         self.push_head(tag, name.len() + 1 + value.len());
         self.0.extend_from_slice(name);
@@ -26,13 +28,19 @@ impl Record {
         self.0.extend_from_slice(value);
     }
 
+    #[inline]
     fn push_head(&mut self, tag: usize, length: usize) {
         if tag < MORE && length < MORE {
             self.0.extend_from_slice(&[tag as u8, length as u8]);
         } else {
-            self.push_number(tag);
-            self.push_number(length);
+            self.push_long_head(tag, length);
         }
+    }
+
+    #[cold]
+    fn push_long_head(&mut self, tag: usize, length: usize) {
+        self.push_number(tag);
+        self.push_number(length);
     }
 
     /// Writes seven bits a byte, the lowest first. All bytes but the last have the eighth bit set.

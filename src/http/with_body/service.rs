@@ -56,7 +56,7 @@ where
     }
 }
 
-impl<S, B, RB, K, E> HttpCall<S, B, HttpBody<K>, E, E::Error>
+impl<S, B, RB, K, E> HttpCall<S, B, HttpBody<K>, E, S::Future>
 where
     S: Service<Request<B>, Response = Response<RB>> + Clone + Send + 'static,
     S::Future: Send + 'static,
@@ -72,7 +72,7 @@ where
         service: &S,
         head: Request<()>,
         body: B,
-    ) -> JobFuture<Self> {
+    ) -> JobFuture<Box<Self>> {
         let (partition, announced) = match settings.admit(&head, &body) {
             Ok(admitted) => admitted,
             Err(reason) => return Self::pass_unread(settings, service, head, body, reason),
@@ -99,7 +99,7 @@ where
         partition: Partition,
         data: Option<Bytes>,
         body: B,
-    ) -> JobFuture<Self> {
+    ) -> JobFuture<Box<Self>> {
         if !settings.is_enabled() {
             return Self::pass_unread(settings, service, head, body, PassReason::Disabled);
         }
@@ -130,7 +130,7 @@ where
         head: Request<()>,
         body: B,
         reason: PassReason,
-    ) -> JobFuture<Self> {
+    ) -> JobFuture<Box<Self>> {
         let seal = settings.seal_path(&head);
         let call = Self::new(service.clone(), head, body, settings.clone(), FlightRef::Untracked)
             .with_seal(seal);
@@ -178,5 +178,5 @@ where
     K: Hash + Eq + Send + Sync + 'static,
     E: ErrorMode<S::Error>,
 {
-    type Call = HttpCall<S, B, Self, E, E::Error>;
+    type Call = Box<HttpCall<S, B, Self, E, S::Future>>;
 }
