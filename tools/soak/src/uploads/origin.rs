@@ -14,7 +14,7 @@ use std::{
     fmt,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, AtomicU64, Ordering::SeqCst},
+        atomic::{AtomicU64, Ordering::SeqCst},
     },
     time::Duration,
 };
@@ -59,15 +59,15 @@ pub(super) struct Origin {
     answers: AtomicU64,
     version: AtomicU64,
     cut_short: Mutex<HashSet<u64>>,
-    probe_ends: AtomicBool,
+    /// The answers to probes before this one end.
+    probes_ended: AtomicU64,
 }
 
 impl Origin {
     pub(super) fn new(world: &Arc<World>, seed: u64) -> Arc<Self> {
         let (world, cut_short) = (world.clone(), Mutex::default());
-        let (answers, version, probe_ends) =
-            (AtomicU64::new(0), AtomicU64::new(0), AtomicBool::new(false));
-        Arc::new(Self { world, seed, answers, version, cut_short, probe_ends })
+        let (answers, version, probes_ended) = Default::default();
+        Arc::new(Self { world, seed, answers, version, cut_short, probes_ended })
     }
 
     pub(super) fn calls(&self) -> u64 {
@@ -79,7 +79,7 @@ impl Origin {
     }
 
     pub(super) fn end_probe(&self) {
-        self.probe_ends.store(true, SeqCst);
+        self.probes_ended.store(self.calls(), SeqCst);
     }
 
     pub(super) async fn answer(
@@ -164,7 +164,7 @@ impl Origin {
             async move {
                 match pause {
                     Pause::UntilProbeEnds if nth > 0 => {
-                        while !origin.probe_ends.load(SeqCst) {
+                        while origin.probes_ended.load(SeqCst) <= answer {
                             sleep(Duration::from_millis(1)).await;
                         }
                     }
