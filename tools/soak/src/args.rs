@@ -17,6 +17,8 @@ Usage: cargo run --release -p soak -- [OPTIONS]
   --callers N    of each kind, at most so many at once            [default: 100]
   --deadline N   how many seconds one call may take. Far above what it does take,
                  which is about one                               [default: 30]
+  --redis        three replicas beside it, over a redis-server that is killed, stopped
+                 and emptied; it is started here, and found on the PATH
   --sabotage S   does on purpose what must never happen, to see that it is found
   -h, --help     this text
 
@@ -30,6 +32,7 @@ pub(crate) struct Args {
     pub(crate) seed: u64,
     pub(crate) callers: usize,
     pub(crate) deadline: Duration,
+    pub(crate) redis: bool,
     pub(crate) sabotage: Option<Sabotage>,
 }
 
@@ -37,8 +40,14 @@ pub(crate) struct Args {
 pub(crate) fn parse() -> Result<Option<Args>, BoxError> {
     let (mut seconds, mut deadline) = (60, 30);
     let seed = fastrand::u64(..1 << 32);
-    let mut args =
-        Args { time: Duration::ZERO, seed, callers: 100, deadline: Duration::ZERO, sabotage: None };
+    let mut args = Args {
+        time: Duration::ZERO,
+        seed,
+        callers: 100,
+        deadline: Duration::ZERO,
+        redis: false,
+        sabotage: None,
+    };
     let mut parser = Parser::from_env();
     while let Some(arg) = parser.next()? {
         match arg {
@@ -46,6 +55,7 @@ pub(crate) fn parse() -> Result<Option<Args>, BoxError> {
             Arg::Long("seed") => args.seed = parser.value()?.parse()?,
             Arg::Long("callers") => args.callers = parser.value()?.parse()?,
             Arg::Long("deadline") => deadline = parser.value()?.parse()?,
+            Arg::Long("redis") => args.redis = true,
             Arg::Long("sabotage") => {
                 args.sabotage = Some(parser.value()?.parse_with(Sabotage::named)?)
             }
@@ -55,6 +65,9 @@ pub(crate) fn parse() -> Result<Option<Args>, BoxError> {
     }
     if args.callers == 0 {
         return Err("without --callers there is nothing to see".into());
+    }
+    if args.redis && !cfg!(feature = "fleet") {
+        return Err("--redis needs the feature fleet".into());
     }
     args.time = Duration::from_secs(seconds);
     args.deadline = Duration::from_secs(deadline);

@@ -21,7 +21,10 @@ const PRINTED: usize = 16;
 pub(crate) struct Calls {
     deadline: Duration,
     open: Mutex<Open>,
+    before_exit: Mutex<Option<BeforeExit>>,
 }
+
+type BeforeExit = Box<dyn FnOnce() + Send>;
 
 #[derive(Default)]
 struct Open {
@@ -53,7 +56,13 @@ pub(crate) struct Call {
 
 impl Calls {
     pub(crate) fn new(deadline: Duration) -> Arc<Self> {
-        Arc::new(Self { deadline, open: Mutex::default() })
+        Arc::new(Self { deadline, open: Mutex::default(), before_exit: Mutex::default() })
+    }
+
+    /// For what has to end with the process. It is called when somebody is stranded.
+    #[cfg(feature = "fleet")]
+    pub(crate) fn before_exit(&self, end: impl FnOnce() + Send + 'static) {
+        *self.before_exit.lock().unwrap() = Some(Box::new(end));
     }
 
     /// How long a call may take.
@@ -106,6 +115,9 @@ impl Calls {
                         println!("beside it: {story}");
                     }
                     println!("{} calls stranded, of a run with --seed {seed}", overdue.len());
+                    if let Some(end) = calls.before_exit.lock().unwrap().take() {
+                        end();
+                    }
                     process::exit(1);
                 }
             }

@@ -1,7 +1,7 @@
 //! A runtime with everything that lives on it for the whole run, and the rounds that it plays.
 
 #[cfg(feature = "fleet")]
-use crate::fleet;
+use crate::fleet::{self, live::Live};
 use crate::{
     BoxError, args::Args, caller::Caller, census, groups::Groups, http::Web, pressure::press,
     services::Services, uploads, world::World,
@@ -28,6 +28,8 @@ pub(crate) struct House {
     groups: Groups,
     services: Services,
     web: Web,
+    #[cfg(feature = "fleet")]
+    pub(crate) live: Option<Arc<Live>>,
     /// Of each kind, at most.
     callers: usize,
     /// Those that stay.
@@ -59,7 +61,18 @@ impl House {
         })?;
         let tasks = runtime.metrics().num_alive_tasks();
         let (groups, services) = (Groups::new(&world), Services::new(&world));
-        Ok(Self { name, world, runtime, groups, services, web, callers: args.callers, tasks })
+        Ok(Self {
+            name,
+            world,
+            runtime,
+            groups,
+            services,
+            web,
+            #[cfg(feature = "fleet")]
+            live: None,
+            callers: args.callers,
+            tasks,
+        })
     }
 
     /// `descriptors`: how many there are when all is calm.
@@ -71,6 +84,10 @@ impl House {
             self.calm_down(descriptors).await;
         });
         self.web.end_round();
+        #[cfg(feature = "fleet")]
+        if let Some(live) = &self.live {
+            live.end_round();
+        }
     }
 
     async fn play(&self, mut rng: Rng, until: Instant) {
@@ -89,9 +106,14 @@ impl House {
         for _ in 0..rng.usize(1..=UPLOADERS) {
             actors.spawn(uploads::act(self.world.clone(), rng.fork(), until));
         }
-        // No sabotage concerns the fleet, and a storm takes seconds in a debug build.
         #[cfg(feature = "fleet")]
-        if !self.world.is_sabotaged() {
+        if let Some(live) = self.live.clone() {
+            let rng = rng.fork();
+            // It has a runtime of its own.
+            actors.spawn_blocking(move || live.act(rng, until));
+        }
+        #[cfg(feature = "fleet")]
+        if self.world.has_storms(self.live.is_some()) {
             let (world, rng) = (self.world.clone(), rng.fork());
             // Its runtime has a clock of its own.
             actors.spawn_blocking(move || fleet::act(&world, rng, until));
@@ -142,6 +164,10 @@ impl House {
         for (name, stats) in self.stats() {
             note(&format!("flights of {name}"), stats.in_flight, 0);
             note(&format!("waiters of {name}"), stats.waiting, 0);
+        }
+        #[cfg(feature = "fleet")]
+        if let Some(live) = &self.live {
+            left.extend(live.left_behind());
         }
         left
     }

@@ -10,7 +10,8 @@
 //! late, drop, abort, stall and forget; the works panic and fail; keys, answers, extractors and
 //! filters panic; runtimes go down under flights; threads are kept busy. Beside them, requests with
 //! bodies go to layers whose policies are drawn, and the replicas of a fleet (feature `fleet`)
-//! share an engine that fails in every way.
+//! share an engine that fails in every way. With `--redis`, three more replicas share a `redis-server`
+//! that is killed, stopped, emptied and cut off.
 //!
 //! | What must never happen | How it would be seen |
 //! |---|---|
@@ -23,6 +24,8 @@
 //! | a work that was to be finished is not | it says so when it is dropped |
 //! | a flight, waiter, key, work, answer, task or descriptor is left | they are counted after each round |
 //! | memory grows | the first and the last quarter are compared |
+//! | replicas with one engine make more calls than there are replicas | each of a burst is counted |
+//! | something stays in Redis | each key has its end; the keys and the memory are counted when all is over |
 //! | a kind of event never comes up, so that nothing was tested | they are counted too |
 //!
 //! A run is made of rounds, on a current-thread and a multi-thread runtime in turn, each with a

@@ -1,7 +1,7 @@
 //! The rounds, and what comes out in the end.
 
 #[cfg(feature = "fleet")]
-use crate::fleet;
+use crate::fleet::{self, live::Live};
 use crate::{
     BoxError,
     args::Args,
@@ -46,6 +46,8 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, BoxError> {
     injected::hook(move |panic| reporter.report.fail("panic", &panic));
     world.calls.watch(args.seed);
     let houses = [House::on_one_thread(&world, args)?, House::on_many_threads(&world, args)?];
+    #[cfg(feature = "fleet")]
+    let houses = with_redis(houses, &world, args)?;
     let descriptors = census::descriptors();
     if descriptors.is_none() {
         println!("NOT CHECKED: descriptors and memory, which this system does not tell");
@@ -54,6 +56,19 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, BoxError> {
     let mut run = Run { args: args.clone(), world, houses, descriptors, memory, rounds: 0, told };
     run.play()?;
     Ok(run.close())
+}
+
+#[cfg(feature = "fleet")]
+fn with_redis(
+    mut houses: [House; 2],
+    world: &Arc<World>,
+    args: &Args,
+) -> Result<[House; 2], BoxError> {
+    if args.redis {
+        let live = Arc::new(Live::start(world, args)?);
+        houses.iter_mut().for_each(|house| house.live = Some(live.clone()));
+    }
+    Ok(houses)
 }
 
 impl Run {
@@ -114,6 +129,14 @@ impl Run {
         );
         println!("slowest call: {}", self.world.calls.slowest().unwrap_or_default());
         self.judge_memory();
+        #[cfg(feature = "fleet")]
+        if let Some(live) = &self.houses[0].live {
+            println!("redis: {}", live.tell());
+            // After a failure, there may be more in it, and nobody waits for that.
+            if report.failures() == 0 {
+                live.close();
+            }
+        }
         if self.args.sees_everything() {
             self.judge_coverage();
         }
@@ -140,6 +163,10 @@ impl Run {
                 .concat();
         #[cfg(feature = "fleet")]
         events.extend(fleet::EVENTS);
+        #[cfg(feature = "fleet")]
+        if self.args.redis {
+            events.extend(fleet::live::EVENTS);
+        }
         if self.args.sees_what_is_rare() {
             events.push(http::CUT_OFF);
             if cfg!(feature = "spill") && self.descriptors.is_some() {

@@ -2,12 +2,18 @@
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Sabotage {
-    /// Keys without the user, and a policy that trusts them: a user gets what is another's.
+    /// Keys without the user, and policies that trust them: a user gets what is another's.
     WrongAnswer,
     /// `forget` is not called.
     StaleAnswer,
     /// Writes seal nothing.
     StalePage,
+    /// The engine of a fleet does as if it had sealed.
+    LoseSeals,
+    /// The engine of a fleet keeps results for a day.
+    KeepEntries,
+    /// A `redis-server` is given one script more with each round.
+    LeakRedis,
     /// The origin ends a body that it cuts short as if it were whole.
     ShortBody,
     /// A work never ends.
@@ -20,10 +26,13 @@ pub(crate) enum Sabotage {
 }
 
 impl Sabotage {
-    pub(crate) const ALL: [(Self, &str); 9] = [
+    pub(crate) const ALL: [(Self, &str); 12] = [
         (Self::WrongAnswer, "wrong-answer"),
         (Self::StaleAnswer, "stale-answer"),
         (Self::StalePage, "stale-page"),
+        (Self::LoseSeals, "lose-seals"),
+        (Self::KeepEntries, "keep-entries"),
+        (Self::LeakRedis, "leak-redis"),
         (Self::ShortBody, "short-body"),
         (Self::Strand, "strand"),
         (Self::LeakFlight, "leak-flight"),
@@ -31,6 +40,13 @@ impl Sabotage {
         (Self::LeakDescriptor, "leak-descriptor"),
         (Self::LeakMemory, "leak-memory"),
     ];
+
+    /// Whether a fleet may show it. If none does, there is none: a storm takes seconds in a debug
+    /// build.
+    #[cfg(feature = "fleet")]
+    pub(crate) fn concerns_fleets(self) -> bool {
+        matches!(self, Self::WrongAnswer | Self::LoseSeals | Self::KeepEntries)
+    }
 
     pub(crate) fn named(text: &str) -> Result<Self, String> {
         let found = Self::ALL.into_iter().find(|(_, name)| *name == text);

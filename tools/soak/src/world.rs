@@ -61,8 +61,8 @@ impl World {
     }
 
     #[cfg(feature = "fleet")]
-    pub(crate) fn is_sabotaged(&self) -> bool {
-        self.sabotage.is_some()
+    pub(crate) fn has_storms(&self, has_redis: bool) -> bool {
+        self.sabotage.is_none_or(|sabotage| sabotage.concerns_fleets() && !has_redis)
     }
 
     pub(crate) fn sabotages(&self, how: Sabotage) -> bool {

@@ -18,20 +18,29 @@ fn soak(args: &[&str]) -> (Option<i32>, String) {
     (status.code(), String::from_utf8(stdout).unwrap())
 }
 
-/// Each of `found` is in a failure that it prints: at the latest in a longer run, because a busy
-/// machine gets little done in a short one.
+/// Each of `found` is in a failure that it prints, with anything in the place of `…`: at the latest
+/// in a longer run, because a busy machine gets little done in a short one.
 fn finds(sabotage: &str, found: &[&str]) {
+    finds_with(&[], sabotage, found);
+}
+
+fn tells(failure: &str, what: &str) -> bool {
+    what.split('…').all(|part| failure.contains(part))
+}
+
+/// The same with more arguments.
+fn finds_with(args: &[&str], sabotage: &str, found: &[&str]) {
     let mut missing = found.to_vec();
     let mut printed = String::new();
     // Short only where it is to pass: on a busy machine a call takes its time.
     let deadline = if sabotage == "strand" { "4" } else { "12" };
     for seconds in ["10", "30", "90"] {
-        let (code, text) =
-            soak(&["--seconds", seconds, "--deadline", deadline, "--sabotage", sabotage]);
+        let of_this = ["--seconds", seconds, "--deadline", deadline, "--sabotage", sabotage];
+        let (code, text) = soak(&[args, &of_this].concat());
         let failures: Vec<_> =
             text.lines().filter_map(|line| line.strip_prefix("FAILED: ")).collect();
         assert_eq!(code, Some(i32::from(!failures.is_empty())), "{text}");
-        missing.retain(|missing| !failures.iter().any(|failure| failure.contains(missing)));
+        missing.retain(|missing| !failures.iter().any(|failure| tells(failure, missing)));
         if missing.is_empty() {
             return;
         }
@@ -53,7 +62,7 @@ fn it_finds_answers_that_went_to_others() {
         "group: call",
         "service: call",
         "got an answer that is not its own",
-        "got the answer of another",
+        "http: …got the answer of another",
     ];
     finds("wrong-answer", &others);
 }
@@ -62,6 +71,41 @@ fn it_finds_answers_that_went_to_others() {
 fn it_finds_stale_answers() {
     finds("stale-answer", &["was forgotten before it was made"]);
     finds("stale-page", &["got a stale answer"]);
+}
+
+#[cfg(feature = "fleet")]
+#[test]
+fn it_finds_what_an_engine_does_wrong() {
+    finds("wrong-answer", &["fleet: storm…got the answer of another"]);
+    finds("lose-seals", &["fleet: storm…, after a write of "]);
+    finds("keep-entries", &["fleet: storm…entries are left in the store"]);
+}
+
+/// Skipped where there is no `redis-server`, as the tests of the engine are.
+#[cfg(feature = "fleet")]
+#[test]
+fn it_finds_what_happens_over_redis() {
+    if Command::new("redis-server").arg("--version").output().is_err() {
+        assert!(std::env::var_os("CI").is_none(), "there is no redis-server");
+        eprintln!("SKIPPED: no redis-server");
+        return;
+    }
+    finds_with(&["--redis"], "lose-seals", &["redis: …, after a write of "]);
+    finds_with(&["--redis"], "keep-entries", &["redis: …in Redis ends in "]);
+    finds_with(&["--redis"], "leak-redis", &["memory of redis: "]);
+}
+
+#[cfg(feature = "fleet")]
+#[test]
+fn it_says_that_there_is_no_redis_server() {
+    let output = Command::new(env!("CARGO_BIN_EXE_soak"))
+        .args(["--seconds", "5", "--redis"])
+        .env("PATH", "")
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(text.contains("--redis needs redis-server on the PATH"), "{text}");
 }
 
 #[test]

@@ -3,7 +3,11 @@
 //! Each storm has a runtime of its own, whose clock moves on when all tasks wait. So leases of
 //! seconds end at once, and its seed alone tells what happens.
 
+mod client;
 mod event;
+mod faulty;
+pub(crate) mod live;
+mod replica;
 mod storm;
 mod upstream;
 

@@ -3,15 +3,15 @@
 
 use super::{
     ALONE, ANSWERED, CUT_SHORT, FAILED, LEASE_LOST, LEFT, PART, STORM, TAKEN, TAKEN_OVER, WROTE,
+    client::{End, read, request},
     event::{self, Event, PATHS, REPLICAS},
-    upstream::{Body, Failure, Upstream},
+    replica::{Inner, ReplicaLayer, layer},
+    upstream::{Upstream, Written},
 };
 use crate::world::World;
-use bytes::Bytes;
 use fastrand::Rng;
 use futures_util::future::join_all;
-use http::{HeaderValue, Method, Request, Response, Uri};
-use http_body_util::{BodyExt, Empty};
+use http::{HeaderValue, Method};
 use std::{
     sync::{
         Arc,
@@ -23,19 +23,15 @@ use tokio::{
     task::{JoinHandle, yield_now},
     time::{sleep, timeout},
 };
-use tower::{Layer, ServiceExt, service_fn, util::BoxCloneSyncService};
+use tower::{Layer, ServiceExt, service_fn};
 use tower_singleflight::{
-    BoxError, Fleet, Handle, SharedBody, Singleflight, SingleflightLayer,
-    fleet::testing::MemoryEngine, mode::Http,
+    Fleet, Handle, HttpPolicy, Singleflight, fleet::testing::MemoryEngine, mode::Http,
 };
 
-const SECRET: &str = "0123456789abcdef";
 /// Longer than any request may take: it waits for one leader after another, and makes its own call.
 const LONGEST: Duration = Duration::from_secs(75);
 /// Longer than the store keeps anything.
 const CALM: Duration = Duration::from_secs(200);
-
-type Inner = BoxCloneSyncService<Request<Empty<Bytes>>, Response<Body>, Failure>;
 
 struct Replica {
     engine: MemoryEngine,
@@ -64,8 +60,9 @@ impl Storm {
     pub(super) fn new(world: &Arc<World>, seed: u64) -> Self {
         let mut rng = Rng::with_seed(seed);
         let (upstream, engine) = (Upstream::new(seed), MemoryEngine::new());
-        let replicas =
-            (0..REPLICAS).map(|_| Replica::new(&upstream, engine.another(), &mut rng)).collect();
+        let replicas = (0..REPLICAS)
+            .map(|_| Replica::new(world, &upstream, engine.another(), &mut rng))
+            .collect();
         let (world, is_mild) = (world.clone(), rng.bool());
         Self { world, seed, rng, is_mild, upstream, engine, replicas, written: Arc::default() }
     }
@@ -135,7 +132,9 @@ impl Storm {
                 Err(_) => Err(format!("no answer within {LONGEST:?}")),
             };
             match judged {
-                Ok(event) => world.report.count(event),
+                Ok(End::Answered) => world.report.count(ANSWERED),
+                Ok(End::Failed) => world.report.count(FAILED),
+                Ok(End::CutShort) => world.report.count(CUT_SHORT),
                 Err(wrong) => world.report.fail(PART, &format!("storm {seed}: {name} got {wrong}")),
             }
         })
@@ -143,13 +142,14 @@ impl Storm {
 
     fn write(&self, replica: usize, path: usize) -> JoinHandle<()> {
         let answer = self.replicas[replica].service.clone().oneshot(request(Method::PUT, path));
-        let (world, written, upstream, seed) =
-            (self.world.clone(), self.written.clone(), self.upstream.clone(), self.seed);
+        let (world, written, seed) = (self.world.clone(), self.written.clone(), self.seed);
         tokio::spawn(async move {
             match timeout(LONGEST, answer).await {
-                Ok(Ok(_)) => {
+                Ok(Ok(response)) => {
                     world.report.count(WROTE);
-                    written[path].fetch_max(upstream.version(path), SeqCst);
+                    if let Some(Written { version, .. }) = response.extensions().get() {
+                        written[path].fetch_max(*version, SeqCst);
+                    }
                 }
                 Ok(Err(error)) => {
                     world.report.fail(PART, &format!("storm {seed}: a write got {error}"))
@@ -204,88 +204,16 @@ impl Storm {
 }
 
 impl Replica {
-    fn new(upstream: &Arc<Upstream>, engine: MemoryEngine, rng: &mut Rng) -> Self {
-        let fleet = Fleet::new(engine.clone(), SECRET).body_limit(15_000);
-        let key = |request: &Request<()>| request.uri().path().to_owned();
-        let mut layer: SingleflightLayer<Http<String>> =
-            SingleflightLayer::new(key).fleet(&fleet, "soak");
-        if rng.bool() {
-            layer = layer.run_to_completion(true);
-        }
-        if rng.bool() {
-            layer = layer.hold_for(Duration::from_millis(20));
-        }
+    fn new(
+        world: &Arc<World>,
+        upstream: &Arc<Upstream>,
+        engine: MemoryEngine,
+        rng: &mut Rng,
+    ) -> Self {
+        let (lease, policy) = (Duration::from_secs(3), HttpPolicy::default());
+        let ReplicaLayer { fleet, layer } = layer(world, engine.clone(), lease, policy, rng);
         let upstream = upstream.clone();
         let inner = Inner::new(service_fn(move |request| upstream.clone().answer(request)));
         Self { engine, fleet, handle: layer.handle(), service: layer.layer(inner) }
-    }
-}
-
-fn request(method: Method, path: usize) -> Request<Empty<Bytes>> {
-    let mut request = Request::new(Empty::new());
-    *request.method_mut() = method;
-    *request.uri_mut() = Uri::try_from(format!("/{path}")).expect("a path is a URI");
-    request
-}
-
-/// What a client got.
-struct Read {
-    text: String,
-    error: Option<BoxError>,
-    has_head: bool,
-}
-
-async fn read(answer: impl Future<Output = Result<Response<SharedBody>, Failure>>) -> Read {
-    let mut body = match answer.await {
-        Ok(response) => response.into_body(),
-        Err(error) => {
-            return Read { text: String::new(), error: Some(error.into()), has_head: false };
-        }
-    };
-    let mut text = String::new();
-    loop {
-        match body.frame().await {
-            None => return Read { text, error: None, has_head: true },
-            Some(Ok(frame)) => {
-                text += &String::from_utf8_lossy(&frame.into_data().unwrap_or_default())
-            }
-            Some(Err(error)) => return Read { text, error: Some(error.into()), has_head: true },
-        }
-    }
-}
-
-impl Read {
-    /// Tells which event it is.
-    fn judge(self, name: &str, least: u64, upstream: &Upstream) -> Result<&'static str, String> {
-        let Self { text, error, has_head } = self;
-        if !has_head {
-            let error = error.map(|error| error.to_string()).unwrap_or_default();
-            let is_mine = error == Failure(name.to_owned()).to_string();
-            return if is_mine { Ok(FAILED) } else { Err(format!("the error {error}")) };
-        }
-        let words: Vec<_> = text.splitn(6, ' ').collect();
-        let [path, user, version, call, length, rest] = words[..] else {
-            return Err(format!("the body {text:?} and the error {error:?}"));
-        };
-        let number = |word: &str| {
-            word.parse::<u64>().map_err(|_| format!("{word:?} where a number should be"))
-        };
-        let (version, call, length) =
-            (number(version)?, number(call)? as usize, number(length)? as usize);
-        if format!("{path} {user}") != name {
-            Err(format!("the answer of another: {path} {user}"))
-        } else if version < least {
-            Err(format!("version {version}, after a write of {least}"))
-        } else if let Some(error) = error {
-            if upstream.cut_short(call) {
-                Ok(CUT_SHORT)
-            } else {
-                Err(format!("a body that broke off: {error}"))
-            }
-        } else if rest.len() != length || rest.bytes().any(|byte| byte != b'x') {
-            Err(format!("{} bytes of {length}, and a clean end", rest.len()))
-        } else {
-            Ok(ANSWERED)
-        }
     }
 }

@@ -12,9 +12,9 @@ use std::{
     fmt,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tokio::time::sleep;
 
@@ -34,9 +34,18 @@ impl fmt::Display for Failure {
 
 impl Error for Failure {}
 
+/// In the answer to a write.
+#[derive(Clone, Copy)]
+pub(super) struct Written {
+    pub(super) version: u64,
+    pub(super) at: Instant,
+}
+
 pub(super) struct Upstream {
     seed: u64,
     calls: AtomicUsize,
+    /// An answer was for its client only.
+    has_refused: AtomicBool,
     versions: [AtomicU64; PATHS],
     cut_short: Mutex<HashSet<usize>>,
 }
@@ -46,6 +55,7 @@ impl Upstream {
         Arc::new(Self {
             seed,
             calls: AtomicUsize::default(),
+            has_refused: AtomicBool::default(),
             versions: Default::default(),
             cut_short: Mutex::default(),
         })
@@ -55,8 +65,13 @@ impl Upstream {
         self.calls.load(SeqCst)
     }
 
-    pub(super) fn version(&self, path: usize) -> u64 {
-        self.versions[path].load(SeqCst)
+    /// Whether those who shared a call may have had to make their own.
+    pub(super) fn has_refused(&self) -> bool {
+        self.has_refused.load(SeqCst)
+    }
+
+    fn version(&self, path: usize) -> &AtomicU64 {
+        &self.versions[path % PATHS]
     }
 
     pub(super) fn cut_short(&self, call: usize) -> bool {
@@ -74,12 +89,15 @@ impl Upstream {
         let path: usize = request.uri().path()[1..].parse().expect("a path is a number");
         if request.method() != Method::GET {
             sleep(Duration::from_millis(10)).await;
-            self.versions[path].fetch_add(1, SeqCst);
+            let version = self.version(path).fetch_add(1, SeqCst) + 1;
             sleep(Duration::from_millis(10)).await;
-            return Ok(Response::new(Empty::new().map_err(|never| match never {}).boxed_unsync()));
+            let body = Empty::new().map_err(|never| match never {}).boxed_unsync();
+            let mut response = Response::new(body);
+            response.extensions_mut().insert(Written { version, at: Instant::now() });
+            return Ok(response);
         }
         // An answer to this call can be as old as this.
-        let version = self.version(path);
+        let version = self.version(path).load(SeqCst);
         let user = request
             .headers()
             .get("authorization")
@@ -92,7 +110,11 @@ impl Upstream {
             return Err(Failure(name));
         }
         let mut response = Response::new(self.body(call, &name, version, &mut rng));
-        match rng.u8(..11) {
+        let kind = rng.u8(..11);
+        if matches!(kind, 1 | 2) {
+            self.has_refused.store(true, SeqCst);
+        }
+        match kind {
             0 => *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE,
             1 => drop(
                 response.headers_mut().insert("cache-control", HeaderValue::from_static("private")),
