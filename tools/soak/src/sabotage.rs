@@ -1,13 +1,23 @@
 //! What the soak does wrong on purpose, so that a test can see each check fail.
 
+use std::{
+    fs::{self, OpenOptions},
+    io::Write,
+};
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Sabotage {
-    /// Keys without the user, and policies that trust them: a user gets what is another's.
+    /// Keys without the user or the body, and policies that trust them: a user gets what is
+    /// another's.
     WrongAnswer,
     /// `forget` is not called.
     StaleAnswer,
     /// Writes seal nothing.
     StalePage,
+    /// A result is held for longer than it may be.
+    HoldTooLong,
+    /// What was written to a file is other bytes when it is read.
+    GarbleSpill,
     /// The engine of a fleet does as if it had sealed.
     LoseSeals,
     /// The engine of a fleet keeps results for a day.
@@ -25,11 +35,28 @@ pub(crate) enum Sabotage {
     LeakMemory,
 }
 
+/// Overwrites each file without a name. Linux only.
+pub(crate) fn garble_files() {
+    let Ok(descriptors) = fs::read_dir("/proc/self/fd") else { return };
+    for entry in descriptors.flatten().map(|entry| entry.path()) {
+        let has_no_name = fs::read_link(&entry)
+            .is_ok_and(|target| target.to_string_lossy().ends_with(" (deleted)"));
+        // It may have been closed in the meantime.
+        let file = has_no_name.then(|| OpenOptions::new().write(true).open(entry));
+        if let Some(Ok(mut file)) = file {
+            let length = file.metadata().map_or(0, |metadata| metadata.len());
+            drop(file.write_all(&vec![0; length as usize]));
+        }
+    }
+}
+
 impl Sabotage {
-    pub(crate) const ALL: [(Self, &str); 12] = [
+    pub(crate) const ALL: [(Self, &str); 14] = [
         (Self::WrongAnswer, "wrong-answer"),
         (Self::StaleAnswer, "stale-answer"),
         (Self::StalePage, "stale-page"),
+        (Self::HoldTooLong, "hold-too-long"),
+        (Self::GarbleSpill, "garble-spill"),
         (Self::LoseSeals, "lose-seals"),
         (Self::KeepEntries, "keep-entries"),
         (Self::LeakRedis, "leak-redis"),

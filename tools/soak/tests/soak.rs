@@ -63,6 +63,7 @@ fn it_finds_answers_that_went_to_others() {
         "service: call",
         "got an answer that is not its own",
         "http: …got the answer of another",
+        "upload: …got the answer of another",
     ];
     finds("wrong-answer", &others);
 }
@@ -70,7 +71,19 @@ fn it_finds_answers_that_went_to_others() {
 #[test]
 fn it_finds_stale_answers() {
     finds("stale-answer", &["was forgotten before it was made"]);
-    finds("stale-page", &["got a stale answer"]);
+    finds("stale-page", &["got a stale answer", "upload: …, after a write of "]);
+}
+
+#[test]
+fn it_finds_results_that_are_held_for_too_long() {
+    finds("hold-too-long", &["got an answer that somebody had before it was made"]);
+}
+
+#[cfg(feature = "spill")]
+#[cfg_attr(not(target_os = "linux"), ignore = "needs /proc")]
+#[test]
+fn it_finds_bytes_that_a_file_changed() {
+    finds("garble-spill", &["upload: …got other bytes than answer"]);
 }
 
 #[cfg(feature = "fleet")]

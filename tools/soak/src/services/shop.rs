@@ -6,6 +6,7 @@ use crate::{
     facts::Limits,
     key::Key,
     part::Forgotten,
+    sabotage::Sabotage,
     world::World,
 };
 use std::{sync::Arc, time::Duration};
@@ -40,6 +41,7 @@ type ByKeyLayer = SingleflightLayer<ByKey<Ask, Key>>;
 
 impl Shop {
     pub(crate) fn all(world: &Arc<World>) -> Vec<Self> {
+        let hold = HOLD * if world.sabotages(Sabotage::HoldTooLong) { 20 } else { 1 };
         let few = Limits { max_waiters: Some(FEW), ..Limits::default() };
         let young = Limits { join_within: Some(YOUNG), ..Limits::default() };
         let holds = Limits { hold_for: Some(HOLD), ..Limits::default() };
@@ -66,7 +68,7 @@ impl Shop {
             Self {
                 limits: holds,
                 switches: true,
-                ..Self::plain("holding", layer(world).hold_for(HOLD))
+                ..Self::plain("holding", layer(world).hold_for(hold))
             },
             Self {
                 finishes: true,

@@ -7,7 +7,7 @@ use super::{
     policy::Told,
     visit::Visit,
 };
-use crate::{alive::Alive, injected::inject, world::World};
+use crate::{alive::Alive, injected::inject, sabotage::Sabotage, world::World};
 use bytes::Bytes;
 use fastrand::Rng;
 use http::{HeaderValue, Method, Request, Response};
@@ -111,17 +111,20 @@ pub(super) async fn storm(world: &Arc<World>, mut rng: Rng) {
 
 fn service(shared: &Arc<Shared>) -> (Service, Handle<Query>) {
     let (told, keys) = (&shared.told, shared.world.keys.clone());
+    let ignores_body = shared.world.sabotages(Sabotage::WrongAnswer);
     let layer =
         SingleflightLayer::with_body(super::policy::LIMIT, move |request: &Request<Bytes>| {
             let data = request.body();
             match data.first() {
                 Some(&PANICS) => inject(data.len() % 2 == 0, "by the key of a body"),
                 Some(&WRITES) => None,
+                _ if ignores_body => Some(Query { data: Bytes::new(), _alive: keys.one() }),
                 _ => Some(Query { data: data.clone(), _alive: keys.one() }),
             }
         });
+    let policy = told.policy().seal_on_write(!shared.world.sabotages(Sabotage::StalePage));
     let layer = layer
-        .policy(told.policy())
+        .policy(policy)
         .run_to_completion(told.runs_to_completion)
         .followers_retry(told.retries);
     let layer = if told.hold_for.is_zero() { layer } else { layer.hold_for(told.hold_for) };

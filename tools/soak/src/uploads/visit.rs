@@ -6,7 +6,11 @@ use super::{
     origin::{ANSWER, FOR, Failure, LENGTH, VERSION},
     storm::{Service, Shared},
 };
-use crate::{http::Pattern, injected::Panic};
+use crate::{
+    http::Pattern,
+    injected::Panic,
+    sabotage::{Sabotage, garble_files},
+};
 use fastrand::Rng;
 use futures_util::FutureExt;
 use http::{HeaderName, HeaderValue, Method, Request, Response};
@@ -127,6 +131,9 @@ impl Visit {
             if stalls && read > 0 {
                 stalls = false;
                 sleep(Duration::from_millis(self.rng.u64(..40))).await;
+            }
+            if self.shared.world.sabotages(Sabotage::GarbleSpill) {
+                garble_files();
             }
             match body.frame().await {
                 Some(Ok(frame)) => {
