@@ -6,6 +6,9 @@ pub mod faq {}
 #[doc = include_str!("guide/watch.md")]
 pub mod watch {}
 
+#[doc = include_str!("guide/runbook.md")]
+pub mod runbook {}
+
 #[doc = include_str!("guide/order.md")]
 pub mod order {}
 

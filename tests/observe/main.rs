@@ -6,6 +6,7 @@ mod hostile;
 mod http;
 mod names;
 mod numbers;
+mod runbook;
 mod secrets;
 #[path = "../support/mod.rs"]
 mod shared;
