@@ -6,6 +6,9 @@ mod coalesce;
 mod faults;
 #[cfg(all(feature = "metrics", feature = "tracing"))]
 mod observe;
+#[cfg(all(feature = "metrics", feature = "tracing"))]
+#[path = "../support/queries.rs"]
+mod reported;
 mod storm;
 mod support;
 mod takeover;

@@ -1,6 +1,6 @@
 //! What metrics and traces say.
 
-use crate::support::*;
+use crate::{reported::Reported, support::*};
 use metrics_util::{
     MetricKind,
     debugging::{DebugValue, DebuggingRecorder},
@@ -9,8 +9,9 @@ use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex},
 };
+use tower_singleflight::FleetReason;
 use tracing::{
-    Event, Level, Subscriber,
+    Dispatch, Event, Level, Subscriber,
     field::{Field, Visit},
     span::{Id, Record},
 };
@@ -42,24 +43,36 @@ fn measured(run: impl Future<Output = ()>) -> BTreeMap<String, f64> {
     all
 }
 
+/// One replica leads, another follows, and then goes alone.
+async fn lead_follow_and_go_alone() {
+    let upstream = Upstream::new();
+    let replicas = replicas(&upstream, 2);
+    let asked = [replicas[0].ask("/x"), replicas[1].ask("/x")];
+    for answer in asked {
+        answer.await.unwrap();
+    }
+    replicas[1].engine.partition(true);
+    replicas[1].ask("/x").await.unwrap();
+    replicas[1].ask("/x").await.unwrap();
+    settle().await;
+    assert_eq!(replicas[0].stats().published_bytes, replicas[0].engine.payloads()[0].len() as u64);
+}
+
+/// One replica loses its lease, and another takes over.
+async fn take_over() {
+    let upstream = Upstream::answering(ms(6_000), |number| whole(&number.to_string()));
+    let replicas = replicas(&upstream, 2);
+    let asked = [replicas[0].ask("/x"), replicas[1].ask("/x")];
+    settle().await;
+    replicas[0].engine.expire_leases();
+    for answer in asked {
+        answer.await.unwrap();
+    }
+}
+
 #[test]
 fn metrics_tell_who_led_who_followed_and_why_one_went_alone() {
-    let all = measured(async {
-        let upstream = Upstream::new();
-        let replicas = replicas(&upstream, 2);
-        let asked = [replicas[0].ask("/x"), replicas[1].ask("/x")];
-        for answer in asked {
-            answer.await.unwrap();
-        }
-        replicas[1].engine.partition(true);
-        replicas[1].ask("/x").await.unwrap();
-        replicas[1].ask("/x").await.unwrap();
-        settle().await;
-        assert_eq!(
-            replicas[0].stats().published_bytes,
-            replicas[0].engine.payloads()[0].len() as u64
-        );
-    });
+    let all = measured(lead_follow_and_go_alone());
     let of =
         |name: &str| all.get(name).copied().unwrap_or_else(|| panic!("{name} is not in {all:?}"));
     assert_eq!(of("singleflight_fleet_calls_total{name=test,role=leader,reason=}"), 1.0);
@@ -73,18 +86,27 @@ fn metrics_tell_who_led_who_followed_and_why_one_went_alone() {
 
 #[test]
 fn metrics_tell_of_a_takeover_and_of_a_lost_lease() {
-    let all = measured(async {
-        let upstream = Upstream::answering(ms(6_000), |number| whole(&number.to_string()));
-        let replicas = replicas(&upstream, 2);
-        let asked = [replicas[0].ask("/x"), replicas[1].ask("/x")];
-        settle().await;
-        replicas[0].engine.expire_leases();
-        for answer in asked {
-            answer.await.unwrap();
-        }
-    });
+    let all = measured(take_over());
     assert_eq!(all.get("singleflight_fleet_takeovers_total{name=test}"), Some(&1.0), "{all:?}");
     assert_eq!(all.get("singleflight_fleet_leases_lost_total{name=test}"), Some(&1.0), "{all:?}");
+}
+
+#[test]
+fn every_query_asks_for_metrics_and_labels_that_a_fleet_reports() {
+    let all = measured(async {
+        lead_follow_and_go_alone().await;
+        take_over().await;
+    });
+    let mut reported = Reported::default();
+    for series in all.keys() {
+        let (metric, labels) = series.strip_suffix('}').unwrap().split_once('{').unwrap();
+        let labels = labels.split(',').filter_map(|label| label.split_once('='));
+        reported.series(metric, labels);
+    }
+    for reason in FleetReason::ALL {
+        reported.series("singleflight_fleet_calls_total", [("reason", reason.as_str())]);
+    }
+    reported.has_all_that_is_asked_for("singleflight_fleet_", None);
 }
 
 /// Notes each span `fleet` with its parent and its fields, and each warning.
@@ -121,6 +143,9 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Notes {
 
 #[test]
 fn a_span_tells_the_role_and_a_warning_that_the_engine_is_gone() {
+    // While there is one subscriber alone, `tracing` asks that of the thread which happens to get to
+    // a place first whether anybody wants to hear of it, and a thread of another test has none.
+    let _others = [(); 2].map(|()| Dispatch::new(tracing_subscriber::registry()));
     let notes = Notes::default();
     let subscriber = tracing_subscriber::registry().with(notes.clone());
     tracing::subscriber::with_default(subscriber, || {

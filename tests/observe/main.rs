@@ -6,6 +6,9 @@ mod hostile;
 mod http;
 mod names;
 mod numbers;
+mod queries;
+#[path = "../support/queries.rs"]
+mod reported;
 mod runbook;
 mod secrets;
 #[path = "../support/mod.rs"]

@@ -67,6 +67,12 @@ impl Recorded {
         self.series.iter().filter_map(of_it).collect()
     }
 
+    /// All series, as `metric{role=leader outcome=landed}`.
+    pub(crate) fn names(&mut self) -> Vec<String> {
+        self.read();
+        self.series.keys().cloned().collect()
+    }
+
     /// The numbers of a counter or gauge, but for those that are zero.
     pub(crate) fn numbers(&mut self, metric: &str) -> Vec<(String, u64)> {
         let number = |(labels, series)| match series {
