@@ -1,7 +1,7 @@
 //! A burst for one key, over processes, by each contender in turn.
 
 use crate::{
-    report::{columns, heading, load, ms, percentile, range},
+    report::{columns, heading, load, ms, percentile, range, range_and_mean},
     rivals::Contender,
     stage::{Burst, Stage},
 };
@@ -115,7 +115,7 @@ fn print<'a>(rows: impl Iterator<Item = &'a Row>) {
             row.processes,
             row.each,
             row.contender.name(),
-            row.upstream_calls(),
+            range_and_mean(&row.upstream_calls),
             ms(percentile(&row.behind, 50)),
             ms(percentile(&row.behind, 99)),
             ms(percentile(&row.last, 50)),

@@ -1,7 +1,7 @@
 //! The leader is killed while the upstream works on its call.
 
 use crate::{
-    report::{columns, heading, ms, percentile, range},
+    report::{columns, heading, ms, percentile, range_and_mean},
     rivals::Contender,
     server::Server,
     stage::Stage,
@@ -30,7 +30,7 @@ pub(crate) async fn run(server: &Server, quick: bool) {
         lasts.sort_unstable();
         println!(
             "| {lease} s | {rounds} | {} | {} | {} | {} |",
-            range(&calls),
+            range_and_mean(&calls),
             ms(lasts[0]),
             ms(percentile(&lasts, 50)),
             ms(percentile(&lasts, 100)),

@@ -7,16 +7,18 @@ use std::fmt::Write;
 /// Where the first panel's zero is.
 const LEFT: f64 = 150.0;
 /// From one panel's zero to the next one's.
-const PITCH: f64 = 215.0;
+const PITCH: f64 = 225.0;
 /// How long the longest bar is, with its line. Its number takes what is left of the pitch.
-const PLOT: f64 = 150.0;
-const TOP: f64 = 112.0;
+const PLOT: f64 = 110.0;
+const TOP: f64 = 130.0;
 const ROW: f64 = 26.0;
 const BAR: f64 = 14.0;
 
 const TITLE: &str = "One key on 16 processes, upstream 50 ms: the last answer";
-const LEGEND: &str = "Milliseconds behind the upstream's first answer; smaller is better. Bar: \
-    the median; thin line: 10th to 90th percentile of the rounds.";
+const LEGEND: [&str; 2] = [
+    "Milliseconds behind the upstream's first answer, and how often it was called. Less is better.",
+    "Bar: the median of the rounds; thin line: their 10th to 90th percentile.",
+];
 
 /// The colours are attributes, for whatever ignores styles, and for light backgrounds; a dark one
 /// has its own.
@@ -41,7 +43,7 @@ pub(crate) fn draw(rows: &[Row], setting: &str) -> String {
         svg,
         r#"
 <title id="title">{TITLE}</title>
-<desc id="desc">{LEGEND}{}</desc>
+<desc id="desc">{}</desc>
 <style>{STYLE}</style>
 <rect {GROUND} x=".5" y=".5" width="{}" height="{}" rx="8"/>
 <g {INK}>
@@ -51,9 +53,13 @@ pub(crate) fn draw(rows: &[Row], setting: &str) -> String {
         height - 1.0
     );
     text(&mut svg, 16.0, 32.0, r#"font-size="17" font-weight="bold""#, TITLE);
-    text(&mut svg, 16.0, 54.0, "", LEGEND);
+    text(&mut svg, 16.0, 54.0, "", LEGEND[0]);
+    text(&mut svg, 16.0, 71.0, "", LEGEND[1]);
     for (nth, row) in panels.first().into_iter().copied().flatten().enumerate() {
-        let style = format!(r#"text-anchor="end" font-weight="{}""#, weight(row.contender));
+        let style = format!(
+            r#"text-anchor="end" font-weight="{}""#,
+            if is_ours(row) { "bold" } else { "normal" }
+        );
         text(
             &mut svg,
             LEFT - 8.0,
@@ -87,19 +93,36 @@ fn draw_panel(svg: &mut String, rows: &[Row]) {
             svg,
             r#"<line {LINE} x1="{low:.1}" x2="{high:.1}" y1="{middle}" y2="{middle}"/>"#
         );
-        text(svg, high.max(median) + 5.0, middle + 4.0, "", &format!("{:.1}", lag(row, 50)));
+        text(
+            svg,
+            high.max(median) + 5.0,
+            middle + 4.0,
+            "",
+            &format!("{:.1}, {}", lag(row, 50), calls(row)),
+        );
     }
 }
 
 /// For who cannot see it: all that it shows.
 fn describe(panels: &[&[Row]]) -> String {
-    let mut text = String::new();
+    let mut text = LEGEND.join(" ");
     for row in panels.iter().copied().flatten() {
         let [low, median, high] = [10, 50, 90].map(|percent| lag(row, percent));
         let (each, name) = (row.each, row.contender.name().replace('`', ""));
-        let _ = write!(text, " {each} a process, {name}: {median:.1} ({low:.1} to {high:.1}).");
+        let _ = write!(
+            text,
+            " {each} a process, {name}: {median:.1} ({low:.1} to {high:.1}), {}.",
+            calls(row)
+        );
     }
     text
+}
+
+fn calls(row: &Row) -> String {
+    match row.upstream_calls().as_str() {
+        "1" => "1 call".to_owned(),
+        calls => format!("{calls} calls"),
+    }
 }
 
 /// In milliseconds.
@@ -109,10 +132,6 @@ fn lag(row: &Row, percent: usize) -> f64 {
 
 fn is_ours(row: &Row) -> bool {
     row.contender == Contender::Fleet
-}
-
-fn weight(contender: Contender) -> &'static str {
-    if contender == Contender::Fleet { "bold" } else { "normal" }
 }
 
 /// Where a row's middle is.

@@ -25,6 +25,16 @@ pub(crate) fn load() -> String {
     load.split(' ').next().filter(|load| !load.is_empty()).unwrap_or("unknown").to_owned()
 }
 
+/// With the mean, unless it was always the same.
+pub(crate) fn range_and_mean(values: &[usize]) -> String {
+    let range = range(values);
+    if range.parse::<usize>().is_ok() {
+        return range;
+    }
+    let mean = values.iter().sum::<usize>() as f64 / values.len() as f64;
+    format!("{range}, mean {mean:.2}")
+}
+
 /// Begins a section.
 pub(crate) fn heading(title: &str) {
     println!("\n## {title}\n");

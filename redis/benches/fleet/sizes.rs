@@ -1,7 +1,7 @@
 //! Larger answers.
 
 use crate::{
-    report::{columns, heading, ms, percentile, range},
+    report::{columns, heading, ms, percentile, range_and_mean},
     rivals::Contender,
     stage::Stage,
 };
@@ -21,7 +21,7 @@ pub(crate) async fn run(stage: &mut Stage, rounds: usize) {
             behind.sort_unstable();
             println!(
                 "| {bytes} | {processes} | {} | {} | {} | {cpu:.0} µs |",
-                range(&calls),
+                range_and_mean(&calls),
                 ms(percentile(&behind, 50)),
                 ms(percentile(&behind, 99)),
             );

@@ -41,7 +41,7 @@ async fn get(replica: Client, path: String) -> Duration {
 }
 
 pub(crate) async fn lone(server: &Server, time: Duration) {
-    heading(&format!("Lone requests: no two alike, 8 at a time, {time:?} each"));
+    heading(&format!("Lone requests: no two alike, 8 at a time, {} s each", time.as_secs_f64()));
     columns(&["upstream", "", "requests/s", "p50", "p99", "CPU of Redis a request"]);
     let mut meter = Meter::new(server);
     for pause in [1, 5, 20, 50] {
@@ -80,7 +80,8 @@ pub(crate) async fn lone(server: &Server, time: Duration) {
 
 pub(crate) async fn stopped(server: &Server, time: Duration) {
     heading(&format!(
-        "Redis stops for {time:?}: 4 replicas, 400 requests/s of 100 keys, upstream 20 ms"
+        "Redis stops for {} s: 4 replicas, 400 requests/s of 100 keys, upstream 20 ms",
+        time.as_secs()
     ));
     columns(&["", "requests", "p50", "p99", "slowest"]);
     let fleets = fleets(server, 4).await;
@@ -108,7 +109,7 @@ pub(crate) async fn stopped(server: &Server, time: Duration) {
 }
 
 pub(crate) async fn waiting(server: &Server, time: Duration) {
-    heading(&format!("What waiting costs: 8 replicas, upstream {time:?}, lease 3 s"));
+    heading(&format!("What waiting costs: 8 replicas, upstream {} s, lease 3 s", time.as_secs()));
     let fleets = fleets(server, 8).await;
     let replicas = fleets.iter().map(|fleet| replica(time, Some(fleet)));
     let mut meter = Meter::new(server);
