@@ -23,16 +23,29 @@
 //! | any other [`Service`](tower_service::Service) whose response is `Clone` | [`SingleflightLayer::by_key`] |
 //! | an `async fn` | [`Group`]. Go's `Do` is [`run`](Group::run), and `DoChan` is [`spawn`](Group::spawn) |
 //!
-//! Guides:
+//! If your code does not compile, look for the compiler's message in the tables of
+//! [`SingleflightLayer`](SingleflightLayer#when-it-does-not-compile) and
+//! [`Group`](Group#when-it-does-not-compile).
 //!
-//! - [Why did my requests not share a call?](guide::faq) And other questions.
-//! - [Where the layer belongs in a stack](guide::order): sessions, timeouts, limits, compression.
-//! - [Examples for axum, hyper, reqwest and tonic](guide::frameworks), and how to name the types.
-//! - [Counters, metrics and traces](guide::watch).
-//! - [Several replicas, one call](guide::fleet), through Redis.
-//! - [Every promise of this crate, with its test](guide::promises).
-//! - [Coming from Go or from another crate](guide::migrating), and [a comparison with other
-//!   crates](guide::peers).
+//! # Guides
+//!
+//! | Guide | Questions |
+//! |---|---|
+//! | [start](guide::start) | How do I put it into axum, hyper, reqwest, tonic, salvo, or around a function? |
+//! | [keys](guide::keys) | What belongs in the key, and what does not? |
+//! | [sharing](guide::sharing) | Which requests share, and which responses? What do writes do? |
+//! | [bodies](guide::bodies) | How do bodies stream? What about slow readers, large bodies, `POST`s that read? |
+//! | [order](guide::order) | Where does the layer go in my stack? |
+//! | [fleet](guide::fleet) | How do several replicas share one call? |
+//! | [watch](guide::watch) | Which counters, metrics and traces are there? |
+//! | [runbook](guide::runbook) | Something is wrong. What do I look at, and what do I switch? |
+//! | [testing](guide::testing) | How do I test that my app coalesces? |
+//! | [when_not](guide::when_not) | When is it the wrong tool? |
+//! | [performance](guide::performance) | What does it cost? |
+//! | [migrating](guide::migrating) | I come from Go, moka or another crate. What do I write here? |
+//! | [faq](guide::faq) | Why did my requests not share? And other questions |
+//! | [peers](guide::peers) | How does it compare with other crates? |
+//! | [promises](guide::promises) | What exactly is promised, and which test checks it? |
 //!
 //! # Terms
 //!
