@@ -75,6 +75,42 @@ use std::{
 /// for the next call. Waiters of a flight that was lost, because its runtime shut down, panic only
 /// if none of them has work of its own left. A panic in `Hash`, `Eq` or `Drop` of a key, or in
 /// `Clone` or `Drop` of a value, reaches only the caller that ran it.
+///
+/// # When it does not compile
+///
+/// | The compiler says | What helps |
+/// |---|---|
+/// | the trait bound `Report: Clone` is not satisfied | derive `Clone`, or put the value into an `Arc` |
+/// | the trait bound `io::Error: Clone` is not satisfied | `.map_err(SharedError::new)` or `.map_err(Arc::new)` in the work |
+/// | the trait bound `f64: Hash` is not satisfied, or `f64: Eq` | a float is no key: use `price.to_bits()` |
+/// | borrowed data escapes outside of method, or of function: `self` or an argument | the work owns its values: clone them before `run` |
+/// | `name` does not live long enough: argument requires that `name` is borrowed for `'static` | the same |
+/// | closure may outlive the current function, but it borrows `name` | <code>move \|\| async move { .. }</code> |
+/// | expected a `FnOnce()` closure, found `impl Future` | pass a closure that returns the future: <code>\|\| load(7)</code> |
+/// | future cannot be sent between threads safely | the work can move to a task: keep no `Rc` and no `MutexGuard` across an `.await` |
+/// | type annotations needed for `Group<_, _>` | name the types: `Group<u32, String>` |
+///
+/// The work may outlive the caller that started it, so it cannot borrow from that caller. This
+/// does not compile:
+///
+/// ```compile_fail,E0521
+/// use tower_singleflight::Group;
+///
+/// async fn length(group: &Group<String, usize>, name: &str) -> usize {
+///     group.run(name.to_owned(), move || async move { name.len() }).await.value
+/// }
+/// ```
+///
+/// This compiles:
+///
+/// ```
+/// use tower_singleflight::Group;
+///
+/// async fn length(group: &Group<String, usize>, name: &str) -> usize {
+///     let owned = name.to_owned();
+///     group.run(name.to_owned(), move || async move { owned.len() }).await.value
+/// }
+/// ```
 pub struct Group<K, T, H = RandomState> {
     table: Arc<Table<K, T>>,
     hasher: Arc<H>,

@@ -16,17 +16,22 @@ use tower_layer::Layer;
 /// share by their bodies, [`by_key`](SingleflightLayer::by_key) for everything else.
 ///
 /// ```
+/// use std::{convert::Infallible, time::Duration};
 /// use tower::{ServiceBuilder, ServiceExt};
 /// use tower_singleflight::SingleflightLayer;
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() {
-/// let lookup = ServiceBuilder::new()
-///     .layer(SingleflightLayer::by_key(|id: &u32| *id))
-///     .service_fn(|id: u32| async move { Ok::<_, std::convert::Infallible>(format!("user {id}")) });
+/// let flights = SingleflightLayer::by_key(|id: &u32| *id);
+/// let handle = flights.handle();
+/// let lookup = ServiceBuilder::new().layer(flights).service_fn(|id: u32| async move {
+///     tokio::time::sleep(Duration::from_millis(10)).await;
+///     Ok::<_, Infallible>(format!("user {id}"))
+/// });
 ///
 /// let (one, two) = tokio::join!(lookup.clone().oneshot(7), lookup.oneshot(7));
-/// assert_eq!(one, two); // one call of the inner service
+/// assert_eq!(one, two);
+/// assert_eq!(handle.stats().led, 1); // one call of the inner service
 /// # }
 /// ```
 ///
@@ -85,13 +90,16 @@ use tower_layer::Layer;
 /// | the inner service's error cannot be given to every waiter | [`shared_errors`](Self::shared_errors) |
 /// | type annotations needed | name the request's type in `by_key`'s closure: <code>\|lookup: &Lookup\| lookup.id</code> |
 /// | type mismatch in closure arguments | leave the type out in `new`'s closure: it gets `&http::Request<()>`, the head without the body. `by_key`'s closure gets a reference |
-/// | the trait bound `Infallible: From<SharedError>` is not satisfied | put a `HandleErrorLayer` above this layer, because an axum router takes no errors: [example](crate::guide::frameworks#a-timeout-or-a-limit-inside) |
+/// | the trait bound `Infallible: From<SharedError>` is not satisfied, on an axum router | put a `HandleErrorLayer` above this layer, because an axum router takes no errors: [example](crate::guide::order#a-timeout-or-a-limit-inside) |
+/// | the response `Response<axum::body::Body>` cannot be given to every waiter, in a `Router` | use `new` instead of `by_key`: it shares the body |
+/// | the trait `hyper::service::Service<..>` is not implemented for `Singleflight<..>`, in `serve_connection` | wrap the service: `TowerToHyperService::new(service)`, [example](crate::guide::start#hypers-server) |
 /// | no `Service` for `HandleError<Singleflight<..>, ..>` | the closure of a `HandleErrorLayer` above `shared_errors` takes a `SharedError`, not a `BoxError` |
 /// | type mismatch, expected `Response<SharedBody>`, with `option_layer` | use `.filter(move \|_\| enabled)` or [`set_enabled`](Handle::set_enabled) instead: the response has another type with the layer than without it |
 /// | mismatched types, expected `SingleflightLayer<String>` | the type is `SingleflightLayer<mode::Http<String>>`: see [its type](#its-type) |
 /// | mismatched types, in `forget("/x")` | the key has to be a `String`: `\|req\| req.uri().path().to_owned()` |
 /// | lifetime may not live long enough, in the closure | the key borrows from the request: return an owned one |
-/// | no `Hash`, `Eq`, `Send` or `Sync` for the key | a key must implement all four |
+/// | no `Hash`, `Eq`, `Send` or `Sync` for the key | a key must implement all four. For a struct, derive `PartialEq, Eq, Hash` |
+/// | the trait bound `f64: Hash` is not satisfied, or `f64: Eq` | a float is no key: return `price.to_bits()` |
 /// | no `Clone` for the inner service | box it with `BoxCloneService` or put a `Buffer` around it, because each flight calls a clone |
 /// | the request body cannot be read and handed on, or `RequestBody` is not implemented | `with_body` needs a body that it can make again: box the body in front of the layer, or implement `RequestBody` |
 /// | cannot be sent, or shared, between threads | a flight may move to another thread: the service, its future and the request must be `Send`, the response and the error `Send + Sync` |

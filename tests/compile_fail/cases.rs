@@ -12,6 +12,10 @@ mod error;
 mod fleet_key;
 #[path = "cases/group.rs"]
 mod group;
+#[path = "cases/group_borrow.rs"]
+mod group_borrow;
+#[path = "cases/hyper_server.rs"]
+mod hyper_server;
 #[path = "cases/key.rs"]
 mod key;
 #[path = "cases/method.rs"]

@@ -136,3 +136,13 @@ fn a_layer_without_its_mode_is_told_the_modes() {
 fn a_value_of_a_group_that_is_not_clone_leads_to_what_to_do() {
     check("group");
 }
+
+#[test]
+fn a_group_whose_work_borrows_or_is_not_send_is_told_the_value() {
+    check("group_borrow");
+}
+
+#[test]
+fn a_tower_service_that_is_given_to_hyper_is_told_that_it_is_no_hyper_service() {
+    check("hyper_server");
+}

@@ -46,3 +46,11 @@ fn around_a_client() {
     //~ call `.shared_errors()` on the `SingleflightLayer`
     let _ = ServiceExt::oneshot(service, AxumRequest::default());
 }
+
+fn shared_errors_on_a_router() -> Router {
+    let stack = ServiceBuilder::new()
+        .layer(SingleflightLayer::new(|req| req.uri().to_string()).shared_errors())
+        .layer(MapErrLayer::new(|never| -> BoxError { match never {} }));
+    //~ `Infallible: From<SharedError>` is not satisfied
+    router().layer(stack)
+}
