@@ -23,7 +23,7 @@
 //! | a panic or a lost flight reaches somebody whom it does not concern | what panics says for whom |
 //! | a work that was to be finished is not | it says so when it is dropped |
 //! | a flight, waiter, key, work, answer, task or descriptor is left | they are counted after each round |
-//! | memory grows | the first and the last quarter are compared |
+//! | memory grows | the bytes allocated after each round: the first and the last quarter are compared |
 //! | replicas with one engine make more calls than there are replicas | each of a burst is counted |
 //! | something stays in Redis | each key has its end; the keys and the memory are counted when all is over |
 //! | a kind of event never comes up, so that nothing was tested | they are counted too |

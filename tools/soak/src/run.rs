@@ -50,7 +50,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, BoxError> {
     let houses = with_redis(houses, &world, args)?;
     let descriptors = census::descriptors();
     if descriptors.is_none() {
-        println!("NOT CHECKED: descriptors and memory, which this system does not tell");
+        println!("NOT CHECKED: descriptors, which this system does not tell");
     }
     let (memory, told) = (Memory::default(), Instant::now());
     let mut run = Run { args: args.clone(), world, houses, descriptors, memory, rounds: 0, told };
@@ -80,9 +80,7 @@ impl Run {
             let house = &self.houses[(seed % 2) as usize];
             house.round(seed, self.args.round_time(), self.descriptors);
             self.world.leak_between_rounds()?;
-            if let Some(now) = census::memory() {
-                self.memory.sample(now);
-            }
+            self.memory.sample();
             if self.world.report.failures() > 0 {
                 println!("that was a round on {}; again from there: --seed {seed}", house.name);
             }
@@ -110,7 +108,7 @@ impl Run {
             calls("http"),
             calls("upload"),
             census::descriptors().map_or("?".into(), |count| count.to_string()),
-            self.memory.latest().map_or("? MiB".into(), mebibytes),
+            mebibytes(self.memory.latest()),
         );
     }
 
@@ -148,7 +146,7 @@ impl Run {
     }
 
     fn judge_memory(&self) {
-        match self.memory.verdict(self.world.report.elapsed()) {
+        match self.memory.verdict() {
             Verdict::TooFew => println!("NOT CHECKED: memory, for there were too few rounds"),
             Verdict::Flat(change) => println!("memory: {change}"),
             Verdict::Grew(change) => self.world.report.fail("memory", &change.to_string()),

@@ -73,8 +73,8 @@ const LEASE: Duration = Duration::from_secs(1);
 const MARK: Duration = Duration::from_secs(2);
 /// How long after the end of the load no flight may be left in Redis.
 const CALM: Duration = Duration::from_secs(60);
-/// What Redis may use more of when all is over, in KiB: buffers that it has not given back.
-const TOLERANCE: u64 = 512;
+/// What Redis may use more of when all is over, in bytes: buffers that it has not given back.
+const TOLERANCE: usize = 512 << 10;
 
 pub(crate) struct Live {
     world: Arc<World>,
@@ -85,8 +85,8 @@ pub(crate) struct Live {
     server: Arc<Mutex<Server>>,
     /// Those that stay.
     tasks: usize,
-    /// In KiB, of a server that has connections and nothing else.
-    memory: u64,
+    /// In bytes, of a server that has connections and nothing else.
+    memory: usize,
 }
 
 impl Live {

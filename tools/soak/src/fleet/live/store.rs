@@ -29,11 +29,11 @@ pub(super) fn keys_without_end(server: &Server) -> Option<String> {
     })
 }
 
-/// In KiB.
-pub(super) fn used_memory(server: &Server) -> u64 {
+/// In bytes.
+pub(super) fn used_memory(server: &Server) -> usize {
     let info: String = server.ask("INFO memory");
     let used = info.lines().find_map(|line| line.strip_prefix("used_memory:"));
-    used.and_then(|used| used.trim().parse::<u64>().ok()).expect("it tells") / 1024
+    used.and_then(|used| used.trim().parse().ok()).expect("it tells")
 }
 
 fn is_epoch(key: &str) -> bool {
