@@ -4,15 +4,17 @@ use crate::error::BoxError;
 use lexopt::{Arg, Parser, ValueExt};
 
 pub(crate) const HELP: &str = "\
-The example `proxy` beside nginx and Varnish, where they are installed.
+The example `proxy` beside nginx, Varnish, Squid and Apache Traffic Server,
+where they are installed.
 
 Usage: cargo run --release -p servers -- [OPTIONS]
 
-  --rounds N     each round has one burst of each kind for each server, and
-                 2 s of traffic without duplicates for the proxy [default: 10]
-  --only SERVER  one of none, proxy, nginx, varnish
-  --distinct     no bursts: only traffic without duplicates, through the proxy
-                 with the layer and without it
+  --rounds N     each round has each scenario once for each server, and 8 s of
+                 traffic without duplicates for the proxy [default: 3]
+  --quick        one round, without the longest scenarios
+  --only SERVER  one of none, proxy, \"proxy --spill\", nginx, varnish, squid, ats
+  --distinct     only traffic without duplicates, through the proxy with the
+                 layer and without it
   -h, --help     this text
 ";
 
@@ -20,6 +22,7 @@ pub(crate) struct Args {
     pub(crate) rounds: usize,
     pub(crate) only: Option<String>,
     pub(crate) distinct: bool,
+    pub(crate) quick: bool,
 }
 
 impl Args {
@@ -31,13 +34,14 @@ impl Args {
 
 /// `None` if help is all that was asked for.
 pub(crate) fn parse() -> Result<Option<Args>, BoxError> {
-    let mut args = Args { rounds: 10, only: None, distinct: false };
+    let mut args = Args { rounds: 3, only: None, distinct: false, quick: false };
     let mut parser = Parser::from_env();
     while let Some(arg) = parser.next()? {
         match arg {
             Arg::Long("rounds") => args.rounds = parser.value()?.parse()?,
             Arg::Long("only") => args.only = Some(parser.value()?.parse()?),
             Arg::Long("distinct") => args.distinct = true,
+            Arg::Long("quick") => (args.rounds, args.quick) = (1, true),
             Arg::Short('h') | Arg::Long("help") => return Ok(None),
             other => return Err(other.unexpected().into()),
         }

@@ -1,7 +1,10 @@
 //! A client's connections, and one request over one.
 
 use crate::error::BoxError;
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -51,29 +54,43 @@ pub(crate) fn request(path: &str) -> Vec<u8> {
     format!("GET {path} HTTP/1.1\r\nhost: bench.example\r\naccept: */*\r\n\r\n").into_bytes()
 }
 
+/// What came in answer to a request, with the right body.
+pub(crate) struct Answer {
+    pub(crate) is_refused: bool,
+    /// When the first byte of the body came.
+    pub(crate) first: Instant,
+}
+
 /// Until the last byte of the answer, which must have this body.
 pub(crate) async fn ask(
     connection: &mut TcpStream,
     request: &[u8],
     body: &[u8],
-) -> Result<(), BoxError> {
+) -> Result<Answer, BoxError> {
     connection.write_all(request).await?;
-    let mut got = Vec::with_capacity(8 << 10);
+    let (mut got, mut first) = (Vec::with_capacity(8 << 10), None);
     loop {
         if connection.read_buf(&mut got).await? == 0 {
             return Err(format!("a connection was closed after {} bytes", got.len()).into());
         }
         let Some(end) = got.windows(4).position(|bytes| bytes == b"\r\n\r\n") else { continue };
-        if got.len() >= end + 4 + body.len() {
-            return check(&got[..end], &got[end + 4..], body);
+        let (head, came) = (&got[..end], &got[end + 4..]);
+        if came.is_empty() {
+            continue;
+        }
+        let first = *first.get_or_insert_with(Instant::now);
+        if came.len() >= body.len() {
+            return Ok(Answer { is_refused: check(head, came, body)?, first });
         }
     }
 }
 
-fn check(head: &[u8], got: &[u8], body: &[u8]) -> Result<(), BoxError> {
+/// Whether it is a refusal.
+fn check(head: &[u8], got: &[u8], body: &[u8]) -> Result<bool, BoxError> {
     let head = String::from_utf8_lossy(head);
-    if !head.starts_with("HTTP/1.1 200 ") || got != body {
-        return Err(format!("a wrong answer, of {} bytes: {head}", got.len()).into());
+    match head.get(..13) {
+        Some("HTTP/1.1 200 ") if got == body => Ok(false),
+        Some("HTTP/1.1 403 ") if got == body => Ok(true),
+        _ => Err(format!("a wrong answer, of {} bytes: {head}", got.len()).into()),
     }
-    Ok(())
 }

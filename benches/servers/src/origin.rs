@@ -1,4 +1,8 @@
-//! The slow origin, on a thread of its own.
+//! The origin, on a thread of its own.
+
+mod kind;
+
+pub(crate) use kind::Kind;
 
 use crate::error::BoxError;
 use std::{
@@ -16,8 +20,14 @@ use tokio::{
     time::sleep,
 };
 
+/// What most answers take.
 const TAKES: Duration = Duration::from_millis(200);
 const LENGTH: usize = 4096;
+/// A stream has so many parts, each of the usual length.
+pub(crate) const PARTS: usize = 20;
+const PAUSE: Duration = Duration::from_millis(50);
+/// A download comes in chunks, and without a length.
+const CHUNK: usize = 64 << 10;
 /// A burst that nobody may share opens so many connections at once.
 const BACKLOG: u32 = 4096;
 
@@ -26,57 +36,7 @@ pub(crate) struct Origin {
     hits: Arc<Mutex<HashMap<String, usize>>>,
 }
 
-/// What an answer says, and when it comes.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Kind {
-    Shared,
-    Private,
-    /// At once, and it says nothing about who may have it.
-    Plain,
-    /// At once, and fresh for a while.
-    Fresh,
-}
-
-impl Kind {
-    /// Those that many ask for at once.
-    pub(crate) const BURSTS: [Self; 2] = [Self::Shared, Self::Private];
-    /// Those that each is asked for once.
-    pub(crate) const DISTINCT: [Self; 2] = [Self::Plain, Self::Fresh];
-
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Self::Shared => "shared",
-            Self::Private => "private",
-            Self::Plain => "plain",
-            Self::Fresh => "fresh",
-        }
-    }
-
-    /// Of the path's first part.
-    fn of(path: &str) -> Self {
-        let name = path.split('/').nth(1);
-        let kind =
-            Self::BURSTS.into_iter().chain(Self::DISTINCT).find(|kind| name == Some(kind.as_str()));
-        kind.unwrap_or(Self::Plain)
-    }
-
-    fn cache_control(self) -> &'static str {
-        match self {
-            Self::Shared | Self::Fresh => "cache-control: max-age=10\r\n",
-            Self::Private => "cache-control: private\r\n",
-            Self::Plain => "",
-        }
-    }
-
-    fn takes(self) -> Duration {
-        match self {
-            Self::Shared | Self::Private => TAKES,
-            Self::Plain | Self::Fresh => Duration::ZERO,
-        }
-    }
-}
-
-/// The right body for a path.
+/// The right body for a path, but for a stream, which has it [`PARTS`] times.
 pub(crate) fn body(path: &str) -> Vec<u8> {
     let line = format!("{path}\n").into_bytes();
     let mut body = line.repeat(LENGTH.div_ceil(line.len()));
@@ -133,15 +93,47 @@ async fn answer_all(
 ) -> io::Result<()> {
     while let Some(path) = request(&mut stream).await? {
         let kind = Kind::of(&path);
-        *hits.lock().unwrap().entry(counted_as(kind, &path)).or_default() += 1;
-        if !kind.takes().is_zero() {
-            sleep(kind.takes()).await;
-        }
-        let cache_control = kind.cache_control();
-        let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {LENGTH}\r\n{cache_control}\r\n");
-        stream.get_mut().write_all(&[head.as_bytes(), &body(&path)].concat()).await?;
+        let earlier = {
+            let mut hits = hits.lock().unwrap();
+            let hits = hits.entry(counted_as(kind, &path)).or_default();
+            *hits += 1;
+            *hits - 1
+        };
+        answer(stream.get_mut(), kind, &path, earlier == 0).await?;
     }
     Ok(())
+}
+
+async fn answer(stream: &mut TcpStream, kind: Kind, path: &str, is_first: bool) -> io::Result<()> {
+    if !kind.is_at_once() {
+        sleep(TAKES).await;
+    }
+    let head = kind.head(is_first);
+    match kind {
+        Kind::Download(length) => {
+            stream
+                .write_all(format!("{head}transfer-encoding: chunked\r\n\r\n").as_bytes())
+                .await?;
+            let chunk = [format!("{CHUNK:x}\r\n").as_bytes(), &[b'x'; CHUNK], b"\r\n"].concat();
+            for _ in 0..length / CHUNK {
+                stream.write_all(&chunk).await?;
+            }
+            stream.write_all(b"0\r\n\r\n").await
+        }
+        Kind::Stream => {
+            let length = PARTS * LENGTH;
+            stream.write_all(format!("{head}content-length: {length}\r\n\r\n").as_bytes()).await?;
+            for _ in 0..PARTS {
+                stream.write_all(&body(path)).await?;
+                sleep(PAUSE).await;
+            }
+            Ok(())
+        }
+        _ => {
+            let head = format!("{head}content-length: {LENGTH}\r\n\r\n");
+            stream.write_all(&[head.as_bytes(), &body(path)].concat()).await
+        }
+    }
 }
 
 /// Paths that are asked for once are counted together.

@@ -1,135 +1,136 @@
 //! What came out, as tables, and what it means for the targets.
 
 use crate::{
-    burst::SIZES,
-    numbers::{Spread, millis, percentile},
+    numbers::Spread,
     origin::Kind,
+    scenario::{Column, Scenario},
 };
-use std::{collections::HashMap, fmt::Write, time::Duration};
+use std::{collections::HashMap, fmt::Write};
 
-/// One burst. Times are in milliseconds.
-#[derive(Clone, Copy)]
-pub(crate) struct Sample {
-    hits: usize,
-    p50: f64,
-    p99: f64,
-    last: f64,
-    lag: f64,
-}
+/// What the targets compare with the proxy.
+const OTHERS: [&str; 4] = ["nginx", "varnish", "squid", "ats"];
 
+/// A number for each column, or why there is none.
+pub(crate) type Sample = Result<Vec<f64>, String>;
+
+#[derive(Default)]
 pub(crate) struct Report {
-    names: Vec<&'static str>,
-    /// By server, kind and size, in the order of the rounds.
-    samples: HashMap<(&'static str, &'static str, usize), Vec<Sample>>,
-}
-
-/// A number of a burst, the less the better.
-type Measure = (&'static str, fn(&Sample) -> f64);
-
-/// With whom, in which bursts, in what.
-type Comparison = (&'static str, Kind, usize, Measure);
-
-const MEASURES: [Measure; 5] = [
-    ("hits", |sample| sample.hits as f64),
-    ("p50", |sample| sample.p50),
-    ("p99", |sample| sample.p99),
-    ("last", |sample| sample.last),
-    ("lag", |sample| sample.lag),
-];
-const LAST: Measure = MEASURES[3];
-const LAG: Measure = MEASURES[4];
-
-impl Sample {
-    /// `latencies` are in ascending order.
-    pub(crate) fn new(hits: usize, latencies: &[Duration]) -> Self {
-        let (first, last) = (percentile(latencies, 0), percentile(latencies, 100));
-        let [p50, p99] = [50, 99].map(|percent| millis(percentile(latencies, percent)));
-        Self { hits, p50, p99, last: millis(last), lag: millis(last - first) }
-    }
+    /// In the order of the rounds.
+    samples: HashMap<(&'static str, Scenario), Vec<Sample>>,
 }
 
 impl Report {
-    pub(crate) fn new(names: Vec<&'static str>) -> Self {
-        Self { names, samples: HashMap::new() }
-    }
-
-    pub(crate) fn add(&mut self, name: &'static str, kind: Kind, size: usize, sample: Sample) {
-        self.samples.entry((name, kind.as_str(), size)).or_default().push(sample);
+    pub(crate) fn add(&mut self, name: &'static str, scenario: Scenario, sample: Sample) {
+        self.samples.entry((name, scenario)).or_default().push(sample);
     }
 
     /// Medians, with the least and the greatest of all rounds.
-    pub(crate) fn tables(&self) -> String {
-        let mut text = String::new();
-        for (kind, size) in settings() {
-            writeln!(text, "{size} requests, `{}`; times in ms\n", kind.as_str())
-                .expect("a string grows");
-            text += "| | hits | p50 | p99 | last | lag |\n|---|---|---|---|---|---|\n";
-            for name in &self.names {
-                let cells = MEASURES.map(|measure| self.spread(name, kind, size, measure));
-                let [hits, p50, p99, last, lag] = cells;
-                writeln!(text, "| {name} | {hits:.0} | {p50} | {p99} | {last} | {lag} |")
-                    .expect("a string grows");
+    pub(crate) fn table(&self, scenario: Scenario, names: &[&'static str]) -> String {
+        let columns = scenario.columns();
+        let mut text = format!("**{}**\n\n", scenario.title());
+        put(&mut text, format_args!("| | {} |", columns.join(" | ")));
+        put(&mut text, format_args!("|{}", "---|".repeat(columns.len() + 1)));
+        let measured =
+            || names.iter().filter(|name| self.samples.contains_key(&(**name, scenario)));
+        for name in measured() {
+            let cells: Vec<_> =
+                columns.iter().map(|column| self.cell(name, scenario, column)).collect();
+            put(&mut text, format_args!("| {name} | {} |", cells.join(" | ")));
+        }
+        for name in measured() {
+            let rounds = &self.samples[&(*name, scenario)];
+            let failures: Vec<_> = rounds.iter().filter_map(|round| round.as_ref().err()).collect();
+            if let Some(why) = failures.first() {
+                let count = format!("{} of {} rounds", failures.len(), rounds.len());
+                put(&mut text, format_args!("\n{name} failed in {count}: {why}"));
             }
-            text.push('\n');
         }
         text
     }
 
-    /// The proxy's numbers over another's in the same round: below 1 is in its favour.
-    pub(crate) fn verdicts(&self) -> String {
-        let everything = settings()
-            .flat_map(|(kind, size)| MEASURES.map(|measure| ("nginx", kind, size, measure)));
-        let lags = SIZES.map(|size| ("varnish", Kind::Shared, size, LAG));
-        let private =
-            SIZES.map(|size| ["nginx", "varnish"].map(|other| (other, Kind::Private, size, LAST)));
+    fn cell(&self, name: &'static str, scenario: Scenario, column: Column) -> String {
+        let values: Vec<_> = self.values(name, scenario, column).into_iter().flatten().collect();
+        match (values.is_empty(), column) {
+            (true, _) => "–".into(),
+            (false, "hits" | "403s") => format!("{:.0}", Spread::of(values)),
+            (false, _) => Spread::of(values).to_string(),
+        }
+    }
+
+    /// The proxy's numbers over another's in the same round, below 1 in its favour: for each target
+    /// the worst of them.
+    pub(crate) fn verdicts(&self, scenarios: impl Iterator<Item = Scenario> + Clone) -> String {
         let mut text = String::new();
-        Self::judge(
-            &mut text,
-            "behind nginx in nothing; the worst:",
-            worst(self.ratios(everything)),
-        );
-        Self::judge(&mut text, "lag no worse than Varnish's:", self.ratios(lags));
-        Self::judge(&mut text, "`private` faster than both:", self.ratios(private.concat()));
+        let mut judge = |target, others: &[&'static str], of: fn(Scenario, Column) -> bool| {
+            let ratios = scenarios.clone().flat_map(|scenario| {
+                let columns = scenario.columns().iter().filter(move |column| of(scenario, column));
+                columns.flat_map(move |column| {
+                    others.iter().filter_map(move |other| self.ratio(other, scenario, column))
+                })
+            });
+            let worst = ratios.max_by(|(_, one), (_, other)| one.median.total_cmp(&other.median));
+            if let Some((what, ratio)) = worst {
+                let verdict = verdict(ratio);
+                put(
+                    &mut text,
+                    format_args!("- {target}; the worst, {what}: {ratio:.2}, {verdict}"),
+                );
+            }
+        };
+        judge("behind nginx in nothing but slow readers", &["nginx"], |scenario, _| {
+            !matches!(scenario, Scenario::Slow(_))
+        });
+        judge("hits no more than anybody's", &OTHERS, |_, column| column == "hits");
+        judge("lag of shared answers no worse than anybody's", &OTHERS, |scenario, column| {
+            scenario.kind() == Kind::Shared && column == "lag"
+        });
+        judge("private answers faster than anybody's", &OTHERS, |scenario, column| {
+            scenario.kind() == Kind::Private && column == "last"
+        });
+        judge("after a refusal faster than anybody", &OTHERS, |scenario, column| {
+            scenario.kind() == Kind::Refused && column == "last"
+        });
+        judge("late arrivals served as soon as by anybody", &OTHERS, |scenario, column| {
+            scenario == Scenario::Late && column == "first byte"
+        });
+        judge("beside a slow reader no slower than anybody", &OTHERS, |scenario, column| {
+            matches!(scenario, Scenario::Slow(_)) && column == "beside it"
+        });
         text
     }
 
-    fn judge(text: &mut String, target: &str, ratios: impl IntoIterator<Item = (String, Spread)>) {
-        for (what, ratio) in ratios {
-            let verdict = match ratio {
-                _ if ratio.most <= 1.0 => "met in each round",
-                _ if ratio.median <= 1.0 => "met in most rounds",
-                _ if ratio.least <= 1.0 => "missed in most rounds",
-                _ => "missed in each round",
-            };
-            writeln!(text, "- {target} {what} = {ratio:.2}: {verdict}").expect("a string grows");
-        }
+    fn ratio(
+        &self,
+        other: &'static str,
+        scenario: Scenario,
+        column: Column,
+    ) -> Option<(String, Spread)> {
+        let ours = self.values("proxy", scenario, column);
+        let theirs = self.values(other, scenario, column);
+        let ratios =
+            ours.into_iter().zip(theirs).filter_map(|(ours, theirs)| Some(ours? / theirs?));
+        let ratios: Vec<_> = ratios.collect();
+        let what = format!("\"{column}\" of \"{}\", proxy / {other}", scenario.title());
+        (!ratios.is_empty()).then(|| (what, Spread::of(ratios)))
     }
 
-    /// Of those that there are.
-    fn ratios(&self, of: impl IntoIterator<Item = Comparison>) -> Vec<(String, Spread)> {
-        let name = |(other, kind, size, (what, _)): Comparison| {
-            format!("{what} of {size} `{}`, proxy / {other}", kind.as_str())
-        };
-        of.into_iter()
-            .filter_map(|compared| Some((name(compared), self.ratio(compared)?)))
-            .collect()
-    }
-
-    fn ratio(&self, (other, kind, size, (_, of)): Comparison) -> Option<Spread> {
-        let ours = self.samples.get(&("proxy", kind.as_str(), size))?;
-        let theirs = self.samples.get(&(other, kind.as_str(), size))?;
-        Some(Spread::of(ours.iter().zip(theirs).map(|(ours, theirs)| of(ours) / of(theirs))))
-    }
-
-    fn spread(&self, name: &'static str, kind: Kind, size: usize, (_, of): Measure) -> Spread {
-        Spread::of(self.samples[&(name, kind.as_str(), size)].iter().map(of))
+    /// One for each round that did not fail.
+    fn values(&self, name: &'static str, scenario: Scenario, column: Column) -> Vec<Option<f64>> {
+        let nth = scenario.columns().iter().position(|known| *known == column).expect("a column");
+        let rounds = self.samples.get(&(name, scenario)).into_iter().flatten();
+        rounds.map(|round| round.as_ref().ok().map(|values| values[nth])).collect()
     }
 }
 
-fn settings() -> impl Iterator<Item = (Kind, usize)> {
-    Kind::BURSTS.into_iter().flat_map(|kind| SIZES.map(|size| (kind, size)))
+fn verdict(ratio: Spread) -> &'static str {
+    match ratio {
+        _ if ratio.most <= 1.0 => "met in each round",
+        _ if ratio.median <= 1.0 => "met in most rounds",
+        _ if ratio.least <= 1.0 => "missed in most rounds",
+        _ => "missed in each round",
+    }
 }
 
-fn worst(ratios: Vec<(String, Spread)>) -> Option<(String, Spread)> {
-    ratios.into_iter().max_by(|(_, one), (_, other)| one.median.total_cmp(&other.median))
+fn put(text: &mut String, line: std::fmt::Arguments<'_>) {
+    writeln!(text, "{line}").expect("a string grows");
 }

@@ -2,27 +2,29 @@
 
 use crate::{
     args::Args,
-    burst::{SIZES, burst},
     distinct::distinct,
     error::BoxError,
     origin::{Kind, Origin},
-    report::{Report, Sample},
+    report::Report,
+    scenario::{SIZES, Scenario},
     server::{self, Server},
     traffic::Traffic,
 };
-use std::time::Duration;
+use std::{fs, time::Duration};
 use tokio::{runtime::Builder, time::sleep};
 
 const OPEN_FILES: u64 = 8192;
-/// For what a burst left behind to be over.
+/// For what a scenario left behind to be over.
 const RESTS: Duration = Duration::from_millis(200);
 
 pub(crate) fn run(args: &Args) -> Result<(), BoxError> {
     // Of the servers too, which inherit it.
     rlimit::increase_nofile_limit(OPEN_FILES)?;
+    let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    println!("Load at the start: {}.\n", load.split(' ').next().unwrap_or("unknown"));
     let origin = Origin::start()?;
     if !args.distinct {
-        bursts(args, &origin)?;
+        compare(args, &origin)?;
     }
     if args.wants("proxy") {
         traffic(args, &origin)?;
@@ -30,7 +32,43 @@ pub(crate) fn run(args: &Args) -> Result<(), BoxError> {
     Ok(())
 }
 
-fn bursts(args: &Args, origin: &Origin) -> Result<(), BoxError> {
+/// All servers, in all scenarios.
+fn compare(args: &Args, origin: &Origin) -> Result<(), BoxError> {
+    let mut servers = start(args, origin)?;
+    let names: Vec<_> = servers.iter().map(|server| server.name).collect();
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    let scenarios = Scenario::all(args.quick);
+    let mut report = Report::default();
+    // What a server does but once is not what this is about.
+    for server in &servers {
+        let warm_up = Scenario::Burst(Kind::Shared, SIZES[usize::from(!args.quick)]);
+        runtime.block_on(one(server, origin, warm_up, "warm-up"))?;
+    }
+    for round in 0..args.rounds {
+        fastrand::shuffle(&mut servers);
+        for scenario in scenarios.clone() {
+            for server in servers.iter().filter(|server| server.takes_part(scenario)) {
+                let sample = runtime.block_on(one(server, origin, scenario, &round.to_string()));
+                match sample {
+                    Err(error) if server.is_ours() => return Err(error),
+                    _ => {
+                        report.add(server.name, scenario, sample.map_err(|error| error.to_string()))
+                    }
+                }
+            }
+        }
+        eprintln!("round {} of {}", round + 1, args.rounds);
+    }
+    println!();
+    for scenario in scenarios.clone() {
+        println!("{}", report.table(scenario, &names));
+    }
+    println!("{}", report.verdicts(scenarios));
+    Ok(())
+}
+
+/// Those that are wanted and there. Tells which they are, and loudly which are not.
+fn start(args: &Args, origin: &Origin) -> Result<Vec<Server>, BoxError> {
     let mut servers = Vec::new();
     for found in server::start_all(origin.addr, |name| args.wants(name))? {
         match found {
@@ -38,34 +76,30 @@ fn bursts(args: &Args, origin: &Origin) -> Result<(), BoxError> {
                 println!("- {}: {}", server.name, server.version);
                 servers.push(server);
             }
-            Err(missing) => println!("- {}: LEFT OUT, it is {}", missing.name, missing.why),
-        }
-    }
-    if servers.is_empty() {
-        return Err("no such server".into());
-    }
-    let names = servers.iter().map(|server| server.name).collect();
-    let mut report = Report::new(names);
-    let runtime = Builder::new_current_thread().enable_all().build()?;
-    // What a server does but once is not what this is about.
-    for server in &servers {
-        runtime.block_on(one(server, origin, Kind::Shared, SIZES[1], "warm-up"))?;
-    }
-    for round in 0..args.rounds {
-        fastrand::shuffle(&mut servers);
-        for (kind, size) in Kind::BURSTS.into_iter().flat_map(|kind| SIZES.map(|size| (kind, size)))
-        {
-            for server in &servers {
-                let sample =
-                    runtime.block_on(one(server, origin, kind, size, &round.to_string()))?;
-                report.add(server.name, kind, size, sample);
+            Err(missing) => {
+                let left_out = format!("{}: LEFT OUT, it is {}", missing.name, missing.why);
+                println!("- {left_out}");
+                eprintln!("{left_out}");
             }
         }
-        eprintln!("round {} of {}", round + 1, args.rounds);
     }
-    println!("\n{}", report.tables());
-    println!("{}", report.verdicts());
-    Ok(())
+    if servers.is_empty() { Err("no such server".into()) } else { Ok(servers) }
+}
+
+async fn one(
+    server: &Server,
+    origin: &Origin,
+    scenario: Scenario,
+    round: &str,
+) -> Result<Vec<f64>, BoxError> {
+    let (kind, size) = match scenario {
+        Scenario::Burst(kind, size) => (kind, size),
+        other => (other.kind(), 2),
+    };
+    let path = format!("/{}/{}/{size}/{round}", kind.as_str(), server.path());
+    let sample = scenario.measure(server.addr, origin, &path).await;
+    sleep(RESTS).await;
+    sample.map_err(|error| format!("{}: {error}", server.name).into())
 }
 
 /// The proxy with and without the layer, by turns.
@@ -81,14 +115,12 @@ fn traffic(args: &Args, origin: &Origin) -> Result<(), BoxError> {
             for nth in [first, 1 - first] {
                 let path = format!("/{}/{nth}/{round}", kind.as_str());
                 let hits = origin.hits_of(kind);
-                let (answers, rate) = runtime.block_on(distinct(proxies[nth].addr, &path))?;
+                let answers = distinct(proxies[nth].addr, &path, args.quick);
+                let (answers, rate) = runtime.block_on(answers)?;
                 let hits = origin.hits_of(kind) - hits;
                 if hits != answers {
-                    return Err(format!(
-                        "{hits} hits for {answers} answers of {}",
-                        proxies[nth].name
-                    )
-                    .into());
+                    let name = proxies[nth].name;
+                    return Err(format!("{hits} hits for {answers} answers of {name}").into());
                 }
                 rates[nth] = rate;
             }
@@ -100,19 +132,4 @@ fn traffic(args: &Args, origin: &Origin) -> Result<(), BoxError> {
     }
     println!("{}", report.tell());
     Ok(())
-}
-
-async fn one(
-    server: &Server,
-    origin: &Origin,
-    kind: Kind,
-    size: usize,
-    round: &str,
-) -> Result<Sample, BoxError> {
-    let path = format!("/{}/{}/{size}/{round}", kind.as_str(), server.name);
-    let latencies = burst(server.addr, size, &path)
-        .await
-        .map_err(|error| format!("{}: {error}", server.name))?;
-    sleep(RESTS).await;
-    Ok(Sample::new(origin.hits(&path), &latencies))
 }

@@ -1,15 +1,31 @@
 //! The servers, each started by hand on loopback.
 
+mod ats;
 mod nginx;
 mod process;
 mod proxy;
+mod squid;
 mod varnish;
 
 pub(crate) use process::Server;
 
-use crate::error::BoxError;
+use crate::{error::BoxError, scenario::Scenario};
 use process::Found;
 use std::net::SocketAddr;
+
+type Start = fn(SocketAddr) -> Result<Found, BoxError>;
+
+/// Between the clients and the origin.
+const SERVERS: [(&str, Start); 6] = [
+    ("proxy", proxy::start),
+    (SPILL, proxy::start_spilling),
+    ("nginx", nginx::start),
+    ("varnish", varnish::start),
+    ("squid", squid::start),
+    ("ats", ats::start),
+];
+/// The proxy with a file for what slow readers have not read yet.
+const SPILL: &str = "proxy --spill";
 
 /// All that are there. `wanted` tells by name.
 pub(crate) fn start_all(
@@ -25,9 +41,7 @@ pub(crate) fn start_all(
             process: None,
         }));
     }
-    for (name, start) in
-        [("proxy", proxy::start as Start), ("nginx", nginx::start), ("varnish", varnish::start)]
-    {
+    for (name, start) in SERVERS {
         if wanted(name) {
             all.push(start(origin)?);
         }
@@ -41,4 +55,23 @@ pub(crate) fn start_proxies(origin: SocketAddr) -> Result<[Server; 2], BoxError>
     Ok([start(proxy::start)?, start(proxy::start_bare)?])
 }
 
-type Start = fn(SocketAddr) -> Result<Found, BoxError>;
+impl Server {
+    /// Its answers have to be right, or nothing is worth measuring.
+    pub(crate) fn is_ours(&self) -> bool {
+        self.name.starts_with("proxy")
+    }
+
+    pub(crate) fn takes_part(&self, scenario: Scenario) -> bool {
+        match self.name {
+            // The origin does not end a connection.
+            "none" => !matches!(scenario, Scenario::Slow(_)),
+            SPILL => matches!(scenario, Scenario::Slow(_)),
+            _ => true,
+        }
+    }
+
+    /// The name, as a part of a path.
+    pub(crate) fn path(&self) -> String {
+        self.name.replace(' ', "")
+    }
+}

@@ -12,6 +12,11 @@ pub(super) fn start(origin: SocketAddr) -> Result<Found, BoxError> {
     start_with(origin, "proxy", &[])
 }
 
+/// As nginx does, which keeps up to 1 GiB of a response in a file.
+pub(super) fn start_spilling(origin: SocketAddr) -> Result<Found, BoxError> {
+    start_with(origin, "proxy --spill", &["--spill", "1073741824"])
+}
+
 pub(super) fn start_bare(origin: SocketAddr) -> Result<Found, BoxError> {
     start_with(origin, "proxy --no-coalesce", &["--no-coalesce"])
 }
@@ -19,8 +24,8 @@ pub(super) fn start_bare(origin: SocketAddr) -> Result<Found, BoxError> {
 fn start_with(origin: SocketAddr, name: &'static str, options: &[&str]) -> Result<Found, BoxError> {
     let cargo = env::var_os("CARGO").unwrap_or("cargo".into());
     let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
-    let build = ["build", "--quiet", "--release", "-p", "examples", "--example", "proxy"];
-    if !Command::new(cargo).args(build).current_dir(root).status()?.success() {
+    let build = "build --quiet --release -p examples --example proxy --features spill";
+    if !Command::new(cargo).args(build.split(' ')).current_dir(root).status()?.success() {
         return Err("the example `proxy` does not build".into());
     }
     let this = env::current_exe()?;
