@@ -7,36 +7,18 @@
 //! cargo bench -p flights --bench lone
 //! ```
 
-use bytes::Bytes;
-use http::{Request, Response, StatusCode};
-use http_body::Body;
-use http_body_util::Full;
-use std::{
-    convert::Infallible,
-    env,
-    fmt::Debug,
-    future::poll_fn,
-    hint::black_box,
-    mem,
-    pin::{Pin, pin},
-    process::Command,
-    task::{Context, Poll, Waker},
-    time::Duration,
-};
-use tokio::runtime::Builder;
-use tower::{Layer, Service, layer::util::Identity, service_fn};
+mod calls;
+mod costs;
+
+use calls::{Plan, by_key, http, yield_once};
+use costs::Costs;
+use http::StatusCode;
+use std::{env, time::Duration};
+use tower::layer::util::Identity;
 use tower_http::{
     compression::CompressionLayer, cors::CorsLayer, timeout::TimeoutLayer, trace::TraceLayer,
 };
 use tower_singleflight::{HttpPolicy, SingleflightLayer};
-
-/// How many calls, and what is done with each.
-#[derive(Clone, Copy)]
-struct Plan {
-    calls: u64,
-    /// Whether the body of the response is read to its end, or dropped with its head.
-    reads: bool,
-}
 
 type Kind = (&'static str, fn(Plan));
 
@@ -102,173 +84,5 @@ fn report() {
             Costs::counted(name, true).above(&bare);
         let name = name.replace('|', r"\|");
         println!("| {name} | {instructions} | {with_body} | {allocations} | {bytes} |");
-    }
-}
-
-/// Of one call.
-struct Costs {
-    instructions: i64,
-    with_body: i64,
-    allocations: i64,
-    bytes: i64,
-}
-
-impl Costs {
-    /// `None` if valgrind does not run.
-    fn of(name: &str, has_body: bool) -> Option<Self> {
-        let instructions = |reads| a_call(|calls| Some([instructions(name, calls, reads)?]));
-        let [head] = instructions(false)?;
-        let [with_body] = if has_body { instructions(true)? } else { [head] };
-        let [allocations, bytes] = a_call(|calls| allocations(name, calls))?;
-        Some(Self { instructions: head, with_body, allocations, bytes })
-    }
-
-    fn counted(name: &str, has_body: bool) -> Self {
-        Self::of(name, has_body).expect("valgrind ran before")
-    }
-
-    fn above(self, bare: &Self) -> Self {
-        Self {
-            instructions: self.instructions - bare.instructions,
-            with_body: self.with_body - bare.with_body,
-            allocations: self.allocations - bare.allocations,
-            bytes: self.bytes - bare.bytes,
-        }
-    }
-
-    fn prose(&self) -> String {
-        let Self { instructions, with_body, allocations, bytes } = self;
-        format!(
-            "{instructions} instructions, {with_body} with the body read, {allocations} \
-            allocations of {bytes} bytes; most of it makes the request"
-        )
-    }
-}
-
-/// Without what the program costs besides.
-fn a_call<const N: usize>(measure: impl Fn(u64) -> Option<[i64; N]>) -> Option<[i64; N]> {
-    let (few, many) = (measure(1000)?, measure(3000)?);
-    Some(std::array::from_fn(|nth| (many[nth] - few[nth] + 1000) / 2000))
-}
-
-fn instructions(name: &str, calls: u64, reads: bool) -> Option<i64> {
-    let tool = ["--tool=callgrind", "--callgrind-out-file=/dev/null"];
-    let text = valgrind(tool, name, calls, reads)?;
-    text.split("Collected : ").nth(1)?.split_whitespace().next()?.parse().ok()
-}
-
-/// How many, and of how many bytes together.
-fn allocations(name: &str, calls: u64) -> Option<[i64; 2]> {
-    let text = valgrind(["--tool=memcheck", "--leak-check=no"], name, calls, false)?;
-    let usage = text.split("total heap usage: ").nth(1)?.lines().next()?.replace(',', "");
-    let mut words = usage.split_whitespace();
-    // "7 allocs 5 frees 1024 bytes allocated"
-    Some([words.next()?.parse().ok()?, words.nth(3)?.parse().ok()?])
-}
-
-/// What it says of this program with so many calls.
-fn valgrind(tool: [&str; 2], name: &str, calls: u64, reads: bool) -> Option<String> {
-    let mut valgrind = Command::new("valgrind");
-    valgrind.args(tool).arg(env::current_exe().ok()?).arg(name);
-    let output = valgrind.args([calls.to_string(), reads.to_string()]).output().ok()?;
-    String::from_utf8(output.stderr).ok()
-}
-
-fn by_key<W, F>(plan: Plan, work: W)
-where
-    W: Fn() -> F + Copy + Send + 'static,
-    F: Future + Send,
-{
-    let inner = service_fn(move |number: u64| async move {
-        work().await;
-        Ok::<_, Infallible>(number)
-    });
-    let mut service = SingleflightLayer::by_key(|number: &u64| *number).layer(inner);
-    for number in 0..plan.calls {
-        let _ = black_box(drive(service.call(number)));
-    }
-}
-
-fn http<L, B>(plan: Plan, layer: L)
-where
-    L: Layer<Bare, Service: Service<Request<Full<Bytes>>, Response = Response<B>, Error: Debug>>,
-    B: Body<Error: Debug>,
-{
-    // A layer for timeouts asks for its timer.
-    let runtime = Builder::new_current_thread().enable_time().build().unwrap();
-    let _in = runtime.enter();
-    let mut service = layer.layer(Bare);
-    for _ in 0..plan.calls {
-        let response = black_box(drive(service.call(request()))).unwrap();
-        if plan.reads {
-            read(response.into_body());
-        }
-    }
-}
-
-/// With five headers.
-fn request() -> Request<Full<Bytes>> {
-    let request =
-        Request::get("http://example.com/items/7?fields=name").header("host", "example.com");
-    let request = request
-        .header("accept", "*/*")
-        .header("accept-encoding", "gzip")
-        .header("user-agent", "curl/8");
-    request.header("x-request-id", "1234567890").body(Full::default()).unwrap()
-}
-
-/// Yields once, and allocates nothing.
-#[derive(Clone)]
-struct Bare;
-
-impl Service<Request<Full<Bytes>>> for Bare {
-    type Response = Response<Full<Bytes>>;
-    type Error = Infallible;
-    type Future = Answer;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, _: Request<Full<Bytes>>) -> Answer {
-        Answer { yielded: false }
-    }
-}
-
-struct Answer {
-    yielded: bool,
-}
-
-impl Future for Answer {
-    type Output = Result<Response<Full<Bytes>>, Infallible>;
-
-    fn poll(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Self::Output> {
-        if mem::replace(&mut self.yielded, true) {
-            Poll::Ready(Ok(Response::new(Full::from("hello"))))
-        } else {
-            Poll::Pending
-        }
-    }
-}
-
-async fn yield_once() {
-    let mut yielded = false;
-    poll_fn(|_| if mem::replace(&mut yielded, true) { Poll::Ready(()) } else { Poll::Pending })
-        .await;
-}
-
-fn read(body: impl Body<Error: Debug>) {
-    let mut body = pin!(body);
-    while let Some(frame) = drive(poll_fn(|cx| body.as_mut().poll_frame(cx))) {
-        let _ = black_box(frame.unwrap());
-    }
-}
-
-fn drive<F: Future>(future: F) -> F::Output {
-    let (mut future, mut cx) = (pin!(future), Context::from_waker(Waker::noop()));
-    loop {
-        if let Poll::Ready(output) = future.as_mut().poll(&mut cx) {
-            return output;
-        }
     }
 }

@@ -1,0 +1,125 @@
+//! Calls one after the other, each of them alone.
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Body;
+use http_body_util::Full;
+use std::{
+    convert::Infallible,
+    fmt::Debug,
+    future::poll_fn,
+    hint::black_box,
+    mem,
+    pin::{Pin, pin},
+    task::{Context, Poll, Waker},
+};
+use tokio::runtime::Builder;
+use tower::{Layer, Service, service_fn};
+use tower_singleflight::SingleflightLayer;
+
+/// How many calls, and what is done with each.
+#[derive(Clone, Copy)]
+pub(crate) struct Plan {
+    pub(crate) calls: u64,
+    /// Whether the body of the response is read to its end, or dropped with its head.
+    pub(crate) reads: bool,
+}
+
+pub(crate) fn by_key<W, F>(plan: Plan, work: W)
+where
+    W: Fn() -> F + Copy + Send + 'static,
+    F: Future + Send,
+{
+    let inner = service_fn(move |number: u64| async move {
+        work().await;
+        Ok::<_, Infallible>(number)
+    });
+    let mut service = SingleflightLayer::by_key(|number: &u64| *number).layer(inner);
+    for number in 0..plan.calls {
+        let _ = black_box(drive(service.call(number)));
+    }
+}
+
+pub(crate) fn http<L, B>(plan: Plan, layer: L)
+where
+    L: Layer<Bare, Service: Service<Request<Full<Bytes>>, Response = Response<B>, Error: Debug>>,
+    B: Body<Error: Debug>,
+{
+    // A layer for timeouts asks for its timer.
+    let runtime = Builder::new_current_thread().enable_time().build().unwrap();
+    let _in = runtime.enter();
+    let mut service = layer.layer(Bare);
+    for _ in 0..plan.calls {
+        let response = black_box(drive(service.call(request()))).unwrap();
+        if plan.reads {
+            read(response.into_body());
+        }
+    }
+}
+
+/// With five headers.
+fn request() -> Request<Full<Bytes>> {
+    let request =
+        Request::get("http://example.com/items/7?fields=name").header("host", "example.com");
+    let request = request
+        .header("accept", "*/*")
+        .header("accept-encoding", "gzip")
+        .header("user-agent", "curl/8");
+    request.header("x-request-id", "1234567890").body(Full::default()).unwrap()
+}
+
+/// Yields once, and allocates nothing.
+#[derive(Clone)]
+pub(crate) struct Bare;
+
+impl Service<Request<Full<Bytes>>> for Bare {
+    type Response = Response<Full<Bytes>>;
+    type Error = Infallible;
+    type Future = Answer;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Request<Full<Bytes>>) -> Answer {
+        Answer { yielded: false }
+    }
+}
+
+pub(crate) struct Answer {
+    yielded: bool,
+}
+
+impl Future for Answer {
+    type Output = Result<Response<Full<Bytes>>, Infallible>;
+
+    fn poll(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Self::Output> {
+        if mem::replace(&mut self.yielded, true) {
+            Poll::Ready(Ok(Response::new(Full::from("hello"))))
+        } else {
+            Poll::Pending
+        }
+    }
+}
+
+pub(crate) async fn yield_once() {
+    let mut yielded = false;
+    poll_fn(|_| if mem::replace(&mut yielded, true) { Poll::Ready(()) } else { Poll::Pending })
+        .await;
+}
+
+fn read(body: impl Body<Error: Debug>) {
+    let mut body = pin!(body);
+    while let Some(frame) = drive(poll_fn(|cx| body.as_mut().poll_frame(cx))) {
+        let _ = black_box(frame.unwrap());
+    }
+}
+
+fn drive<F: Future>(future: F) -> F::Output {
+    let (mut future, mut cx) = (pin!(future), Context::from_waker(Waker::noop()));
+    loop {
+        if let Poll::Ready(output) = future.as_mut().poll(&mut cx) {
+            return output;
+        }
+    }
+}
