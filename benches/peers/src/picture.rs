@@ -16,6 +16,8 @@ pub(crate) struct Panel {
     pub(crate) about: &'static str,
     /// What the axis counts.
     pub(crate) axis: String,
+    /// What stands behind each number.
+    pub(crate) unit: &'static str,
     /// What [`BARE`] is here: a line across the bars.
     pub(crate) floor: &'static str,
     pub(crate) bars: Bars,
@@ -107,7 +109,7 @@ fn describe(panels: &[Panel]) -> String {
             panel.contenders().map(|(name, spread)| format!("{name} {spread}")).collect();
         let _ =
             write!(text, " {}, {}; {}: {}.", panel.title, panel.about, panel.axis, bars.join(", "));
-        let _ = write!(text, " The floor, {}: {}.", panel.floor, digits(panel.floor().median));
+        let _ = write!(text, " The floor, {}: {}.", panel.floor, panel.number(panel.floor()));
     }
     text.replace('`', "")
 }
@@ -125,6 +127,11 @@ impl Panel {
             .1
     }
 
+    /// A median as the picture writes it.
+    fn number(&self, spread: Spread) -> String {
+        digits(spread.median) + self.unit
+    }
+
     /// At the origin, with its rows down to `bottom`.
     fn draw(&self, svg: &mut Svg, bottom: f64) {
         let top = self.bars.iter().map(|(_, spread)| spread.high).fold(0.0, f64::max);
@@ -139,25 +146,31 @@ impl Panel {
         }
         svg.text(0.0, bottom + 30.0, r#"font-size="11""#, &format!("{}; linear", self.axis));
 
-        for (row, (name, Spread { low, median, high })) in self.contenders().enumerate() {
+        for (row, (name, spread)) in self.contenders().enumerate() {
             let (fill, middle) =
                 (if OURS.contains(&name) { OUR_BAR } else { PEER_BAR }, middle(row));
+            let Spread { low, median, high } = spread;
             let (y, width) = (middle - BAR / 2.0, scale(median));
             svg.put(format_args!(r#"<rect {fill} y="{y}" width="{width:.1}" height="{BAR}"/>"#));
             let (low, high) = (scale(low), scale(high));
             svg.put(format_args!(
                 r#"<line {LINE} x1="{low:.1}" x2="{high:.1}" y1="{middle}" y2="{middle}"/>"#
             ));
-            svg.text(high.max(width) + 5.0, middle + 4.0, "", &digits(median));
+            svg.text(high.max(width) + 5.0, middle + 4.0, "", &self.number(spread));
         }
 
-        let floor = self.floor().median;
-        let x = scale(floor);
+        let floor = self.floor();
+        let x = scale(floor.median);
         svg.put(format_args!(
             r#"<path {LINE} stroke-dasharray="4 3" d="M{x:.1} {}V{bottom}"/>"#,
             TOP - 4.0
         ));
-        svg.text(x, TOP - 8.0, r#"font-size="11""#, &format!("{}: {}", self.floor, digits(floor)));
+        svg.text(
+            x,
+            TOP - 8.0,
+            r#"font-size="11""#,
+            &format!("{}: {}", self.floor, self.number(floor)),
+        );
     }
 }
 

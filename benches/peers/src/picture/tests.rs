@@ -15,6 +15,7 @@ fn panel(title: &str, top: f64) -> Panel {
         title: title.to_string(),
         about: "something & <else>",
         axis: "apples".to_string(),
+        unit: " a",
         floor: "the ground",
         bars: vec![
             (BARE, part(0.05, 0.1, 0.1)),
@@ -71,14 +72,15 @@ fn bars_and_whiskers_are_in_proportion_to_the_longest_of_their_panel() {
 }
 
 #[test]
-fn each_median_is_written_beside_its_bar_as_the_tables_write_it() {
+fn each_median_is_written_beside_its_bar_as_the_tables_write_it_with_its_unit() {
     let svg = drawn();
     let texts = texts(&Document::parse(&svg).unwrap());
     for panel in [542.0, 4.71, 0.03].map(|top| panel("", top)) {
         for (name, spread) in panel.contenders() {
             let number = digits(spread.median);
             assert!(spread.to_string().starts_with(&number));
-            assert!(texts.contains(&number), "{name}: {number} is not in {texts:?}");
+            let shown = format!("{number} a");
+            assert!(texts.contains(&shown), "{name}: {shown} is not in {texts:?}");
         }
     }
 }
@@ -93,7 +95,7 @@ fn the_floor_is_a_line_and_not_a_bar() {
     let at = format!("M{:.1} ", 0.1 * PLOT);
     assert!(lines.iter().all(|line| line.attribute("d").unwrap().starts_with(&at)), "{lines:?}");
     let texts = texts(&document);
-    assert!(texts.contains(&"the ground: 54.2".to_string()));
+    assert!(texts.contains(&"the ground: 54.2 a".to_string()));
     assert!(!texts.contains(&BARE.to_string()));
 }
 
@@ -121,7 +123,10 @@ fn a_screen_reader_is_told_all_numbers() {
     });
     assert_eq!(title, TITLE);
     assert!(desc.contains("One, something & <else>; apples: by_key 271 (136–406), "), "{desc}");
-    assert!(desc.contains("Shared in a map 488 (434–542). The floor, the ground: 54.2."), "{desc}");
+    assert!(
+        desc.contains("Shared in a map 488 (434–542). The floor, the ground: 54.2 a."),
+        "{desc}"
+    );
 }
 
 #[test]

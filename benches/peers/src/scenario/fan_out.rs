@@ -47,6 +47,7 @@ pub(crate) fn run(options: &Options) -> Report {
                 title: format!("Fan-out to {tasks}"),
                 about: "until the last has its result",
                 axis: format!("times the floor, {rounds} rounds"),
+                unit: "×",
                 floor: "a plain waker list",
                 bars,
             });

@@ -35,6 +35,7 @@ pub(crate) fn run(options: &Options) -> Report {
         title: format!("CPU while {tasks} wait"),
         about: "for work that is woken every ms",
         axis: format!("% of a core, {rounds} rounds"),
+        unit: " %",
         floor: "the work alone",
         bars,
     });

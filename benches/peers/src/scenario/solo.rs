@@ -14,13 +14,17 @@ use crate::{
 use std::hint::black_box;
 use tokio::runtime::Runtime;
 
+/// In a second.
+const NANOS: f64 = 1e9;
+
 pub(crate) fn run(options: &Options) -> Report {
     let (calls, rounds) = (options.size(1_000, 10), options.rounds(400));
     let runtime = one_thread();
     let mut report = Report {
         title: "Solo",
         about: format!(
-            "{calls} calls one after the other, with one key, in a task of a current-thread runtime; {rounds} rounds. \
+            "{calls} calls one after the other, with one key, in a task of a current-thread runtime; CPU time of its \
+            thread; {rounds} rounds. \
             The caches have no capacity, which is cheaper for both than a fresh key for each call, or removing it."
         ),
         tables: Vec::new(),
@@ -31,7 +35,8 @@ pub(crate) fn run(options: &Options) -> Report {
     report.panel = Some(Panel {
         title: "A call that is alone".to_string(),
         about: "the inner work is ready at once",
-        axis: format!("times a bare call, {rounds} rounds"),
+        axis: format!("ns a call, {rounds} rounds"),
+        unit: " ns",
         floor: BARE,
         bars,
     });
@@ -64,7 +69,7 @@ impl<W: Work> Visit<W> for Solo<'_, W> {
                 for _ in 0..calls {
                     black_box(contender.call(black_box(7)).await.value());
                 }
-                clock::since(start)
+                clock::since(start) * NANOS / calls as f64
             });
             [runtime.block_on(task).expect("no call fails")]
         });
@@ -73,12 +78,13 @@ impl<W: Work> Visit<W> for Solo<'_, W> {
 
 fn tell(caption: &str, rounds: Rounds<1>, report: &mut Report) -> Bars {
     let mut bars = Bars::new();
-    let mut table = Table::new(caption, &["", "of bare", "`by_key` of it"]);
+    let mut table = Table::new(caption, &["", "ns a call", "of bare", "`by_key` of it"]);
     for name in rounds.names() {
+        let nanos = rounds.spread(name, 0);
         let (of_bare, of_it) =
             (rounds.ratio((name, 0), (BARE, 0)), rounds.ratio((BY_KEY, 0), (name, 0)));
-        table.row([name.to_string(), of_bare.to_string(), of_it.to_string()]);
-        bars.push((name, of_bare));
+        table.row([name.to_string(), nanos.to_string(), of_bare.to_string(), of_it.to_string()]);
+        bars.push((name, nanos));
     }
     report.tables.push(table);
     bars
