@@ -8,7 +8,7 @@ use crate::{
     report::Report,
     scenario::{SIZES, Scenario},
     server::{self, Server},
-    traffic::Traffic,
+    traffic::{Traffic, Turn},
 };
 use std::{fs, time::Duration};
 use tokio::{runtime::Builder, time::sleep};
@@ -110,11 +110,11 @@ fn traffic(args: &Args, origin: &Origin) -> Result<(), BoxError> {
     // The first round warms up.
     for round in 0..=args.rounds {
         for kind in Kind::DISTINCT {
-            let mut rates = [0.0; 2];
+            let mut turns = [Turn::default(); 2];
             let first = round % 2;
             for nth in [first, 1 - first] {
                 let path = format!("/{}/{nth}/{round}", kind.as_str());
-                let hits = origin.hits_of(kind);
+                let (hits, cpu) = (origin.hits_of(kind), proxies[nth].cpu());
                 let answers = distinct(proxies[nth].addr, &path, args.quick);
                 let (answers, rate) = runtime.block_on(answers)?;
                 let hits = origin.hits_of(kind) - hits;
@@ -122,10 +122,12 @@ fn traffic(args: &Args, origin: &Origin) -> Result<(), BoxError> {
                     let name = proxies[nth].name;
                     return Err(format!("{hits} hits for {answers} answers of {name}").into());
                 }
-                rates[nth] = rate;
+                let used = proxies[nth].cpu().zip(cpu).map(|(now, then)| now.saturating_sub(then));
+                let cpu = used.map(|used| used.as_secs_f64() * 1e6 / answers as f64);
+                turns[nth] = Turn { rate, cpu };
             }
             if round > 0 {
-                report.add(kind, rates);
+                report.add(kind, turns);
             }
         }
         eprintln!("traffic: round {round} of {}", args.rounds);

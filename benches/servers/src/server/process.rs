@@ -16,9 +16,21 @@ pub(crate) struct Server {
     pub(crate) name: &'static str,
     pub(crate) version: String,
     pub(crate) addr: SocketAddr,
-    /// `None`: the origin itself.
-    #[allow(dead_code, reason = "it runs until this is dropped")]
+    /// Runs until this is dropped. `None`: the origin itself.
     pub(super) process: Option<Process>,
+}
+
+impl Server {
+    /// What its threads have used of the processors so far. `None` where the system does not tell.
+    pub(crate) fn cpu(&self) -> Option<Duration> {
+        let tasks = format!("/proc/{}/task", self.process.as_ref()?.child.id());
+        let mut sum = 0;
+        for task in fs::read_dir(tasks).ok()? {
+            let times = fs::read_to_string(task.ok()?.path().join("schedstat")).ok()?;
+            sum += times.split(' ').next()?.parse::<u64>().ok()?;
+        }
+        Some(Duration::from_nanos(sum))
+    }
 }
 
 /// A server, or what to do to have it.
