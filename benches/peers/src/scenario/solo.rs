@@ -23,9 +23,9 @@ pub(crate) fn run(options: &Options) -> Report {
     let mut report = Report {
         title: "Solo",
         about: format!(
-            "{calls} calls one after the other, with one key, in a task of a current-thread runtime; CPU time of its \
-            thread; {rounds} rounds. \
-            The caches have no capacity, which is cheaper for both than a fresh key for each call, or removing it."
+            "{calls} calls one after the other, with one key, in a task of a current-thread \
+            runtime; CPU time of its thread; {rounds} rounds. The caches have no capacity, which \
+            is cheaper for both than a fresh key for each call, or removing it."
         ),
         tables: Vec::new(),
         panel: None,
