@@ -66,7 +66,7 @@ where
     if context.has_followed || !context.vary.is_empty() {
         return alone(&fleet, call, context, listing, FleetReason::Patience).await;
     }
-    let subject = fleet.subject(key);
+    let subject = fleet.subject(key, listing.tag());
     let name = *subject.name();
     let longest = context.settings.rules.join_within.unwrap_or(LONGEST).min(LONGEST);
     let wait = context.settings.patience.unwrap_or(longest).min(longest);

@@ -1,6 +1,8 @@
 //! Hashes the path of a request, so that a write finds the flights of its path.
 
 use http::Request;
+#[cfg(feature = "fleet")]
+use std::borrow::Cow;
 
 /// Hashes the path of a request, without query and host. All spellings of one path have one hash
 /// (RFC 3986 §6.2.2.2).
@@ -8,6 +10,24 @@ use http::Request;
 /// A write seals the flights of every path with its hash, so a collision only costs a flight.
 pub(super) fn path_hash<B>(head: &Request<B>) -> u64 {
     hash(original_path(head))
+}
+
+/// Returns the path of a request as the replicas of a fleet compare it: the same bytes for all
+/// spellings of one path.
+#[cfg(feature = "fleet")]
+pub(super) fn path_bytes<B>(head: &Request<B>) -> Cow<'_, [u8]> {
+    plain(original_path(head))
+}
+
+/// Returns one spelling of a path, for all of its spellings.
+#[cfg(feature = "fleet")]
+pub(super) fn plain(path: &[u8]) -> Cow<'_, [u8]> {
+    match path {
+        // `http::Uri` shows the path of `http://host?query` as either.
+        b"" => Cow::Borrowed(b"/"),
+        _ if path.contains(&b'%') => Cow::Owned(decoded(path)),
+        _ => Cow::Borrowed(path),
+    }
 }
 
 /// Returns the path from before axum's nested routers stripped it.

@@ -85,7 +85,7 @@ impl<K: Hash + Eq + Send + Sync + 'static> Settings<Http<K>> {
             let seal = SealAll(self.http().keys.group.clone());
             #[cfg(feature = "fleet")]
             if let Some(fleet) = &self.http().fleet {
-                return Some(Box::new(SealBoth { seal, fleet: fleet.seal_write(None, path) }));
+                return Some(Box::new(SealBoth { seal, fleet: fleet.seal_write(None, head) }));
             }
             return Some(Box::new(LocalSeal(seal)));
         }
@@ -93,7 +93,7 @@ impl<K: Hash + Eq + Send + Sync + 'static> Settings<Http<K>> {
         let hash = self.http().keys.layer.address(&key).hash;
         #[cfg(feature = "fleet")]
         if let Some(fleet) = &self.http().fleet {
-            let fleet = fleet.seal_write(Some(&key), path);
+            let fleet = fleet.seal_write(Some(&key), head);
             let seal = Seal::new(self.http().keys.group.clone(), hash, key, path);
             return Some(Box::new(SealBoth { seal, fleet }));
         }

@@ -29,6 +29,11 @@ impl<K: Hash + Eq + Send + Sync + 'static> Handle<K> {
     ///
     /// With HTTP, `key` is the value that the layer's closure returned. All flights for it are
     /// forgotten, whatever their method and headers.
+    ///
+    /// With a [fleet](crate::SingleflightLayer#method.fleet), the other replicas are told, and
+    /// nobody waits for that: typically they forget the key within a millisecond. They find it by
+    /// what it gives to a hasher, so keys that their `Hash` does not tell apart are forgotten
+    /// together there.
     pub fn forget<Q>(&self, key: &Q)
     where
         K: Borrow<Q>,
@@ -41,14 +46,21 @@ impl<K: Hash + Eq + Send + Sync + 'static> Handle<K> {
     ///
     /// `forget` is called once for each flight that calls can join. It may use the handle and the
     /// service. If it panics, the panic is passed on after all keys were visited.
+    ///
+    /// With a [fleet](crate::SingleflightLayer#method.fleet), the other replicas forget the same
+    /// keys, as with [`forget`](Self::forget). `forget` is not asked about keys that have flights
+    /// on other replicas alone.
     pub fn forget_if(&self, mut forget: impl FnMut(&K) -> bool) {
         self.layer.forget_if(&mut forget);
     }
 
     /// Forgets all keys: later calls do not join any flight in progress. The waiters of those
     /// flights still get their results.
+    ///
+    /// With a [fleet](crate::SingleflightLayer#method.fleet), the other replicas forget all keys of
+    /// the layer too, as with [`forget`](Self::forget).
     pub fn forget_all(&self) {
-        self.forget_if(|_| true);
+        self.layer.forget_all();
     }
 
     /// Turns coalescing off (`false`) or on again: the emergency switch.

@@ -4,6 +4,8 @@
 pub(crate) mod call;
 pub(crate) mod future;
 pub(crate) mod handle;
+#[cfg(feature = "fleet")]
+pub(crate) mod hashed_bytes;
 pub(crate) mod job;
 pub(crate) mod job_future;
 pub(crate) mod keys;

@@ -1,5 +1,7 @@
 //! What a layer shares with its clones, its services and its handles.
 
+#[cfg(feature = "fleet")]
+use crate::layer::hashed_bytes::hashed_bytes;
 use crate::{
     core::key::Address,
     layer::tables::{FlightTable, GroupTables},
@@ -8,7 +10,7 @@ use crate::{
     sync::Mutex,
 };
 #[cfg(feature = "fleet")]
-use std::hash::{BuildHasherDefault, DefaultHasher};
+use std::collections::BTreeSet;
 use std::{
     fmt,
     hash::{BuildHasher, Hash, RandomState},
@@ -35,11 +37,13 @@ pub(crate) struct LayerShared<K> {
     fleets: Mutex<Vec<Weak<dyn ForgetsElsewhere>>>,
 }
 
-/// Tells other replicas that a key is forgotten.
+/// Tells other replicas that keys are forgotten.
 #[cfg(feature = "fleet")]
 pub(crate) trait ForgetsElsewhere: Send + Sync {
-    /// `hash` is the same in all processes of one build.
-    fn forget(&self, hash: u64);
+    /// Forgets the keys that give these bytes to a hasher.
+    fn forget(&self, keys: &BTreeSet<Vec<u8>>);
+
+    fn forget_all(&self);
 }
 
 impl<K: Hash + 'static> LayerShared<K> {
@@ -51,22 +55,52 @@ impl<K: Hash + 'static> LayerShared<K> {
     /// Forgets the flights of one key in all groups. `key` may be a borrowed form of it.
     pub(crate) fn forget_key<Q: Hash + ?Sized>(&self, key: &Q, is_key: &dyn Fn(&K) -> bool) {
         let hash = self.hasher.hash_one(key);
-        self.for_each_table(|table| table.forget_key(hash, is_key));
+        let mut caught = CaughtPanic::default();
+        caught.run(|| self.for_each_table(|table| table.forget_key(hash, is_key)));
         #[cfg(feature = "fleet")]
-        self.forget_elsewhere(key);
+        caught.run(|| {
+            let fleets = self.fleets();
+            if !fleets.is_empty() {
+                let keys = BTreeSet::from([hashed_bytes(key)]);
+                fleets.iter().for_each(|fleet| fleet.forget(&keys));
+            }
+        });
+        caught.resume();
     }
 
-    #[cfg(feature = "fleet")]
-    fn forget_elsewhere<Q: Hash + ?Sized>(&self, key: &Q) {
-        let fleets: Vec<_> = self.fleets.lock().iter().filter_map(Weak::upgrade).collect();
-        if !fleets.is_empty() {
-            let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(key);
-            fleets.iter().for_each(|fleet| fleet.forget(hash));
-        }
-    }
-
-    /// Forgets the flights of all keys for which `is_it` returns `true`, in all groups.
+    /// Forgets the flights of all keys for which `is_it` returns `true`, in all groups. Other
+    /// replicas forget the same keys.
     pub(crate) fn forget_if(&self, is_it: &mut dyn FnMut(&K) -> bool) {
+        #[cfg(feature = "fleet")]
+        let fleets = self.fleets();
+        #[cfg(feature = "fleet")]
+        if !fleets.is_empty() {
+            let (mut caught, mut keys) = (CaughtPanic::default(), BTreeSet::new());
+            caught.run(|| {
+                self.forget_if_here(&mut |key| {
+                    let is_chosen = is_it(key);
+                    if is_chosen {
+                        keys.insert(hashed_bytes(key));
+                    }
+                    is_chosen
+                });
+            });
+            fleets.iter().for_each(|fleet| fleet.forget(&keys));
+            return caught.resume();
+        }
+        self.forget_if_here(is_it);
+    }
+
+    /// Forgets all flights, in all groups and on all replicas.
+    pub(crate) fn forget_all(&self) {
+        let mut caught = CaughtPanic::default();
+        caught.run(|| self.forget_if_here(&mut |_| true));
+        #[cfg(feature = "fleet")]
+        self.fleets().iter().for_each(|fleet| fleet.forget_all());
+        caught.resume();
+    }
+
+    fn forget_if_here(&self, is_it: &mut dyn FnMut(&K) -> bool) {
         self.for_each_table(|table| table.forget_if(is_it));
     }
 
@@ -77,7 +111,7 @@ impl<K: Hash + 'static> LayerShared<K> {
             self.is_disabled.store(true, Release);
         }
         let mut caught = CaughtPanic::default();
-        caught.run(|| self.forget_if(&mut |_| true));
+        caught.run(|| self.forget_if_here(&mut |_| true));
         if enabled {
             self.is_disabled.store(false, Release);
         }
@@ -111,6 +145,11 @@ impl<K> LayerShared<K> {
         let mut fleets = self.fleets.lock();
         fleets.retain(|fleet| fleet.strong_count() > 0);
         fleets.push(Arc::downgrade(&fleet));
+    }
+
+    #[cfg(feature = "fleet")]
+    fn fleets(&self) -> Vec<Arc<dyn ForgetsElsewhere>> {
+        self.fleets.lock().iter().filter_map(Weak::upgrade).collect()
     }
 
     pub(crate) fn observer(&self) -> &Arc<Observer> {

@@ -277,3 +277,113 @@ async fn a_replica_does_not_follow_its_own_flight_from_before_a_write_although_t
     let after = replica.ask("/x");
     assert_eq!((before.await.unwrap(), after.await.unwrap()), ("1".to_owned(), "3".to_owned()));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_write_to_another_spelling_of_a_path_seals_it_on_all_replicas() {
+    let upstream = upstream();
+    let replicas = replicas(&upstream, 2);
+    replicas[0].engine.drop_pushes(true);
+    let before = replicas[0].ask("/items/7");
+    settle().await;
+    replicas[1].write("http://host/%69tems/7?x").await;
+    let after = replicas[1].ask("/items/7");
+    assert_eq!((before.await.unwrap(), after.await.unwrap()), ("1".to_owned(), "3".to_owned()));
+}
+
+/// The path of a write that no nested router stripped is the whole one.
+#[cfg(feature = "axum")]
+#[tokio::test(start_paused = true)]
+async fn a_write_seals_the_reads_below_a_nested_router_on_all_replicas() {
+    let upstream = upstream();
+    let replicas = replicas(&upstream, 2);
+    replicas[0].engine.drop_pushes(true);
+    let nested = |replica: &Replica, original: &'static str| {
+        let mut request = request(Method::GET, "/x", &[]);
+        request.extensions_mut().insert(axum::extract::OriginalUri(original.parse().unwrap()));
+        tokio::spawn(text(replica.send(request)))
+    };
+    let before = [nested(&replicas[0], "/one/x"), nested(&replicas[0], "/two/x")];
+    settle().await;
+    replicas[1].write("/one/x").await;
+    let after = [nested(&replicas[1], "/one/x"), nested(&replicas[1], "/two/x")];
+    let mut answers = Vec::new();
+    for answer in before.into_iter().chain(after) {
+        answers.push(answer.await.unwrap());
+    }
+    assert_eq!(answers, ["1", "2", "4", "2"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn forget_if_forgets_its_keys_on_all_replicas() {
+    let upstream = upstream();
+    let replicas = replicas(&upstream, 3);
+    // Replica 2 has no flight for `/z`, so it is not asked about it.
+    let before = [
+        replicas[0].ask("/x"),
+        replicas[0].ask("/y"),
+        replicas[0].ask("/z"),
+        replicas[2].ask("/x"),
+        replicas[2].ask("/y"),
+    ];
+    settle().await;
+    replicas[2].handle.forget_if(|path| path != "/y");
+    settle().await;
+    let after = ["/x", "/y", "/z"].map(|path| replicas[1].ask(path));
+    let mut answers = Vec::new();
+    for answer in before.into_iter().chain(after) {
+        answers.push(answer.await.unwrap());
+    }
+    assert_eq!(answers, ["1", "2", "3", "1", "2", "4", "2", "3"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn forget_if_that_panics_forgets_the_other_keys_on_all_replicas() {
+    let upstream = upstream();
+    let replicas = replicas(&upstream, 2);
+    let before = [replicas[0].ask("/x"), replicas[0].ask("/y")];
+    let here = [replicas[1].ask("/x"), replicas[1].ask("/y")];
+    settle().await;
+    let forget_if = || replicas[1].handle.forget_if(|path| path == "/x" || panic!("no"));
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(forget_if)).unwrap_err();
+    settle().await;
+    let after = [replicas[0].ask("/x"), replicas[0].ask("/y")];
+    let mut answers = Vec::new();
+    for answer in before.into_iter().chain(here).chain(after) {
+        answers.push(answer.await.unwrap());
+    }
+    assert_eq!(answers, ["1", "2", "1", "2", "3", "2"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn forget_all_forgets_all_keys_on_all_replicas() {
+    let upstream = upstream();
+    let replicas = replicas(&upstream, 3);
+    let before = [replicas[0].ask("/x"), replicas[1].ask("/x"), replicas[0].ask("/y")];
+    settle().await;
+    replicas[2].handle.forget_all();
+    settle().await;
+    let after = [replicas[1].ask("/x"), replicas[2].ask("/x"), replicas[2].ask("/y")];
+    let mut answers = Vec::new();
+    for answer in before.into_iter().chain(after) {
+        answers.push(answer.await.unwrap());
+    }
+    assert_eq!(answers, ["1", "1", "2", "3", "3", "4"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_whose_key_is_not_asked_for_seals_all_keys_where_the_policy_ignores_the_path() {
+    let upstream = upstream();
+    let replicas = replicas_with(
+        &upstream,
+        2,
+        |fleet| fleet,
+        |layer| layer.policy(HttpPolicy::new().ignore_path(true)),
+    );
+    let before = replicas[0].ask("/x");
+    settle().await;
+    replicas[1].handle.set_enabled(false);
+    replicas[1].write("/x").await;
+    settle().await;
+    let after = replicas[0].ask("/x");
+    assert_eq!((before.await.unwrap(), after.await.unwrap()), ("1".to_owned(), "3".to_owned()));
+}

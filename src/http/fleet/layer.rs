@@ -3,6 +3,7 @@
 use crate::http::{
     fleet::listed::{Listed, Listing, What},
     key::HashedKey,
+    path::{path_bytes, plain},
     policy::HttpPolicy,
 };
 use crate::{
@@ -13,10 +14,12 @@ use crate::{
         name::{Names, Subject},
         node::Sealing,
     },
-    layer::{shared::ForgetsElsewhere, tables::GroupTables},
+    layer::{hashed_bytes::hashed_bytes, shared::ForgetsElsewhere, tables::GroupTables},
 };
+use http::Request;
 use std::{
-    hash::{BuildHasher, BuildHasherDefault, DefaultHasher, Hash},
+    collections::BTreeSet,
+    hash::Hash,
     sync::{Arc, Weak},
 };
 
@@ -30,18 +33,16 @@ pub(in crate::http) struct LayerFleet<K> {
     listed: Arc<Listed<K>>,
     /// Whether a write concerns the flights of its key, and not those of its path.
     ignores_path: bool,
+    /// The tag with which all keys are forgotten.
+    all: Tag,
 }
 
-// The first byte of what a tag is made of.
+// The first byte of what a tag is made of. Behind it are the bytes of the path or key, so that all
+// builds on all machines make the same tags.
 const PATH: u8 = 0;
 const KEY: u8 = 1;
 const FORGOTTEN: u8 = 2;
-
-/// Hashes a key as every process of one build does. Two builds may differ, so this only finds
-/// flights to forget.
-pub(in crate::http) fn forget_hash<Q: Hash + ?Sized>(key: &Q) -> u64 {
-    BuildHasherDefault::<DefaultHasher>::default().hash_one(key)
-}
+const ALL: u8 = 3;
 
 impl<K: Hash + Eq + Send + Sync + 'static> LayerFleet<K> {
     pub(in crate::http) fn new(
@@ -71,7 +72,8 @@ impl<K: Hash + Eq + Send + Sync + 'static> LayerFleet<K> {
         fleet.config.layer = name.clone();
         let names = fleet.node.secret.names(&name, &fleet.config.version, &policy.fingerprint());
         let (listed, ignores_path) = (Listed::new(group.clone()), policy.request.ignore_path);
-        let layer = Arc::new(Self { fleet, name, write, names, group, listed, ignores_path });
+        let all = names.tag(&[ALL]);
+        let layer = Arc::new(Self { fleet, name, write, names, group, listed, ignores_path, all });
         let sealing: Weak<dyn Sealing> = Arc::downgrade(&(layer.clone() as Arc<dyn Sealing>));
         layer.fleet.node.watch(layer.names.group(), sealing);
         layer
@@ -82,26 +84,31 @@ impl<K: Hash + Eq + Send + Sync + 'static> LayerFleet<K> {
         let (user_key, address) = (key.key.user_key(), key.address);
         let what =
             if self.ignores_path { What::Key(address.shard) } else { What::Path(address.path) };
-        let strict = (self.tag_of(user_key, address.path), what);
-        self.listed.list(strict, self.forget_tag(forget_hash(user_key)), address)
+        let strict = match key.key.partition().path() {
+            Some(path) => self.path_tag(path),
+            None => self.key_tag(user_key),
+        };
+        self.listed.list((strict, what), self.forget_tag(&hashed_bytes(user_key)), address)
     }
 
-    /// Names a flight.
-    pub(super) fn subject(&self, key: &HashedKey<K>) -> Subject {
-        let user_key = key.key.user_key();
-        let tag = self.tag_of(user_key, key.address.path);
-        self.names.subject(tag, &self.bytes_of(user_key), key.key.partition().compared())
+    /// Names a flight. `tag`: that of the writes that concern it.
+    pub(super) fn subject(&self, key: &HashedKey<K>, tag: Tag) -> Subject {
+        let bytes = self.bytes_of(key.key.user_key());
+        self.names.subject(tag, &bytes, key.key.partition().compared())
     }
 
-    pub(super) fn tag_of(&self, key: &K, path: u64) -> Tag {
-        if self.ignores_path { self.key_tag(key) } else { self.path_tag(path) }
+    /// The tag of the flights that a write concerns. `key`: its key, if it is known.
+    pub(super) fn tag_of_write(&self, key: Option<&K>, head: &Request<()>) -> Tag {
+        match key {
+            _ if !self.ignores_path => self.path_tag(&path_bytes(head)),
+            Some(key) => self.key_tag(key),
+            // Any flight may be of its key.
+            None => self.all,
+        }
     }
 
-    /// The tag of a write to this key, where the policy ignores the path.
     fn key_tag(&self, key: &K) -> Tag {
-        let mut text = vec![KEY];
-        text.extend_from_slice(&self.bytes_of(key));
-        self.names.tag(&text)
+        self.tag(KEY, &self.bytes_of(key))
     }
 
     fn bytes_of(&self, key: &K) -> Vec<u8> {
@@ -120,20 +127,17 @@ impl<K> LayerFleet<K> {
         self.names.group()
     }
 
-    /// The tag of a write to the path with this hash.
-    pub(super) fn path_tag(&self, path: u64) -> Tag {
-        self.hash_tag(PATH, path)
+    fn path_tag(&self, path: &[u8]) -> Tag {
+        self.tag(PATH, &plain(path))
     }
 
-    /// The tag with which the key with this hash is forgotten.
-    pub(super) fn forget_tag(&self, hash: u64) -> Tag {
-        self.hash_tag(FORGOTTEN, hash)
+    /// The tag with which a key is forgotten that gives these bytes to a hasher.
+    pub(super) fn forget_tag(&self, hashed: &[u8]) -> Tag {
+        self.tag(FORGOTTEN, hashed)
     }
 
-    fn hash_tag(&self, what: u8, hash: u64) -> Tag {
-        let mut text = [what; 9];
-        text[1..].copy_from_slice(&hash.to_be_bytes());
-        self.names.tag(&text)
+    fn tag(&self, what: u8, bytes: &[u8]) -> Tag {
+        self.names.tag(&[&[what], bytes].concat())
     }
 }
 
@@ -146,14 +150,80 @@ impl<K: Send + Sync> Sealing for LayerFleet<K> {
 impl<K> LayerFleet<K> {
     /// Seals the flights of this replica that a write concerns, with or without callers here.
     pub(super) fn seal_here(&self, tag: &Tag) {
+        let tag = Some(tag).filter(|tag| **tag != self.all);
         self.listed.seal(tag, &self.fleet.node);
+    }
+
+    fn forget_tags(&self, tags: Vec<Tag>) {
+        tags.iter().for_each(|tag| self.seal_here(tag));
+        self.seal_later(tags);
     }
 }
 
 impl<K: Send + Sync> ForgetsElsewhere for LayerFleet<K> {
-    fn forget(&self, hash: u64) {
-        let tag = self.forget_tag(hash);
-        self.seal_here(&tag);
-        self.seal_later(vec![tag]);
+    fn forget(&self, keys: &BTreeSet<Vec<u8>>) {
+        self.forget_tags(keys.iter().map(|hashed| self.forget_tag(hashed)).collect());
+    }
+
+    fn forget_all(&self) {
+        self.forget_tags(vec![self.all]);
+    }
+}
+
+#[cfg(all(test, feature = "fleet-testing"))]
+mod tests {
+    use super::*;
+    use crate::{fleet::testing::MemoryEngine, http::path::path_hash};
+
+    fn layer(policy: HttpPolicy) -> Arc<LayerFleet<String>> {
+        let fleet = Fleet::new(MemoryEngine::new(), "0123456789abcdef");
+        LayerFleet::new(&fleet, "reports", Arc::default(), &policy)
+    }
+
+    fn write(uri: &str) -> Request<()> {
+        Request::put(uri).body(()).unwrap()
+    }
+
+    /// From another implementation of HMAC (Python's). They must not change without a new version
+    /// of the protocol: a write through one build has to seal the flights of another.
+    #[test]
+    fn the_tags_are_known() {
+        let by_path = layer(HttpPolicy::new());
+        let by_key = layer(HttpPolicy::new().ignore_path(true));
+        let key = &"key".to_owned();
+        for (tag, known) in [
+            (
+                by_path.tag_of_write(Some(key), &write("/items/7")),
+                "6317258a33263a072cb60afdbb739d7f",
+            ),
+            (
+                by_path.tag_of_write(None, &write("/items/%37?a")),
+                "6317258a33263a072cb60afdbb739d7f",
+            ),
+            (
+                by_path.tag_of_write(None, &write("http://host?a")),
+                "978c13588fe52a1e6ebc1fdf4018496f",
+            ),
+            (
+                by_path.tag_of_write(None, &write("http://host/")),
+                "978c13588fe52a1e6ebc1fdf4018496f",
+            ),
+            (
+                by_key.tag_of_write(Some(key), &write("/items/7")),
+                "1dfd409e79f9c998de80fea6e2210ecc",
+            ),
+            (by_key.tag_of_write(None, &write("/items/7")), "016f127502c57282a82de412d5e72582"),
+            (by_path.forget_tag(&hashed_bytes("key")), "04bb8f67b058dda34ca0fd9311134d63"),
+        ] {
+            assert_eq!(tag.to_string(), known);
+        }
+    }
+
+    #[test]
+    fn paths_with_one_hash_have_tags_of_their_own() {
+        let [one, other] = ["/16mts56aa00aa0b", "/am89oz6baRYXtI~"].map(write);
+        assert_eq!(path_hash(&one), path_hash(&other));
+        let layer = layer(HttpPolicy::new());
+        assert_ne!(layer.tag_of_write(None, &one), layer.tag_of_write(None, &other));
     }
 }

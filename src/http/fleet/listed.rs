@@ -11,7 +11,7 @@ use crate::{
     sync::Mutex,
 };
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Arc, OnceLock},
 };
 
@@ -32,7 +32,7 @@ struct ListedFlight {
 }
 
 /// What a write with a tag concerns here.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum What {
     /// All flights of the path with this hash.
     Path(u64),
@@ -75,17 +75,22 @@ impl<K> Listed<K> {
         Listing { listed: self.clone(), tags, number, leads }
     }
 
-    /// Takes the flights with this tag off the tables, so that no call joins them.
-    pub(super) fn seal(&self, tag: &Tag, node: &Node) {
-        let (mut all, mut leads) = (Vec::new(), Vec::new());
-        if let Some(entries) = self.0.lock().by_tag.get(tag) {
-            for entry in entries.values() {
-                if !all.contains(&entry.what) {
-                    all.push(entry.what);
-                }
-                leads.extend(entry.leads.get().copied());
+    /// Takes the flights with this tag off the tables, so that no call joins them. `None`: all
+    /// flights.
+    pub(super) fn seal(&self, tag: Option<&Tag>, node: &Node) {
+        let (mut all, mut leads) = (HashSet::new(), HashSet::new());
+        let mut add = |flights: &HashMap<u64, ListedFlight>| {
+            for flight in flights.values() {
+                all.insert(flight.what);
+                leads.extend(flight.leads.get().copied());
             }
+        };
+        let state = self.0.lock();
+        match tag {
+            Some(tag) => state.by_tag.get(tag).into_iter().for_each(&mut add),
+            None => state.by_tag.values().for_each(&mut add),
         }
+        drop(state);
         for what in all {
             self.1.for_each(|table| match what {
                 What::Path(path) => table.seal(0, &|_| false, path),
@@ -97,6 +102,11 @@ impl<K> Listed<K> {
 }
 
 impl<K> Listing<K> {
+    /// The tag of the writes that concern the flight.
+    pub(super) fn tag(&self) -> Tag {
+        self.tags[0]
+    }
+
     /// This replica leads the flight for the fleet.
     pub(super) fn leads(&self, token: Token) {
         let _ = self.leads.set(token);

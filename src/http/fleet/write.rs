@@ -1,7 +1,8 @@
 //! Tells the other replicas of writes and of forgotten keys.
 
 use crate::fleet::engine::Tag;
-use crate::http::fleet::{LayerFleet, layer::forget_hash};
+use crate::{http::fleet::LayerFleet, layer::hashed_bytes::hashed_bytes};
+use http::Request;
 use std::{hash::Hash, sync::Arc, time::Duration};
 use tokio::{runtime::Handle, task::JoinHandle, time::timeout};
 
@@ -23,15 +24,13 @@ pub(in crate::http) struct FleetSeal {
 impl<K: Hash + Eq + Send + Sync + 'static> LayerFleet<K> {
     /// Seals the flights that a write concerns, now and when it is answered. `key`: the key of the
     /// write, if it is known.
-    pub(in crate::http) fn seal_write(self: &Arc<Self>, key: Option<&K>, path: u64) -> FleetSeal {
-        let mut tags = Vec::new();
-        match key {
-            Some(key) => {
-                tags.push(self.tag_of(key, path));
-                tags.push(self.forget_tag(forget_hash(key)));
-            }
-            None => tags.push(self.path_tag(path)),
-        }
+    pub(in crate::http) fn seal_write(
+        self: &Arc<Self>,
+        key: Option<&K>,
+        head: &Request<()>,
+    ) -> FleetSeal {
+        let mut tags = vec![self.tag_of_write(key, head)];
+        tags.extend(key.map(|key| self.forget_tag(&hashed_bytes(key))));
         tags.iter().for_each(|tag| self.seal_here(tag));
         let layer = self.clone();
         let send = Box::new(move || layer.seal_later(tags.clone()));
