@@ -208,11 +208,15 @@ impl Inquiry<'_> {
     }
 }
 
+/// The first replica that looks has to be in time to tell the others: an engine keeps those who
+/// wait for a second after the lease.
+const MAX_JITTER: Duration = Duration::from_millis(500);
+
 /// Returns a part of a tenth of the lease, so that the replicas that wait do not all look after a
 /// flight at once. It depends on the token, so a test goes the same way each time.
 fn jitter(token: Token, lease: Duration) -> Duration {
     let mixed = token.as_bytes().iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
     });
-    lease / 10 * u32::from((mixed >> 32) as u16) / u32::from(u16::MAX)
+    (lease / 10).min(MAX_JITTER) * u32::from((mixed >> 32) as u16) / u32::from(u16::MAX)
 }

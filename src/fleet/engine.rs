@@ -56,7 +56,8 @@ pub trait Engine: Send + Sync + 'static {
 
     /// Leads a flight of `name`, or follows the one that is open.
     ///
-    /// No open flight: `token` opens one, at the epoch that holds now, for `lease`. The name is
+    /// No open flight: `token` opens one, at the epoch that holds now, for `lease`. Tokens that
+    /// still wait for one whose lease has ended get [`Push::Again`], and wait no more. The name is
     /// marked: [`Entry::Pass`]. An open flight that began at another epoch: [`Entry::Sealed`]. Else
     /// `token` waits for the open flight. If it is the first, the leader gets [`Push::Joined`].
     fn enter<'a>(
@@ -238,7 +239,8 @@ pub enum Push {
         /// `None`: it is to be fetched.
         payload: Option<Bytes>,
     },
-    /// The flight that a token waits for was given up. Enter again.
+    /// The flight that a token waits for was given up, or its lease has ended and another leads.
+    /// Enter again.
     Again {
         /// Who waits.
         token: Token,

@@ -316,6 +316,24 @@ async fn the_lease_of_a_zombie_is_anothers() {
 }
 
 #[tokio::test]
+async fn who_waits_for_a_flight_whose_lease_ended_is_told_when_another_leads() {
+    let server = server!();
+    let one = Replica::connected(1, &server.url()).await;
+    let mut two = Replica::connected(2, &server.url()).await;
+    let three = Replica::connected(3, &server.url()).await;
+    let name = name(1);
+
+    let flight = one.lead(&name).await;
+    let token = two.follow(&name, flight).await;
+    let open = server.keys().into_iter().find(|key| key.contains(":f:")).unwrap();
+    assert_eq!(server.ask::<u8>(&format!("DEL {open}")), 1);
+    let flight = three.lead(&name).await;
+    assert_eq!(two.push().await, Push::Again { token });
+    let token = two.follow(&name, flight).await;
+    assert_eq!(close(&three, &name, flight).await, [token]);
+}
+
+#[tokio::test]
 async fn renewing_extends_open_and_closed_flights() {
     let server = server!();
     let one = Replica::connected(1, &server.url()).await;

@@ -63,6 +63,7 @@ pub async fn conformance<A: Engine, B: Engine>(engines: impl FnOnce() -> (A, B))
     pair.a_large_payload_is_fetched().await;
     pair.a_payload_is_kept_for_a_while().await;
     pair.a_lease_ends().await;
+    pair.who_waits_at_the_end_of_a_lease_is_told_of_the_next_leader().await;
     pair.a_lease_is_renewed().await;
     pair.a_closed_flight_is_renewed().await;
     pair.a_mark_lets_calls_pass().await;
@@ -410,6 +411,21 @@ impl<A: Engine, B: Engine> Pair<A, B> {
             Push::Joined { flight: newer },
             "another's flight stays open"
         );
+    }
+
+    async fn who_waits_at_the_end_of_a_lease_is_told_of_the_next_leader(&mut self) {
+        let name = name();
+        let flight = self.one.lead(&name, SHORT).await;
+        let token = self.two.follow(&name, flight, SHORT).await;
+        assert_eq!(self.one.told().await, Push::Joined { flight });
+        sleep(SHORT + QUIET).await;
+        let newer = self.one.lead(&name, LONG).await;
+        assert_eq!(self.two.told().await, Push::Again { token }, "another leads");
+        let token = self.two.follow(&name, newer, LONG).await;
+        assert_eq!(self.one.told().await, Push::Joined { flight: newer });
+        let closed = self.one.close(&name, newer).await;
+        assert!(names(&closed, &[token]), "who was told waits no more: {closed:?}");
+        self.two.forget_pushes().await;
     }
 
     async fn a_lease_is_renewed(&mut self) {

@@ -149,6 +149,7 @@ impl Store {
         let Some(open) = self.open.get_mut(name) else {
             let open = Open { leader: token, epoch, is_followed: false };
             self.open.insert(*name, Expiring::until(open, now + lease));
+            tell_again(self.waiting.remove(name), told);
             return Entry::Lead;
         };
         let (flight, left) = (open.value.leader, open.left(now));
@@ -306,8 +307,7 @@ impl Store {
         } else {
             self.closed.remove(&(*name.tag(), flight))
         };
-        let tokens = waiting.into_iter().flat_map(|waiting| waiting.value);
-        told.extend(tokens.map(|token| StorePush::Token(token, Push::Again { token })));
+        tell_again(waiting, told);
     }
 
     pub(super) fn fetch(&mut self, now: Instant, name: &Name, flight: Token) -> Option<Bytes> {
@@ -339,4 +339,10 @@ impl Store {
         self.epochs.insert(*tag, Expiring::until(epoch, now + life));
         told.push(StorePush::Group(group.to_owned(), Push::Sealed { tag: *tag }));
     }
+}
+
+/// Tells those who wait that their flight is gone.
+fn tell_again(waiting: Option<Expiring<BTreeSet<Token>>>, told: &mut Vec<StorePush>) {
+    let tokens = waiting.into_iter().flat_map(|waiting| waiting.value);
+    told.extend(tokens.map(|token| StorePush::Token(token, Push::Again { token })));
 }
