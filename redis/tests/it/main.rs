@@ -3,6 +3,7 @@
 mod acl;
 mod conformance;
 mod faults;
+mod fleets;
 mod keys;
 mod operations;
 mod relay;

@@ -66,12 +66,19 @@ async fn names_do_not_meet() {
 #[tokio::test]
 async fn prefixes_do_not_meet() {
     let server = server!();
-    let one = Replica::connected(1, &server.url()).await;
+    let mut one = Replica::connected(1, &server.url()).await;
     let other = Replica::new(2, RedisEngine::open(server.url()).unwrap().prefix("other"));
     other.is_up_soon().await;
+    one.watch("group");
+    one.ping().await.unwrap();
 
-    one.lead(&name(1)).await;
+    let flight = one.lead(&name(1)).await;
     other.lead(&name(1)).await;
+    // A write through the other prefix is not told here, and seals nothing here.
+    other.seal(name(1).tag(), "group", Epoch::new([1; 8]), LEASE).await.unwrap();
+    other.ping().await.unwrap();
+    one.no_push().await;
+    one.follow(&name(1), flight).await;
 }
 
 #[tokio::test]

@@ -7,7 +7,10 @@ use crate::{
     server::{Server, server},
     upstream::Upstream,
 };
-use std::time::Duration;
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
 use tokio::time::sleep;
 
 const LEASE: Duration = Duration::from_millis(800);
@@ -181,6 +184,69 @@ async fn redis_stops_while_replicas_wait() {
         replica.got().await.all_right(10);
     }
     server.go_on();
+}
+
+#[tokio::test]
+async fn redis_stops_for_ten_seconds_under_load() {
+    let (server, upstream) = (server!(), Upstream::start().await);
+    let mut replicas = replicas(3, &server.url(), &upstream, LEASE).await;
+
+    under_load(&mut replicas, &upstream, 1000, |_| {}).await;
+    server.stop();
+    let (stopped, mut round) = (Instant::now(), 0);
+    while stopped.elapsed() < Duration::from_secs(10) {
+        // It is noticed within a second. After that, requests wait for the upstream alone.
+        let is_known = stopped.elapsed() > Duration::from_secs(3);
+        let path = format!("/50/1000/stopped-{round}");
+        for replica in &mut replicas {
+            replica.get(10, &path);
+        }
+        for replica in &mut replicas {
+            let got = replica.got().await;
+            let slowest = got.all_right(10).slowest;
+            assert!(slowest < Duration::from_secs(if is_known { 1 } else { 4 }), "{got:?}");
+        }
+        assert!(upstream.calls(&path) <= replicas.len(), "{}", upstream.calls(&path));
+        round += 1;
+    }
+    server.go_on();
+    for attempt in 0.. {
+        assert!(attempt < 50, "the replicas do not share calls again");
+        let path = format!("/300/1000/again-{attempt}");
+        for replica in &mut replicas {
+            replica.get(10, &path);
+        }
+        for replica in &mut replicas {
+            replica.got().await.all_right(10);
+        }
+        if upstream.calls(&path) == 1 {
+            break;
+        }
+    }
+}
+
+#[tokio::test]
+async fn redis_sleeps_under_load() {
+    // Redis 6.2 has no such switch: there `DEBUG` is always allowed.
+    let server = server!("--enable-debug-command", "local");
+    let upstream = Upstream::start().await;
+    let mut replicas = replicas(3, &server.url(), &upstream, LEASE).await;
+    let mut asleep = Vec::new();
+
+    let slowest = under_load(&mut replicas, &upstream, 1000, |round| {
+        if round % 5 == 3 {
+            let url = server.url();
+            // The command lasts as long as the sleep, and the upstream is of this thread.
+            asleep.push(thread::spawn(move || {
+                let mut connection = redis::Client::open(url).unwrap().get_connection().unwrap();
+                redis::cmd("DEBUG").arg("SLEEP").arg("0.8").exec(&mut connection).unwrap();
+            }));
+        }
+    })
+    .await;
+    assert!(slowest < Duration::from_secs(5), "{slowest:?}");
+    assert_eq!(asleep.len(), 4);
+    asleep.into_iter().for_each(|asleep| asleep.join().unwrap());
 }
 
 #[tokio::test]
