@@ -31,6 +31,10 @@ impl Engine for RedisEngine {
         self.shared.link().is_some()
     }
 
+    fn logs_outages(&self) -> bool {
+        cfg!(feature = "tracing")
+    }
+
     fn enter<'a>(
         &'a self,
         name: &'a Name,

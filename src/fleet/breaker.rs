@@ -56,13 +56,16 @@ impl Node {
             return;
         }
         self.notice();
-        let closing = Closing(self.clone());
+        let (closing, connection) = (Closing(self.clone()), self.connection());
         drop(runtime.spawn(async move {
             let node = &closing.0;
             loop {
                 sleep(STAYS_OPEN).await;
                 if !node.engine.is_up() {
                     break;
+                }
+                if node.connection() == connection {
+                    node.notice_slow();
                 }
                 if let Ok(Ok(())) = timeout(REPLY_WITHIN, node.engine.ping()).await {
                     break;

@@ -142,6 +142,12 @@ pub trait Engine: Send + Sync + 'static {
 
     /// Returns once the engine has answered.
     fn ping(&self) -> EngineResult<'_, ()>;
+
+    /// Whether the engine itself tells the log, with the cause, that it cannot be reached and that
+    /// it is back. Then the fleet does not tell it as well. Default: `false`.
+    fn logs_outages(&self) -> bool {
+        false
+    }
 }
 
 /// What an entering token is to do.

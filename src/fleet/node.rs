@@ -49,8 +49,13 @@ pub(crate) struct Node {
     /// Wakes the task that looks after the slots.
     pub(crate) wake_keeper: Notify,
     pub(crate) has_reconnected: AtomicBool,
+    /// How often the engine came back.
+    reconnects: AtomicU64,
     /// The state that was reported last.
     pub(crate) was_up: AtomicBool,
+    /// Whether the log was told that the engine is gone.
+    #[cfg(feature = "tracing")]
+    pub(crate) is_logged: AtomicBool,
     layers: Mutex<Vec<Weak<dyn Sealing>>>,
     passes: Mutex<LruCache<Name, Instant>>,
     pub(crate) counters: FleetCounters,
@@ -77,7 +82,10 @@ impl Node {
             under_way: AtomicUsize::new(0),
             wake_keeper: Notify::new(),
             has_reconnected: AtomicBool::new(false),
+            reconnects: AtomicU64::new(0),
             was_up: AtomicBool::new(true),
+            #[cfg(feature = "tracing")]
+            is_logged: AtomicBool::new(false),
             layers: Mutex::default(),
             passes: Mutex::new(LruCache::unbounded()),
             counters: FleetCounters::default(),
@@ -102,6 +110,7 @@ impl Node {
             Push::Sealed { tag } => self.sealed(&tag),
             Push::Reconnected => {
                 self.notice();
+                self.reconnects.fetch_add(1, SeqCst);
                 self.has_reconnected.store(true, SeqCst);
                 self.wake_keeper.notify_one();
             }
@@ -125,6 +134,11 @@ impl Node {
 
     pub(crate) fn is_up(&self) -> bool {
         self.replica.is_some() && self.engine.is_up() && !self.breaker.is_open()
+    }
+
+    /// The number of the connection to the engine. `None`: it cannot be reached.
+    pub(crate) fn connection(&self) -> Option<u64> {
+        self.engine.is_up().then(|| self.reconnects.load(SeqCst))
     }
 
     /// Why the engine is not asked now, if it is not.

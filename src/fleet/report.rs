@@ -55,16 +55,51 @@ impl Node {
             #[cfg(feature = "metrics")]
             reported::tell_up(is_up);
             #[cfg(feature = "tracing")]
-            crate::panics::contain(|| {
-                let target = "the engine of the fleet";
-                if is_up {
-                    tracing::warn!(target: "tower_singleflight", "{target} can be reached again");
-                } else {
-                    tracing::warn!(target: "tower_singleflight", "{target} cannot be reached: each replica goes alone");
-                }
-            });
+            logged::change(self, is_up);
         }
         is_up
+    }
+
+    /// The engine could be reached for a while, and did not answer in time.
+    pub(crate) fn notice_slow(&self) {
+        #[cfg(feature = "tracing")]
+        logged::slow(self);
+    }
+}
+
+/// One warning when the engine goes away, and one when it is back.
+#[cfg(feature = "tracing")]
+mod logged {
+    use crate::{fleet::node::Node, panics::contain};
+    use std::sync::atomic::Ordering::SeqCst;
+    use tracing::warn;
+
+    pub(super) fn change(node: &Node, is_up: bool) {
+        if is_up {
+            if node.is_logged.swap(false, SeqCst) {
+                contain(|| {
+                    warn!(target: "tower_singleflight", "the engine of the fleet can be reached again");
+                });
+            }
+        } else if !node.engine.logs_outages() {
+            down(node, "cannot be reached");
+        }
+    }
+
+    /// An engine that tells its outages does not know that it is slow.
+    pub(super) fn slow(node: &Node) {
+        down(node, "answers too late");
+    }
+
+    fn down(node: &Node, what: &str) {
+        if !node.is_logged.swap(true, SeqCst) {
+            contain(|| {
+                warn!(
+                    target: "tower_singleflight",
+                    "the engine of the fleet {what}: each replica goes alone"
+                );
+            });
+        }
     }
 }
 

@@ -2,16 +2,22 @@
 
 use crate::{
     faults::resp2_server,
+    relay::{Faults, Relay},
     replica::{LEASE, Replica, name, soon},
     server::{free_port, server},
 };
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::Empty;
 use std::{
+    convert::Infallible,
     fmt::Write,
-    sync::{Mutex, Once},
+    sync::{Arc, Mutex, Once},
     time::Duration,
 };
 use tokio::time::sleep;
-use tower_singleflight::fleet::engine::Engine;
+use tower::{Layer as _, ServiceExt, service_fn};
+use tower_singleflight::{Fleet, SingleflightLayer, fleet::engine::Engine};
 use tower_singleflight_redis::RedisEngine;
 use tracing::{Event, Level, Subscriber, field::Visit};
 use tracing_subscriber::{Layer, Registry, layer::Context, layer::SubscriberExt};
@@ -145,4 +151,111 @@ async fn it_says_once_that_it_is_away_and_once_that_it_is_back() {
         assert!(reports[2 * round - 2].contains("each replica works alone"), "{reports:?}");
         assert!(reports[2 * round - 1].contains("share calls again"), "{reports:?}");
     }
+}
+
+/// Keeps the text of each warning of both packages, for one thread.
+#[derive(Clone, Default)]
+struct KeepWarnings(Arc<Mutex<Vec<String>>>);
+
+impl<S: Subscriber> Layer<S> for KeepWarnings {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        let metadata = event.metadata();
+        if *metadata.level() == Level::WARN && metadata.target().starts_with("tower_singleflight") {
+            let mut text = Text(String::new());
+            event.record(&mut text);
+            self.0.lock().unwrap().push(text.0);
+        }
+    }
+}
+
+impl KeepWarnings {
+    fn all(&self) -> Vec<String> {
+        self.0.lock().unwrap().clone()
+    }
+
+    fn len(&self) -> usize {
+        self.all().len()
+    }
+}
+
+/// A fleet of one replica.
+async fn connected_fleet(url: &str) -> Fleet {
+    let fleet = Fleet::new(RedisEngine::open(url).unwrap(), "the secret of the tests");
+    soon(|| fleet.is_up()).await;
+    fleet
+}
+
+/// Sends some requests at once, which ask Redis each.
+async fn ask(fleet: &Fleet) {
+    let layer = SingleflightLayer::new(|request: &Request<_>| request.uri().path().to_owned())
+        .fleet(fleet, "tests");
+    let upstream = service_fn(|_: Request<Empty<Bytes>>| async {
+        Ok::<_, Infallible>(Response::new(Empty::<Bytes>::new()))
+    });
+    let service = layer.layer(upstream);
+    let answers = (0..10).map(|number| {
+        let request = Request::get(format!("http://host/{number}")).body(Empty::new()).unwrap();
+        service.clone().oneshot(request)
+    });
+    futures_util::future::try_join_all(answers).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_outage_that_a_fleet_notices_too_is_told_once_with_its_cause() {
+    let warnings = KeepWarnings::default();
+    let _here = tracing::subscriber::set_default(Registry::default().with(warnings.clone()));
+    let mut server = server!();
+    let (address, port) = (server.address(), server.port);
+    let fleet = connected_fleet(&server.url()).await;
+    ask(&fleet).await;
+    assert_eq!(warnings.all(), [""; 0]);
+
+    for round in [1, 3] {
+        let hangs = round == 3;
+        if hangs {
+            server.stop();
+        } else {
+            server.kill();
+        }
+        // Once it was told, and after that.
+        let mut asked_since = 0;
+        while asked_since < 20 {
+            asked_since += usize::from(warnings.len() >= round);
+            ask(&fleet).await;
+            sleep(Duration::from_millis(5)).await;
+        }
+        if hangs {
+            server.go_on();
+        } else {
+            server.start_at(port);
+        }
+        while warnings.len() <= round {
+            sleep(Duration::from_millis(5)).await;
+        }
+        soon(|| fleet.is_up()).await;
+        ask(&fleet).await;
+    }
+    let warnings = warnings.all();
+    let told =
+        ["cannot be reached (", "share calls again", "does not answer (", "share calls again"];
+    assert_eq!(warnings.len(), told.len(), "{warnings:#?}");
+    for (warning, told) in warnings.iter().zip(told) {
+        assert!(warning.contains(&address) && warning.contains(told), "{warning} {told}");
+    }
+}
+
+#[tokio::test]
+async fn a_redis_that_is_there_but_slow_is_told_by_the_fleet() {
+    let warnings = KeepWarnings::default();
+    let _here = tracing::subscriber::set_default(Registry::default().with(warnings.clone()));
+    let server = server!();
+    let relay = Relay::to(server.port).await;
+    let fleet = connected_fleet(&relay.url()).await;
+    // Too slow for requests, and quick enough for the connection.
+    relay.set(Faults { delay: Duration::from_millis(60), ..Faults::default() });
+    ask(&fleet).await;
+    soon(|| warnings.len() == 2).await;
+    let warnings = warnings.all();
+    assert!(warnings[0].contains("the engine of the fleet answers too late"), "{warnings:?}");
+    assert!(warnings[1].contains("the engine of the fleet can be reached again"), "{warnings:?}");
 }
