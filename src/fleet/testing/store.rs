@@ -5,6 +5,8 @@ use crate::fleet::engine::{
     Checked, Closed, Entry, Epoch, Landing, Name, Push, Tag, Token, Waiting,
 };
 use bytes::Bytes;
+#[cfg(test)]
+use std::fmt;
 use std::{
     collections::{BTreeSet, HashMap},
     time::Duration,
@@ -107,17 +109,24 @@ impl Store {
         self.payloads.values_mut().for_each(|payload| payload.value = garble(&payload.value));
     }
 
-    /// All that it holds, as a text.
+    /// All that it holds, each entry as a text, in order.
     #[cfg(test)]
-    pub(super) fn digest(&self) -> String {
-        fn sorted<K: std::fmt::Debug, V: std::fmt::Debug>(all: &HashMap<K, V>) -> BTreeSet<String> {
-            all.iter().map(|entry| format!("{entry:?}")).collect()
+    pub(super) fn entries(&self) -> Vec<String> {
+        fn texts<K: fmt::Debug, V: fmt::Debug>(
+            all: &HashMap<K, V>,
+            what: &str,
+        ) -> impl Iterator<Item = String> {
+            all.iter().map(move |(key, value)| format!("{what} {key:?} {value:?}"))
         }
         let Self { open, waiting, closed, payloads, epochs } = self;
-        format!(
-            "{:?}",
-            (sorted(open), sorted(waiting), sorted(closed), sorted(payloads), sorted(epochs))
-        )
+        let mut all: Vec<_> = texts(open, "open")
+            .chain(texts(waiting, "waiting"))
+            .chain(texts(closed, "closed"))
+            .chain(texts(payloads, "payload"))
+            .chain(texts(epochs, "epoch"))
+            .collect();
+        all.sort();
+        all
     }
 
     /// The flight that is open under this name.
