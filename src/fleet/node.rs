@@ -53,6 +53,9 @@ pub(crate) struct Node {
     reconnects: AtomicU64,
     /// The state that was reported last.
     pub(crate) was_up: AtomicBool,
+    /// Whether the recorder of metrics was told what the metrics are, and the first state.
+    #[cfg(feature = "metrics")]
+    pub(crate) is_described: AtomicBool,
     /// Whether the log was told that the engine is gone.
     #[cfg(feature = "tracing")]
     pub(crate) is_logged: AtomicBool,
@@ -84,6 +87,8 @@ impl Node {
             has_reconnected: AtomicBool::new(false),
             reconnects: AtomicU64::new(0),
             was_up: AtomicBool::new(true),
+            #[cfg(feature = "metrics")]
+            is_described: AtomicBool::new(false),
             #[cfg(feature = "tracing")]
             is_logged: AtomicBool::new(false),
             layers: Mutex::default(),

@@ -48,9 +48,13 @@ impl Fleet {
 }
 
 impl Node {
-    /// Reports whether the engine can be reached, each time that this changes.
+    /// Reports whether the engine can be reached: the first time, and each time that this changes.
     pub(crate) fn notice(&self) -> bool {
         let is_up = self.is_up();
+        #[cfg(feature = "metrics")]
+        if !self.is_described.load(SeqCst) && !self.is_described.swap(true, SeqCst) {
+            reported::begin(is_up);
+        }
         if self.was_up.load(SeqCst) != is_up && self.was_up.swap(is_up, SeqCst) != is_up {
             #[cfg(feature = "metrics")]
             reported::tell_up(is_up);
@@ -108,7 +112,7 @@ mod logged {
 mod reported {
     use super::FleetEvent;
     use crate::panics::contain;
-    use metrics::{Key, Label, Level, Metadata, Recorder, SharedString, with_recorder};
+    use metrics::{Key, Label, Level, Metadata, Recorder, SharedString, Unit, with_recorder};
     use std::sync::Arc;
 
     const CALLS: &str = "singleflight_fleet_calls_total";
@@ -124,6 +128,32 @@ mod reported {
     /// Reports an event of the layer with this name.
     pub(super) fn tell(layer: &Arc<str>, event: FleetEvent) {
         contain(|| with_recorder(|recorder| report(recorder, layer, event)));
+    }
+
+    /// Says what the metrics are, and reports the first state.
+    pub(super) fn begin(is_up: bool) {
+        contain(|| with_recorder(describe));
+        tell_up(is_up);
+    }
+
+    fn describe(to: &dyn Recorder) {
+        let counter = |name: &'static str, unit: Unit, what: &'static str| {
+            to.describe_counter(name.into(), Some(unit), what.into());
+        };
+        counter(
+            CALLS,
+            Unit::Count,
+            "Flights that asked the fleet, by role, and why they went alone.",
+        );
+        counter(PUBLISHED, Unit::Bytes, "Results that other replicas took.");
+        counter(TAKEOVERS, Unit::Count, "Flights whose earlier leader went away.");
+        counter(LEASES_LOST, Unit::Count, "Flights whose leader lost its lease.");
+        let histogram = |name: &'static str, what: &'static str| {
+            to.describe_histogram(name.into(), Some(Unit::Seconds), what.into());
+        };
+        histogram(ENTER, "How long the engine took to let a flight enter.");
+        histogram(WAIT, "How long followers waited for the result of another replica.");
+        to.describe_gauge(UP.into(), None, "1 if the engine can be reached, else 0.".into());
     }
 
     pub(super) fn tell_up(is_up: bool) {

@@ -85,6 +85,15 @@ fn metrics_tell_who_led_who_followed_and_why_one_went_alone() {
 }
 
 #[test]
+fn the_gauge_of_the_engine_is_there_from_the_first_call_on() {
+    let all = measured(async {
+        let replica = replicas(&Upstream::new(), 1).remove(0);
+        replica.ask("/x").await.unwrap();
+    });
+    assert_eq!(all.get("singleflight_fleet_up{}"), Some(&1.0), "{all:?}");
+}
+
+#[test]
 fn metrics_tell_of_a_takeover_and_of_a_lost_lease() {
     let all = measured(take_over());
     assert_eq!(all.get("singleflight_fleet_takeovers_total{name=test}"), Some(&1.0), "{all:?}");
