@@ -43,7 +43,8 @@ pub type BoxError = Box<dyn Error + Send + Sync>;
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() {
 /// # assert_eq!(handle(Elapsed::new().into()).await, StatusCode::REQUEST_TIMEOUT);
-/// # assert_eq!(handle(SharedError::new(Elapsed::new()).into()).await, StatusCode::REQUEST_TIMEOUT);
+/// # let error = SharedError::new(Elapsed::new()).into();
+/// # assert_eq!(handle(error).await, StatusCode::REQUEST_TIMEOUT);
 /// # assert_eq!(handle("no".into()).await, StatusCode::INTERNAL_SERVER_ERROR);
 /// # }
 /// ```

@@ -37,7 +37,8 @@ impl Message {
             Self::Literal(text) => Box::new(text),
             Self::Text(text) => Box::new(String::from(&*text)),
             Self::NoText => Box::new(
-                "tower-singleflight: the work of this flight panicked, with a payload that is no text",
+                "tower-singleflight: the work of this flight panicked, with a payload that is no \
+                 text",
             ),
         })
     }

@@ -5,7 +5,9 @@ pub(crate) use crate::sync::cores;
 use std::fmt;
 
 macro_rules! reasons {
-    ($(#[$meta:meta])* pub enum $name:ident { $($(#[$doc:meta])* $variant:ident = $text:literal,)* }) => {
+    ($(#[$meta:meta])* pub enum $name:ident {
+        $($(#[$doc:meta])* $variant:ident = $text:literal,)*
+    }) => {
         $(#[$meta])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         #[non_exhaustive]
@@ -112,7 +114,8 @@ reasons! {
 ///
 /// ```
 /// # let handle = tower_singleflight::SingleflightLayer::by_key(|id: &u32| *id).handle();
-/// println!("{}", handle.stats()); // led 10, joined 90, passed 3 (method 2, body 1), in flight 1, waiting 4
+/// // led 10, joined 90, passed 3 (method 2, body 1), in flight 1, waiting 4
+/// println!("{}", handle.stats());
 /// # assert_eq!(handle.stats().to_string(), "led 0, joined 0, passed 0, in flight 0, waiting 0");
 /// ```
 ///

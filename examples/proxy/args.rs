@@ -15,12 +15,13 @@ Usage: proxy --listen ADDR --upstream URL [options]
   --upstream URL         where requests go, such as http://127.0.0.1:8000
   --no-coalesce          leave the layer out
   --body-limit BYTES     how far a reader of a shared response may lag behind (default: 16 MiB)
-  --spill BYTES          keep what slow readers lag behind beyond that in a temporary file of this size, and share
-                         responses up to this length (needs the feature `spill`; default: no file)
+  --spill BYTES          keep what slow readers lag behind beyond that in a temporary file of this
+                         size, and share responses up to this length (needs the feature `spill`;
+                         default: no file)
   --join-within SECONDS  how old a request in progress may be for another to join it (default: 30)
   --cache-status NAME    tell clients how each response came, in a Cache-Status header
-  --key-from-body BYTES  share requests with equal bodies of up to so many bytes, POST and QUERY too;
-                         only for an upstream whose POSTs are reads";
+  --key-from-body BYTES  share requests with equal bodies of up to so many bytes, POST and QUERY
+                         too; only for an upstream whose POSTs are reads";
 
 pub(crate) struct Args {
     pub(crate) listen: String,

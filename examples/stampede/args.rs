@@ -139,7 +139,8 @@ impl Args {
         if self.requests.div_ceil(self.connections) > STREAMS {
             let least = self.requests.div_ceil(STREAMS);
             return Err(format!(
-                "{} requests at once need at least --connections {least}: a connection carries {STREAMS}",
+                "{} requests at once need at least --connections {least}: a connection carries \
+                 {STREAMS}",
                 self.requests
             ));
         }

@@ -54,7 +54,8 @@ impl Report {
         let mut faults = Vec::new();
         if self.most_hits > 1 {
             faults.push(format!(
-                "the layer let {} requests for one key through; if the last arrival ({:.2} s) is as late as the first\n\
+                "the layer let {} requests for one key through; if the last arrival ({:.2} s) is \
+                 as late as the first\n\
                  answer, raise --upstream-ms: what comes after an answer starts anew",
                 self.most_hits,
                 self.last_arrival.as_secs_f64()

@@ -60,7 +60,8 @@ fn ratio(without: Option<f64>, with: Option<f64>) -> Option<String> {
 fn counted(counted: Counted) -> String {
     let Counted { led, joined, passed, vetoed, cancelled, panicked, lost } = counted;
     format!(
-        "The layer counted {} led, {} joined, {} passed, {} vetoed,\n{} cancelled, {} panicked, {} lost.",
+        "The layer counted {} led, {} joined, {} passed, {} vetoed,\n{} cancelled, {} panicked, \
+         {} lost.",
         grouped(led),
         grouped(joined),
         grouped(passed),

@@ -11,7 +11,8 @@ pub(crate) fn allow_open_files(wanted: u64) -> Result<(), BoxError> {
     }
     Err(format!(
         "this takes {wanted} open files, and the system allows {allowed}:\n\
-         raise the hard limit (`ulimit -Hn`), or ask for fewer --connections, a lower --upstream-limit, or no --http1"
+         raise the hard limit (`ulimit -Hn`), or ask for fewer --connections, a lower \
+         --upstream-limit, or no --http1"
     )
     .into())
 }

@@ -11,14 +11,16 @@ pub(crate) struct Script {
 
 macro_rules! scripts {
     ($($name:ident: $file:literal),*) => {
-        $(pub(crate) static $name: Script = Script::new(include_str!(concat!("lua/", $file, ".lua")));)*
+        $(pub(crate) static $name: Script =
+            Script::new(include_str!(concat!("lua/", $file, ".lua")));)*
 
         static ALL: &[&Script] = &[$(&$name),*];
     };
 }
 
 scripts! {
-    ENTER: "enter", SHUT: "shut", CLOSE: "close", LAND: "land", RENEW: "renew", CHECK: "check", RELEASE: "release",
+    ENTER: "enter", SHUT: "shut", CLOSE: "close", LAND: "land",
+    RENEW: "renew", CHECK: "check", RELEASE: "release",
     DONE: "done", SEAL: "seal"
 }
 

@@ -21,8 +21,8 @@ use std::{
 };
 use tokio::time::Instant;
 
-const LOST: &str = "tower-singleflight: the flight was lost before it landed (its runtime shut down, \
-    or its task was aborted), and no waiter has a request left to lead it anew";
+const LOST: &str = "tower-singleflight: the flight was lost before it landed (its runtime shut \
+    down, or its task was aborted), and no waiter has a request left to lead it anew";
 const POLLED_AGAIN: &str = "tower-singleflight: polled after it was ready";
 
 /// Leaves the flight when dropped.

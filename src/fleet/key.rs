@@ -308,7 +308,11 @@ mod tests {
         }
 
         #[test]
-        fn one_text_split_at_two_places_gives_two_keys(text in text(), one in 0..12_usize, two in 0..12_usize) {
+        fn one_text_split_at_two_places_gives_two_keys(
+            text in text(),
+            one in 0..12_usize,
+            two in 0..12_usize,
+        ) {
             let split = |at: usize| text.split_at(at.min(text.len()));
             assert_injective(&split(one), &split(two));
         }
@@ -319,11 +323,20 @@ mod tests {
         }
 
         #[test]
-        fn different_numbers_have_different_bytes(one in any::<(u64, i64, char, u128)>(), two in any::<(u64, i64, char, u128)>()) {
+        fn different_numbers_have_different_bytes(
+            one in any::<(u64, i64, char, u128)>(),
+            two in any::<(u64, i64, char, u128)>(),
+        ) {
             assert_injective(&one, &two);
             assert_injective(&(one.0 as usize, one.1 as isize), &(two.0 as usize, two.1 as isize));
-            assert_injective(&(one.0 as u8, one.1 as i8, one.1 as i16), &(two.0 as u8, two.1 as i8, two.1 as i16));
-            assert_injective(&(one.0 as u16, one.0 as u32, one.1 as i32), &(two.0 as u16, two.0 as u32, two.1 as i32));
+            assert_injective(
+                &(one.0 as u8, one.1 as i8, one.1 as i16),
+                &(two.0 as u8, two.1 as i8, two.1 as i16),
+            );
+            assert_injective(
+                &(one.0 as u16, one.0 as u32, one.1 as i32),
+                &(two.0 as u16, two.0 as u32, two.1 as i32),
+            );
         }
 
         #[test]
@@ -332,7 +345,10 @@ mod tests {
         }
 
         #[test]
-        fn lists_of_bytes_have_different_bytes(one in vec(0..9_u8, 0..12), two in vec(0..9_u8, 0..12)) {
+        fn lists_of_bytes_have_different_bytes(
+            one in vec(0..9_u8, 0..12),
+            two in vec(0..9_u8, 0..12),
+        ) {
             assert_injective(&one, &two);
             assert_injective(&Bytes::from(one), &Bytes::from(two));
         }

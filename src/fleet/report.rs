@@ -82,7 +82,8 @@ mod logged {
         if is_up {
             if node.is_logged.swap(false, SeqCst) {
                 contain(|| {
-                    warn!(target: "tower_singleflight", "the engine of the fleet can be reached again");
+                    warn!(target: "tower_singleflight", "the engine of the fleet can be reached \
+                        again");
                 });
             }
         } else if !node.engine.logs_outages() {

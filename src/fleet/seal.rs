@@ -251,7 +251,8 @@ mod tests {
 
         #[test]
         fn bytes_of_any_kind_do_not_open(bytes in vec(any::<u8>(), 0..200), count in 0..5_u8) {
-            let framed = [&[MARK, FORMAT, 0, 0, 0, count][..], token(2).as_bytes(), &bytes[..]].concat();
+            let head = [MARK, FORMAT, 0, 0, 0, count];
+            let framed = [&head[..], token(2).as_bytes(), &bytes[..]].concat();
             for bytes in [bytes, framed] {
                 prop_assert!(secret().open(&subject(b"key"), token(1), token(2), &bytes).is_err());
             }

@@ -111,7 +111,8 @@ impl<M: HttpMode, E> SingleflightLayer<M, E> {
     /// use std::time::Duration;
     /// use tower_singleflight::SingleflightLayer;
     ///
-    /// let layer = SingleflightLayer::new(|req| req.uri().path().to_owned()).hold_for(Duration::from_millis(500));
+    /// let layer = SingleflightLayer::new(|req| req.uri().path().to_owned())
+    ///     .hold_for(Duration::from_millis(500));
     /// let report = || async { ([(header::CACHE_CONTROL, "max-age=1")], "expensive") };
     /// let app: Router = Router::new().route("/report", get(report)).layer(layer);
     /// ```
@@ -141,7 +142,8 @@ impl<K: Hash + Eq + Send + Sync + 'static> SingleflightLayer<Http<K>> {
     ///
     /// let layer = SingleflightLayer::new(|req| req.uri().path().to_owned());
     /// let handle = layer.handle();
-    /// let app: Router = Router::new().route("/report", get(|| async { "expensive" })).layer(layer);
+    /// let report = get(|| async { "expensive" });
+    /// let app: Router = Router::new().route("/report", report).layer(layer);
     ///
     /// handle.forget("/report"); // with any query
     /// ```

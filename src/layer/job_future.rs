@@ -233,8 +233,9 @@ impl<J: Job> Future for JobFuture<J> {
     }
 }
 
-const NOT_FOR_US: &str = "tower-singleflight: the flight was lost before it landed, another waiter led it anew, \
-    and got a response that must not be shared with this one, which has no request left";
+const NOT_FOR_US: &str = "tower-singleflight: the flight was lost before it landed, another waiter \
+    led it anew, and got a response that must not be shared with this one, which has no request \
+    left";
 
 /// Nothing in it is pinned in place.
 impl<J: Job> Unpin for JobFuture<J> {}

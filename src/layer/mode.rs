@@ -65,8 +65,8 @@ impl<Req: 'static, K: Hash + Eq + Send + Sync + 'static> sealed::Mode<Req, K> fo
 #[diagnostic::on_unimplemented(
     message = "the response `{Self}` cannot be given to every waiter of a flight",
     label = "this response is not `Clone`",
-    note = "`by_key` clones the response for every follower: derive `Clone` for it, or call `.map_response(Arc::new)` \
-            below the layer",
+    note = "`by_key` clones the response for every follower: derive `Clone` for it, or call \
+        `.map_response(Arc::new)` below the layer",
     note = "for HTTP use `SingleflightLayer::new`, which makes the body of a response `Clone`"
 )]
 pub trait FanOut: Clone {}
@@ -78,7 +78,8 @@ impl<T: Clone> FanOut for T {}
 #[diagnostic::on_unimplemented(
     message = "the inner service's error `{E}` cannot be given to every waiter of a flight",
     label = "this error is not `Clone + Send + Sync + 'static`",
-    note = "call `.shared_errors()` on the `SingleflightLayer`: every waiter then gets a `SharedError`"
+    note = "call `.shared_errors()` on the `SingleflightLayer`: every waiter then gets a \
+        `SharedError`"
 )]
 pub trait ErrorMode<E>: sealed::ErrorMode<E, <Self as ErrorMode<E>>::Error> + 'static {
     /// The error that callers get.

@@ -250,7 +250,8 @@ impl<Req: 'static, K: Hash + Eq + Send + Sync + 'static, E> SingleflightLayer<By
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() {
     /// let layer = SingleflightLayer::by_key(|id: &u32| *id).hold_for(Duration::from_millis(500));
-    /// let lookup = layer.layer(service_fn(|id: u32| async move { Ok::<_, Infallible>(format!("user {id}")) }));
+    /// let user = |id: u32| async move { Ok::<_, Infallible>(format!("user {id}")) };
+    /// let lookup = layer.layer(service_fn(user));
     ///
     /// let first = lookup.clone().oneshot(7).await;
     /// let straggler = lookup.oneshot(7).await;

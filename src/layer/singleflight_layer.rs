@@ -77,8 +77,9 @@ use tower_layer::Layer;
 /// fn flights() -> SingleflightLayer<mode::ByKey<u32, u32>> {
 ///     SingleflightLayer::by_key(|id: &u32| *id)
 /// }
-/// # let service = tower::service_fn(|id: u32| async move { Ok::<_, std::convert::Infallible>(id) });
-/// # let _ = Users { lookup: tower::Layer::layer(&flights(), service), handle: flights().handle() };
+/// # let user = |id: u32| async move { Ok::<_, std::convert::Infallible>(id) };
+/// # let lookup = tower::Layer::layer(&flights(), tower::service_fn(user));
+/// # let _ = Users { lookup, handle: flights().handle() };
 /// ```
 ///
 /// # When it does not compile

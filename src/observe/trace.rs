@@ -75,7 +75,16 @@ impl<T> Work<T> {
             return None;
         }
         let (name, outer) = (name.field(), self.future.span());
-        let open = || debug_span!(target: TARGET, parent: outer, "flight", name, outcome = Empty, waiters = Empty);
+        let open = || {
+            debug_span!(
+                target: TARGET,
+                parent: outer,
+                "flight",
+                name,
+                outcome = Empty,
+                waiters = Empty
+            )
+        };
         // Uses the subscriber that knows the parent span, on whatever thread this is polled.
         let here =
             || outer.with_subscriber(|(_, its)| with_default(its, open)).unwrap_or_else(open);

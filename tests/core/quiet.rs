@@ -131,7 +131,8 @@ async fn one_arm_of_a_select_leads_and_the_other_follows() {
         _ = &mut leader => unreachable!("it takes 5 s"),
         () = sleep(Duration::from_secs(1)) => {
             let follower = timeout(LONG, group.run(1, never())).await;
-            assert_eq!(follower.expect("this arm waits for the other's flight only"), followed("landed"));
+            let follower = follower.expect("this arm waits for the other's flight only");
+            assert_eq!(follower, followed("landed"));
         }
     }
     assert_eq!(leader.await, led("landed", true));

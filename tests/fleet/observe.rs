@@ -152,8 +152,8 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Notes {
 
 #[test]
 fn a_span_tells_the_role_and_a_warning_that_the_engine_is_gone() {
-    // While there is one subscriber alone, `tracing` asks that of the thread which happens to get to
-    // a place first whether anybody wants to hear of it, and a thread of another test has none.
+    // While there is one subscriber alone, `tracing` asks that of the thread which happens to get
+    // to a place first whether anybody wants to hear of it, and a thread of another test has none.
     let _others = [(); 2].map(|()| Dispatch::new(tracing_subscriber::registry()));
     let notes = Notes::default();
     let subscriber = tracing_subscriber::registry().with(notes.clone());

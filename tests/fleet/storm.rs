@@ -87,7 +87,8 @@ const OPERATIONS: [Operation; 10] = [
 
 fn traffic() -> impl Strategy<Value = Event> {
     prop_oneof![
-        8 => (0..REPLICAS, 0..PATHS, 0..USERS).prop_map(|(replica, path, user)| Event::Ask { replica, path, user }),
+        8 => (0..REPLICAS, 0..PATHS, 0..USERS)
+            .prop_map(|(replica, path, user)| Event::Ask { replica, path, user }),
         1 => (0..REPLICAS, 0..PATHS).prop_map(|(replica, path)| Write { replica, path }),
         1 => (0..REPLICAS).prop_map(|replica| Leave { replica }),
     ]
@@ -125,8 +126,10 @@ fn any() -> impl Strategy<Value = Event> {
     prop_oneof![
         4 => mild(),
         1 => one_fault(&SEAL),
-        1 => (0..REPLICAS, proptest::bool::ANY).prop_map(|(replica, cut)| Partition { replica, cut }),
-        1 => (0..REPLICAS, proptest::bool::ANY).prop_map(|(replica, drops)| DropPushes { replica, drops }),
+        1 => (0..REPLICAS, proptest::bool::ANY)
+            .prop_map(|(replica, cut)| Partition { replica, cut }),
+        1 => (0..REPLICAS, proptest::bool::ANY)
+            .prop_map(|(replica, drops)| DropPushes { replica, drops }),
         1 => (0..REPLICAS, 0..100_u64).prop_map(|(replica, ms)| Delay { replica, ms }),
         1 => proptest::bool::ANY.prop_map(Stop),
         1 => proptest::bool::ANY.prop_map(Fill),

@@ -321,7 +321,8 @@ mod sockets {
     async fn one(address: SocketAddr, body: &'static str) -> String {
         let mut socket = TcpStream::connect(address).await.unwrap();
         let head = format!(
-            "GET /hot HTTP/1.1\r\nhost: {address}\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\r\n"
+            "GET /hot HTTP/1.1\r\nhost: {address}\r\ntransfer-encoding: chunked\r\n\
+             connection: close\r\n\r\n"
         );
         socket.write_all(head.as_bytes()).await.unwrap();
         socket.write_all(body.as_bytes()).await.unwrap();

@@ -387,7 +387,9 @@ fn like(wish: &Wish) -> impl Strategy<Value = Wish> + use<> {
 fn response() -> impl Strategy<Value = Reply> {
     let status = prop_oneof![
         8 => Just(200u16),
-        3 => select(vec![201, 206, 302, 304, 307, 308, 400, 401, 403, 404, 429, 431, 451, 500, 503, 511]),
+        3 => select(vec![
+            201, 206, 302, 304, 307, 308, 400, 401, 403, 404, 429, 431, 451, 500, 503, 511,
+        ]),
     ];
     let line = prop_oneof![
         6 => select(values(&CACHE_CONTROL)).prop_map(|value| ("cache-control", value)),
@@ -396,7 +398,9 @@ fn response() -> impl Strategy<Value = Reply> {
         2 => select(values(&AGE)).prop_map(|value| ("age", value)),
         1 => select(values(&LENGTH)).prop_map(|value| ("content-length", value)),
         1 => Just(("set-cookie", "x")),
-        1 => select(vec!["text/plain", "text/Event-Stream; x", "multipart/x-mixed-replace", "text/event"])
+        1 => select(vec![
+            "text/plain", "text/Event-Stream; x", "multipart/x-mixed-replace", "text/event",
+        ])
             .prop_map(|value| ("content-type", value)),
     ];
     (status, vec(line, 0..3)).prop_map(|(status, lines)| Reply { status, lines })

@@ -370,7 +370,8 @@ mod cost {
             let (beside, grown) = run(1 << 30, true, false).await;
             let ratio = beside.as_secs_f64() / alone.as_secs_f64();
             println!(
-                "seven alone {alone:.2?} (+{} MiB), beside a slow one {beside:.2?} (+{} MiB, window {}): {ratio:.2}",
+                "seven alone {alone:.2?} (+{} MiB), beside a slow one {beside:.2?} (+{} MiB, \
+                 window {}): {ratio:.2}",
                 grown_alone >> 20,
                 grown >> 20,
                 WINDOW >> 20,

@@ -225,7 +225,8 @@ async fn stats_display_as_one_line() {
     drop(_calls);
     assert_eq!(
         layer.handle().stats().to_string(),
-        "led 2, joined 1, passed 2 (filter 1, disabled 1), cancelled 2, near misses 1 (full 1), in flight 0, waiting 0"
+        "led 2, joined 1, passed 2 (filter 1, disabled 1), cancelled 2, near misses 1 (full 1), in \
+         flight 0, waiting 0"
     );
 }
 

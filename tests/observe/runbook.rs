@@ -1,5 +1,5 @@
-//! Apps that are wrong as the runbook says, and requests that come at once. Each test is named after
-//! a row of the runbook, and the counters must be those that the row's section shows.
+//! Apps that are wrong as the runbook says, and requests that come at once. Each test is named
+//! after a row of the runbook, and the counters must be those that the row's section shows.
 
 use crate::support::*;
 use axum::{Router, body::Body, extract::Request, routing::get};

@@ -39,16 +39,16 @@ const ROW: f64 = 24.0;
 const BAR: f64 = 14.0;
 
 const TITLE: &str = "tower-singleflight beside others that coalesce";
-const LEGEND: &str = "Smaller is better. Blue: this crate. Bar: the median; thin line: 10th to 90th percentile of the \
-    rounds; dashed line: the floor.";
+const LEGEND: &str = "Smaller is better. Blue: this crate. Bar: the median; thin line: 10th to \
+    90th percentile of the rounds; dashed line: the floor.";
 
 /// The colours are attributes, for whatever ignores styles, and for light backgrounds; a dark one
 /// has its own.
 const STYLE: &str = "@media(prefers-color-scheme:dark){\
     .ground{fill:#0d1117;stroke:#30363d}.ink{fill:#e6edf3}.line{stroke:#e6edf3}.grid{stroke:#30363d}\
     .ours{fill:#4493f8}.peer{fill:#6e7681}}";
-const ROOT: &str = "xmlns=\"http://www.w3.org/2000/svg\" role=\"img\" aria-labelledby=\"title desc\" \
-    font-family=\"Helvetica,Arial,sans-serif\" font-size=\"12\"";
+const ROOT: &str = "xmlns=\"http://www.w3.org/2000/svg\" role=\"img\" aria-labelledby=\"title \
+    desc\" font-family=\"Helvetica,Arial,sans-serif\" font-size=\"12\"";
 const GROUND: &str = r##"class="ground" fill="#fff" stroke="#d0d7de""##;
 const INK: &str = r##"class="ink" fill="#1f2328""##;
 const LINE: &str = r##"class="line" stroke="#1f2328""##;

@@ -36,7 +36,8 @@ fn post(body: &str) -> String {
 fn request(method: &str, path: &str, headers: &str, body: &str) -> String {
     let length = body.len();
     format!(
-        "{method} {path} HTTP/1.1\r\nhost: example\r\n{headers}content-length: {length}\r\n\r\n{body}"
+        "{method} {path} HTTP/1.1\r\nhost: example\r\n{headers}content-length: {length}\r\n\r\n\
+         {body}"
     )
 }
 
@@ -214,7 +215,8 @@ async fn an_upload_that_is_slow_or_breaks_off_concerns_its_own_client() {
 async fn a_client_that_waits_for_100_continue_gets_it_and_is_alone() {
     let origin = echo().await;
     let proxy = proxy(&origin).await;
-    let head = "POST /search HTTP/1.1\r\nhost: example\r\nexpect: 100-continue\r\ncontent-length: 3\r\n\r\n";
+    let head = "POST /search HTTP/1.1\r\nhost: example\r\nexpect: 100-continue\r\n\
+        content-length: 3\r\n\r\n";
     let mut waits = Client::connect(proxy.addr).await;
     assert_eq!(waits.ask(head).await.unwrap().status(), Some(100));
     // It may never send the body, and nobody waits for it.
@@ -228,7 +230,8 @@ async fn a_client_that_waits_for_100_continue_gets_it_and_is_alone() {
 async fn a_body_with_trailers_keeps_them_and_is_alone() {
     let origin = echo().await;
     let proxy = proxy(&origin).await;
-    let head = "POST /search HTTP/1.1\r\nhost: example\r\ntrailer: x-sum\r\ntransfer-encoding: chunked\r\n\r\n";
+    let head = "POST /search HTTP/1.1\r\nhost: example\r\ntrailer: x-sum\r\n\
+        transfer-encoding: chunked\r\n\r\n";
     let text = format!("{head}3\r\ntea\r\n0\r\nx-sum: 1\r\n\r\n");
     assert_eq!(all(&proxy, vec![text.clone(), text], &origin, 2).await, ["tea"; 2]);
     for request in origin.requests() {

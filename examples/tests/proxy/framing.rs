@@ -10,7 +10,8 @@ fn trailers(headers: &HeaderMap) -> Vec<(&str, &str)> {
     headers.iter().map(|(name, value)| (name.as_str(), value.to_str().unwrap())).collect()
 }
 
-const WITH_TRAILERS: &str = "HTTP/1.1 200 OK\r\ntrailer: x-sum, x-other\r\ntransfer-encoding: chunked\r\n\r\n\
+const WITH_TRAILERS: &str = "HTTP/1.1 200 OK\r\ntrailer: x-sum, x-other\r\n\
+    transfer-encoding: chunked\r\n\r\n\
     4\r\nbody\r\n0\r\nx-sum: 1\r\nx-other: 2\r\n\r\n";
 
 #[tokio::test]
@@ -27,7 +28,8 @@ async fn trailers_of_a_response_go_through() {
 
 #[tokio::test]
 async fn trailers_have_no_say_in_connections() {
-    let bytes = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n0\r\nconnection: x-a\r\nx-a: 1\r\nx-b: 2\r\n\r\n";
+    let bytes = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n0\r\nconnection: x-a\r\n\
+        x-a: 1\r\nx-b: 2\r\n\r\n";
     let origin = Origin::new(move |_| Reply::raw(bytes)).await;
     let proxy = Proxy::to(&origin).await;
     let answer = h2_get(proxy.addr, "/").await.collect().await.unwrap();
@@ -60,7 +62,8 @@ const SUM: (http::HeaderName, HeaderValue) =
 async fn a_request_with_two_lengths_goes_on_with_one() {
     let origin = Origin::new(|_| Reply::ok("")).await;
     let proxy = Proxy::to(&origin).await;
-    let head = "POST / HTTP/1.1\r\nhost: example\r\ncontent-length: 3\r\ntransfer-encoding: chunked\r\n\r\n";
+    let head = "POST / HTTP/1.1\r\nhost: example\r\ncontent-length: 3\r\n\
+        transfer-encoding: chunked\r\n\r\n";
     let mut client = Client::connect(proxy.addr).await;
     client.ask(&format!("{head}4\r\nbody\r\n0\r\n\r\n")).await.unwrap();
     let request = origin.request();
@@ -101,7 +104,8 @@ async fn requests_whose_end_is_in_doubt_are_refused() {
 async fn a_response_with_two_lengths_goes_on_with_one() {
     let origin = Origin::new(|request| match request.start.as_str() {
         "GET /chunked HTTP/1.1" => Reply::raw(
-            "HTTP/1.1 200 OK\r\ncontent-length: 3\r\ntransfer-encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\n\r\n",
+            "HTTP/1.1 200 OK\r\ncontent-length: 3\r\ntransfer-encoding: chunked\r\n\r\n4\r\n\
+             body\r\n0\r\n\r\n",
         ),
         _ => Reply::raw("HTTP/1.1 200 OK\r\ncontent-length: 4\r\ncontent-length: 4, 4\r\n\r\nbody"),
     });
@@ -128,7 +132,8 @@ async fn a_response_in_a_coding_that_nobody_asked_for_is_no_answer() {
 async fn a_body_is_passed_on_whatever_the_method() {
     let origin = Origin::new(|_| Reply::ok("")).await;
     let proxy = Proxy::to(&origin).await;
-    let chunked = "GET / HTTP/1.1\r\nhost: example\r\ntransfer-encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\n\r\n";
+    let chunked = "GET / HTTP/1.1\r\nhost: example\r\ntransfer-encoding: chunked\r\n\r\n4\r\n\
+        body\r\n0\r\n\r\n";
     Client::once(proxy.addr, chunked).await.unwrap();
     Client::once(proxy.addr, "PUT / HTTP/1.1\r\nhost: example\r\ncontent-length: 4\r\n\r\nbody")
         .await

@@ -95,7 +95,8 @@ async fn forwarded_for_and_via_grow() {
 
 #[tokio::test]
 async fn an_upgrade_is_answered_as_the_plain_request_that_it_is_too() {
-    let upgrade = "connection: upgrade, http2-settings\r\nupgrade: h2c\r\nhttp2-settings: AAMAAABkAAQAAP__\r\n";
+    let upgrade = "connection: upgrade, http2-settings\r\nupgrade: h2c\r\n\
+        http2-settings: AAMAAABkAAQAAP__\r\n";
     let request = sent(upgrade).await;
     let names = ["connection", "upgrade", "http2-settings"];
     assert_eq!(names.map(|name| request.get(name)), [None; 3]);

@@ -10,9 +10,11 @@ use tokio::{
 };
 
 /// The handshake of RFC 6455 §1.3.
-const HANDSHAKE: &str = "GET /chat HTTP/1.1\r\nhost: example\r\nconnection: keep-alive, Upgrade\r\nupgrade: websocket\r\n\
+const HANDSHAKE: &str = "GET /chat HTTP/1.1\r\nhost: example\r\n\
+    connection: keep-alive, Upgrade\r\nupgrade: websocket\r\n\
     sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\nsec-websocket-version: 13\r\n\r\n";
-const SWITCHED: &str = "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: Upgrade\r\n\
+const SWITCHED: &str = "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\n\
+    connection: Upgrade\r\n\
     sec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
 /// A masked and an unmasked text message, "Hello", of RFC 6455 §5.7.
 const FROM_CLIENT: &[u8] = b"\x81\x85\x37\xfa\x21\x3d\x7f\x9f\x4d\x51\x58";
@@ -268,7 +270,9 @@ async fn what_is_no_upgrade_of_http_1_1_is_a_plain_request() {
         format!("POST / HTTP/1.1\r\n{upgrade}content-length: 4\r\n\r\nbody"),
         "GET / HTTP/1.1\r\nhost: example\r\nupgrade: websocket\r\n\r\n".to_owned(),
         "GET / HTTP/1.1\r\nhost: example\r\nconnection: upgrade\r\n\r\n".to_owned(),
-        "GET / HTTP/1.1\r\nhost: example\r\nconnection: upgrade\r\nupgrade: HTTP/2.0, TLS/1.0, h2c\r\n\r\n".to_owned(),
+        "GET / HTTP/1.1\r\nhost: example\r\nconnection: upgrade\r\n\
+         upgrade: HTTP/2.0, TLS/1.0, h2c\r\n\r\n"
+            .to_owned(),
     ];
     for text in requests {
         let origin = Origin::new(|_| Reply::ok("plain")).await;

@@ -1,7 +1,7 @@
 -- KEYS  F E W
 -- ARGV  token, lease, prefix of inboxes
--- Leads, follows, passes, or finds the open flight sealed. Whoever waits for a flight whose lease has
--- ended enters again.
+-- Leads, follows, passes, or finds the open flight sealed. Whoever waits for a flight whose lease
+-- has ended enters again.
 local v = redis.call('MGET', KEYS[1], KEYS[2])
 local f, e = v[1], v[2] or ''
 if not f then

@@ -108,9 +108,10 @@ async fn closing_names_the_tokens_and_tells_them() {
     two.no_push().await;
 
     // It can be closed again, and newcomers lead.
-    assert!(
-        matches!(one.close(&name, flight, LEASE, true).await, Ok(Closed::Followed(tokens)) if tokens.len() == 2)
-    );
+    assert!(matches!(
+        one.close(&name, flight, LEASE, true).await,
+        Ok(Closed::Followed(tokens)) if tokens.len() == 2
+    ));
     assert_eq!(two.push().await, Push::Closed { token: second });
     assert_eq!(three.push().await, Push::Closed { token: third });
     three.lead(&name).await;
@@ -351,9 +352,10 @@ async fn renewing_extends_open_and_closed_flights() {
     one.enter(&name(1), open, short).await.unwrap();
     one.enter(&name(2), closed, short).await.unwrap();
     let token = two.token();
-    assert!(
-        matches!(two.enter(&name(2), token, LEASE).await, Ok(Entry::Follow { left, .. }) if left <= short)
-    );
+    assert!(matches!(
+        two.enter(&name(2), token, LEASE).await,
+        Ok(Entry::Follow { left, .. }) if left <= short
+    ));
     one.close(&name(2), closed, short, false).await.unwrap();
 
     let flights = [(name(1), open), (name(3), lost), (name(2), closed)];

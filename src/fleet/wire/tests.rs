@@ -225,7 +225,10 @@ proptest! {
     }
 
     #[test]
-    fn bytes_of_any_kind_are_an_answer_or_nothing(bytes in vec(any::<u8>(), 0..600), whole in 0..2_u8) {
+    fn bytes_of_any_kind_are_an_answer_or_nothing(
+        bytes in vec(any::<u8>(), 0..600),
+        whole in 0..2_u8,
+    ) {
         let after_head = [&[VALUE, 0, 0, 200, 2][..], &bytes].concat();
         assert_stable(if whole == 0 { &bytes } else { &after_head });
     }
@@ -284,7 +287,10 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(100))]
 
     #[test]
-    fn long_bytes_of_any_kind_are_an_answer_or_nothing(start in start(), parts in vec(part(), 1..8)) {
+    fn long_bytes_of_any_kind_are_an_answer_or_nothing(
+        start in start(),
+        parts in vec(part(), 1..8),
+    ) {
         assert_stable(&[start, parts.concat()].concat());
     }
 }

@@ -18,8 +18,8 @@ impl fmt::Display for BodyError {
         match self {
             Self::TooSlow { limit, budget } => write!(
                 f,
-                "this reader fell more than half of {limit} bytes behind the others and held them back, \
-                 or behind at all with the budget of {budget} bytes spent"
+                "this reader fell more than half of {limit} bytes behind the others and held them \
+                 back, or behind at all with the budget of {budget} bytes spent"
             ),
             Self::CutShort { promised, came } => {
                 write!(f, "the body was cut short after {came} of {promised} bytes")

@@ -115,16 +115,21 @@ mod tests {
         }
 
         #[test]
-        fn a_text_of_any_length_and_tag_is_given_back(length in 0..70_000_usize, tag in 0..70_000_usize) {
+        fn a_text_of_any_length_and_tag_is_given_back(
+            length in 0..70_000_usize,
+            tag in 0..70_000_usize,
+        ) {
             let written = [(tag, vec![0xff; length]), (2, vec![0; 3])];
             let record = record(&written);
-            prop_assert!(texts(record.as_bytes()).eq(written.iter().map(|(tag, text)| (*tag, &text[..]))));
+            let expected = written.iter().map(|(tag, text)| (*tag, &text[..]));
+            prop_assert!(texts(record.as_bytes()).eq(expected));
         }
 
         #[test]
         fn a_record_gives_back_what_was_written(written in some()) {
             let record = record(&written);
-            let read: Vec<_> = texts(record.as_bytes()).map(|(tag, text)| (tag, text.to_vec())).collect();
+            let read = texts(record.as_bytes()).map(|(tag, text)| (tag, text.to_vec()));
+            let read: Vec<_> = read.collect();
             prop_assert_eq!(read, written);
         }
     }

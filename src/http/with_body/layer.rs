@@ -93,7 +93,8 @@ impl<K: Hash + Eq + Send + Sync + 'static> SingleflightLayer<HttpBody<K>> {
     ///     let query = request.body();
     ///     query.starts_with(b"query").then(|| query.clone())
     /// });
-    /// let app: Router = Router::new().route("/graphql", post(|body: String| async { body })).layer(layer);
+    /// let answer = post(|body: String| async { body });
+    /// let app: Router = Router::new().route("/graphql", answer).layer(layer);
     /// ```
     ///
     /// # Which requests share

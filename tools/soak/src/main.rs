@@ -10,8 +10,8 @@
 //! late, drop, abort, stall and forget; the works panic and fail; keys, answers, extractors and
 //! filters panic; runtimes go down under flights; threads are kept busy. Beside them, requests with
 //! bodies go to layers whose policies are drawn, and the replicas of a fleet (feature `fleet`)
-//! share an engine that fails in every way. With `--redis`, three more replicas share a `redis-server`
-//! that is killed, stopped, emptied and cut off.
+//! share an engine that fails in every way. With `--redis`, three more replicas share a
+//! `redis-server` that is killed, stopped, emptied and cut off.
 //!
 //! | What must never happen | How it would be seen |
 //! |---|---|

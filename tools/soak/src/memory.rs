@@ -8,9 +8,9 @@ use std::{alloc::System, fmt};
 #[global_allocator]
 static ALLOCATOR: Cap<System> = Cap::new(System, usize::MAX);
 
-/// What the last quarter may have above the first, in bytes: for the report, whose sets of what came
-/// up grow, and for what a runtime keeps. Of a run of an hour, which makes some five million calls,
-/// it is a fifth of a byte a call.
+/// What the last quarter may have above the first, in bytes: for the report, whose sets of what
+/// came up grow, and for what a runtime keeps. Of a run of an hour, which makes some five million
+/// calls, it is a fifth of a byte a call.
 const TOLERANCE: usize = 1 << 20;
 /// Of the samples, that many in a hundred are warm-up.
 const WARM_UP: usize = 20;

@@ -100,7 +100,8 @@ impl Run {
         let report = &self.world.report;
         let calls = |part| grouped(report.calls(part));
         println!(
-            "{:>6} s  {} rounds  calls: {} group, {} service, {} http, {} upload  {} descriptors  {}",
+            "{:>6} s  {} rounds  calls: {} group, {} service, {} http, {} upload  {} descriptors  \
+             {}",
             report.elapsed().as_secs(),
             self.rounds,
             calls("group"),

@@ -35,10 +35,11 @@ pub(crate) fn run(options: &Options) -> Report {
     let rounds = options.rounds(15);
     let tables = FRAMES.map(|frame| table(Size { bytes, frame }, rounds)).into();
     let about = format!(
-        "One body of {} MiB, of which {BURST} frames come at a time, read to its end by N tasks on one thread; time a byte \
-        and reader, of what the same body takes that one task reads as it is; {rounds} rounds. Once the frames are only \
-        taken, and once their bytes are copied out, as to a socket. The floor is N tasks that read N plain bodies: each \
-        reader has a buffer of its own, so it costs more as well.",
+        "One body of {} MiB, of which {BURST} frames come at a time, read to its end by N tasks on \
+         one thread; time a byte and reader, of what the same body takes that one task reads as it \
+         is; {rounds} rounds. Once the frames are only taken, and once their bytes are copied out, \
+         as to a socket. The floor is N tasks that read N plain bodies: each reader has a buffer \
+         of its own, so it costs more as well.",
         bytes / 1024 / 1024,
     );
     Report { title: "Bodies", about, tables, panel: None }

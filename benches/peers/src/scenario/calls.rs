@@ -27,8 +27,8 @@ pub(crate) fn run(options: &Options, meter: Meter) -> Report {
         table.row([name.to_string()].into_iter().chain(cells.concat()));
     }
     let about = format!(
-        "A mean of {calls} calls one after the other, with one integer key, after {calls} to warm up. The inner work \
-        allocates nothing."
+        "A mean of {calls} calls one after the other, with one integer key, after {calls} to warm \
+         up. The inner work allocates nothing."
     );
     Report { title: "Allocations of a call", about, tables: vec![table], panel: None }
 }

@@ -30,9 +30,10 @@ pub(crate) fn run(options: &Options) -> Report {
     let runtime = one_thread();
     let mut report = Report {
         title: "Fan-out",
-        about: "From the end of the inner work until the last of N tasks that wait for it has its result, and until \
-            the leader has it: the task that called first. On one thread, so that the order is that of the wake-ups. \
-            The floor is N tasks on a plain list of wakers, woken under no lock."
+        about: "From the end of the inner work until the last of N tasks that wait for it has its \
+            result, and until the leader has it: the task that called first. On one thread, so \
+            that the order is that of the wake-ups. The floor is N tasks on a plain list of \
+            wakers, woken under no lock."
             .to_string(),
         tables: Vec::new(),
         panel: None,

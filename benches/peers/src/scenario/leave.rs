@@ -44,9 +44,10 @@ pub(crate) fn run(options: &Options) -> Report {
         ]);
     }
     let about = format!(
-        "{many} followers, polled once each, are dropped in the order in which they came, while their flight goes on: \
-        in flights of {many}, and of {few}; {rounds} rounds. Boxed futures, polled by hand, so that it is their drop \
-        that is measured, and no task's. The floor leaves its wakers where they are."
+        "{many} followers, polled once each, are dropped in the order in which they came, while \
+         their flight goes on: in flights of {many}, and of {few}; {rounds} rounds. Boxed futures, \
+         polled by hand, so that it is their drop that is measured, and no task's. The floor \
+         leaves its wakers where they are."
     );
     Report { title: "Leaving", about, tables: vec![table], panel: None }
 }

@@ -21,8 +21,9 @@ pub(crate) fn run(options: &Options) -> Report {
     let mut report = Report {
         title: "CPU while parked",
         about: format!(
-            "{tasks} tasks wait for one piece of work, on a current-thread runtime; CPU time in {window:?}, in percent \
-            of one core; {rounds} rounds. The floor is one task that does the same work, and nobody else."
+            "{tasks} tasks wait for one piece of work, on a current-thread runtime; CPU time in \
+             {window:?}, in percent of one core; {rounds} rounds. The floor is one task that does \
+             the same work, and nobody else."
         ),
         tables: Vec::new(),
         panel: None,

@@ -34,8 +34,8 @@ pub(crate) fn run(options: &Options) -> Report {
         table.row([name.to_string()].into_iter().chain(ratios.concat()));
     }
     let about = format!(
-        "{TASKS} tasks on a runtime of 2 threads, each making {calls} calls one after the other with a key of its own; \
-        the inner work yields once; {rounds} rounds."
+        "{TASKS} tasks on a runtime of 2 threads, each making {calls} calls one after the other \
+         with a key of its own; the inner work yields once; {rounds} rounds."
     );
     Report { title: "64 tasks, 2 threads, distinct keys", about, tables: vec![table], panel: None }
 }

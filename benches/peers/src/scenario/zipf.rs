@@ -37,9 +37,9 @@ pub(crate) fn run(options: &Options) -> Report {
     let mut report = Report {
         title: "Zipf mix",
         about: format!(
-            "{tasks} tasks on a runtime of 2 threads, each making {calls} calls one after the other; the keys are \
-            zipf-distributed (s = 1) over {KEYS}; CPU time of the process; {rounds} rounds. Of the inner calls, one run \
-            is counted, apart."
+            "{tasks} tasks on a runtime of 2 threads, each making {calls} calls one after the \
+             other; the keys are zipf-distributed (s = 1) over {KEYS}; CPU time of the process; \
+             {rounds} rounds. Of the inner calls, one run is counted, apart."
         ),
         tables: Vec::new(),
         panel: None,

@@ -193,7 +193,8 @@ async fn demonstrate() -> Result<(), BoxError> {
         Command::new("redis-server").arg("--version").stdout(Stdio::null()).status().await
     {
         return Err(format!(
-            "redis-server cannot be run ({error}): install it, as with `apt-get install redis-server`"
+            "redis-server cannot be run ({error}): install it, as with `apt-get install \
+             redis-server`"
         )
         .into());
     }
@@ -324,7 +325,8 @@ impl std::fmt::Display for Ended {
         let last = last.as_secs_f64();
         write!(
             f,
-            "{calls} upstream call{plural}, {answers} answers, {errors} errors, the last after {last:.2} s"
+            "{calls} upstream call{plural}, {answers} answers, {errors} errors, the last after \
+             {last:.2} s"
         )
     }
 }

@@ -137,7 +137,8 @@ impl fmt::Display for UnreadableSpill {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "tower-singleflight: this reader fell behind, and the temporary file with the rest of its body cannot be read: {}",
+            "tower-singleflight: this reader fell behind, and the temporary file with the rest of \
+             its body cannot be read: {}",
             self.0
         )
     }

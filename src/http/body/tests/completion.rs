@@ -113,13 +113,19 @@ fn read((body, had): &mut Had, sent: usize) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..Default::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 500,
+        failure_persistence: None,
+        ..Default::default()
+    })]
 
     #[test]
     fn in_any_order_it_is_finished_or_has_outgrown_the_window(ops in ops()) {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = runtime.enable_time().start_paused(true).build().unwrap();
         runtime.block_on(async {
-            let config = BodyConfig { keep_start: 1 << 20, ..config(WINDOW, SlowReader::Unbounded) };
+            let config = config(WINDOW, SlowReader::Unbounded);
+            let config = BodyConfig { keep_start: 1 << 20, ..config };
             let budget = config.budget.clone();
             let (feed, reader) = completing(config);
             let newcomers = reader.newcomers(None).unwrap();
@@ -135,7 +141,8 @@ proptest! {
                     Op::Yield => feed.push(Event::Yield),
                     Op::Join => {
                         let newcomer = newcomers.join();
-                        assert_eq!(newcomer.is_none(), feed.is_dropped(), "all is held while it is not dropped");
+                        assert_eq!(newcomer.is_none(), feed.is_dropped(), "all is held while it is \
+                            not dropped");
                         readers.extend(newcomer.map(|body| (task::spawn(body), 0)));
                     }
                     Op::Settle => settle().await,

@@ -171,7 +171,8 @@ fn head(answer: u64, version: u64, identity: &str, request_id: &str, plan: &Plan
     };
     let for_one = if for_one { "x-for-one: yes\r\n" } else { "" };
     format!(
-        "HTTP/1.1 {status}\r\n{headers}{framing}{for_one}x-answer: {answer}\r\nx-version: {version}\r\n\
+        "HTTP/1.1 {status}\r\n{headers}{framing}{for_one}x-answer: {answer}\r\n\
+         x-version: {version}\r\n\
          x-request-id: {request_id}\r\nx-for: {identity}\r\nx-length: {}\r\n\r\n",
         plan.length
     )

@@ -54,7 +54,7 @@ where
     let handle = flights.handle();
     let service = ServiceBuilder::new()
         // -- Outside
-        // --------------------------------------------------------------------------------------------------
+        // ------------------------------------------------------------------------------
         // Trace: the outermost, so that every client has its line in the log, with the status that
         // it got in the end and the time that it waited. Inside, followers would be missing. What
         // is logged inside is in the span of the client that led, if this crate has its feature
@@ -74,10 +74,10 @@ where
             request
         })
         // -- The flights
-        // ----------------------------------------------------------------------------------------------
+        // ------------------------------------------------------------------------------
         .layer(flights)
         // -- Inside
-        // ---------------------------------------------------------------------------------------------------
+        // ------------------------------------------------------------------------------
         // Errors become responses, which all waiters can hold. Leave this out, and it is
         // `.shared_errors()` above, and errors handled for each client. They are 5xx, which are
         // shared. A 4xx judges the client that asked, and followers would ask again after it.

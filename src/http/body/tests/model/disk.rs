@@ -324,10 +324,17 @@ fn settings() -> impl Strategy<Value = DiskSetting> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 600, failure_persistence: None, ..Default::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 600,
+        failure_persistence: None,
+        ..Default::default()
+    })]
 
     #[test]
-    fn any_sequence_of_events_beside_a_disk_gives_what_upstream_sent(ops in ops(), setting in settings()) {
+    fn any_sequence_of_events_beside_a_disk_gives_what_upstream_sent(
+        ops in ops(),
+        setting in settings(),
+    ) {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
             .start_paused(true)
