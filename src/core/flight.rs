@@ -49,6 +49,7 @@ pub(crate) struct Flight<T> {
     /// How many waiters still have work of their own.
     own_works: u32,
     run_to_completion: bool,
+    moves_to_task: bool,
     /// Whether anybody has joined the leader.
     was_joined: bool,
     rounds: Rounds,
@@ -180,6 +181,7 @@ impl<T> Flight<T> {
             waiters: 1,
             own_works: 0,
             run_to_completion: rules.run_to_completion,
+            moves_to_task: rules.moves_to_task,
             was_joined: false,
             rounds: rules.rounds,
             hold: rules.holds_for().map(Hold::boxed),
@@ -280,7 +282,7 @@ impl<T> Flight<T> {
         self.ancestors = mem::take(&mut self.ancestors).and(here);
         let earlier = mem::replace(&mut self.runtime, current_runtime());
         self.stage = Stage::Parked(work);
-        (earlier, self.claim_task_if_joined())
+        (earlier, self.claim_task_if_needed())
     }
 
     /// What the waiter in `seat` can do now. `parks` is the waker to leave in its seat; it holds
@@ -351,13 +353,13 @@ impl<T> Flight<T> {
     ) -> (Option<Waker>, Option<Runtime>) {
         debug_assert!(matches!(self.stage, Stage::Polling), "only the driver has the work");
         self.stage = Stage::Parked(work);
-        (self.seats.park(seat, waker), self.claim_task_if_joined())
+        (self.seats.park(seat, waker), self.claim_task_if_needed())
     }
 
     /// Also if the joiner has left meanwhile: it may have asked for the flight to be finished.
     #[inline]
-    fn claim_task_if_joined(&mut self) -> Option<Runtime> {
-        if self.was_joined { self.claim_task() } else { None }
+    fn claim_task_if_needed(&mut self) -> Option<Runtime> {
+        if self.was_joined || self.moves_to_task { self.claim_task() } else { None }
     }
 
     /// Makes a task the driver: a task of the runtime that is returned. While the work is polled,

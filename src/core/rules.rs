@@ -8,6 +8,9 @@ pub(crate) struct Rules {
     pub(crate) join_within: Option<Duration>,
     pub(crate) max_waiters: usize,
     pub(crate) run_to_completion: bool,
+    /// The work moves to a task once it is pending, though nobody has joined here: others wait for
+    /// it elsewhere.
+    pub(crate) moves_to_task: bool,
     /// How long a result may be taken after it landed.
     pub(crate) hold_for: Option<Duration>,
     pub(crate) rounds: Rounds,
@@ -28,6 +31,7 @@ impl Default for Rules {
             join_within: None,
             max_waiters: usize::MAX,
             run_to_completion: false,
+            moves_to_task: false,
             hold_for: None,
             rounds: Rounds::default(),
         }

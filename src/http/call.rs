@@ -72,7 +72,7 @@ impl<S, B, M: HttpMode, E, F> HttpCall<S, B, M, E, F> {
     ) -> Box<Self> {
         let is_head = head.method() == Method::HEAD;
         Box::new(Self {
-            sending: Sending::Unsent { service, head, body },
+            sending: Sending::new(service, head, body),
             context: Some(FetchContext {
                 settings,
                 flight,

@@ -218,6 +218,7 @@ impl<K: Hash + Eq + Send + Sync + 'static, E> SingleflightLayer<Http<K>, E> {
             let group = http.keys.layer.common_group();
             let fleet = crate::http::fleet::LayerFleet::new(fleet, name, group, &http.policy);
             http.set_fleet(Some(fleet));
+            settings.rules.moves_to_task = true;
         })
     }
 }

@@ -513,6 +513,7 @@ fn a_call_that_is_polled_outside_its_runtime_goes_on() {
         tower_singleflight::fleet::engine::Token::new(replicas[1].engine.replica().unwrap(), 1);
     replicas[1].engine.wipe();
     replicas[1].engine.push(tower_singleflight::fleet::engine::Push::Again { token });
+    runtime.block_on(settle());
     assert!(waits.is_woken());
     assert!(waits.poll().is_ready(), "it leads, and has its answer");
     assert_eq!(replicas[1].stats().taken_over, 1);

@@ -371,3 +371,29 @@ async fn a_response_that_varies_is_for_requests_that_agree() {
     replicas[2].went_alone(1, FleetReason::Vary);
     assert_eq!(upstream.calls(), 2);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_leader_that_is_not_polled_delays_no_other_replica() {
+    let upstream = Upstream::new();
+    let replicas = replicas(&upstream, 2);
+    let mut leader = tokio_test::task::spawn(replicas[0].get("/x"));
+    assert!(leader.poll().is_pending());
+    let start = Instant::now();
+    assert_eq!(replicas[1].ask("/x").await.unwrap(), "1");
+    assert!(start.elapsed() < WORK * 2, "{:?}", start.elapsed());
+    assert_eq!(upstream.calls(), 1);
+    drop(leader);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_leader_that_is_not_polled_hears_that_its_flight_is_forgotten() {
+    let upstream = Upstream::new();
+    let replicas = replicas(&upstream, 3);
+    let mut leader = tokio_test::task::spawn(replicas[0].get("/x"));
+    assert!(leader.poll().is_pending());
+    settle().await;
+    replicas[1].handle.forget("/x");
+    settle().await;
+    assert_eq!(replicas[2].ask("/x").await.unwrap(), "2", "it leads anew");
+    drop(leader);
+}

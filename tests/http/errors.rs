@@ -9,7 +9,9 @@ use crate::{
 use http::{Method, Response, StatusCode};
 use std::{error::Error, io, time::Duration};
 use tower::{Layer, ServiceExt, service_fn};
-use tower_singleflight::{BoxError, HttpPolicy, LateJoin, Role, SharedBody, SharedError};
+use tower_singleflight::{
+    BoxError, HttpPolicy, LateJoin, Role, SharedBody, SharedError, SingleflightLayer,
+};
 
 #[tokio::test]
 async fn a_server_error_is_for_all() {
@@ -357,4 +359,44 @@ async fn an_extractor_that_panics_harms_its_caller_only() {
         (Some(Role::Leader), Some(Role::Follower))
     );
     assert_eq!(bench.handle.in_flight(), 0);
+}
+
+/// Panics when it is called, and again when it is dropped after that.
+#[derive(Clone)]
+struct Explosive {
+    was_called: bool,
+}
+
+impl Drop for Explosive {
+    fn drop(&mut self) {
+        if std::mem::take(&mut self.was_called) {
+            panic!("dropped");
+        }
+    }
+}
+
+impl tower::Service<http::Request<String>> for Explosive {
+    type Response = http::Response<String>;
+    type Error = std::convert::Infallible;
+    type Future = std::future::Ready<Result<Self::Response, Self::Error>>;
+
+    fn poll_ready(
+        &mut self,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Result<(), Self::Error>> {
+        std::task::Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: http::Request<String>) -> Self::Future {
+        self.was_called = true;
+        panic!("called");
+    }
+}
+
+#[tokio::test]
+async fn a_service_that_panics_in_its_call_may_panic_in_its_drop_too() {
+    let service =
+        SingleflightLayer::new(|req| req.uri().to_string()).layer(Explosive { was_called: false });
+    let call = tokio::spawn(service.oneshot(http::Request::new(String::new())));
+    assert!(call.await.unwrap_err().is_panic());
 }

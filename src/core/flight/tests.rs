@@ -19,6 +19,7 @@ const RULES: Rules = Rules {
     join_within: None,
     max_waiters: usize::MAX,
     run_to_completion: false,
+    moves_to_task: false,
     hold_for: None,
     rounds: Rounds { after_errors: 1, after_refusals: 0 },
 };
