@@ -156,7 +156,7 @@ pub(super) use status::StatusRule;
 /// | is slow, and its window is full | the upstream pauses until the reader has caught up by half; new requests lead their own flight meanwhile | [`slow_reader`](HttpPolicy::slow_reader) |
 /// | reads nothing for 1 s of a pause | ends with an error, if it is more than half a window behind; the others go on | [`slow_reader`](HttpPolicy::slow_reader) |
 /// | has held the others back for 30 s in all, alone or with other slow readers | ends with an error, if it is more than half a window behind; the others go on | [`hold_back_at_most`](HttpPolicy::hold_back_at_most) |
-/// | is behind while all bodies of the group together hold 256 MiB | the upstream pauses until they hold less; if the reader reads nothing for 1 s, it ends with an error; no new request joins | [`body_budget`](HttpPolicy::body_budget) |
+/// | is behind while all bodies of the layer together hold 256 MiB | the upstream pauses until they hold less; if the reader reads nothing for 1 s, it ends with an error; no new request joins | [`body_budget`](HttpPolicy::body_budget) |
 ///
 /// With the feature `spill`, [`spill`](HttpPolicy::spill) moves what a reader is behind beyond its
 /// window to a temporary file: then a slow reader delays no other reader, and is not cut off, until

@@ -145,7 +145,7 @@ impl HttpPolicy {
         self
     }
 
-    /// Sets how many bytes all bodies of a group may hold together. Default:
+    /// Sets how many bytes all bodies of a layer may hold together. Default:
     /// 256 MiB.
     ///
     /// While the budget is exhausted:
@@ -162,8 +162,9 @@ impl HttpPolicy {
     ///   [`SlowReader::Unbounded`] it never happens.
     ///
     /// Each body may exceed the budget by two frames. [`SlowReader::Unbounded`]
-    /// ignores the budget. A clone of the layer with a policy of its own has a
-    /// budget of its own.
+    /// ignores the budget. Each layer value, and each clone with a policy of its
+    /// own, has a budget of its own. So has each service of a layer with
+    /// [`separate_groups`](crate::SingleflightLayer::separate_groups).
     ///
     /// *Risk of more:* memory. *Of less:* less sharing under load.
     #[must_use]
