@@ -81,6 +81,7 @@ impl<S, B, M: HttpMode, E, F> HttpCall<S, B, M, E, F> {
                 has_followed: false,
                 is_head,
                 passes: false,
+                listing: None,
             }),
             vary_retries: 0,
             seal: None,

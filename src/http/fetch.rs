@@ -5,7 +5,7 @@ use crate::http::{
     flights::Flights,
     guarded_body::GuardedBody,
     key::{FlightRef, HashedKey},
-    late::{LateBody, LateStream, ListedBody, UnlistOnDrop},
+    late::{FleetListing, LateBody, LateStream, ListedBody, UnlistOnDrop},
     response::{
         class::ResponseClass, facts::ResponseFacts, flight_response::FlightResponse,
         recipients::Recipients, vary_headers::VaryHeaders,
@@ -30,6 +30,8 @@ pub(super) struct FetchContext<M: HttpMode> {
     pub(super) is_head: bool,
     /// The request passes: its response is for one caller.
     pub(super) passes: bool,
+    /// What keeps the flight listed for the writes on other replicas, if there is a fleet.
+    pub(super) listing: Option<FleetListing>,
 }
 
 impl<M: HttpMode> FetchContext<M> {
@@ -138,7 +140,8 @@ impl<M: HttpMode> FetchContext<M> {
         let hold_until = self.settings.hold_until(head, until);
         let list = |late_body, unlist: &UnlistOnDrop<M::Key>| {
             let flights = self.settings.table(Flights::<M::Key, X>::new);
-            let stream = LateStream::new(head.clone(), late_body, vary, until, hold_until);
+            let listing = self.listing.clone();
+            let stream = LateStream::new(head.clone(), late_body, vary, until, hold_until, listing);
             flights.late.list(key, stream, unlist, || flights.table.lists_this_flight(key.address));
         };
         if body.is_end_stream() {

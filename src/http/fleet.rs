@@ -47,7 +47,7 @@ const LONGEST: Duration = Duration::from_secs(60);
 pub(super) async fn fetch<C, B, X, M>(
     fleet: Arc<LayerFleet<M::Key>>,
     call: C,
-    context: FetchContext<M>,
+    mut context: FetchContext<M>,
 ) -> HttpLanding<X>
 where
     C: Future<Output = Result<Response<B>, X>> + Send + 'static,
@@ -62,6 +62,7 @@ where
         return Ok(context.judge::<X, _>(response));
     };
     let listing = fleet.list(key);
+    context.listing = Some(Arc::new(listing.clone()));
     // A call that comes from another flight wants another answer than that of the fleet.
     if context.has_followed || !context.vary.is_empty() {
         return alone(&fleet, call, context, listing, FleetReason::Patience).await;
@@ -75,8 +76,10 @@ where
         flights.table.unlist_this_flight(key.address);
     };
     match traced(fleet.fleet().ask(subject, wait, close_here)).await {
-        Asked::Lead(lead) => {
-            listing.leads(lead.token());
+        Asked::Lead(mut lead) => {
+            if listing.leads(lead.token()) {
+                lead.shut();
+            }
             FleetUpstream::new(call, context, *lead, listing, longest).await
         }
         Asked::Take(WireResult::Value(answer), _) if !agrees(&context, &answer) => {

@@ -387,3 +387,70 @@ async fn a_write_whose_key_is_not_asked_for_seals_all_keys_where_the_policy_igno
     let after = replicas[0].ask("/x");
     assert_eq!((before.await.unwrap(), after.await.unwrap()), ("1".to_owned(), "3".to_owned()));
 }
+
+/// Answers that may be held, 50 ms after each call.
+fn held_upstream() -> Upstream {
+    Upstream::answering(ms(50), |number| {
+        let mut response = whole(&number.to_string());
+        response.headers_mut().insert("cache-control", "max-age=60".parse().unwrap());
+        response
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_held_result_is_sealed_by_a_write_on_another_replica() {
+    let upstream = held_upstream();
+    let replicas = replicas_with(&upstream, 2, |fleet| fleet, |layer| layer.hold_for(ms(2_000)));
+    assert_eq!(replicas[0].ask("/x").await.unwrap(), "1");
+    assert_eq!(replicas[0].ask("/x").await.unwrap(), "1", "it is held");
+    replicas[1].write("/x").await;
+    settle().await;
+    assert_eq!(replicas[0].ask("/x").await.unwrap(), "3");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_held_result_without_a_body_is_sealed_by_a_write_on_another_replica() {
+    let upstream = Upstream::answering(ms(50), |number| {
+        let mut response = whole("");
+        response.headers_mut().insert("cache-control", "max-age=60".parse().unwrap());
+        response.headers_mut().insert("number", number.into());
+        response
+    });
+    let replicas = replicas_with(&upstream, 2, |fleet| fleet, |layer| layer.hold_for(ms(2_000)));
+    let number = async || replicas[0].get("/x").await.unwrap().headers()["number"].clone();
+    assert_eq!((number().await, number().await), ("1".parse().unwrap(), "1".parse().unwrap()));
+    replicas[1].write("/x").await;
+    settle().await;
+    assert_eq!(number().await, "3");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_held_result_is_forgotten_on_another_replica() {
+    let upstream = held_upstream();
+    let replicas = replicas_with(&upstream, 2, |fleet| fleet, |layer| layer.hold_for(ms(2_000)));
+    assert_eq!(replicas[0].ask("/x").await.unwrap(), "1");
+    assert_eq!(replicas[0].ask("/x").await.unwrap(), "1", "it is held");
+    replicas[1].handle.forget("/x");
+    settle().await;
+    assert_eq!(replicas[0].ask("/x").await.unwrap(), "2");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_forgotten_before_its_leader_knows_that_it_leads_is_not_followed() {
+    for forget in [
+        |replica: &Replica| replica.handle.forget("/x"),
+        |replica: &Replica| {
+            replica.handle.forget_all();
+        },
+    ] {
+        let upstream = upstream();
+        let replicas = replicas(&upstream, 3);
+        replicas[0].engine.fault(Operation::Enter, Fault::DelayReply(ms(20)));
+        let before = replicas[0].ask("/x");
+        sleep(ms(10)).await;
+        forget(&replicas[1]);
+        sleep(ms(50)).await;
+        let after = replicas[2].ask("/x");
+        assert_eq!((before.await.unwrap(), after.await.unwrap()), ("1".to_owned(), "2".to_owned()));
+    }
+}

@@ -71,7 +71,7 @@ impl<K: Hash + Eq + Send + Sync + 'static> LayerFleet<K> {
     ) -> Arc<Self> {
         fleet.config.layer = name.clone();
         let names = fleet.node.secret.names(&name, &fleet.config.version, &policy.fingerprint());
-        let (listed, ignores_path) = (Listed::new(group.clone()), policy.request.ignore_path);
+        let (listed, ignores_path) = (Listed::new(), policy.request.ignore_path);
         let all = names.tag(&[ALL]);
         let layer = Arc::new(Self { fleet, name, write, names, group, listed, ignores_path, all });
         let sealing: Weak<dyn Sealing> = Arc::downgrade(&(layer.clone() as Arc<dyn Sealing>));
@@ -151,7 +151,7 @@ impl<K> LayerFleet<K> {
     /// Seals the flights of this replica that a write concerns, with or without callers here.
     pub(super) fn seal_here(&self, tag: &Tag) {
         let tag = Some(tag).filter(|tag| **tag != self.all);
-        self.listed.seal(tag, &self.fleet.node);
+        self.listed.seal(tag, &self.group, &self.fleet.node);
     }
 
     fn forget_tags(&self, tags: Vec<Tag>) {

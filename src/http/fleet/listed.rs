@@ -8,27 +8,36 @@ use crate::{
         slots::Told,
     },
     layer::tables::GroupTables,
+    panics::CaughtPanic,
     sync::Mutex,
 };
 use std::{
     collections::{HashMap, HashSet},
-    sync::{Arc, OnceLock},
+    marker::PhantomData,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
 };
 
-/// The flights of a layer, and the responses whose bodies stream, by the tags of the writes that
-/// concern them.
-pub(super) struct Listed<K>(Mutex<ListedState>, Arc<GroupTables<K>>);
+/// The flights of a layer, and the responses that newcomers may still join, by the tags of the
+/// writes that concern them.
+///
+/// It does not know the tables: a response that is held there keeps its listing, and must not keep
+/// its own table alive.
+pub(super) struct Listed<K>(Mutex<ListedState>, PhantomData<fn(K)>);
 
 #[derive(Default)]
 struct ListedState {
-    by_tag: HashMap<Tag, HashMap<u64, ListedFlight>>,
+    by_tag: HashMap<Tag, HashMap<u64, (What, Arc<ListedFlight>)>>,
     next: u64,
 }
 
+#[derive(Default)]
 struct ListedFlight {
-    what: What,
     /// The flight that this replica leads for the fleet, if it leads one.
-    leads: Arc<OnceLock<Token>>,
+    leads: OnceLock<Token>,
+    is_sealed: AtomicBool,
 }
 
 /// What a write with a tag concerns here.
@@ -40,17 +49,19 @@ pub(super) enum What {
     Key(u64),
 }
 
-/// Keeps a flight listed until it is dropped.
-pub(super) struct Listing<K> {
+/// Keeps a flight listed until it is dropped with all its clones.
+pub(super) struct Listing<K>(Arc<ListingEntry<K>>);
+
+struct ListingEntry<K> {
     listed: Arc<Listed<K>>,
     tags: [Tag; 2],
     number: u64,
-    leads: Arc<OnceLock<Token>>,
+    flight: Arc<ListedFlight>,
 }
 
 impl<K> Listed<K> {
-    pub(super) fn new(group: Arc<GroupTables<K>>) -> Arc<Self> {
-        Arc::new(Self(Mutex::default(), group))
+    pub(super) fn new() -> Arc<Self> {
+        Arc::new(Self(Mutex::default(), PhantomData))
     }
 
     /// Lists a flight under the tag of its path or key, and under the tag with which its key is
@@ -61,27 +72,27 @@ impl<K> Listed<K> {
         forgotten: Tag,
         address: Address,
     ) -> Listing<K> {
-        let (tags, leads) = ([strict.0, forgotten], Arc::new(OnceLock::new()));
+        let (tags, flight) = ([strict.0, forgotten], Arc::<ListedFlight>::default());
         let mut state = self.0.lock();
         let number = state.next;
         state.next += 1;
         for (tag, what) in [strict, (forgotten, What::Key(address.shard))] {
-            state
-                .by_tag
-                .entry(tag)
-                .or_default()
-                .insert(number, ListedFlight { what, leads: leads.clone() });
+            state.by_tag.entry(tag).or_default().insert(number, (what, flight.clone()));
         }
-        Listing { listed: self.clone(), tags, number, leads }
+        drop(state);
+        Listing(Arc::new(ListingEntry { listed: self.clone(), tags, number, flight }))
     }
 
     /// Takes the flights with this tag off the tables, so that no call joins them. `None`: all
     /// flights.
-    pub(super) fn seal(&self, tag: Option<&Tag>, node: &Node) {
+    ///
+    /// A panic in the `Drop` of a key is passed on after all flights were taken off.
+    pub(super) fn seal(&self, tag: Option<&Tag>, group: &GroupTables<K>, node: &Node) {
         let (mut all, mut leads) = (HashSet::new(), HashSet::new());
-        let mut add = |flights: &HashMap<u64, ListedFlight>| {
-            for flight in flights.values() {
-                all.insert(flight.what);
+        let mut add = |flights: &HashMap<u64, (What, Arc<ListedFlight>)>| {
+            for (what, flight) in flights.values() {
+                all.insert(*what);
+                flight.is_sealed.store(true, SeqCst);
                 leads.extend(flight.leads.get().copied());
             }
         };
@@ -91,29 +102,44 @@ impl<K> Listed<K> {
             None => state.by_tag.values().for_each(&mut add),
         }
         drop(state);
+        let mut caught = CaughtPanic::default();
         for what in all {
-            self.1.for_each(|table| match what {
-                What::Path(path) => table.seal(0, &|_| false, path),
-                What::Key(hash) => table.forget_key(hash, &|_| true),
+            caught.run(|| {
+                group.for_each(|table| match what {
+                    What::Path(path) => table.seal(0, &|_| false, path),
+                    What::Key(hash) => table.forget_key(hash, &|_| true),
+                });
             });
         }
         leads.into_iter().for_each(|token| node.slots.tell(token, Told::Sealed));
+        caught.resume();
     }
 }
 
 impl<K> Listing<K> {
     /// The tag of the writes that concern the flight.
     pub(super) fn tag(&self) -> Tag {
-        self.tags[0]
+        self.0.tags[0]
     }
 
-    /// This replica leads the flight for the fleet.
-    pub(super) fn leads(&self, token: Token) {
-        let _ = self.leads.set(token);
+    /// This replica leads the flight for the fleet. Returns whether it was sealed before that was
+    /// known.
+    #[must_use]
+    pub(super) fn leads(&self, token: Token) -> bool {
+        let flight = &self.0.flight;
+        let _ = flight.leads.set(token);
+        // After the token is there: a seal that comes later finds it.
+        flight.is_sealed.load(SeqCst)
     }
 }
 
-impl<K> Drop for Listing<K> {
+impl<K> Clone for Listing<K> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<K> Drop for ListingEntry<K> {
     fn drop(&mut self) {
         let mut state = self.listed.0.lock();
         for tag in self.tags {

@@ -7,5 +7,5 @@ mod stream;
 mod table;
 
 pub(super) use listed_body::{ListedBody, UnlistOnDrop};
-pub(super) use stream::{LateBody, LateStream};
+pub(super) use stream::{FleetListing, LateBody, LateStream};
 pub(super) use table::LateTable;

@@ -9,7 +9,10 @@ use crate::{
     sync::now,
 };
 use http::{HeaderMap, Response, header::AGE};
-use std::sync::{Arc, OnceLock};
+use std::{
+    any::Any,
+    sync::{Arc, OnceLock},
+};
 use tokio::time::Instant;
 
 /// The head of a response, and the access to its body for newcomers.
@@ -29,7 +32,12 @@ pub(in crate::http) struct LateStream {
     pub(super) number: FlightNumber,
     /// The flights inside which the body is polled. They must not wait for it.
     pub(super) ancestors: Ancestors,
+    /// Lets writes on other replicas find the response, also while it is held.
+    _listing: Option<FleetListing>,
 }
+
+/// What keeps a flight listed for the writes on other replicas.
+pub(in crate::http) type FleetListing = Arc<dyn Any + Send + Sync>;
 
 /// The access to a body for newcomers.
 pub(in crate::http) enum LateBody {
@@ -48,6 +56,7 @@ impl LateStream {
         vary: Option<Arc<VaryHeaders>>,
         until: Option<Instant>,
         hold_until: Option<Instant>,
+        listing: Option<FleetListing>,
     ) -> Self {
         let (number, ancestors) = (FlightNumber::new(), Ancestors::around());
         Self {
@@ -60,6 +69,7 @@ impl LateStream {
             arrived: now(),
             number,
             ancestors,
+            _listing: listing,
         }
     }
 

@@ -38,6 +38,7 @@ fn share(
         None,
         None,
         None,
+        None,
     );
     late.list(key, stream, &unlist, || !*sealed.lock().unwrap());
     body
