@@ -43,6 +43,12 @@ impl Breaker {
 }
 
 impl Node {
+    /// An entry had a reply in time.
+    pub(crate) fn had_reply(&self) {
+        self.breaker.replied();
+        self.notice_reply();
+    }
+
     /// An entry had no reply in time.
     pub(crate) fn had_no_reply(self: &Arc<Self>, runtime: &Handle) {
         if self.breaker.failures.fetch_add(1, SeqCst) + 1 >= TRIPS_AFTER {

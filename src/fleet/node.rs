@@ -219,7 +219,7 @@ impl Node {
             Ok(reply) => {
                 match reply {
                     Err(EngineError::Down) => self.had_no_reply(runtime),
-                    Ok(_) | Err(_) => self.breaker.replied(),
+                    Ok(_) | Err(_) => self.had_reply(),
                 }
                 Some(reply)
             }

@@ -59,9 +59,18 @@ impl Node {
             #[cfg(feature = "metrics")]
             reported::tell_up(is_up);
             #[cfg(feature = "tracing")]
-            logged::change(self, is_up);
+            if !is_up {
+                logged::gone(self);
+            }
         }
         is_up
+    }
+
+    /// The engine replied to an entry in time. A ping does not tell that: an engine that is always
+    /// too slow for entries answers it, and would be reported again and again.
+    pub(crate) fn notice_reply(&self) {
+        #[cfg(feature = "tracing")]
+        logged::back(self);
     }
 
     /// The engine could be reached for a while, and did not answer in time.
@@ -78,16 +87,17 @@ mod logged {
     use std::sync::atomic::Ordering::SeqCst;
     use tracing::warn;
 
-    pub(super) fn change(node: &Node, is_up: bool) {
-        if is_up {
-            if node.is_logged.swap(false, SeqCst) {
-                contain(|| {
-                    warn!(target: "tower_singleflight", "the engine of the fleet can be reached \
-                        again");
-                });
-            }
-        } else if !node.engine.logs_outages() {
+    pub(super) fn gone(node: &Node) {
+        if !node.engine.logs_outages() {
             down(node, "cannot be reached");
+        }
+    }
+
+    pub(super) fn back(node: &Node) {
+        if node.is_logged.load(SeqCst) && node.is_logged.swap(false, SeqCst) {
+            contain(|| {
+                warn!(target: "tower_singleflight", "the engine of the fleet can be reached again");
+            });
         }
     }
 

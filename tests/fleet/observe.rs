@@ -9,6 +9,7 @@ use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex},
 };
+use tokio::time::sleep;
 use tower_singleflight::FleetReason;
 use tracing::{
     Dispatch, Event, Level, Subscriber,
@@ -179,6 +180,31 @@ fn a_span_tells_the_role_and_a_warning_that_the_engine_is_gone() {
     assert_eq!(count("flight role=\"follower\""), 1, "{notes:?}");
     assert_eq!(count("flight role=\"alone\""), 3, "{notes:?}");
     assert_eq!(count("flight reason=\"down\""), 3, "{notes:?}");
+    let warnings: Vec<_> = notes.iter().filter(|note| note.starts_with("warning")).collect();
+    assert_eq!(warnings.len(), 2, "one when it goes and one when it is back: {warnings:?}");
+}
+
+#[test]
+fn an_engine_that_is_always_too_slow_is_told_once() {
+    let _others = [(); 2].map(|()| Dispatch::new(tracing_subscriber::registry()));
+    let notes = Notes::default();
+    let subscriber = tracing_subscriber::registry().with(notes.clone());
+    tracing::subscriber::with_default(subscriber, || {
+        paused().block_on(async {
+            let upstream = Upstream::new();
+            let replica = replicas(&upstream, 1).remove(0);
+            // In time for pings, and too late for entries.
+            replica.engine.delay(ms(80));
+            for at in 0..200 {
+                replica.ask(&format!("/{at}"));
+                sleep(ms(50)).await;
+            }
+            replica.engine.delay(ms(0));
+            sleep(ms(2_000)).await;
+            replica.ask("/back").await.unwrap();
+        });
+    });
+    let notes = notes.0.lock().unwrap();
     let warnings: Vec<_> = notes.iter().filter(|note| note.starts_with("warning")).collect();
     assert_eq!(warnings.len(), 2, "one when it goes and one when it is back: {warnings:?}");
 }
