@@ -13,6 +13,7 @@ use crate::{
 };
 use lru::LruCache;
 use std::{
+    collections::HashMap,
     fmt,
     num::NonZeroUsize,
     sync::{
@@ -61,12 +62,32 @@ pub(crate) struct Node {
     pub(crate) is_logged: AtomicBool,
     layers: Mutex<Vec<Weak<dyn Sealing>>>,
     passes: Mutex<LruCache<Name, Instant>>,
+    forgetting: Mutex<ForgettingTags>,
     pub(crate) counters: FleetCounters,
 }
 
 /// A layer, which takes its flights off its table when a write on another replica concerns them.
 pub(crate) trait Sealing: Send + Sync {
     fn sealed(&self, tag: &Tag);
+}
+
+/// How many tags may be forgotten at once before all flights go alone for that time.
+const MAX_FORGETTING: usize = 4096;
+
+/// The tags that are forgotten here, while the others may not know of it.
+#[derive(Default)]
+struct ForgettingTags {
+    /// How often each is being forgotten.
+    tags: HashMap<Tag, usize>,
+    /// How many more are being forgotten than are noted.
+    unnoted: usize,
+}
+
+/// Tags that are forgotten here, until the others know of it.
+pub(crate) struct Forgetting {
+    node: Arc<Node>,
+    noted: Vec<Tag>,
+    unnoted: usize,
 }
 
 /// Counts an entry that is under way.
@@ -93,6 +114,7 @@ impl Node {
             is_logged: AtomicBool::new(false),
             layers: Mutex::default(),
             passes: Mutex::new(LruCache::unbounded()),
+            forgetting: Mutex::default(),
             counters: FleetCounters::default(),
         });
         node.passes.lock().resize(REMEMBERED);
@@ -180,6 +202,29 @@ impl Node {
         is_live
     }
 
+    /// Flights with these tags go alone until the value is dropped: another replica may not know
+    /// yet that its flight is forgotten.
+    pub(crate) fn forgetting(self: &Arc<Self>, tags: &[Tag]) -> Forgetting {
+        let mut state = self.forgetting.lock();
+        let mut forgetting = Forgetting { node: self.clone(), noted: Vec::new(), unnoted: 0 };
+        for tag in tags {
+            if state.tags.len() < MAX_FORGETTING || state.tags.contains_key(tag) {
+                *state.tags.entry(*tag).or_default() += 1;
+                forgetting.noted.push(*tag);
+            } else {
+                forgetting.unnoted += 1;
+            }
+        }
+        state.unnoted += forgetting.unnoted;
+        forgetting
+    }
+
+    /// True if any of these tags is forgotten here, and the others may not know of it yet.
+    pub(crate) fn is_forgetting(&self, tags: &[Tag]) -> bool {
+        let state = self.forgetting.lock();
+        state.unnoted > 0 || tags.iter().any(|tag| state.tags.contains_key(tag))
+    }
+
     /// A slot for a new token.
     pub(crate) fn open_slot(self: &Arc<Self>) -> Option<TokenSlot> {
         let token = Token::new(self.replica?, self.next_token.fetch_add(1, Relaxed));
@@ -230,9 +275,10 @@ impl Node {
         }
     }
 
-    /// Tells the other replicas of a write.
+    /// Tells the other replicas of a write. The breaker has no say in this: entries may be too late
+    /// for a request, and a seal is still in time.
     pub(crate) async fn seal(&self, tag: Tag, group: &str, life: Duration, within: Duration) {
-        let epoch = random().map(Epoch::new).filter(|_| self.is_up());
+        let epoch = random().map(Epoch::new).filter(|_| self.engine.is_up());
         let sealed = match epoch {
             None => false,
             Some(epoch) => matches!(
@@ -289,6 +335,21 @@ impl Drop for EnterPermit {
                 drop(timeout(lease, node.engine.release(&name, token)).await);
             }
         }));
+    }
+}
+
+impl Drop for Forgetting {
+    fn drop(&mut self) {
+        let mut state = self.node.forgetting.lock();
+        state.unnoted -= self.unnoted;
+        for tag in &self.noted {
+            if let Some(times) = state.tags.get_mut(tag) {
+                *times -= 1;
+                if *times == 0 {
+                    state.tags.remove(tag);
+                }
+            }
+        }
     }
 }
 

@@ -258,10 +258,14 @@ where
         self.context_mut().opened = opened;
         #[cfg(feature = "fleet")]
         if let Some(fleet) = self.context().settings.http().fleet.clone() {
+            let path = fleet.path_tag(self.head());
             let HttpCall { sending, context, .. } = *self;
             let call = async move { sending.await.map_err(E::convert) };
             let context = context.expect(NOT_SENT);
-            return Work::new(Box::pin(crate::http::fleet::fetch(fleet, call, context)), caller);
+            return Work::new(
+                Box::pin(crate::http::fleet::fetch(fleet, call, context, path)),
+                caller,
+            );
         }
         Work::new(Box::into_pin(self), caller)
     }

@@ -20,7 +20,7 @@ use crate::{
     fleet::{
         FleetReason, FleetRole,
         ask::Asked,
-        engine::Token,
+        engine::{Tag, Token},
         report::FleetEvent,
         wire::{Answer, Go, WireResult},
     },
@@ -43,11 +43,12 @@ use upstream::FleetUpstream;
 /// How long a flight waits for another replica, at most.
 const LONGEST: Duration = Duration::from_secs(60);
 
-/// Gets the response of a flight: from the fleet, or by `call`.
+/// Gets the response of a flight: from the fleet, or by `call`. `path`: the tag of its path.
 pub(super) async fn fetch<C, B, X, M>(
     fleet: Arc<LayerFleet<M::Key>>,
     call: C,
     mut context: FetchContext<M>,
+    path: Tag,
 ) -> HttpLanding<X>
 where
     C: Future<Output = Result<Response<B>, X>> + Send + 'static,
@@ -61,11 +62,14 @@ where
         let response = call.await?;
         return Ok(context.judge::<X, _>(response));
     };
-    let listing = fleet.list(key);
+    let listing = fleet.list(key, path);
     context.listing = Some(Arc::new(listing.clone()));
     // A call that comes from another flight wants another answer than that of the fleet.
     if context.has_followed || !context.vary.is_empty() {
         return alone(&fleet, call, context, listing, FleetReason::Patience).await;
+    }
+    if fleet.is_forgetting(&listing) {
+        return alone(&fleet, call, context, listing, FleetReason::Sealed).await;
     }
     let subject = fleet.subject(key, listing.tag());
     let name = *subject.name();

@@ -21,7 +21,7 @@ pub(super) fn path_bytes<B>(head: &Request<B>) -> Cow<'_, [u8]> {
 
 /// Returns one spelling of a path, for all of its spellings.
 #[cfg(feature = "fleet")]
-pub(super) fn plain(path: &[u8]) -> Cow<'_, [u8]> {
+fn plain(path: &[u8]) -> Cow<'_, [u8]> {
     match path {
         // `http::Uri` shows the path of `http://host?query` as either.
         b"" => Cow::Borrowed(b"/"),

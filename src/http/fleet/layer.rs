@@ -3,7 +3,7 @@
 use crate::http::{
     fleet::listed::{Listed, Listing, What},
     key::HashedKey,
-    path::{path_bytes, plain},
+    path::path_bytes,
     policy::HttpPolicy,
 };
 use crate::{
@@ -80,15 +80,17 @@ impl<K: Hash + Eq + Send + Sync + 'static> LayerFleet<K> {
     }
 
     /// Lists a flight until the value is dropped.
-    pub(super) fn list(&self, key: &HashedKey<K>) -> Listing<K> {
+    pub(super) fn list(&self, key: &HashedKey<K>, path: Tag) -> Listing<K> {
         let (user_key, address) = (key.key.user_key(), key.address);
-        let what =
-            if self.ignores_path { What::Key(address.shard) } else { What::Path(address.path) };
-        let strict = match key.key.partition().path() {
-            Some(path) => self.path_tag(path),
-            None => self.key_tag(user_key),
-        };
-        self.listed.list((strict, what), self.forget_tag(&hashed_bytes(user_key)), address)
+        let by_key = What::Key(address.shard);
+        let mut tags = vec![
+            (path, What::Path(address.path)),
+            (self.forget_tag(&hashed_bytes(user_key)), by_key),
+        ];
+        if self.ignores_path {
+            tags.insert(0, (self.key_tag(user_key), by_key));
+        }
+        self.listed.list(tags)
     }
 
     /// Names a flight. `tag`: that of the writes that concern it.
@@ -97,14 +99,23 @@ impl<K: Hash + Eq + Send + Sync + 'static> LayerFleet<K> {
         self.names.subject(tag, &bytes, key.key.partition().compared())
     }
 
-    /// The tag of the flights that a write concerns. `key`: its key, if it is known.
-    pub(super) fn tag_of_write(&self, key: Option<&K>, head: &Request<()>) -> Tag {
+    /// The tags of the flights that a write concerns. `key`: its key, if it is known.
+    ///
+    /// Another layer with this name may have a policy that ignores the path, or does not. So both
+    /// tags go out, wherever both are known.
+    pub(super) fn tags_of_write(&self, key: Option<&K>, head: &Request<()>) -> Vec<Tag> {
+        let mut tags = vec![self.path_tag(head)];
         match key {
-            _ if !self.ignores_path => self.path_tag(&path_bytes(head)),
-            Some(key) => self.key_tag(key),
+            Some(key) => {
+                tags.push(self.forget_tag(&hashed_bytes(key)));
+                if self.ignores_path {
+                    tags.push(self.key_tag(key));
+                }
+            }
             // Any flight may be of its key.
-            None => self.all,
+            None => tags.push(self.all),
         }
+        tags
     }
 
     fn key_tag(&self, key: &K) -> Tag {
@@ -127,8 +138,9 @@ impl<K> LayerFleet<K> {
         self.names.group()
     }
 
-    fn path_tag(&self, path: &[u8]) -> Tag {
-        self.tag(PATH, &plain(path))
+    /// The tag of the writes to the path of this request.
+    pub(in crate::http) fn path_tag(&self, head: &Request<()>) -> Tag {
+        self.tag(PATH, &path_bytes(head))
     }
 
     /// The tag with which a key is forgotten that gives these bytes to a hasher.
@@ -155,8 +167,15 @@ impl<K> LayerFleet<K> {
     }
 
     fn forget_tags(&self, tags: Vec<Tag>) {
+        // Before a call can miss the flights here, and find one of another replica.
+        let forgetting = self.fleet.node.forgetting(&tags);
         tags.iter().for_each(|tag| self.seal_here(tag));
-        self.seal_later(tags);
+        drop(self.seal_later(tags, Some(forgetting)));
+    }
+
+    /// True if the flight's key was forgotten here, and the other replicas may not know of it yet.
+    pub(super) fn is_forgetting(&self, listing: &Listing<K>) -> bool {
+        self.fleet.node.is_forgetting(&[listing.forgotten(), self.all])
     }
 }
 
@@ -192,27 +211,12 @@ mod tests {
         let by_key = layer(HttpPolicy::new().ignore_path(true));
         let key = &"key".to_owned();
         for (tag, known) in [
-            (
-                by_path.tag_of_write(Some(key), &write("/items/7")),
-                "6317258a33263a072cb60afdbb739d7f",
-            ),
-            (
-                by_path.tag_of_write(None, &write("/items/%37?a")),
-                "6317258a33263a072cb60afdbb739d7f",
-            ),
-            (
-                by_path.tag_of_write(None, &write("http://host?a")),
-                "978c13588fe52a1e6ebc1fdf4018496f",
-            ),
-            (
-                by_path.tag_of_write(None, &write("http://host/")),
-                "978c13588fe52a1e6ebc1fdf4018496f",
-            ),
-            (
-                by_key.tag_of_write(Some(key), &write("/items/7")),
-                "1dfd409e79f9c998de80fea6e2210ecc",
-            ),
-            (by_key.tag_of_write(None, &write("/items/7")), "016f127502c57282a82de412d5e72582"),
+            (by_path.path_tag(&write("/items/7")), "6317258a33263a072cb60afdbb739d7f"),
+            (by_path.path_tag(&write("/items/%37?a")), "6317258a33263a072cb60afdbb739d7f"),
+            (by_path.path_tag(&write("http://host?a")), "978c13588fe52a1e6ebc1fdf4018496f"),
+            (by_path.path_tag(&write("http://host/")), "978c13588fe52a1e6ebc1fdf4018496f"),
+            (by_key.key_tag(key), "1dfd409e79f9c998de80fea6e2210ecc"),
+            (by_key.all, "016f127502c57282a82de412d5e72582"),
             (by_path.forget_tag(&hashed_bytes("key")), "04bb8f67b058dda34ca0fd9311134d63"),
         ] {
             assert_eq!(tag.to_string(), known);
@@ -224,6 +228,6 @@ mod tests {
         let [one, other] = ["/16mts56aa00aa0b", "/am89oz6baRYXtI~"].map(write);
         assert_eq!(path_hash(&one), path_hash(&other));
         let layer = layer(HttpPolicy::new());
-        assert_ne!(layer.tag_of_write(None, &one), layer.tag_of_write(None, &other));
+        assert_ne!(layer.path_tag(&one), layer.path_tag(&other));
     }
 }

@@ -1,7 +1,6 @@
 //! The flights of a layer that a write on another replica may concern.
 
 use crate::{
-    core::key::Address,
     fleet::{
         engine::{Tag, Token},
         node::Node,
@@ -54,7 +53,7 @@ pub(super) struct Listing<K>(Arc<ListingEntry<K>>);
 
 struct ListingEntry<K> {
     listed: Arc<Listed<K>>,
-    tags: [Tag; 2],
+    tags: Vec<Tag>,
     number: u64,
     flight: Arc<ListedFlight>,
 }
@@ -64,22 +63,19 @@ impl<K> Listed<K> {
         Arc::new(Self(Mutex::default(), PhantomData))
     }
 
-    /// Lists a flight under the tag of its path or key, and under the tag with which its key is
+    /// Lists a flight under these tags, of which each tells what a seal with it concerns. The first
+    /// is that of the writes which the flight's name counts, the last that with which its key is
     /// forgotten.
-    pub(super) fn list(
-        self: &Arc<Self>,
-        strict: (Tag, What),
-        forgotten: Tag,
-        address: Address,
-    ) -> Listing<K> {
-        let (tags, flight) = ([strict.0, forgotten], Arc::<ListedFlight>::default());
+    pub(super) fn list(self: &Arc<Self>, tags: Vec<(Tag, What)>) -> Listing<K> {
+        let flight = Arc::<ListedFlight>::default();
         let mut state = self.0.lock();
         let number = state.next;
         state.next += 1;
-        for (tag, what) in [strict, (forgotten, What::Key(address.shard))] {
-            state.by_tag.entry(tag).or_default().insert(number, (what, flight.clone()));
+        for (tag, what) in &tags {
+            state.by_tag.entry(*tag).or_default().insert(number, (*what, flight.clone()));
         }
         drop(state);
+        let tags = tags.into_iter().map(|(tag, _)| tag).collect();
         Listing(Arc::new(ListingEntry { listed: self.clone(), tags, number, flight }))
     }
 
@@ -122,6 +118,11 @@ impl<K> Listing<K> {
         self.0.tags[0]
     }
 
+    /// The tag with which the flight's key is forgotten.
+    pub(super) fn forgotten(&self) -> Tag {
+        self.0.tags[self.0.tags.len() - 1]
+    }
+
     /// This replica leads the flight for the fleet. Returns whether it was sealed before that was
     /// known.
     #[must_use]
@@ -142,11 +143,11 @@ impl<K> Clone for Listing<K> {
 impl<K> Drop for ListingEntry<K> {
     fn drop(&mut self) {
         let mut state = self.listed.0.lock();
-        for tag in self.tags {
-            if let Some(entries) = state.by_tag.get_mut(&tag) {
+        for tag in &self.tags {
+            if let Some(entries) = state.by_tag.get_mut(tag) {
                 entries.remove(&self.number);
                 if entries.is_empty() {
-                    state.by_tag.remove(&tag);
+                    state.by_tag.remove(tag);
                 }
             }
         }

@@ -1,10 +1,14 @@
 //! Tells the other replicas of writes and of forgotten keys.
 
-use crate::fleet::engine::Tag;
-use crate::{http::fleet::LayerFleet, layer::hashed_bytes::hashed_bytes};
+use crate::fleet::{engine::Tag, node::Forgetting};
+use crate::http::fleet::LayerFleet;
 use http::Request;
 use std::{hash::Hash, sync::Arc, time::Duration};
-use tokio::{runtime::Handle, task::JoinHandle, time::timeout};
+use tokio::{
+    runtime::Handle,
+    task::{JoinHandle, JoinSet},
+    time::timeout,
+};
 
 /// How long an epoch lives beside the leases of the flights that began before it: the longest time
 /// for which a flight may be joined, and ten seconds more.
@@ -12,6 +16,9 @@ const LIFE: Duration = Duration::from_secs(60 + 10);
 
 /// How long a detached seal may take.
 const LATE: Duration = Duration::from_secs(1);
+
+/// How many seals of one call are under way at once.
+const AT_ONCE: usize = 64;
 
 /// Seals the flights of a write on all replicas: when it is made, and when the write is answered or
 /// given up.
@@ -29,19 +36,23 @@ impl<K: Hash + Eq + Send + Sync + 'static> LayerFleet<K> {
         key: Option<&K>,
         head: &Request<()>,
     ) -> FleetSeal {
-        let mut tags = vec![self.tag_of_write(key, head)];
-        tags.extend(key.map(|key| self.forget_tag(&hashed_bytes(key))));
+        let tags = self.tags_of_write(key, head);
         tags.iter().for_each(|tag| self.seal_here(tag));
         let layer = self.clone();
-        let send = Box::new(move || layer.seal_later(tags.clone()));
+        let send = Box::new(move || layer.seal_later(tags.clone(), None));
         drop(send());
         FleetSeal { send: Some(send), within: self.fleet().config.enter_within }
     }
 }
 
 impl<K> LayerFleet<K> {
-    /// Seals in a task. It goes on if the handle is dropped.
-    pub(super) fn seal_later(&self, tags: Vec<Tag>) -> Option<JoinHandle<()>> {
+    /// Seals in a task. It goes on if the handle is dropped. `until`: what is dropped when the
+    /// others know.
+    pub(super) fn seal_later(
+        &self,
+        tags: Vec<Tag>,
+        until: Option<Forgetting>,
+    ) -> Option<JoinHandle<()>> {
         let (fleet, group) = (self.fleet().clone(), self.group().to_owned());
         let Ok(runtime) = Handle::try_current() else {
             fleet.node.counters.seals_lost.add(tags.len() as u64);
@@ -49,9 +60,16 @@ impl<K> LayerFleet<K> {
         };
         let life = LIFE + 2 * fleet.config.lease;
         Some(runtime.spawn(async move {
+            let _until = until;
+            let mut seals = JoinSet::new();
             for tag in tags {
-                fleet.node.seal(tag, &group, life, LATE).await;
+                if seals.len() == AT_ONCE {
+                    drop(seals.join_next().await);
+                }
+                let (node, group) = (fleet.node.clone(), group.clone());
+                seals.spawn(async move { node.seal(tag, &group, life, LATE).await });
             }
+            while seals.join_next().await.is_some() {}
         }))
     }
 }

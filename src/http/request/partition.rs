@@ -106,14 +106,6 @@ impl Partition {
         &self.texts.as_bytes()[..self.compared]
     }
 
-    /// Returns the path, as it was before axum's nested routers stripped it. `None` if it is not
-    /// compared.
-    #[cfg(feature = "fleet")]
-    pub(in crate::http) fn path(&self) -> Option<&[u8]> {
-        let tagged = |tag| texts(self.compared()).find(|text| text.0 == tag).map(|text| text.1);
-        tagged(ORIGINAL_PATH).or_else(|| tagged(PATH).map(path_of))
-    }
-
     /// Copies the headers that it does not compare. They outlive the request.
     pub(in crate::http) fn uncompared_headers(&self) -> UncomparedHeaders {
         UncomparedHeaders(self.texts.as_bytes()[self.compared..].into())
