@@ -15,7 +15,7 @@ reasons! {
         Timeout = "timeout",
         /// A recent response of this flight was for its leader only, too large, or too slow.
         Unshareable = "unshareable",
-        /// Writes kept sealing the flight.
+        /// Writes kept sealing the flight, or its key was forgotten on this replica a moment ago.
         Sealed = "sealed",
         /// The response of another replica was for its leader only.
         Veto = "veto",

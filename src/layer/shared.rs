@@ -34,16 +34,23 @@ pub(crate) struct LayerShared<K> {
     /// The groups of the services made with `separate_groups`.
     separate_groups: Mutex<Vec<Weak<GroupTables<K>>>>,
     #[cfg(feature = "fleet")]
-    fleets: Mutex<Vec<Weak<dyn ForgetsElsewhere>>>,
+    fleets: Mutex<Vec<Weak<dyn ForgetsElsewhere<K>>>>,
 }
 
 /// Tells other replicas that keys are forgotten.
 #[cfg(feature = "fleet")]
-pub(crate) trait ForgetsElsewhere: Send + Sync {
+pub(crate) trait ForgetsElsewhere<K>: Send + Sync {
     /// Forgets the keys that give these bytes to a hasher.
     fn forget(&self, keys: &BTreeSet<Vec<u8>>);
 
     fn forget_all(&self);
+
+    /// Forgets all flights of this replica, also those that go on for other replicas alone.
+    fn forget_all_here(&self);
+
+    /// Calls `visit` with the key of each flight of this replica that goes on for others alone, and
+    /// that calls here may follow. Such a flight is on no table.
+    fn for_each_deserted(&self, visit: &mut dyn FnMut(&K));
 }
 
 impl<K: Hash + 'static> LayerShared<K> {
@@ -76,15 +83,20 @@ impl<K: Hash + 'static> LayerShared<K> {
         #[cfg(feature = "fleet")]
         if !fleets.is_empty() {
             let (mut caught, mut keys) = (CaughtPanic::default(), BTreeSet::new());
-            caught.run(|| {
-                self.forget_if_here(&mut |key| {
-                    let is_chosen = is_it(key);
-                    if is_chosen {
-                        keys.insert(hashed_bytes(key));
-                    }
-                    is_chosen
-                });
-            });
+            let mut choose = |key: &K| {
+                let is_chosen = is_it(key);
+                if is_chosen {
+                    keys.insert(hashed_bytes(key));
+                }
+                is_chosen
+            };
+            caught.run(|| self.forget_if_here(&mut choose));
+            let mut choose_deserted = |key: &K| {
+                choose(key);
+            };
+            for fleet in &fleets {
+                caught.run(|| fleet.for_each_deserted(&mut choose_deserted));
+            }
             fleets.iter().for_each(|fleet| fleet.forget(&keys));
             return caught.resume();
         }
@@ -112,6 +124,8 @@ impl<K: Hash + 'static> LayerShared<K> {
         }
         let mut caught = CaughtPanic::default();
         caught.run(|| self.forget_if_here(&mut |_| true));
+        #[cfg(feature = "fleet")]
+        self.fleets().iter().for_each(|fleet| caught.run(|| fleet.forget_all_here()));
         if enabled {
             self.is_disabled.store(false, Release);
         }
@@ -141,14 +155,14 @@ impl<K> LayerShared<K> {
     }
 
     #[cfg(feature = "fleet")]
-    pub(crate) fn add_fleet(&self, fleet: Arc<dyn ForgetsElsewhere>) {
+    pub(crate) fn add_fleet(&self, fleet: Arc<dyn ForgetsElsewhere<K>>) {
         let mut fleets = self.fleets.lock();
         fleets.retain(|fleet| fleet.strong_count() > 0);
         fleets.push(Arc::downgrade(&fleet));
     }
 
     #[cfg(feature = "fleet")]
-    fn fleets(&self) -> Vec<Arc<dyn ForgetsElsewhere>> {
+    fn fleets(&self) -> Vec<Arc<dyn ForgetsElsewhere<K>>> {
         self.fleets.lock().iter().filter_map(Weak::upgrade).collect()
     }
 

@@ -591,3 +591,41 @@ async fn a_write_through_a_layer_with_another_policy_seals_the_flights_of_its_pa
         assert_ne!(before.await.unwrap(), after.await.unwrap(), "in one process");
     }
 }
+
+/// A call of replica 0 goes on for replica 1 alone. Then its callers come back.
+async fn a_call_that_goes_on_for_others_is_not_followed_after(change: impl FnOnce(&Replica)) {
+    let upstream = upstream();
+    let replicas = replicas(&upstream, 2);
+    let leader = replicas[0].ask("/x");
+    settle().await;
+    let follower = replicas[1].ask("/x");
+    settle().await;
+    leader.abort();
+    settle().await;
+    assert_eq!((upstream.calls(), upstream.dropped()), (1, 0), "it goes on");
+    change(&replicas[0]);
+    settle().await;
+    let after = replicas[0].ask("/x").await.unwrap();
+    assert_eq!((follower.await.unwrap(), after), ("1".to_owned(), "2".to_owned()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn forget_forgets_a_call_that_goes_on_for_others_alone() {
+    let change = |replica: &Replica| replica.handle.forget("/x");
+    a_call_that_goes_on_for_others_is_not_followed_after(change).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn forget_if_forgets_a_call_that_goes_on_for_others_alone() {
+    let change = |replica: &Replica| replica.handle.forget_if(|path| path == "/x");
+    a_call_that_goes_on_for_others_is_not_followed_after(change).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_layer_that_is_off_for_a_moment_forgets_a_call_that_goes_on_for_others_alone() {
+    let change = |replica: &Replica| {
+        replica.handle.set_enabled(false);
+        replica.handle.set_enabled(true);
+    };
+    a_call_that_goes_on_for_others_is_not_followed_after(change).await;
+}

@@ -90,7 +90,7 @@ impl<K: Hash + Eq + Send + Sync + 'static> LayerFleet<K> {
         if self.ignores_path {
             tags.insert(0, (self.key_tag(user_key), by_key));
         }
-        self.listed.list(tags)
+        self.listed.list(key.key.clone(), tags)
     }
 
     /// Names a flight. `tag`: that of the writes that concern it.
@@ -179,13 +179,21 @@ impl<K> LayerFleet<K> {
     }
 }
 
-impl<K: Send + Sync> ForgetsElsewhere for LayerFleet<K> {
+impl<K: Send + Sync> ForgetsElsewhere<K> for LayerFleet<K> {
     fn forget(&self, keys: &BTreeSet<Vec<u8>>) {
         self.forget_tags(keys.iter().map(|hashed| self.forget_tag(hashed)).collect());
     }
 
     fn forget_all(&self) {
         self.forget_tags(vec![self.all]);
+    }
+
+    fn forget_all_here(&self) {
+        self.seal_here(&self.all);
+    }
+
+    fn for_each_deserted(&self, visit: &mut dyn FnMut(&K)) {
+        self.listed.for_each_deserted(&self.fleet.node, visit);
     }
 }
 

@@ -6,13 +6,13 @@ use crate::{
         node::Node,
         slots::Told,
     },
+    http::key::FlightKey,
     layer::tables::GroupTables,
     panics::CaughtPanic,
     sync::Mutex,
 };
 use std::{
     collections::{HashMap, HashSet},
-    marker::PhantomData,
     sync::{
         Arc, OnceLock,
         atomic::{AtomicBool, Ordering::SeqCst},
@@ -24,16 +24,17 @@ use std::{
 ///
 /// It does not know the tables: a response that is held there keeps its listing, and must not keep
 /// its own table alive.
-pub(super) struct Listed<K>(Mutex<ListedState>, PhantomData<fn(K)>);
+pub(super) struct Listed<K>(Mutex<ListedState<K>>);
 
-#[derive(Default)]
-struct ListedState {
-    by_tag: HashMap<Tag, HashMap<u64, (What, Arc<ListedFlight>)>>,
+struct ListedState<K> {
+    by_tag: HashMap<Tag, ListedFlights<K>>,
     next: u64,
 }
 
-#[derive(Default)]
-struct ListedFlight {
+type ListedFlights<K> = HashMap<u64, (What, Arc<ListedFlight<K>>)>;
+
+struct ListedFlight<K> {
+    key: FlightKey<K>,
     /// The flight that this replica leads for the fleet, if it leads one.
     leads: OnceLock<Token>,
     is_sealed: AtomicBool,
@@ -55,19 +56,21 @@ struct ListingEntry<K> {
     listed: Arc<Listed<K>>,
     tags: Vec<Tag>,
     number: u64,
-    flight: Arc<ListedFlight>,
+    flight: Arc<ListedFlight<K>>,
 }
 
 impl<K> Listed<K> {
     pub(super) fn new() -> Arc<Self> {
-        Arc::new(Self(Mutex::default(), PhantomData))
+        let state = ListedState { by_tag: HashMap::new(), next: 0 };
+        Arc::new(Self(Mutex::new(state)))
     }
 
     /// Lists a flight under these tags, of which each tells what a seal with it concerns. The first
     /// is that of the writes which the flight's name counts, the last that with which its key is
     /// forgotten.
-    pub(super) fn list(self: &Arc<Self>, tags: Vec<(Tag, What)>) -> Listing<K> {
-        let flight = Arc::<ListedFlight>::default();
+    pub(super) fn list(self: &Arc<Self>, key: FlightKey<K>, tags: Vec<(Tag, What)>) -> Listing<K> {
+        let (leads, is_sealed) = (OnceLock::new(), AtomicBool::new(false));
+        let flight = Arc::new(ListedFlight { key, leads, is_sealed });
         let mut state = self.0.lock();
         let number = state.next;
         state.next += 1;
@@ -85,7 +88,7 @@ impl<K> Listed<K> {
     /// A panic in the `Drop` of a key is passed on after all flights were taken off.
     pub(super) fn seal(&self, tag: Option<&Tag>, group: &GroupTables<K>, node: &Node) {
         let (mut all, mut leads) = (HashSet::new(), HashSet::new());
-        let mut add = |flights: &HashMap<u64, (What, Arc<ListedFlight>)>| {
+        let mut add = |flights: &ListedFlights<K>| {
             for (what, flight) in flights.values() {
                 all.insert(*what);
                 flight.is_sealed.store(true, SeqCst);
@@ -108,6 +111,25 @@ impl<K> Listed<K> {
             });
         }
         leads.into_iter().for_each(|token| node.slots.tell(token, Told::Sealed));
+        caught.resume();
+    }
+
+    /// Calls `visit` with the key of each flight that goes on for other replicas alone, and that
+    /// calls here may follow. It is called under no lock.
+    pub(super) fn for_each_deserted(&self, node: &Node, visit: &mut dyn FnMut(&K)) {
+        let state = self.0.lock();
+        let all = state.by_tag.values().flatten();
+        let led = all.filter(|(_, (_, flight))| flight.leads.get().is_some());
+        let led: HashMap<_, _> =
+            led.map(|(number, (_, flight))| (*number, flight.clone())).collect();
+        drop(state);
+        let mut caught = CaughtPanic::default();
+        for flight in led.into_values() {
+            if flight.leads.get().is_some_and(|token| node.slots.is_for_others(*token)) {
+                caught.run(|| visit(flight.key.user_key()));
+            }
+            caught.drop_caught(flight);
+        }
         caught.resume();
     }
 }
