@@ -32,8 +32,13 @@ impl<K: Hash + Eq + Send + Sync + 'static> Handle<K> {
     ///
     /// With a [fleet](crate::SingleflightLayer#method.fleet), the other replicas are told, and
     /// nobody waits for that: typically they forget the key within a millisecond. They find it by
-    /// what it gives to a hasher, so keys that their `Hash` does not tell apart are forgotten
-    /// together there.
+    /// what it gives to a hasher:
+    ///
+    /// - Keys that their `Hash` does not tell apart are forgotten together there.
+    /// - A replica does not find the key if its build or its kind of machine hashes it in another
+    ///   way. So far, strings and single numbers are hashed alike everywhere, but `std` does not
+    ///   promise that for two versions of the compiler. Slices of numbers differ with the byte
+    ///   order, and pointers with the process.
     pub fn forget<Q>(&self, key: &Q)
     where
         K: Borrow<Q>,

@@ -7,8 +7,14 @@ use std::hash::{Hash, Hasher};
 ///
 /// `Handle::forget` takes whatever the key can be borrowed as, so `Hash` is all that it knows of
 /// the key: `FleetKey` writes the key itself only. No hash function is involved, because that of
-/// `std` may change between two builds. Keys that give the same bytes are forgotten together, which
-/// costs a flight.
+/// `std` may change between two builds.
+///
+/// Two replicas may still have other bytes for one key. `std` does not promise what its types give
+/// to a hasher. A slice of integers gives the bytes as the machine has them. A pointer differs
+/// between two processes of one build. Then the other replica does not forget the key.
+///
+/// Keys that give the same bytes are forgotten together, which costs a flight. Nothing is shared by
+/// these bytes.
 pub(crate) fn hashed_bytes<Q: Hash + ?Sized>(key: &Q) -> Vec<u8> {
     let mut bytes = HashedBytes(Vec::new());
     key.hash(&mut bytes);
@@ -18,7 +24,8 @@ pub(crate) fn hashed_bytes<Q: Hash + ?Sized>(key: &Q) -> Vec<u8> {
 /// A hasher that keeps all that it is given.
 struct HashedBytes(Vec<u8>);
 
-/// Numbers are the same bytes on every machine.
+/// A single number is the same bytes on every machine. Of a slice of numbers, `std` gives the bytes
+/// at once, so that nothing can be done here.
 macro_rules! numbers {
     ($($write:ident: $number:ty as $written:ty),*) => {$(
         fn $write(&mut self, number: $number) {
@@ -62,7 +69,7 @@ mod tests {
         assert_ne!(hashed_bytes(&Some(0_u8)), hashed_bytes(&None::<u8>));
     }
 
-    /// Replicas of two builds, or on two kinds of machines, have to agree.
+    /// Replicas of two builds agree about keys of the usual kinds, until `std` changes them.
     #[test]
     fn the_bytes_of_a_key_are_known() {
         assert_eq!(hashed_bytes("key"), b"key\xff");
