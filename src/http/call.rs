@@ -258,7 +258,8 @@ where
         self.context_mut().opened = opened;
         #[cfg(feature = "fleet")]
         if let Some(fleet) = self.context().settings.http().fleet.clone() {
-            let path = fleet.path_tag(self.head());
+            // Only copied here: this runs under a lock.
+            let path = crate::http::path::path_bytes(self.head()).into_owned();
             let HttpCall { sending, context, .. } = *self;
             let call = async move { sending.await.map_err(E::convert) };
             let context = context.expect(NOT_SENT);

@@ -20,7 +20,7 @@ use crate::{
     fleet::{
         FleetReason, FleetRole,
         ask::Asked,
-        engine::{Tag, Token},
+        engine::Token,
         report::FleetEvent,
         wire::{Answer, Go, WireResult},
     },
@@ -43,12 +43,12 @@ use upstream::FleetUpstream;
 /// How long a flight waits for another replica, at most.
 const LONGEST: Duration = Duration::from_secs(60);
 
-/// Gets the response of a flight: from the fleet, or by `call`. `path`: the tag of its path.
+/// Gets the response of a flight: from the fleet, or by `call`. `path`: as in writes to it.
 pub(super) async fn fetch<C, B, X, M>(
     fleet: Arc<LayerFleet<M::Key>>,
     call: C,
     mut context: FetchContext<M>,
-    path: Tag,
+    path: Vec<u8>,
 ) -> HttpLanding<X>
 where
     C: Future<Output = Result<Response<B>, X>> + Send + 'static,
@@ -62,7 +62,7 @@ where
         let response = call.await?;
         return Ok(context.judge::<X, _>(response));
     };
-    let listing = fleet.list(key, path);
+    let listing = fleet.list(key, &path);
     context.listing = Some(Arc::new(listing.clone()));
     // A call that comes from another flight wants another answer than that of the fleet.
     if context.has_followed || !context.vary.is_empty() {

@@ -80,11 +80,11 @@ impl<K: Hash + Eq + Send + Sync + 'static> LayerFleet<K> {
     }
 
     /// Lists a flight until the value is dropped.
-    pub(super) fn list(&self, key: &HashedKey<K>, path: Tag) -> Listing<K> {
+    pub(super) fn list(&self, key: &HashedKey<K>, path: &[u8]) -> Listing<K> {
         let (user_key, address) = (key.key.user_key(), key.address);
         let by_key = What::Key(address.shard);
         let mut tags = vec![
-            (path, What::Path(address.path)),
+            (self.tag(PATH, path), What::Path(address.path)),
             (self.forget_tag(&hashed_bytes(user_key)), by_key),
         ];
         if self.ignores_path {
@@ -139,7 +139,7 @@ impl<K> LayerFleet<K> {
     }
 
     /// The tag of the writes to the path of this request.
-    pub(in crate::http) fn path_tag(&self, head: &Request<()>) -> Tag {
+    fn path_tag(&self, head: &Request<()>) -> Tag {
         self.tag(PATH, &path_bytes(head))
     }
 
