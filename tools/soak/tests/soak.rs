@@ -1,4 +1,5 @@
-//! A short run finds nothing, and whatever it does wrong on purpose is found.
+//! A short run finds nothing, and whatever it does wrong on purpose is found, by
+//! `cargo test --release --all-features -p soak`.
 #![allow(missing_docs, reason = "a test says what it tests in its name")]
 
 use std::{
@@ -56,6 +57,7 @@ fn a_short_run_finds_nothing() {
     assert!(text.ends_with("left behind: nothing; found: nothing\n"), "{text}");
 }
 
+#[cfg_attr(debug_assertions, ignore = "a slow build finds too little")]
 #[test]
 fn it_finds_answers_that_went_to_others() {
     let others = [
@@ -68,12 +70,14 @@ fn it_finds_answers_that_went_to_others() {
     finds("wrong-answer", &others);
 }
 
+#[cfg_attr(debug_assertions, ignore = "a slow build finds too little")]
 #[test]
 fn it_finds_stale_answers() {
     finds("stale-answer", &["was forgotten before it was made"]);
     finds("stale-page", &["got a stale answer", "upload: …, after a write of "]);
 }
 
+#[cfg_attr(debug_assertions, ignore = "a slow build finds too little")]
 #[test]
 fn it_finds_results_that_are_held_for_too_long() {
     finds("hold-too-long", &["got an answer that somebody had before it was made"]);
@@ -81,12 +85,14 @@ fn it_finds_results_that_are_held_for_too_long() {
 
 #[cfg(feature = "spill")]
 #[cfg_attr(not(target_os = "linux"), ignore = "needs /proc")]
+#[cfg_attr(debug_assertions, ignore = "a slow build finds too little")]
 #[test]
 fn it_finds_bytes_that_a_file_changed() {
     finds("garble-spill", &["upload: …got other bytes than answer"]);
 }
 
 #[cfg(feature = "fleet")]
+#[cfg_attr(debug_assertions, ignore = "a slow build finds too little")]
 #[test]
 fn it_finds_what_an_engine_does_wrong() {
     finds("wrong-answer", &["fleet: storm…got the answer of another"]);
@@ -96,6 +102,7 @@ fn it_finds_what_an_engine_does_wrong() {
 
 /// Skipped where there is no `redis-server`, as the tests of the engine are.
 #[cfg(feature = "fleet")]
+#[cfg_attr(debug_assertions, ignore = "a slow build finds too little")]
 #[test]
 fn it_finds_what_happens_over_redis() {
     if Command::new("redis-server").arg("--version").output().is_err() {
@@ -121,17 +128,20 @@ fn it_says_that_there_is_no_redis_server() {
     assert!(text.contains("--redis needs redis-server on the PATH"), "{text}");
 }
 
+#[cfg_attr(debug_assertions, ignore = "a slow build finds too little")]
 #[test]
 fn it_finds_bodies_that_end_too_early() {
     finds("short-body", &["got a clean end after"]);
 }
 
+#[cfg_attr(debug_assertions, ignore = "a slow build finds too little")]
 #[test]
 fn it_finds_who_is_stranded() {
     finds("strand", &["stranded: "]);
 }
 
 #[cfg_attr(not(target_os = "linux"), ignore = "needs /proc")]
+#[cfg_attr(debug_assertions, ignore = "a slow build finds too little")]
 #[test]
 fn it_finds_what_is_left_behind() {
     for (sabotage, left) in [
@@ -144,6 +154,7 @@ fn it_finds_what_is_left_behind() {
 }
 
 #[cfg_attr(not(target_os = "linux"), ignore = "needs /proc")]
+#[cfg_attr(debug_assertions, ignore = "a slow build finds too little")]
 #[test]
 fn it_finds_memory_that_grows() {
     finds("leak-memory", &["memory: "]);
