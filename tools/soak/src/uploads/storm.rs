@@ -93,7 +93,9 @@ pub(super) async fn storm(world: &Arc<World>, mut rng: Rng) {
     if let Some(length) = shared.told.probe() {
         let _call =
             shared.world.open(format!("{PART}: a probe of {length} bytes, with {:?}", shared.told));
-        // A body that is being written to a file holds some of the budget until that is done.
+        // A body that is being written to a file, or read to its end, holds some of the budget until
+        // that is done. It has to be let: a task that asks again at once would keep the others of
+        // its thread from their turn.
         let deadline = Instant::now() + shared.world.calls.deadline() / 2;
         while let Err(wrong) = probe(&shared, &service, length).await {
             if Instant::now() > deadline {
@@ -101,6 +103,7 @@ pub(super) async fn storm(world: &Arc<World>, mut rng: Rng) {
                 break;
             }
             shared.origin.end_probe();
+            sleep(Duration::from_millis(1)).await;
             calm_down(&shared, &handle).await;
         }
         shared.origin.end_probe();
