@@ -86,7 +86,7 @@ impl<M: HttpMode> FetchContext<M> {
         let hash = self.flight.key().map(|key| self.settings.observer().own_hash(key.address.hash));
         // A call that leads meanwhile can tell why it did not join.
         let note = hash.filter(|_| !body.is_end_stream()).map(Streams::note);
-        let body = GuardedBody::new(body, note);
+        let body = GuardedBody::new(body, (note, self.listing.clone()));
         let finishes =
             class == ResponseClass::Shared && self.settings.rules.run_to_completion && !self.passes;
         let may_be_joined = !body.is_end_stream() || self.settings.holds_for(head).is_some();

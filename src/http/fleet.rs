@@ -11,7 +11,6 @@ pub(super) use write::FleetSeal;
 use crate::http::{
     fetch::FetchContext,
     flights::{Flights, HttpLanding},
-    guarded_body::GuardedBody,
     response::flight_response::FlightResponse,
     settings::HttpMode,
 };
@@ -29,7 +28,6 @@ use crate::{
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response};
 use http_body::{Body, Frame, SizeHint};
-use listed::Listing;
 use std::{
     any::Any,
     convert::Infallible,
@@ -62,14 +60,14 @@ where
         let response = call.await?;
         return Ok(context.judge::<X, _>(response));
     };
-    let listing = fleet.list(key, &path);
-    context.listing = Some(Arc::new(listing.clone()));
+    let listing = Arc::new(fleet.list(key, &path));
+    context.listing = Some(listing.clone());
     // A call that comes from another flight wants another answer than that of the fleet.
     if context.has_followed || !context.vary.is_empty() {
-        return alone(&fleet, call, context, listing, FleetReason::Patience).await;
+        return alone(&fleet, call, context, FleetReason::Patience).await;
     }
     if fleet.is_forgetting(&listing) {
-        return alone(&fleet, call, context, listing, FleetReason::Sealed).await;
+        return alone(&fleet, call, context, FleetReason::Sealed).await;
     }
     let subject = fleet.subject(key, listing.tag());
     let name = *subject.name();
@@ -84,15 +82,15 @@ where
             if listing.leads(lead.token()) {
                 lead.shut();
             }
-            FleetUpstream::new(call, context, *lead, listing, longest).await
+            FleetUpstream::new(call, context, *lead, longest).await
         }
         Asked::Take(WireResult::Value(answer), _) if !agrees(&context, &answer) => {
-            alone(&fleet, call, context, listing, FleetReason::Vary).await
+            alone(&fleet, call, context, FleetReason::Vary).await
         }
         Asked::Take(WireResult::Value(answer), waited) => {
             drop(call);
             fleet.fleet().tell(FleetEvent::Taken(waited));
-            Ok(context.judge::<X, _>(listed_response(*answer, listing)))
+            Ok(context.judge::<X, _>(whole_response(*answer)))
         }
         Asked::Take(WireResult::Go(Go::Veto(number)), _) if veto_of(number).is_some() => {
             // All callers here go at once, as those of the leader's replica do.
@@ -104,7 +102,7 @@ where
                 Box::pin(async move {
                     let response =
                         call.await.map_err(|error| Box::new(error) as Box<dyn Any + Send>)?;
-                    Ok(context.judge::<X, _>(response.map(|body| GuardedBody::new(body, listing))))
+                    Ok(context.judge::<X, _>(response))
                 }),
             ))
         }
@@ -116,10 +114,10 @@ where
                     .node
                     .remember(&name, context.settings.http().policy.flight.unshareable_time);
             }
-            alone(&fleet, call, context, listing, reason).await
+            alone(&fleet, call, context, reason).await
         }
         Asked::Alone(reason) => {
-            let landing = alone(&fleet, call, context, listing, reason).await;
+            let landing = alone(&fleet, call, context, reason).await;
             if reason == FleetReason::Unshareable {
                 fleet.unmark(&name, &landing);
             }
@@ -163,7 +161,6 @@ async fn alone<C, B, X, M>(
     fleet: &LayerFleet<M::Key>,
     call: C,
     context: FetchContext<M>,
-    listing: Listing<M::Key>,
     reason: FleetReason,
 ) -> HttpLanding<X>
 where
@@ -175,7 +172,7 @@ where
 {
     fleet.fleet().tell(FleetEvent::Alone(reason));
     let response = call.await?;
-    Ok(context.judge::<X, _>(response.map(|body| GuardedBody::new(body, listing))))
+    Ok(context.judge::<X, _>(response))
 }
 
 /// Why the response of another replica was vetoed. `None`: it was a refusal, which says nothing
@@ -207,14 +204,11 @@ fn agrees<M: HttpMode>(context: &FetchContext<M>, answer: &Answer) -> bool {
 }
 
 /// The response of another replica, as if the inner service had given it.
-fn listed_response<K>(
-    answer: Answer,
-    listing: Listing<K>,
-) -> Response<GuardedBody<WholeBody, Listing<K>>> {
+fn whole_response(answer: Answer) -> Response<WholeBody> {
     let Answer { mut head, body, trailers, .. } = answer;
     head.extensions_mut().insert(FleetRole::Follower);
     let data = Some(body).filter(|body| !body.is_empty());
-    head.map(|()| GuardedBody::new(WholeBody { data, trailers }, listing))
+    head.map(|()| WholeBody { data, trailers })
 }
 
 /// A body that came as a whole.

@@ -151,30 +151,33 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Notes {
     }
 }
 
-#[test]
-fn a_span_tells_the_role_and_a_warning_that_the_engine_is_gone() {
+/// The spans and the warnings of a test.
+fn noted(test: impl Future<Output = ()>) -> Vec<String> {
     // While there is one subscriber alone, `tracing` asks that of the thread which happens to get
     // to a place first whether anybody wants to hear of it, and a thread of another test has none.
     let _others = [(); 2].map(|()| Dispatch::new(tracing_subscriber::registry()));
     let notes = Notes::default();
     let subscriber = tracing_subscriber::registry().with(notes.clone());
-    tracing::subscriber::with_default(subscriber, || {
-        paused().block_on(async {
-            let upstream = Upstream::new();
-            let replicas = replicas(&upstream, 2);
-            let asked = [replicas[0].ask("/x"), replicas[1].ask("/x")];
-            for answer in asked {
-                answer.await.unwrap();
+    tracing::subscriber::with_default(subscriber, || paused().block_on(test));
+    std::mem::take(&mut *notes.0.lock().unwrap())
+}
+
+#[test]
+fn a_span_tells_the_role_and_a_warning_that_the_engine_is_gone() {
+    let notes = noted(async {
+        let upstream = Upstream::new();
+        let replicas = replicas(&upstream, 2);
+        let asked = [replicas[0].ask("/x"), replicas[1].ask("/x")];
+        for answer in asked {
+            answer.await.unwrap();
+        }
+        for down in [true, false] {
+            replicas[0].engine.partition(down);
+            for _ in 0..3 {
+                replicas[0].ask("/x").await.unwrap();
             }
-            for down in [true, false] {
-                replicas[0].engine.partition(down);
-                for _ in 0..3 {
-                    replicas[0].ask("/x").await.unwrap();
-                }
-            }
-        });
+        }
     });
-    let notes = notes.0.lock().unwrap();
     let count = |wanted: &str| notes.iter().filter(|note| *note == wanted).count();
     assert_eq!(count("flight role=\"leader\""), 1 + 3, "{notes:?}");
     assert_eq!(count("flight role=\"follower\""), 1, "{notes:?}");
@@ -186,25 +189,19 @@ fn a_span_tells_the_role_and_a_warning_that_the_engine_is_gone() {
 
 #[test]
 fn an_engine_that_is_always_too_slow_is_told_once() {
-    let _others = [(); 2].map(|()| Dispatch::new(tracing_subscriber::registry()));
-    let notes = Notes::default();
-    let subscriber = tracing_subscriber::registry().with(notes.clone());
-    tracing::subscriber::with_default(subscriber, || {
-        paused().block_on(async {
-            let upstream = Upstream::new();
-            let replica = replicas(&upstream, 1).remove(0);
-            // In time for pings, and too late for entries.
-            replica.engine.delay(ms(80));
-            for at in 0..200 {
-                replica.ask(&format!("/{at}"));
-                sleep(ms(50)).await;
-            }
-            replica.engine.delay(ms(0));
-            sleep(ms(2_000)).await;
-            replica.ask("/back").await.unwrap();
-        });
+    let notes = noted(async {
+        let upstream = Upstream::new();
+        let replica = replicas(&upstream, 1).remove(0);
+        // In time for pings, and too late for entries.
+        replica.engine.delay(ms(80));
+        for at in 0..200 {
+            replica.ask(&format!("/{at}"));
+            sleep(ms(50)).await;
+        }
+        replica.engine.delay(ms(0));
+        sleep(ms(2_000)).await;
+        replica.ask("/back").await.unwrap();
     });
-    let notes = notes.0.lock().unwrap();
     let warnings: Vec<_> = notes.iter().filter(|note| note.starts_with("warning")).collect();
     assert_eq!(warnings.len(), 2, "one when it goes and one when it is back: {warnings:?}");
 }

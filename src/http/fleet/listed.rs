@@ -49,10 +49,8 @@ pub(super) enum What {
     Key(u64),
 }
 
-/// Keeps a flight listed until it is dropped with all its clones.
-pub(super) struct Listing<K>(Arc<ListingEntry<K>>);
-
-struct ListingEntry<K> {
+/// Keeps a flight listed until it is dropped.
+pub(super) struct Listing<K> {
     listed: Arc<Listed<K>>,
     tags: Vec<Tag>,
     number: u64,
@@ -79,7 +77,7 @@ impl<K> Listed<K> {
         }
         drop(state);
         let tags = tags.into_iter().map(|(tag, _)| tag).collect();
-        Listing(Arc::new(ListingEntry { listed: self.clone(), tags, number, flight }))
+        Listing { listed: self.clone(), tags, number, flight }
     }
 
     /// Takes the flights with this tag off the tables, so that no call joins them. `None`: all
@@ -137,32 +135,25 @@ impl<K> Listed<K> {
 impl<K> Listing<K> {
     /// The tag of the writes that concern the flight.
     pub(super) fn tag(&self) -> Tag {
-        self.0.tags[0]
+        self.tags[0]
     }
 
     /// The tag with which the flight's key is forgotten.
     pub(super) fn forgotten(&self) -> Tag {
-        self.0.tags[self.0.tags.len() - 1]
+        self.tags[self.tags.len() - 1]
     }
 
     /// This replica leads the flight for the fleet. Returns whether it was sealed before that was
     /// known.
     #[must_use]
     pub(super) fn leads(&self, token: Token) -> bool {
-        let flight = &self.0.flight;
-        let _ = flight.leads.set(token);
+        let _ = self.flight.leads.set(token);
         // After the token is there: a seal that comes later finds it.
-        flight.is_sealed.load(SeqCst)
+        self.flight.is_sealed.load(SeqCst)
     }
 }
 
-impl<K> Clone for Listing<K> {
-    fn clone(&self) -> Self {
-        Self(self.0.clone())
-    }
-}
-
-impl<K> Drop for ListingEntry<K> {
+impl<K> Drop for Listing<K> {
     fn drop(&mut self) {
         let mut state = self.listed.0.lock();
         for tag in &self.tags {

@@ -1,8 +1,7 @@
 //! The upstream call of a flight that this replica leads for the fleet.
 
 use crate::http::{
-    body::SharedBody, fetch::FetchContext, fleet::listed::Listing, flights::HttpLanding,
-    guarded_body::GuardedBody, settings::HttpMode,
+    body::SharedBody, fetch::FetchContext, flights::HttpLanding, settings::HttpMode,
 };
 use crate::{
     error::BoxError,
@@ -13,7 +12,6 @@ use http_body::Body;
 use std::{
     marker::PhantomData,
     pin::Pin,
-    sync::{Arc, OnceLock},
     task::{Context, Poll},
     time::Duration,
 };
@@ -42,7 +40,6 @@ struct Rest<C, M: HttpMode> {
     call: Pin<Box<C>>,
     context: FetchContext<M>,
     lead: Lead,
-    listing: Listing<M::Key>,
     /// When the flight takes no more.
     too_old: Option<Pin<Box<Sleep>>>,
 }
@@ -60,14 +57,13 @@ where
         call: Pin<Box<C>>,
         context: FetchContext<M>,
         lead: Lead,
-        listing: Listing<M::Key>,
         joinable: Duration,
     ) -> Self {
         let too_old = {
             let _inside = lead.runtime().enter();
             Some(Box::pin(sleep(joinable)))
         };
-        let rest = Some(Rest { call, context, lead, listing, too_old });
+        let rest = Some(Rest { call, context, lead, too_old });
         Self { rest, is_polled: false, is_moved: false, types: PhantomData }
     }
 
@@ -76,7 +72,7 @@ where
     fn land(&mut self, result: Result<Response<B>, X>) -> HttpLanding<X> {
         let context = &self.rest.as_ref().expect(POLLED_AGAIN).context;
         let is_shared = !context.settings.http().bodies.budget.is_spent();
-        let response = match result {
+        let mut response = match result {
             Err(error) => {
                 let Rest { lead, .. } = self.rest.take().expect(POLLED_AGAIN);
                 lead.failed();
@@ -84,17 +80,12 @@ where
             }
             Ok(response) => response,
         };
-        let (mut parts, body) = response.into_parts();
-        parts.extensions.insert(FleetRole::Leader);
-        // The listing is taken out only with the rest: a panic of the policy's closures has to find
-        // that whole.
-        let place = Arc::new(OnceLock::new());
-        let body = GuardedBody::new(body, place.clone());
+        response.extensions_mut().insert(FleetRole::Leader);
         let mark = context.settings.http().policy.flight.unshareable_time;
-        let landing = context.judge::<X, _>(Response::from_parts(parts, body));
+        let landing = context.judge::<X, _>(response);
         let outcome = landing.outcome(mark, is_shared);
-        let Rest { lead, listing, .. } = self.rest.take().expect(POLLED_AGAIN);
-        drop(place.set(listing));
+        // Only now: a panic of the policy's closures has to find the rest.
+        let Rest { lead, .. } = self.rest.take().expect(POLLED_AGAIN);
         lead.head::<SharedBody>(outcome);
         Ok(landing)
     }

@@ -13,13 +13,13 @@ use crate::fleet::{
 use std::time::Duration;
 
 /// What happens, and the state that follows.
-pub(super) type NextStep = (String, Checks<World>);
+pub(super) type Successor = (String, Checks<World>);
 
 type StoreFault = fn(&mut Store);
 
 impl World {
     /// All states that can come next, with what leads there.
-    pub(super) fn steps(&self, setup: &Setup) -> Vec<NextStep> {
+    pub(super) fn steps(&self, setup: &Setup) -> Vec<Successor> {
         let mut all = Vec::new();
         self.steps_of_members(setup, &mut all);
         if self.faults > 0 {
@@ -36,7 +36,7 @@ impl World {
     /// Adds the state after this change.
     fn add(
         &self,
-        all: &mut Vec<NextStep>,
+        all: &mut Vec<Successor>,
         what: String,
         change: impl FnOnce(&mut World) -> Checks<()>,
     ) {
@@ -45,7 +45,7 @@ impl World {
         all.push((what, result.map(|()| world.tidy())));
     }
 
-    fn steps_of_members(&self, setup: &Setup, all: &mut Vec<NextStep>) {
+    fn steps_of_members(&self, setup: &Setup, all: &mut Vec<Successor>) {
         for (at, member) in self.members.iter().enumerate().filter(|(_, member)| member.is_alive) {
             if member.command.is_some() {
                 self.add(all, format!("{at}: {:?}", member.command), |world| {
@@ -90,7 +90,7 @@ impl World {
         }
     }
 
-    fn faults_of_members(&self, setup: &Setup, all: &mut Vec<NextStep>) {
+    fn faults_of_members(&self, setup: &Setup, all: &mut Vec<Successor>) {
         for (at, member) in self.members.iter().enumerate().filter(|(_, member)| member.is_alive) {
             if !matches!(member.phase, CallPhase::Idle | CallPhase::Done) {
                 self.add(all, format!("{at} dies"), |world| {
@@ -120,7 +120,7 @@ impl World {
         }
     }
 
-    fn faults_of_store(&self, all: &mut Vec<NextStep>) {
+    fn faults_of_store(&self, all: &mut Vec<Successor>) {
         let faults: [(&str, StoreFault); 3] = [
             ("the lease ends", Store::end_open_flights),
             ("closed flights end", Store::end_closed_flights),
@@ -139,7 +139,7 @@ impl World {
         }
     }
 
-    fn steps_of_writer(&self, setup: &Setup, all: &mut Vec<NextStep>) {
+    fn steps_of_writer(&self, setup: &Setup, all: &mut Vec<Successor>) {
         match self.writer {
             Writer::Rests if self.version < setup.writes => {
                 self.add(all, "a write is done".to_owned(), |world| {
@@ -170,7 +170,7 @@ impl World {
 
     /// Nothing else can happen: leases of dead members end, and the members that wait look after
     /// their flights.
-    fn time_passes(&self, setup: &Setup, all: &mut Vec<NextStep>) {
+    fn time_passes(&self, setup: &Setup, all: &mut Vec<Successor>) {
         for (at, member) in self.members.iter().enumerate().filter(|(_, member)| member.is_alive) {
             let Some(until) = member.waits else { continue };
             let mut world = self.clone();

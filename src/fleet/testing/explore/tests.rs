@@ -1,5 +1,16 @@
 use super::{Mutant, explore, explore_after};
 
+/// A replica leads, its lease ends, and a write seals the flight that it goes on with.
+const ZOMBIE: [&str; 7] = [
+    "0 asks",
+    "0: ",
+    "0 hears",
+    "the lease ends",
+    "a write",
+    "the write seals",
+    "the write is answered",
+];
+
 #[test]
 fn two_replicas_keep_their_promises() {
     for (faults, writes) in [(0, 1), (1, 1)] {
@@ -29,16 +40,7 @@ fn more_replicas_and_faults_keep_their_promises() {
 
 #[test]
 fn a_replica_whose_lease_ended_gives_nothing_to_those_who_wait_for_another() {
-    let zombie = [
-        "0 asks",
-        "0: ",
-        "0 hears",
-        "the lease ends",
-        "a write",
-        "the write seals",
-        "the write is answered",
-    ];
-    explore_after(&zombie, 3, 1, 1, Mutant::None).unwrap_or_else(|way| panic!("{way:#?}"));
+    explore_after(&ZOMBIE, 3, 1, 1, Mutant::None).unwrap_or_else(|way| panic!("{way:#?}"));
 }
 
 #[test]
@@ -53,16 +55,7 @@ fn an_engine_that_ignores_writes_is_found_out() {
 
 #[test]
 fn an_engine_that_lets_a_replica_close_the_flight_of_another_is_found_out() {
-    let zombie = [
-        "0 asks",
-        "0: ",
-        "0 hears",
-        "the lease ends",
-        "a write",
-        "the write seals",
-        "the write is answered",
-    ];
-    let way = explore_after(&zombie, 3, 1, 1, Mutant::NoFence)
+    let way = explore_after(&ZOMBIE, 3, 1, 1, Mutant::NoFence)
         .expect_err("a read gets an answer from before a write");
     assert!(
         way.last().is_some_and(|last| last.contains("asked after 1 writes and got 0")),
