@@ -17,6 +17,7 @@ use std::{mem, sync::Arc};
 pub(super) struct ShardState<K, T> {
     first: Option<u32>,
     index: HashTable<u32>,
+    keys: KeyCounts,
     pub(super) entries: Slots<FlightEntry<K, T>>,
     pub(super) numbers: Numbers,
 }
@@ -54,6 +55,7 @@ impl<K, T> ShardState<K, T> {
         Self {
             first: None,
             index: HashTable::new(),
+            keys: KeyCounts([0; 64]),
             entries: Slots::new(),
             numbers: Numbers::default(),
         }
@@ -88,11 +90,13 @@ impl<K, T> ShardState<K, T> {
     }
 
     #[inline]
-    pub(super) fn list(&mut self, hash: u64, index: u32) {
+    pub(super) fn list(&mut self, address: Address, index: u32) {
+        *self.keys.of(address) += 1;
         if self.first.is_none() {
             self.first = Some(index);
         } else {
-            self.index.insert_unique(hash, index, |index| self.entries[*index].address.hash);
+            let hash_of = |index: &u32| self.entries[*index].address.hash;
+            self.index.insert_unique(address.hash, index, hash_of);
         }
     }
 
@@ -104,6 +108,7 @@ impl<K, T> ShardState<K, T> {
         let entry = &mut self.entries[index];
         entry.is_listed = false;
         let key = mem::replace(&mut entry.key, Key::Own(None));
+        *self.keys.of(entry.address) -= 1;
         if self.first == Some(index) {
             self.first = None;
         } else if let Ok(found) =
@@ -131,8 +136,17 @@ impl<K, T> ShardState<K, T> {
 
     /// Finds a flight with the same user key and another partition, and the part that differs. Of
     /// many flights it looks at some.
-    #[cold]
+    #[inline]
     pub(super) fn other_partition(
+        &self,
+        address: Address,
+        difference: impl Fn(&K) -> Option<Difference>,
+    ) -> Option<Missed> {
+        if self.keys.has(address) { self.look_at_some(address, difference) } else { None }
+    }
+
+    #[cold]
+    fn look_at_some(
         &self,
         address: Address,
         difference: impl Fn(&K) -> Option<Difference>,
@@ -157,5 +171,26 @@ impl<K, T> ShardState<K, T> {
             Some(Lent { key: entry.key.lend()?, index, number: entry.flight.number() })
         };
         listed.filter_map(lend).collect()
+    }
+}
+
+/// Counts the listed flights by some bits of the hash of their user's key. So a call that has no
+/// other partition to find looks at no slot, as a rule.
+struct KeyCounts([u32; 64]);
+
+impl KeyCounts {
+    #[inline]
+    fn of(&mut self, address: Address) -> &mut u32 {
+        &mut self.0[Self::place(address)]
+    }
+
+    #[inline]
+    fn has(&self, address: Address) -> bool {
+        self.0[Self::place(address)] > 0
+    }
+
+    /// The low bits: the high half picks the shard.
+    fn place(address: Address) -> usize {
+        address.shard as usize % 64
     }
 }

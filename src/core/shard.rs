@@ -206,7 +206,7 @@ where
         match near_miss::find(self.observer.own_hash(address.hash)) {
             Some(why) => Some(Missed::from(why)),
             // With nothing beside the user's key, an equal key would have been found.
-            None if flights.entries.is_empty() || address.shard == address.hash => None,
+            None if address.shard == address.hash => None,
             None => flights.other_partition(address, |other| (self.hooks.difference)(key, other)),
         }
     }
@@ -346,10 +346,10 @@ impl<K, T> Shard<K, T> {
     {
         let number = flights.numbers.take();
         let entry = entry(number);
-        let (hash, is_listed) = (entry.address.hash, entry.is_listed);
+        let (address, is_listed) = (entry.address, entry.is_listed);
         let index = flights.entries.insert(entry);
         if is_listed {
-            flights.list(hash, index);
+            flights.list(address, index);
         }
         drop(flights);
         Slot::new(self.clone(), index, number)

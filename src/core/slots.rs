@@ -58,10 +58,6 @@ impl<V> Slots<V> {
         }
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.first.is_none() && self.rest.is_empty()
-    }
-
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &V)> {
         let rest = self.rest.iter().map(|(n, value)| (n as u32 + 1, value));
         self.first.iter().map(|value| (0, value)).chain(rest)
