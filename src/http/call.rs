@@ -62,20 +62,20 @@ pin_project! {
 }
 
 impl<S, B, M: HttpMode, E, F> HttpCall<S, B, M, E, F> {
+    /// A call that belongs to no flight yet.
     #[inline]
     pub(super) fn new(
         service: S,
+        settings: Arc<Settings<M>>,
         head: Request<()>,
         body: B,
-        settings: Arc<Settings<M>>,
-        flight: FlightRef<M::Key>,
     ) -> Box<Self> {
         let is_head = head.method() == Method::HEAD;
         Box::new(Self {
             sending: Sending::new(service, head, body),
             context: Some(FetchContext {
                 settings,
-                flight,
+                flight: FlightRef::Untracked,
                 opened: None,
                 vary: Vec::new(),
                 has_followed: false,
@@ -87,11 +87,6 @@ impl<S, B, M: HttpMode, E, F> HttpCall<S, B, M, E, F> {
             seal: None,
             errors: PhantomData,
         })
-    }
-
-    pub(super) fn with_seal(mut self: Box<Self>, seal: Option<Box<dyn WriteSeal>>) -> Box<Self> {
-        self.seal = seal;
-        self
     }
 
     fn context(&self) -> &FetchContext<M> {
@@ -107,7 +102,7 @@ impl<S, B, M: HttpMode, E, F> HttpCall<S, B, M, E, F> {
         self.vary_retries < MAX_VARY_RETRIES && self.context().settings.is_enabled()
     }
 
-    fn head(&self) -> &Request<()> {
+    pub(super) fn head(&self) -> &Request<()> {
         self.sending.head().expect(NOT_SENT)
     }
 
@@ -139,30 +134,38 @@ where
         response.map(|response| response.map(|body| SharedBody::new(body, bodies)))
     }
 
+    /// Goes straight to the inner service. `flight` is the flight that the response is recorded
+    /// for.
+    pub(super) fn pass_alone(
+        mut self: Box<Self>,
+        settings: &Settings<M>,
+        reason: PassReason,
+        flight: FlightRef<M::Key>,
+        seal: Option<Box<dyn WriteSeal>>,
+    ) -> JobFuture<Box<Self>> {
+        self.context_mut().flight = flight;
+        self.seal = seal;
+        JobFuture::pass(self, reason, settings.observer())
+    }
+
     /// Joins a flight whose body streams or whose head is awaited, or leads a new one.
     #[inline]
     pub(super) fn share(
-        settings: &Arc<Settings<M>>,
-        service: &S,
-        head: Request<()>,
-        body: B,
+        mut self: Box<Self>,
+        settings: &Settings<M>,
         key: HashedKey<M::Key>,
-    ) -> JobFuture<Box<Self>>
-    where
-        S: Clone,
-    {
+    ) -> JobFuture<Box<Self>> {
         let flights = settings.table(Flights::<M::Key, E::Error>::new);
         if flights.late.is_inside(&key) {
             let flight = FlightRef::Hash(key.address.hash);
-            let call = Self::new(service.clone(), head, body, settings.clone(), flight);
-            return JobFuture::pass(call, PassReason::Reentrant, settings.observer());
+            return self.pass_alone(settings, PassReason::Reentrant, flight, None);
         }
         let version = flights.late.version();
-        if let Some(response) = settings.join_late(&flights.late, &key, &head) {
+        if let Some(response) = settings.join_late(&flights.late, &key, self.head()) {
             return Self::joined_late(settings, response);
         }
-        let call = Self::new(service.clone(), head, body, settings.clone(), FlightRef::Flight(key));
-        call.enter_if(settings, flights, || flights.late.version() == version)
+        self.context_mut().flight = FlightRef::Flight(key);
+        self.enter_if(settings, flights, || flights.late.version() == version)
             .unwrap_or_else(|call| call.share_again(settings, flights))
     }
 

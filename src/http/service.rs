@@ -39,10 +39,13 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let (head, body) = split(request);
-        ResponseFuture::new(match has_data(&body) {
-            Some(has_data) => HttpCall::serve(&self.settings, self.get_ref(), head, body, has_data),
-            None => HttpCall::peek_then_serve(&self.settings, self.get_ref(), head, body),
+        let (service, settings) = (self.get_ref().clone(), self.settings.clone());
+        ResponseFuture::new(match has_data(request.body()) {
+            Some(has_data) => {
+                let (head, body) = split(request);
+                HttpCall::new(service, settings, head, body).serve(&self.settings, has_data)
+            }
+            None => HttpCall::peek_then_serve(service, settings, request),
         })
     }
 }
@@ -61,42 +64,33 @@ where
     /// data.
     #[cold]
     fn peek_then_serve(
-        settings: &Arc<Settings<Http<K>>>,
-        service: &S,
-        head: Request<()>,
-        body: B,
+        service: S,
+        settings: Arc<Settings<Http<K>>>,
+        request: Request<B>,
     ) -> JobFuture<Box<Self>> {
-        if !settings.shares_without_body(&head) {
-            return Self::serve(settings, service, head, body, true);
-        }
-        match peek(body) {
-            Err(body) => Self::serve(settings, service, head, body, true),
-            Ok(peek) => {
-                let (settings, service) = (settings.clone(), service.clone());
-                JobFuture::boxed(async move {
-                    let (has_data, body) = peek.await;
-                    Self::serve(&settings, &service, head, body, has_data).await
-                })
-            }
+        let (head, body) = split(request);
+        let peeked = if settings.shares_without_body(&head) { peek(body) } else { Err(body) };
+        match peeked {
+            Err(body) => Self::new(service, settings.clone(), head, body).serve(&settings, true),
+            Ok(peek) => JobFuture::boxed(async move {
+                let (has_data, body) = peek.await;
+                Self::new(service, settings.clone(), head, body).serve(&settings, has_data).await
+            }),
         }
     }
 
     /// Shares a flight or passes.
     #[inline]
     fn serve(
-        settings: &Arc<Settings<Http<K>>>,
-        service: &S,
-        head: Request<()>,
-        body: B,
+        self: Box<Self>,
+        settings: &Settings<Http<K>>,
         has_body: bool,
     ) -> JobFuture<Box<Self>> {
-        match settings.route(&head, has_body) {
-            Route::Share(key) => Self::share(settings, service, head, body, key),
+        match settings.route(self.head(), has_body) {
+            Route::Share(key) => self.share(settings, key),
             Route::Pass(reason, flight) => {
-                let seal = settings.seal(&head);
-                let call = Self::new(service.clone(), head, body, settings.clone(), flight)
-                    .with_seal(seal);
-                JobFuture::pass(call, reason, settings.observer())
+                let seal = settings.seal(self.head());
+                self.pass_alone(settings, reason, flight, seal)
             }
         }
     }

@@ -113,13 +113,11 @@ where
             return Self::pass_unread(settings, service, head, body, PassReason::NoKey);
         };
         let key = settings.hashed_key(key, &head, partition);
+        let call = Self::new(service.clone(), settings.clone(), head, body);
         match settings.reason_not_to_share(key.address.hash) {
-            None => Self::share(settings, service, head, body, key),
+            None => call.share(settings, key),
             // A request with a key is a read, and seals nothing.
-            Some((reason, flight)) => {
-                let call = Self::new(service.clone(), head, body, settings.clone(), flight);
-                JobFuture::pass(call, reason, settings.observer())
-            }
+            Some((reason, flight)) => call.pass_alone(settings, reason, flight, None),
         }
     }
 
@@ -132,9 +130,12 @@ where
         reason: PassReason,
     ) -> JobFuture<Box<Self>> {
         let seal = settings.seal_path(&head);
-        let call = Self::new(service.clone(), head, body, settings.clone(), FlightRef::Untracked)
-            .with_seal(seal);
-        JobFuture::pass(call, reason, settings.observer())
+        Self::new(service.clone(), settings.clone(), head, body).pass_alone(
+            settings,
+            reason,
+            FlightRef::Untracked,
+            seal,
+        )
     }
 }
 
