@@ -42,9 +42,9 @@ pub(crate) struct Sorted<'a> {
     /// The compared headers, in the order of the rules.
     pub(crate) parting: Lines<'a, 8>,
     /// The headers that are compared only if a response varies by them, in the order of the
-    /// request.
+    /// request. Empty if no response does.
     pub(crate) others: Lines<'a, 16>,
-    /// The total length of all names and values.
+    /// The room that `parting` and `others` need in a partition.
     pub(crate) bytes: usize,
 }
 
@@ -160,24 +160,34 @@ impl HeaderRules {
     }
 
     /// Sorts the headers of a request into `sorted`, which must be empty. It is passed in because
-    /// it is large, and returning it would copy it.
-    pub(crate) fn sort<'a>(&self, headers: &'a HeaderMap, sorted: &mut Sorted<'a>) {
+    /// it is large, and returning it would copy it. `wants_others`: whether a response may vary by
+    /// headers that are not compared.
+    pub(crate) fn sort<'a>(
+        &self,
+        headers: &'a HeaderMap,
+        wants_others: bool,
+        sorted: &mut Sorted<'a>,
+    ) {
         let (mut last, mut is_in_order) = (0, true);
         for (name, value) in headers {
             let text = name.as_str();
             let line = |place| Line { place, name: text, value: value.as_bytes() };
-            sorted.bytes += text.len() + value.len();
             match self.meaning_in(row(text), name) {
                 Some(Meaning::Passes) => sorted.passing = true,
                 Some(Meaning::Parts(place)) => {
                     is_in_order &= last <= place;
                     last = place;
+                    sorted.bytes += 2 + value.len();
                     sorted.parting.push(line(place));
                 }
                 // Never among the others. HTTP/2 requests have no `Host` header, so a response that
                 // varies by it must be a veto where the authority is not compared.
                 None if text == "host" => sorted.hosts.push(line(0)),
-                None => sorted.others.push(line(0)),
+                None if wants_others => {
+                    sorted.bytes += 3 + text.len() + value.len();
+                    sorted.others.push(line(0));
+                }
+                None => {}
             }
             match text {
                 "upgrade" => sorted.upgrade = true,
@@ -223,7 +233,7 @@ mod tests {
 
     fn parting(rules: &HeaderRules, headers: &HeaderMap) -> Vec<HeaderName> {
         let mut sorted = Sorted::default();
-        rules.sort(headers, &mut sorted);
+        rules.sort(headers, true, &mut sorted);
         sorted.parting.iter().map(|line| line.name.parse().unwrap()).collect()
     }
 
@@ -253,7 +263,7 @@ mod tests {
         for name in [RANGE, ACCEPT] {
             assert!(rules.passes(&name) && !rules.parts(&name));
             let (headers, mut sorted) = (headers([name.clone()]), Sorted::default());
-            rules.sort(&headers, &mut sorted);
+            rules.sort(&headers, true, &mut sorted);
             assert!(sorted.passing);
             rules.allow(&name);
             assert!(rules.parts(&name) && !rules.passes(&name));
@@ -272,7 +282,7 @@ mod tests {
                 headers.append(COOKIE, HeaderValue::from_static(line));
             }
             let mut sorted = Sorted::default();
-            rules.sort(&headers, &mut sorted);
+            rules.sort(&headers, true, &mut sorted);
             assert!(sorted.others.is_empty());
             sorted
                 .parting

@@ -19,9 +19,12 @@ impl HttpPolicy {
         head: &Request<()>,
         has_body: bool,
     ) -> Result<Partition, PassReason> {
+        if let Some(reason) = self.pass_by_method(head.method(), has_body) {
+            return Err(reason);
+        }
         let mut sorted = Sorted::default();
-        self.request.headers.sort(head.headers(), &mut sorted);
-        match self.pass(head, has_body, &sorted) {
+        self.sort(head, &mut sorted);
+        match self.pass_by_header(head.headers(), &sorted) {
             Some(reason) => Err(reason),
             None => Ok(Partition::of(self, head, &sorted)),
         }
@@ -30,20 +33,25 @@ impl HttpPolicy {
     /// Returns the partition of a request that was admitted before.
     pub(in crate::http) fn partition(&self, head: &Request<()>) -> Partition {
         let mut sorted = Sorted::default();
-        self.request.headers.sort(head.headers(), &mut sorted);
+        self.sort(head, &mut sorted);
         Partition::of(self, head, &sorted)
     }
 
-    fn pass(&self, head: &Request<()>, has_body: bool, sorted: &Sorted<'_>) -> Option<PassReason> {
+    fn sort<'a>(&self, head: &'a Request<()>, sorted: &mut Sorted<'a>) {
+        let wants_others = !self.response.ignore_vary;
+        self.request.headers.sort(head.headers(), wants_others, sorted);
+    }
+
+    fn pass_by_method(&self, method: &Method, has_body: bool) -> Option<PassReason> {
         let rules = &self.request;
-        if head.method() == Method::CONNECT {
+        if *method == Method::CONNECT {
             Some(PassReason::Upgrade)
-        } else if !rules.methods.contains(head.method()) {
+        } else if !rules.methods.contains(method) {
             Some(PassReason::Method)
         } else if has_body && !rules.ignore_body {
             Some(PassReason::Body)
         } else {
-            self.pass_by_header(head.headers(), sorted)
+            None
         }
     }
 

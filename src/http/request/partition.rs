@@ -47,12 +47,12 @@ impl Partition {
         head: &Request<()>,
         sorted: &Sorted<'_>,
     ) -> Self {
-        let others = if policy.response.ignore_vary { &[][..] } else { &sorted.others };
+        let rules = &policy.request;
         let mut texts =
-            Record::with_room(length_of(head.uri()) + sorted.bytes + 4 * others.len() + 12);
-        push_compared(&mut texts, &policy.request, head, sorted);
+            Record::with_room(room_for_target(rules, head.uri(), &sorted.hosts) + sorted.bytes);
+        push_compared(&mut texts, rules, head, sorted);
         let compared = texts.as_bytes().len();
-        for line in others {
+        for line in &sorted.others {
             texts.push_named(LINE, line.name.as_bytes(), line.value);
         }
         Self { texts, compared }
@@ -133,10 +133,16 @@ fn order_of(tag: usize) -> (bool, usize) {
     (matches!(tag, NAME | LINE), tag)
 }
 
-/// Returns the length of the texts of a URI. It is tight, because small allocations are cheaper.
-fn length_of(uri: &Uri) -> usize {
-    let authority = uri.authority().map_or(0, |authority| authority.as_str().len());
-    authority + uri.path().len() + uri.query().map_or(0, str::len)
+/// Returns the room for the texts of the target, as a rule. It is tight, because small allocations
+/// are cheaper.
+fn room_for_target(rules: &RequestRules, uri: &Uri, hosts: &[Line<'_>]) -> usize {
+    let authority = uri.authority().map(|authority| authority.as_str().len());
+    let authority = authority.or_else(|| hosts.first().map(|host| host.value.len()));
+    let target = uri.path_and_query().map(|target| target.as_str().len());
+    authority.filter(|_| !rules.ignore_authority).map_or(0, |length| 2 + length)
+        + target
+            .filter(|_| !rules.ignore_path || !rules.ignore_query)
+            .map_or(0, |length| 2 + length)
 }
 
 /// Adds the parts of a request that the policy compares.
