@@ -11,6 +11,7 @@ use std::{
     hint::black_box,
     mem,
     pin::{Pin, pin},
+    sync::LazyLock,
     task::{Context, Poll, Waker},
 };
 use tokio::runtime::Builder;
@@ -50,17 +51,36 @@ where
     let _in = runtime.enter();
     let mut service = layer.layer(Bare);
     for _ in 0..plan.calls {
-        let response = black_box(drive(service.call(request()))).unwrap();
+        let response =
+            black_box(drive(service.call(request("http://example.com/items/7?fields=name"))))
+                .unwrap();
         if plan.reads {
             read(response.into_body());
         }
     }
 }
 
+/// Calls with different paths, of which [`AT_ONCE`] are in progress at the same time.
+pub(crate) fn http_beside_others<L, B>(plan: Plan, layer: L)
+where
+    L: Layer<Bare, Service: Service<Request<Full<Bytes>>, Response = Response<B>, Error: Debug>>,
+{
+    let mut service = layer.layer(Bare);
+    for _ in 0..plan.calls / AT_ONCE {
+        let call = |nth| Box::pin(service.call(request(&PATHS[nth as usize])));
+        drive_all((0..AT_ONCE).map(call).collect());
+    }
+}
+
+pub(crate) const AT_ONCE: u64 = 50;
+
+static PATHS: LazyLock<Vec<String>> = LazyLock::new(|| {
+    (0..AT_ONCE).map(|nth| format!("http://example.com/items/{nth}?fields=name")).collect()
+});
+
 /// With five headers.
-fn request() -> Request<Full<Bytes>> {
-    let request =
-        Request::get("http://example.com/items/7?fields=name").header("host", "example.com");
+fn request(uri: &str) -> Request<Full<Bytes>> {
+    let request = Request::get(uri).header("host", "example.com");
     let request = request
         .header("accept", "*/*")
         .header("accept-encoding", "gzip")
@@ -121,5 +141,13 @@ fn drive<F: Future>(future: F) -> F::Output {
         if let Poll::Ready(output) = future.as_mut().poll(&mut cx) {
             return output;
         }
+    }
+}
+
+/// Polls all of them, by turns.
+fn drive_all<F: Future>(mut futures: Vec<Pin<Box<F>>>) {
+    let mut cx = Context::from_waker(Waker::noop());
+    while !futures.is_empty() {
+        futures.retain_mut(|future| future.as_mut().poll(&mut cx).map(black_box).is_pending());
     }
 }
