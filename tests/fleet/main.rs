@@ -9,6 +9,7 @@ mod observe;
 #[cfg(all(feature = "metrics", feature = "tracing"))]
 #[path = "../support/queries.rs"]
 mod reported;
+mod runbook;
 mod storm;
 mod support;
 mod takeover;
