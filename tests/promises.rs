@@ -18,7 +18,7 @@ fn sources(folder: &Path, all: &mut String) {
 #[test]
 fn every_promise_names_a_test_that_is_there() {
     let mut all = String::new();
-    for folder in ["src", "tests", "examples/recipes/tests"] {
+    for folder in ["src", "tests", "redis/tests", "examples/recipes/tests"] {
         sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join(folder), &mut all);
     }
     let rows = PROMISES.lines().filter_map(|line| line.strip_prefix("| ")?.strip_suffix("` |"));
