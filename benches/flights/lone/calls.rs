@@ -1,7 +1,10 @@
 //! Calls one after the other, each of them alone.
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{
+    HeaderName, HeaderValue, Request, Response,
+    header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, DATE, ETAG},
+};
 use http_body::Body;
 use http_body_util::Full;
 use std::{
@@ -46,10 +49,27 @@ where
     L: Layer<Bare, Service: Service<Request<Full<Bytes>>, Response = Response<B>, Error: Debug>>,
     B: Body<Error: Debug>,
 {
+    http_around(plan, layer, Bare::default());
+}
+
+/// Calls whose responses newcomers may join until the end of the body, which is read.
+pub(crate) fn http_fresh<L, B>(plan: Plan, layer: L)
+where
+    L: Layer<Bare, Service: Service<Request<Full<Bytes>>, Response = Response<B>, Error: Debug>>,
+    B: Body<Error: Debug>,
+{
+    http_around(Plan { reads: true, ..plan }, layer, Bare { is_fresh: true });
+}
+
+fn http_around<L, B>(plan: Plan, layer: L, bare: Bare)
+where
+    L: Layer<Bare, Service: Service<Request<Full<Bytes>>, Response = Response<B>, Error: Debug>>,
+    B: Body<Error: Debug>,
+{
     // A layer for timeouts asks for its timer.
     let runtime = Builder::new_current_thread().enable_time().build().unwrap();
     let _in = runtime.enter();
-    let mut service = layer.layer(Bare);
+    let mut service = layer.layer(bare);
     for _ in 0..plan.calls {
         let response =
             black_box(drive(service.call(request("http://example.com/items/7?fields=name"))))
@@ -65,14 +85,14 @@ pub(crate) fn http_beside_others<L, B>(plan: Plan, layer: L)
 where
     L: Layer<Bare, Service: Service<Request<Full<Bytes>>, Response = Response<B>, Error: Debug>>,
 {
-    let mut service = layer.layer(Bare);
+    let mut service = layer.layer(Bare::default());
     for _ in 0..plan.calls / AT_ONCE {
         let call = |nth| Box::pin(service.call(request(&PATHS[nth as usize])));
         drive_all((0..AT_ONCE).map(call).collect());
     }
 }
 
-pub(crate) const AT_ONCE: u64 = 50;
+const AT_ONCE: u64 = 50;
 
 static PATHS: LazyLock<Vec<String>> = LazyLock::new(|| {
     (0..AT_ONCE).map(|nth| format!("http://example.com/items/{nth}?fields=name")).collect()
@@ -88,9 +108,11 @@ fn request(uri: &str) -> Request<Full<Bytes>> {
     request.header("x-request-id", "1234567890").body(Full::default()).unwrap()
 }
 
-/// Yields once, and allocates nothing.
-#[derive(Clone)]
-pub(crate) struct Bare;
+/// Yields once.
+#[derive(Clone, Default)]
+pub(crate) struct Bare {
+    is_fresh: bool,
+}
 
 impl Service<Request<Full<Bytes>>> for Bare {
     type Response = Response<Full<Bytes>>;
@@ -102,23 +124,37 @@ impl Service<Request<Full<Bytes>>> for Bare {
     }
 
     fn call(&mut self, _: Request<Full<Bytes>>) -> Answer {
-        Answer { yielded: false }
+        Answer { yielded: false, is_fresh: self.is_fresh }
     }
 }
 
+const FRESH_HEADERS: [(HeaderName, &str); 5] = [
+    (CACHE_CONTROL, "max-age=60"),
+    (CONTENT_TYPE, "text/plain"),
+    (CONTENT_LENGTH, "5"),
+    (DATE, "Sat, 28 Nov 2026 12:00:00 GMT"),
+    (ETAG, "\"7\""),
+];
+
 pub(crate) struct Answer {
     yielded: bool,
+    is_fresh: bool,
 }
 
 impl Future for Answer {
     type Output = Result<Response<Full<Bytes>>, Infallible>;
 
     fn poll(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Self::Output> {
-        if mem::replace(&mut self.yielded, true) {
-            Poll::Ready(Ok(Response::new(Full::from("hello"))))
-        } else {
-            Poll::Pending
+        if !mem::replace(&mut self.yielded, true) {
+            return Poll::Pending;
         }
+        let mut response = Response::new(Full::from("hello"));
+        if self.is_fresh {
+            for (name, value) in FRESH_HEADERS {
+                response.headers_mut().insert(name, HeaderValue::from_static(value));
+            }
+        }
+        Poll::Ready(Ok(response))
     }
 }
 

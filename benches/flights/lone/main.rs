@@ -10,7 +10,7 @@
 mod calls;
 mod costs;
 
-use calls::{AT_ONCE, Plan, by_key, http, http_beside_others, yield_once};
+use calls::{Plan, by_key, http, http_beside_others, http_fresh, yield_once};
 use costs::Costs;
 use http::StatusCode;
 use std::{env, time::Duration};
@@ -53,12 +53,20 @@ const HTTP: [Kind; 9] = [
     ("tower `TimeoutLayer`", |plan| http(plan, tower::timeout::TimeoutLayer::new(MINUTE))),
 ];
 
-/// The same two, with many calls in progress.
-const BESIDE_OTHERS: [Kind; 2] = [
-    ("no layer, beside others", |plan| http_beside_others(plan, Identity::new())),
-    ("with the layer, beside others", |plan| {
-        http_beside_others(plan, SingleflightLayer::new(|req| req.uri().to_string()))
-    }),
+/// Each with no layer, and then with the first of the layers above.
+const OTHERWISE: [[Kind; 2]; 2] = [
+    [
+        ("no layer, beside others", |plan| http_beside_others(plan, Identity::new())),
+        ("beside 49 other calls, each with a path of its own", |plan| {
+            http_beside_others(plan, SingleflightLayer::new(|req| req.uri().to_string()))
+        }),
+    ],
+    [
+        ("no layer, fresh", |plan| http_fresh(plan, Identity::new())),
+        ("with a fresh response of five headers, read to its end", |plan| {
+            http_fresh(plan, SingleflightLayer::new(|req| req.uri().to_string()))
+        }),
+    ],
 ];
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -67,7 +75,7 @@ fn main() {
     let arguments: Vec<_> = env::args().skip(1).filter(|argument| argument != "--bench").collect();
     match &arguments[..] {
         [name, calls, reads] => {
-            let mut kinds = BY_KEY.iter().chain(&HTTP).chain(&BESIDE_OTHERS);
+            let mut kinds = BY_KEY.iter().chain(&HTTP).chain(OTHERWISE.as_flattened());
             let (_, run) = kinds.find(|kind| kind.0 == name).expect("a kind");
             let calls = calls.parse().expect("a number");
             run(Plan { calls, reads: reads.parse().expect("a flag") });
@@ -94,9 +102,10 @@ fn report() {
         let name = name.replace('|', r"\|");
         println!("| {name} | {instructions} | {with_body} | {allocations} | {bytes} |");
     }
-    let [bare, with] = BESIDE_OTHERS.map(|(name, _)| Costs::counted(name, false).instructions);
-    println!(
-        "\nWith {AT_ONCE} calls in progress, each with a path of its own: {} instructions a call.",
-        with - bare
-    );
+    println!("\n| the first layer | instructions | allocations | bytes |\n|---|---|---|---|");
+    for [bare, with] in OTHERWISE {
+        let costs = Costs::counted(with.0, false).above(&Costs::counted(bare.0, false));
+        let Costs { instructions, allocations, bytes, .. } = costs;
+        println!("| {} | {instructions} | {allocations} | {bytes} |", with.0);
+    }
 }

@@ -144,21 +144,21 @@ impl Broadcast {
 
     /// Adds a reader at the position of another.
     pub(super) fn enter(&self, origin: &Position) -> Position {
-        self.with(|state, _| state.enter(origin))
+        self.state.lock().enter(origin)
     }
 
     /// Keeps the start of the body for newcomers.
     pub(super) fn keep_start(&self, until: Option<Instant>) {
-        self.with(|state, _| state.keep_start(until));
+        self.state.lock().keep_start(until);
     }
 
     /// Keeps that start when the body is complete and all readers have left.
     pub(super) fn outlive_readers(&self) {
-        self.with(|state, _| state.outlive_readers());
+        self.state.lock().outlive_readers();
     }
 
     pub(super) fn has_readers(&self) -> bool {
-        self.with(|state, _| !state.log.is_deserted())
+        !self.state.lock().log.is_deserted()
     }
 
     /// Lets no more newcomers in, and frees the start of the body.
@@ -168,7 +168,7 @@ impl Broadcast {
 
     /// Adds a reader at the first frame, if that is held and upstream is not paused.
     pub(super) fn enter_at_start(&self) -> Option<Position> {
-        self.with(|state, _| state.enter_at_start())
+        self.state.lock().enter_at_start()
     }
 
     /// Removes a reader.
@@ -291,13 +291,15 @@ impl Broadcast {
     }
 
     pub(super) fn size_hint(&self, position: &Position) -> SizeHint {
-        self.with(|state, _| state.size_hint(position))
+        self.state.lock().size_hint(position)
     }
 
     pub(super) fn is_end_stream(&self, position: &Position) -> bool {
-        self.with(|state, _| state.is_end(position))
+        self.state.lock().is_end(position)
     }
 
+    /// Changes the state. What only looks at it, or leaves nothing for after the lock, takes the lock
+    /// alone: that is cheaper.
     fn with<R>(&self, change: impl FnOnce(&mut BodyState, &mut Deferred) -> R) -> R {
         // Created before the lock is taken, so that it is dropped after the lock is released.
         let mut deferred = Deferred::default();
