@@ -7,7 +7,7 @@ use crate::{
         slots::Told,
     },
     http::key::FlightKey,
-    layer::tables::GroupTables,
+    layer::tables::{FlightTable, GroupTables},
     panics::CaughtPanic,
     sync::Mutex,
 };
@@ -47,6 +47,15 @@ pub(super) enum What {
     Path(u64),
     /// All flights of the key with this hash.
     Key(u64),
+}
+
+impl What {
+    fn take_off<K>(self, table: &dyn FlightTable<K>) {
+        match self {
+            Self::Path(path) => table.seal(0, &|_| false, path),
+            Self::Key(hash) => table.forget_key(hash, &|_| true),
+        }
+    }
 }
 
 /// Keeps a flight listed until it is dropped.
@@ -100,13 +109,12 @@ impl<K> Listed<K> {
         }
         drop(state);
         let mut caught = CaughtPanic::default();
-        for what in all {
-            caught.run(|| {
-                group.for_each(|table| match what {
-                    What::Path(path) => table.seal(0, &|_| false, path),
-                    What::Key(hash) => table.forget_key(hash, &|_| true),
-                });
-            });
+        match tag {
+            // At once: each path alone is looked for among all flights.
+            None => caught.run(|| group.for_each(|table| table.forget_if(&mut |_| true))),
+            Some(_) => all.into_iter().for_each(|what| {
+                caught.run(|| group.for_each(|table| what.take_off(table)));
+            }),
         }
         leads.into_iter().for_each(|token| node.slots.tell(token, Told::Sealed));
         caught.resume();
