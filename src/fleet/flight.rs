@@ -55,6 +55,9 @@ pub(crate) struct Shared<B> {
 /// How much longer than a lease a result is kept.
 const KEPT: Duration = Duration::from_secs(2);
 
+/// How long a flight may take to be closed before its head.
+const LONGEST_SHUT: Duration = Duration::from_secs(60);
+
 /// A result that is larger is not pushed, but fetched.
 const INLINE: usize = 8 * 1024;
 
@@ -84,7 +87,10 @@ impl Lead {
             Told::Joined => self.leading.joined(),
             Told::Sealed => self.shut(),
             Told::LeaseLost => {
-                self.fleet.tell(FleetEvent::LeaseLost);
+                // A flight that was shut, and that no other replica follows, has no lease.
+                if !self.was_shut {
+                    self.fleet.tell(FleetEvent::LeaseLost);
+                }
                 self.leading.lost();
                 self.slot.rests();
             }
@@ -98,10 +104,16 @@ impl Lead {
         if let Act::Close { tells } = self.leading.shut() {
             self.was_shut = true;
             let (fleet, name, token) = (self.fleet.clone(), *self.subject.name(), self.token());
-            drop(self.runtime.spawn(async move {
-                let lease = fleet.config.lease;
-                drop(timeout(lease, fleet.node.engine.close(&name, token, lease, tells)).await);
-            }));
+            drop(self.runtime.spawn(timeout(LONGEST_SHUT, async move {
+                let (engine, lease) = (&fleet.node.engine, fleet.config.lease);
+                // An open flight would be renewed for as long as its call takes.
+                while !matches!(
+                    timeout(CLOSE_WITHIN, engine.close(&name, token, lease, tells)).await,
+                    Ok(Ok(_))
+                ) {
+                    sleep(CLOSE_WITHIN).await;
+                }
+            })));
         }
     }
 

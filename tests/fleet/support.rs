@@ -77,6 +77,18 @@ impl Upstream {
         Self::answering(WORK, |number| whole(&number.to_string()))
     }
 
+    /// Answers each call with its number: a read after some time, a write at once.
+    pub(crate) fn reading(for_so_long: Duration) -> Self {
+        Self::with(move |number, request| {
+            Box::pin(async move {
+                if request.method() == Method::GET {
+                    sleep(for_so_long).await;
+                }
+                Ok(whole(&number.to_string()))
+            })
+        })
+    }
+
     /// Answers after some time.
     pub(crate) fn answering(
         after: Duration,

@@ -330,3 +330,30 @@ async fn a_newcomer_follows_a_call_of_its_own_replica_that_goes_on_for_others() 
         assert_eq!(newcomer.await.unwrap(), if writes { "3" } else { "1" });
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_lone_flight_that_was_sealed_or_is_too_old_loses_no_lease() {
+    let upstream = Upstream::reading(ms(40_000));
+    let replicas = replicas(&upstream, 2);
+    let asked = [replicas[0].ask("/sealed"), replicas[0].ask("/old")];
+    settle().await;
+    replicas[1].write("/sealed").await;
+    for answer in asked {
+        answer.await.unwrap();
+    }
+    assert_eq!(replicas[0].stats().leases_lost, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_flight_that_is_too_old_takes_no_more_although_its_close_was_lost() {
+    let upstream = first_hangs();
+    let replicas = replicas(&upstream, 2);
+    let hangs = replicas[0].ask("/x");
+    settle().await;
+    replicas[0].engine.fault(Operation::Close, Fault::LoseOperation);
+    sleep(ms(40_000)).await;
+    let start = Instant::now();
+    assert_eq!(replicas[1].ask("/x").await.unwrap(), "2");
+    assert_eq!(start.elapsed(), ANEW, "it waits for no flight");
+    hangs.abort();
+}
