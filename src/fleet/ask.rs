@@ -55,6 +55,7 @@ impl Fleet {
         let (Ok(runtime), Some(slot)) = (Handle::try_current(), node.open_slot()) else {
             return Asked::Alone(FleetReason::Down);
         };
+        node.used(&runtime);
         let inquiry =
             Inquiry { fleet: self, subject, slot, runtime, opened: None, has_followed: false };
         let runtime = inquiry.runtime.clone();

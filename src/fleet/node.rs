@@ -61,6 +61,8 @@ pub(crate) struct Node {
     #[cfg(feature = "tracing")]
     pub(crate) is_logged: AtomicBool,
     layers: Mutex<Vec<Weak<dyn Sealing>>>,
+    /// The runtime in which a flight last asked the engine, or in which the fleet was made.
+    runtime: Mutex<Option<Handle>>,
     passes: Mutex<LruCache<Name, Instant>>,
     forgetting: Mutex<ForgettingTags>,
     pub(crate) counters: FleetCounters,
@@ -113,6 +115,7 @@ impl Node {
             #[cfg(feature = "tracing")]
             is_logged: AtomicBool::new(false),
             layers: Mutex::default(),
+            runtime: Mutex::new(Handle::try_current().ok()),
             passes: Mutex::new(LruCache::unbounded()),
             forgetting: Mutex::default(),
             counters: FleetCounters::default(),
@@ -145,7 +148,8 @@ impl Node {
         }
     }
 
-    fn sealed(&self, tag: &Tag) {
+    /// All layers of this replica take the flights with this tag off their tables.
+    pub(crate) fn sealed(&self, tag: &Tag) {
         let layers: Vec<_> = self.layers.lock().iter().filter_map(Weak::upgrade).collect();
         layers.iter().for_each(|layer| layer.sealed(tag));
     }
@@ -157,6 +161,17 @@ impl Node {
         layers.push(layer);
         drop(layers);
         self.engine.watch(group);
+    }
+
+    /// Remembers this runtime for code that runs in none.
+    pub(crate) fn used(&self, runtime: &Handle) {
+        let earlier = self.runtime.lock().replace(runtime.clone());
+        drop(earlier);
+    }
+
+    /// The runtime of the code that runs now, or else the one that was used last.
+    pub(crate) fn runtime(&self) -> Option<Handle> {
+        Handle::try_current().ok().or_else(|| self.runtime.lock().clone())
     }
 
     pub(crate) fn is_up(&self) -> bool {

@@ -69,8 +69,11 @@ impl Node {
     /// The engine replied to an entry in time. A ping does not tell that: an engine that is always
     /// too slow for entries answers it, and would be reported again and again.
     pub(crate) fn notice_reply(&self) {
+        // A reply to an earlier entry may come after the breaker has opened.
         #[cfg(feature = "tracing")]
-        logged::back(self);
+        if self.is_up() {
+            logged::back(self);
+        }
     }
 
     /// The engine could be reached for a while, and did not answer in time.

@@ -10,14 +10,7 @@ use tower_singleflight::{
 
 /// Reads take 200 ms. A write takes no time.
 fn upstream() -> Upstream {
-    Upstream::with(|number, request| {
-        Box::pin(async move {
-            if request.method() == Method::GET {
-                sleep(ms(200)).await;
-            }
-            Ok(whole(&number.to_string()))
-        })
-    })
+    Upstream::reading(ms(200))
 }
 
 #[tokio::test(start_paused = true)]
@@ -193,6 +186,7 @@ async fn the_answer_of_a_write_waits_for_its_seal_but_not_long() {
     let start = Instant::now();
     replica.write("/x").await;
     assert_eq!(start.elapsed(), ms(0));
+    settle().await;
     assert!(replica.stats().seals_lost > 0);
 }
 
@@ -628,4 +622,79 @@ async fn a_layer_that_is_off_for_a_moment_forgets_a_call_that_goes_on_for_others
         replica.handle.set_enabled(true);
     };
     a_call_that_goes_on_for_others_is_not_followed_after(change).await;
+}
+
+/// How long it takes to forget so many flights.
+async fn time_to_forget(flights: usize) -> std::time::Duration {
+    let replica = &replicas(&upstream(), 1)[0];
+    let asked: Vec<_> = (0..flights).map(|at| replica.ask(&format!("/{at}"))).collect();
+    settle().await;
+    let start = std::time::Instant::now();
+    replica.handle.forget_all();
+    let time = start.elapsed();
+    for answer in asked {
+        answer.await.unwrap();
+    }
+    time
+}
+
+#[tokio::test(start_paused = true)]
+async fn forget_all_takes_time_in_proportion_to_the_flights() {
+    let mut ten_times_few = ms(0);
+    for _ in 0..10 {
+        ten_times_few += time_to_forget(500).await;
+    }
+    let many = time_to_forget(5_000).await;
+    assert!(many < 2 * ten_times_few, "{many:?}, and {ten_times_few:?} in ten parts");
+}
+
+#[tokio::test(start_paused = true)]
+async fn forget_outside_a_runtime_reaches_all_replicas() {
+    let replicas = replicas(&upstream(), 2);
+    let before = replicas[0].ask("/x");
+    settle().await;
+    let handle = replicas[1].handle.clone();
+    std::thread::spawn(move || handle.forget("/x")).join().unwrap();
+    settle().await;
+    let after = replicas[0].ask("/x");
+    assert_eq!((before.await.unwrap(), after.await.unwrap()), ("1".to_owned(), "2".to_owned()));
+    assert_eq!(replicas[1].stats().seals_lost, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_through_a_clone_seals_a_call_that_goes_on_for_others() {
+    for through_a_clone in [false, true] {
+        let (upstream, engine) = (upstream(), MemoryEngine::new());
+        let fleet = Fleet::new(engine.clone(), SECRET);
+        let layer = by_path().fleet(&fleet, "test");
+        let clone = layer.clone().policy(HttpPolicy::new().refusals(1));
+        let reads = Replica::of(&upstream, engine.clone(), fleet.clone(), layer);
+        let clone = Replica::of(&upstream, engine.clone(), fleet, clone);
+        let elsewhere = Replica::new(&upstream, engine.another());
+        let leads = reads.ask("/x");
+        settle().await;
+        let follows = elsewhere.ask("/x");
+        settle().await;
+        leads.abort();
+        settle().await;
+        for _ in 0..4 {
+            engine.fault(Operation::Seal, Fault::LoseOperation);
+        }
+        if through_a_clone { &clone } else { &reads }.write("/x").await;
+        assert_eq!(reads.ask("/x").await.unwrap(), "3", "through a clone: {through_a_clone}");
+        assert_eq!(follows.await.unwrap(), "1");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_answer_of_a_write_does_not_wait_while_the_breaker_is_open() {
+    let replica = &replicas(&Upstream::reading(ms(10)), 1)[0];
+    replica.engine.stop(true);
+    for at in 0..6 {
+        replica.ask(&format!("/{at}")).await.unwrap();
+    }
+    assert!(!replica.fleet.is_up(), "the breaker is open");
+    let start = Instant::now();
+    replica.write("/x").await;
+    assert_eq!(start.elapsed(), ms(0));
 }

@@ -169,7 +169,7 @@ impl<K> LayerFleet<K> {
     fn forget_tags(&self, tags: Vec<Tag>) {
         // Before a call can miss the flights here, and find one of another replica.
         let forgetting = self.fleet.node.forgetting(&tags);
-        tags.iter().for_each(|tag| self.seal_here(tag));
+        tags.iter().for_each(|tag| self.fleet.node.sealed(tag));
         drop(self.seal_later(tags, Some(forgetting)));
     }
 

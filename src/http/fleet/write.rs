@@ -1,11 +1,10 @@
 //! Tells the other replicas of writes and of forgotten keys.
 
-use crate::fleet::{engine::Tag, node::Forgetting};
+use crate::fleet::{Fleet, engine::Tag, node::Forgetting};
 use crate::http::fleet::LayerFleet;
 use http::Request;
 use std::{hash::Hash, sync::Arc, time::Duration};
 use tokio::{
-    runtime::Handle,
     task::{JoinHandle, JoinSet},
     time::timeout,
 };
@@ -25,7 +24,7 @@ const AT_ONCE: usize = 64;
 pub(in crate::http) struct FleetSeal {
     /// Sends the second seal. `None` once that was done.
     send: Option<Box<dyn Fn() -> Option<JoinHandle<()>> + Send>>,
-    within: Duration,
+    fleet: Fleet,
 }
 
 impl<K: Hash + Eq + Send + Sync + 'static> LayerFleet<K> {
@@ -37,11 +36,12 @@ impl<K: Hash + Eq + Send + Sync + 'static> LayerFleet<K> {
         head: &Request<()>,
     ) -> FleetSeal {
         let tags = self.tags_of_write(key, head);
-        tags.iter().for_each(|tag| self.seal_here(tag));
+        // All layers of this replica: a clone with another policy has flights of its own.
+        tags.iter().for_each(|tag| self.fleet().node.sealed(tag));
         let layer = self.clone();
         let send = Box::new(move || layer.seal_later(tags.clone(), None));
         drop(send());
-        FleetSeal { send: Some(send), within: self.fleet().config.enter_within }
+        FleetSeal { send: Some(send), fleet: self.fleet().clone() }
     }
 }
 
@@ -54,7 +54,7 @@ impl<K> LayerFleet<K> {
         until: Option<Forgetting>,
     ) -> Option<JoinHandle<()>> {
         let (fleet, group) = (self.fleet().clone(), self.group().to_owned());
-        let Ok(runtime) = Handle::try_current() else {
+        let Some(runtime) = fleet.node.runtime() else {
             fleet.node.counters.seals_lost.add(tags.len() as u64);
             return None;
         };
@@ -76,11 +76,11 @@ impl<K> LayerFleet<K> {
 
 impl FleetSeal {
     /// The write was answered. Waits until the others know of it, for as long as a request waits
-    /// for the engine.
+    /// for the engine: not at all while none is asked.
     pub(in crate::http) async fn answered(mut self) {
         let sealed = self.send.take().and_then(|send| send());
-        if let Some(sealed) = sealed {
-            drop(timeout(self.within, sealed).await);
+        if let Some(sealed) = sealed.filter(|_| self.fleet.node.is_up()) {
+            drop(timeout(self.fleet.config.enter_within, sealed).await);
         }
     }
 }
