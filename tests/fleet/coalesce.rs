@@ -397,3 +397,19 @@ async fn a_leader_that_is_not_polled_hears_that_its_flight_is_forgotten() {
     assert_eq!(replicas[2].ask("/x").await.unwrap(), "2", "it leads anew");
     drop(leader);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_response_is_held_on_the_replica_that_led_alone() {
+    let upstream = Upstream::answering(WORK, |number| {
+        let mut response = whole(&number.to_string());
+        response.headers_mut().insert("cache-control", "max-age=60".parse().unwrap());
+        response
+    });
+    let replicas = replicas_with(&upstream, 2, |fleet| fleet, |layer| layer.hold_for(ms(500)));
+    let asked = [replicas[0].ask("/x"), replicas[1].ask("/x")];
+    for answer in asked {
+        assert_eq!(answer.await.unwrap(), "1");
+    }
+    assert_eq!(replicas[0].ask("/x").await.unwrap(), "1");
+    assert_eq!(replicas[1].ask("/x").await.unwrap(), "2");
+}
