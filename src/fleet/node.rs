@@ -198,9 +198,14 @@ impl Node {
 
     /// Remembers that the results of this name are not for other replicas.
     pub(crate) fn remember(&self, name: &Name, time: Duration) {
-        if let Some(end) = Instant::now().checked_add(time) {
-            self.passes.lock().put(*name, end);
+        let now = Instant::now();
+        let Some(end) = now.checked_add(time) else { return };
+        let mut passes = self.passes.lock();
+        // So a burst of names does not stay until as many others come.
+        while passes.peek_lru().is_some_and(|(_, end)| *end <= now) {
+            passes.pop_lru();
         }
+        passes.put(*name, end);
     }
 
     pub(crate) fn forget(&self, name: &Name) {
@@ -380,5 +385,22 @@ impl fmt::Debug for Node {
             .field("replica", &self.replica)
             .field("up", &self.is_up())
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(all(test, feature = "fleet-testing"))]
+mod tests {
+    use super::*;
+    use crate::fleet::testing::MemoryEngine;
+
+    #[tokio::test(start_paused = true)]
+    async fn names_that_are_remembered_no_more_take_no_room() {
+        let node = Node::new(Box::new(MemoryEngine::new()), Secret::new(b"0123456789abcdef"));
+        let name = |number: u8| Name::new(Tag::new([0; 16]), [number; 32]);
+        (0..100).for_each(|number| node.remember(&name(number), Duration::from_secs(1)));
+        assert_eq!(node.passes.lock().len(), 100);
+        tokio::time::advance(Duration::from_secs(2)).await;
+        node.remember(&name(100), Duration::from_secs(1));
+        assert_eq!(node.passes.lock().len(), 1);
     }
 }
