@@ -23,8 +23,8 @@
 //! at once. It connects again after 100 ms, and then less and less often, down to once in five
 //! seconds. While it is down, replicas work alone.
 //!
-//! With the feature `tracing`, it reports once when it goes down, with the cause, and once when it
-//! is up again.
+//! With the feature `tracing`, it reports each cause once for which it is down, and once that it is
+//! up again.
 //!
 //! # What Redis has to allow
 //!
