@@ -73,27 +73,29 @@ impl Report {
                 let verdict = verdict(ratio);
                 put(
                     &mut text,
-                    format_args!("- {target}; the worst, {what}: {ratio:.2}, {verdict}"),
+                    format_args!("- {target}: {verdict}. Worst case: {what}, {ratio:.2}"),
                 );
             }
         };
-        judge("behind nginx in nothing but slow readers", &["nginx"], |scenario, _| {
+        judge("no slower than nginx, but for slow readers", &["nginx"], |scenario, _| {
             !matches!(scenario, Scenario::Slow(_))
         });
-        judge("hits no more than anybody's", &OTHERS, |_, column| column == "hits");
-        judge("lag of shared answers no worse than anybody's", &OTHERS, |scenario, column| {
+        judge("no more hits than any other", &OTHERS, |_, column| column == "hits");
+        judge("shared answers lag no more than any other's", &OTHERS, |scenario, column| {
             scenario.kind() == Kind::Shared && column == "lag"
         });
-        judge("private answers faster than anybody's", &OTHERS, |scenario, column| {
+        judge("private answers come sooner than any other's", &OTHERS, |scenario, column| {
             scenario.kind() == Kind::Private && column == "last"
         });
-        judge("after a refusal faster than anybody", &OTHERS, |scenario, column| {
-            scenario.kind() == Kind::Refused && column == "last"
-        });
-        judge("late arrivals served as soon as by anybody", &OTHERS, |scenario, column| {
+        judge(
+            "after a refusal, answers come sooner than any other's",
+            &OTHERS,
+            |scenario, column| scenario.kind() == Kind::Refused && column == "last",
+        );
+        judge("a late arrival is served as soon as by any other", &OTHERS, |scenario, column| {
             scenario == Scenario::Late && column == "first byte"
         });
-        judge("beside a slow reader no slower than anybody", &OTHERS, |scenario, column| {
+        judge("beside a slow reader, no slower than any other", &OTHERS, |scenario, column| {
             matches!(scenario, Scenario::Slow(_)) && column == "beside it"
         });
         text

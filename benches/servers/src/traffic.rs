@@ -37,8 +37,8 @@ impl Traffic {
             let name = kind.as_str();
             writeln!(
                 text,
-                "- at least {WANTED} of `--no-coalesce`: answers a second, `{name}` = {ratio:.2}: \
-                {verdict}"
+                "- `{name}`: answers a second ÷ those of `--no-coalesce` = {ratio:.2}; at least \
+                {WANTED} is wanted: {verdict}"
             )
             .expect("a string grows");
             let cpu = |nth: usize| turns().filter_map(move |turns| turns[nth].cpu);
@@ -48,7 +48,7 @@ impl Traffic {
                     ([0, 1].map(|n| Spread::of(cpu(n))), Spread::of(ratios));
                 writeln!(
                     text,
-                    "- CPU time of the proxy, `{name}`: {with} µs an answer, {without} µs without \
+                    "- `{name}`: CPU time of the proxy {with} µs an answer, {without} µs without \
                     the layer, ratio {ratio:.2}"
                 )
                 .expect("a string grows");

@@ -36,9 +36,9 @@ pub(crate) fn run(options: &Options) -> Report {
     let tables = FRAMES.map(|frame| table(Size { bytes, frame }, rounds)).into();
     let about = format!(
         "One body of {} MiB, of which {BURST} frames come at a time, read to its end by N tasks on \
-         one thread; time a byte and reader, of what the same body takes that one task reads as it \
-         is; {rounds} rounds. Once the frames are only taken, and once their bytes are copied out, \
-         as to a socket. The floor is N tasks that read N plain bodies: each reader has a buffer \
+         one thread; time for a byte and reader ÷ that of one task that reads the plain body; \
+         {rounds} rounds. One variant takes the frames. The other also copies their bytes, as to \
+         a socket. The floor is N tasks that read N plain bodies: each reader has a buffer \
          of its own, so it costs more as well.",
         bytes / 1024 / 1024,
     );
@@ -65,12 +65,8 @@ fn table(size: Size, rounds: usize) -> Table {
         });
     }
     let measured = lineup.run(rounds);
-    let head = [
-        "readers",
-        "frames taken, of a plain read",
-        "bytes copied out, of a plain read",
-        "the same of the floor",
-    ];
+    let head =
+        ["readers", "frames taken ÷ plain", "bytes copied ÷ plain", "bytes copied, floor ÷ plain"];
     let mut table = Table::new(format!("Frames of {} KiB", size.frame / 1024), &head);
     for (((readers, _), shared), plain) in READERS.into_iter().zip(SHARED).zip(PLAIN) {
         let ratio = |name, how| measured.ratio((name, how), (PLAIN[0], how)).to_string();

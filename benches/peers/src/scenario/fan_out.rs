@@ -96,13 +96,8 @@ async fn fan_out<C: Contender<Gate>>(tasks: usize) -> [f64; 3] {
 
 fn tell(tasks: usize, rounds: usize, measured: Rounds<3>, report: &mut Report) -> Bars {
     let mut bars = Bars::new();
-    let head = [
-        "",
-        "last, of the floor's",
-        "`by_key`'s last of its",
-        "leader, of its own last",
-        "inner calls",
-    ];
+    let head =
+        ["", "last ÷ the floor's", "`by_key` ÷ this", "leader ÷ its own last", "inner calls"];
     let mut table = Table::new(format!("N = {tasks}, {rounds} rounds"), &head);
     for name in measured.names() {
         let of_floor = measured.ratio((name, LAST), (BARE, LAST));

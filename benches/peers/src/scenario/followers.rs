@@ -25,8 +25,8 @@ pub(crate) fn run(options: &Options, meter: Meter) -> Report {
     let mut counting = Counting { followers, meter, table: Table::new("", &head) };
     visit_all(&mut counting);
     let about = format!(
-        "A mean of {followers} followers of one flight, each in a task of its own, which counts: \
-         for one allocation, and its size. The floor is such tasks on a plain list of wakers."
+        "A mean of {followers} followers of one flight, each in a task of its own. The task \
+         counts as one allocation, with its size. The floor is such tasks on a plain list of wakers."
     );
     Report { title: "Allocations of a follower", about, tables: vec![counting.table], panel: None }
 }

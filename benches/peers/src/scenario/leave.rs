@@ -29,9 +29,9 @@ pub(crate) fn run(options: &Options) -> Report {
     let measured = leave.lineup.run(rounds);
     let head = [
         "".to_string(),
-        format!("a follower of {many}, of one of {few}"),
-        format!("a follower of {many}, of the floor's"),
-        "`by_key`'s of its".to_string(),
+        format!("a follower of {many} ÷ one of {few}"),
+        format!("a follower of {many} ÷ the floor's"),
+        "`by_key` ÷ this".to_string(),
     ];
     let mut table = Table::new("", &head.each_ref().map(String::as_str));
     for name in measured.names() {

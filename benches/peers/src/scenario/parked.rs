@@ -23,7 +23,7 @@ pub(crate) fn run(options: &Options) -> Report {
         about: format!(
             "{tasks} tasks wait for one piece of work, on a current-thread runtime; CPU time in \
              {window:?}, in percent of one core; {rounds} rounds. The floor is one task that does \
-             the same work, and nobody else."
+             the same work, and no waiters."
         ),
         tables: Vec::new(),
         panel: None,

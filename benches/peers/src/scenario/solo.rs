@@ -78,7 +78,7 @@ impl<W: Work> Visit<W> for Solo<'_, W> {
 
 fn tell(caption: &str, rounds: Rounds<1>, report: &mut Report) -> Bars {
     let mut bars = Bars::new();
-    let mut table = Table::new(caption, &["", "ns a call", "of bare", "`by_key` of it"]);
+    let mut table = Table::new(caption, &["", "ns a call", "÷ bare", "`by_key` ÷ this"]);
     for name in rounds.names() {
         let nanos = rounds.spread(name, 0);
         let (of_bare, of_it) =

@@ -24,7 +24,7 @@ pub(crate) fn run(options: &Options) -> Report {
     visit_all(&mut threads);
     let rounds_run = threads.lineup.run(rounds);
     let mut table =
-        Table::new("", &["", "time, of bare", "`by_key` of it", "CPU, of bare", "`by_key` of it"]);
+        Table::new("", &["", "time ÷ bare", "`by_key` ÷ this", "CPU ÷ bare", "`by_key` ÷ this"]);
     for name in rounds_run.names() {
         let ratios = [WALL, CPU].map(|measure| {
             let of_bare = rounds_run.ratio((name, measure), (BARE, measure));

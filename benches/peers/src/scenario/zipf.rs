@@ -39,7 +39,7 @@ pub(crate) fn run(options: &Options) -> Report {
         about: format!(
             "{tasks} tasks on a runtime of 2 threads, each making {calls} calls one after the \
              other; the keys are zipf-distributed (s = 1) over {KEYS}; CPU time of the process; \
-             {rounds} rounds. Of the inner calls, one run is counted, apart."
+             {rounds} rounds. The inner calls are those of one separate run."
         ),
         tables: Vec::new(),
         panel: None,
@@ -57,7 +57,7 @@ pub(crate) fn run(options: &Options) -> Report {
 }
 
 fn tell(caption: &str, measured: Rounds<1>, shares: &HashMap<&str, f64>, report: &mut Report) {
-    let head = ["", "CPU a call, of bare", "`by_key`'s of its", "inner calls a call"];
+    let head = ["", "CPU a call ÷ bare", "`by_key` ÷ this", "inner calls a call"];
     let mut table = Table::new(caption, &head);
     for name in measured.names() {
         table.row([
