@@ -16,6 +16,7 @@ pub(crate) const SPILLED: &str = "spill: a file was open";
 
 /// Rare, and nothing that has to be met.
 pub(super) const NO_HEAD: &str = "http: got no head, for its body broke off at once";
+pub(super) const HEAD_ALONE: &str = "http: got the head of another's 429, whose body was too large";
 
 pub(crate) const ALL: [&str; 8] = [
     WHOLE,

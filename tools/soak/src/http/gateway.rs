@@ -56,6 +56,8 @@ pub(super) struct Gateway {
     pub(super) handle: Handle<Path>,
     /// A reader of a longer body may be cut off, because it lags behind.
     pub(super) cuts_off_beyond: usize,
+    /// Those who followed a 429 with a longer body have its head alone.
+    pub(super) gives_heads_beyond: usize,
     /// For the lag of slow readers.
     pub(super) folder: Folder,
     layer: GatewayLayer,
@@ -77,7 +79,8 @@ impl Gateway {
             .join_within(Duration::from_millis(250))
             .followers_retry(1)
             .hold_for(HOLD);
-        Self::start("roomy", layer, origin, limit as usize, &world.calls).await
+        let gateway = Self::start("roomy", layer, origin, limit as usize, &world.calls).await?;
+        Ok(Self { gives_heads_beyond: limit as usize, ..gateway })
     }
 
     /// Everybody may come late, nobody waits long, and there is little memory.
@@ -126,7 +129,17 @@ impl Gateway {
     ) -> io::Result<Self> {
         let addr = serve(&layer, origin, false, calls).await?;
         let (handle, folder, calls) = (layer.handle(), Folder::default(), calls.clone());
-        Ok(Self { name, addr, handle, cuts_off_beyond, folder, layer, origin, calls })
+        Ok(Self {
+            name,
+            addr,
+            handle,
+            cuts_off_beyond,
+            gives_heads_beyond: usize::MAX,
+            folder,
+            layer,
+            origin,
+            calls,
+        })
     }
 
     /// Another door to the same flights, on the runtime of this call, which goes down.

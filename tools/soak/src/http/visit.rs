@@ -122,7 +122,7 @@ impl<'a> Visit<'a> {
             self.allow(ordered, event::NO_ANSWER, || "502 from the gateway".into());
             return End::Whole;
         }
-        let Some(told) = Told::by(response.headers()) else {
+        let Some(told) = Told::by(&response) else {
             self.fail(format!("a head that the origin never made: {response:?}"));
             return End::Over;
         };
@@ -199,6 +199,10 @@ impl<'a> Visit<'a> {
                     self.world.report.count(event::WHOLE);
                     return End::Whole;
                 }
+                None if read == 0 && self.is_head_alone(told) => {
+                    self.world.report.count(event::HEAD_ALONE);
+                    return End::Whole;
+                }
                 None => {
                     self.fail(format!(
                         "a clean end after {read} of {} bytes of answer {}",
@@ -208,6 +212,12 @@ impl<'a> Visit<'a> {
                 }
             }
         }
+    }
+
+    /// After so many refusals in a row, followers have a 429 of their leader. If its body is too
+    /// large to be shared, they have its head.
+    fn is_head_alone(&self, told: &Told) -> bool {
+        told.is_too_many && told.length > self.gateway.gives_heads_beyond
     }
 
     /// Only if the origin cut it short, a gateway went down with it, or the reader may have lagged
