@@ -89,6 +89,13 @@ impl Ancestors {
         Self::around_all().of_which_live(&parents())
     }
 
+    /// Adds those of the code that runs now.
+    #[allow(dead_code, reason = "only a fleet has them")]
+    pub(crate) fn add_here(&mut self) {
+        let live = std::mem::take(self).of_which_live(&parents());
+        *self = Self::here().and(&live);
+    }
+
     fn around_all() -> Self {
         AROUND.try_with(|around| around.borrow().clone()).unwrap_or_default()
     }
@@ -139,6 +146,14 @@ static PARENT_COUNT: AtomicUsize = AtomicUsize::new(0);
 
 fn parents() -> std::sync::MutexGuard<'static, BTreeSet<FlightNumber>> {
     PARENTS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The flight has ended, but its work goes on until [`ended`] is called once more.
+#[allow(dead_code, reason = "only a fleet's does")]
+pub(crate) fn outlived(number: FlightNumber) {
+    let mut parents = parents();
+    parents.insert(number);
+    PARENT_COUNT.store(parents.len(), Relaxed);
 }
 
 /// The flight has ended, and is not being polled: no code runs inside it any more.

@@ -138,7 +138,7 @@ impl Inquiry<'_> {
             self.fleet.tell(FleetEvent::Entered(start.elapsed()));
         }
         if let Some(Ok(Entry::Follow { flight, .. })) = &reply {
-            if flight.replica() == token.replica() && !node.slots.is_for_others(*flight) {
+            if flight.replica() == token.replica() && !node.slots.may_follow(*flight) {
                 return asking.entered_own();
             }
             self.slot.waits(name, *flight);

@@ -7,7 +7,7 @@ use crate::fleet::{
     lead::{Act, CLOSE_WITHIN, Deserted, Leading},
     name::Subject,
     report::FleetEvent,
-    slots::{TokenSlot, Told},
+    slots::{MayFollow, TokenSlot, Told},
     wire::{Answer, Go, WireResult},
 };
 use bytes::{Bytes, BytesMut};
@@ -122,11 +122,15 @@ impl Lead {
         while let Some(told) = self.slot.try_recv() {
             self.told(told);
         }
-        let deserted = self.leading.deserted();
-        if deserted == Deserted::GoOn && !self.leading.is_shut() {
-            self.slot.goes_on_for_others();
+        self.leading.deserted()
+    }
+
+    /// The call goes on for others alone. Calls here that `may_follow` says may follow it, as long
+    /// as it takes more.
+    pub(crate) fn goes_on(&self, may_follow: MayFollow) {
+        if !self.leading.is_shut() {
+            self.slot.goes_on_for_others(may_follow);
         }
-        deserted
     }
 
     /// The head is known. A task closes the flight, and gives the others their result.

@@ -68,11 +68,14 @@ enum SlotPart {
         lease: Duration,
         /// When its lease began, or was renewed.
         since: Instant,
-        /// Whether its callers here have gone, and no write has sealed it. So callers here may
-        /// follow it.
-        is_for_others: bool,
+        /// Set once its callers here have gone, until a write seals it: calls here may follow it.
+        for_others: Option<MayFollow>,
     },
 }
+
+/// Whether the running code may follow a call of its own replica that goes on for others. It must
+/// not if the call would wait for itself.
+pub(crate) type MayFollow = Arc<dyn Fn() -> bool + Send + Sync>;
 
 /// A token that can be told something, until this is dropped.
 pub(crate) struct TokenSlot {
@@ -101,24 +104,35 @@ impl TokenSlots {
 
     pub(crate) fn tell(&self, token: Token, what: Told) {
         let mut state = self.0.lock();
+        let mut sealed = None;
         let tell = state.slots.get_mut(&token).map(|entry| {
-            if let (SlotPart::Leads { is_for_others, .. }, Told::Sealed) = (&mut entry.part, &what)
-            {
-                *is_for_others = false;
+            if let (SlotPart::Leads { for_others, .. }, Told::Sealed) = (&mut entry.part, &what) {
+                sealed = for_others.take();
             }
             entry.tell.clone()
         });
         drop(state);
+        drop(sealed);
         if let Some(tell) = tell {
             drop(tell.send(what));
         }
     }
 
-    /// True if this flight of this replica goes on for others, and callers here may follow it.
+    /// True if this flight of this replica goes on for others, and calls here may follow it.
     pub(crate) fn is_for_others(&self, token: Token) -> bool {
-        let state = self.0.lock();
-        let entry = state.slots.get(&token);
-        entry.is_some_and(|entry| matches!(entry.part, SlotPart::Leads { is_for_others: true, .. }))
+        self.for_others(token).is_some()
+    }
+
+    /// True if the running code may follow this flight of this replica.
+    pub(crate) fn may_follow(&self, token: Token) -> bool {
+        self.for_others(token).is_some_and(|may_follow| may_follow())
+    }
+
+    fn for_others(&self, token: Token) -> Option<MayFollow> {
+        match &self.0.lock().slots.get(&token)?.part {
+            SlotPart::Leads { for_others, .. } => for_others.clone(),
+            SlotPart::Asks | SlotPart::Waits(_) => None,
+        }
     }
 
     /// Tells all that wait to go alone.
@@ -201,21 +215,16 @@ impl TokenSlot {
 
     /// It leads a flight now.
     pub(crate) fn leads(&self, name: &Name, lease: Duration) {
-        self.plays(SlotPart::Leads {
-            name: *name,
-            lease,
-            since: Instant::now(),
-            is_for_others: false,
-        });
+        self.plays(SlotPart::Leads { name: *name, lease, since: Instant::now(), for_others: None });
     }
 
     /// The flight that it leads goes on for others alone.
-    pub(crate) fn goes_on_for_others(&self) {
+    pub(crate) fn goes_on_for_others(&self, may_follow: MayFollow) {
         let mut state = self.node.slots.0.lock();
-        if let Some(SlotEntry { part: SlotPart::Leads { is_for_others, .. }, .. }) =
+        if let Some(SlotEntry { part: SlotPart::Leads { for_others, .. }, .. }) =
             state.slots.get_mut(&self.token)
         {
-            *is_for_others = true;
+            *for_others = Some(may_follow);
         }
     }
 

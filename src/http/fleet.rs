@@ -2,6 +2,7 @@
 
 mod layer;
 mod listed;
+mod outlived;
 mod upstream;
 mod write;
 

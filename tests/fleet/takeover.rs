@@ -2,7 +2,7 @@
 
 use crate::support::*;
 use std::{
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, OnceLock},
     time::Duration,
 };
 use tokio::{
@@ -305,6 +305,56 @@ async fn a_panic_after_the_clients_left_lets_the_others_go() {
     assert_eq!(waits.await.unwrap(), "2");
     assert_eq!(start.elapsed(), ms(0));
     replicas[1].went_alone(1, FleetReason::Failed);
+}
+
+/// Replicas whose first upstream call asks its own replica for `path`, after 100 ms. A call for
+/// `/between` asks for `/x` in turn.
+fn replicas_that_ask_themselves(path: &'static str) -> (Upstream, Vec<Replica>) {
+    let own = Arc::new(OnceLock::<Replica>::new());
+    let seen = own.clone();
+    let upstream = Upstream::with(move |number, request| {
+        let own = seen.get().cloned().unwrap();
+        Box::pin(async move {
+            sleep(ms(100)).await;
+            let inner = match (number, request.uri().path()) {
+                (1, _) => text(own.get(path)).await,
+                (_, "/between") => text(own.get("/x")).await,
+                _ => String::new(),
+            };
+            Ok(whole(&format!("{number}{inner}")))
+        })
+    });
+    let replicas = replicas(&upstream, 2);
+    assert!(own.set(replicas[0].clone()).is_ok());
+    (upstream, replicas)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_inside_its_own_flight_passes_although_its_callers_here_have_gone() {
+    for (path, leave_after, answer) in
+        [("/x", ms(50), "12"), ("/between", ms(50), "123"), ("/between", ms(150), "123")]
+    {
+        let (_, replicas) = replicas_that_ask_themselves(path);
+        let start = Instant::now();
+        let (led, taken) = (replicas[0].ask("/x"), replicas[1].ask("/x"));
+        sleep(leave_after).await;
+        led.abort();
+        assert_eq!(taken.await.unwrap(), answer);
+        assert_eq!(start.elapsed(), ms(100) * answer.len() as u32, "it waited for itself");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_inside_a_flight_does_not_wait_for_a_newcomer_that_follows_the_flight() {
+    let (upstream, replicas) = replicas_that_ask_themselves("/x");
+    let start = Instant::now();
+    let (led, taken) = (replicas[0].ask("/x"), replicas[1].ask("/x"));
+    settle().await;
+    led.abort();
+    settle().await;
+    let newcomer = replicas[0].ask("/x");
+    assert_eq!((taken.await.unwrap(), newcomer.await.unwrap()), ("12".into(), "12".into()));
+    assert_eq!((start.elapsed(), upstream.calls()), (ms(200), 2));
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,17 +1,21 @@
 //! The upstream call of a flight that this replica leads for the fleet.
 
 use crate::http::{
-    body::SharedBody, fetch::FetchContext, flights::HttpLanding, settings::HttpMode,
+    body::SharedBody, fetch::FetchContext, fleet::outlived::Outlived, flights::HttpLanding,
+    settings::HttpMode,
 };
 use crate::{
+    core::reentry::{self, Ancestors, FlightNumber},
     error::BoxError,
     fleet::{FleetRole, flight::Lead, lead::Deserted},
 };
 use http::Response;
 use http_body::Body;
 use std::{
+    future::poll_fn,
     marker::PhantomData,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
@@ -40,6 +44,8 @@ struct Rest<C, M: HttpMode> {
     call: Pin<Box<C>>,
     context: FetchContext<M>,
     lead: Lead,
+    /// The flight that makes the call, and those around it.
+    flight: (FlightNumber, Ancestors),
     /// When the flight takes no more.
     too_old: Option<Pin<Box<Sleep>>>,
 }
@@ -52,7 +58,7 @@ where
     X: Send + Sync + 'static,
     M: HttpMode,
 {
-    /// `joinable`: for how long others may follow.
+    /// `joinable`: for how long others may follow. Call it inside the flight.
     pub(super) fn new(
         call: Pin<Box<C>>,
         context: FetchContext<M>,
@@ -63,7 +69,8 @@ where
             let _inside = lead.runtime().enter();
             Some(Box::pin(sleep(joinable)))
         };
-        let rest = Some(Rest { call, context, lead, too_old });
+        let flight = (reentry::innermost().unwrap_or_else(FlightNumber::new), Ancestors::around());
+        let rest = Some(Rest { call, context, lead, flight, too_old });
         Self { rest, is_polled: false, is_moved: false, types: PhantomData }
     }
 
@@ -136,10 +143,18 @@ where
             return;
         }
         if !self.is_moved && rest.lead.deserted() == Deserted::GoOn {
+            let (number, around) = rest.flight.clone();
+            let outlived = Arc::new(Outlived::new(number, around));
+            let followed = outlived.clone();
+            rest.lead.goes_on(Arc::new(move || followed.lets_follow()));
             let runtime = rest.lead.runtime().clone();
-            let moved =
+            let mut moved =
                 Self { rest: Some(rest), is_polled: false, is_moved: true, types: PhantomData };
-            drop(runtime.spawn(async move { drop(moved.await) }));
+            let call = poll_fn(move |cx| {
+                let _inside = outlived.enter();
+                Pin::new(&mut moved).poll(cx).map(drop)
+            });
+            drop(runtime.spawn(call));
         }
     }
 }
