@@ -133,6 +133,11 @@ impl Lead {
         }
     }
 
+    /// True if nobody elsewhere can get the result any more.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.leading.is_lost()
+    }
+
     /// The head is known. A task closes the flight, and gives the others their result.
     pub(crate) fn head<B>(mut self, outcome: FleetOutcome<B>)
     where

@@ -125,6 +125,11 @@ impl Leading {
         self.state != LeadState::Open
     }
 
+    /// True if its lease was lost.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.state == LeadState::Lost
+    }
+
     /// The flight is given up.
     pub(crate) fn release(&mut self) -> Act {
         let state = std::mem::replace(&mut self.state, LeadState::Over);

@@ -358,6 +358,35 @@ async fn a_call_inside_a_flight_does_not_wait_for_a_newcomer_that_follows_the_fl
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_call_goes_on_for_others_until_nobody_can_wait_for_it_any_more() {
+    let upstream = Upstream::with(|_, _| Box::pin(std::future::pending()));
+    let replicas = replicas(&upstream, 2);
+    let (led, waits) = (replicas[0].ask("/x"), replicas[1].ask("/x"));
+    settle().await;
+    led.abort();
+    waits.abort();
+    sleep(ms(110_000)).await;
+    assert_eq!(upstream.dropped(), 0, "one that had joined late might still wait");
+    sleep(ms(20_000)).await;
+    assert_eq!(upstream.dropped(), 1);
+    assert_eq!(replicas[0].engine.stored(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_goes_on_for_others_ends_with_its_lease() {
+    let upstream = Upstream::answering(ms(100_000), |number| whole(&number.to_string()));
+    let replicas = replicas(&upstream, 2);
+    let (led, waits) = (replicas[0].ask("/x"), replicas[1].ask("/x"));
+    settle().await;
+    led.abort();
+    settle().await;
+    replicas[0].engine.wipe();
+    sleep(ms(3_000)).await;
+    assert_eq!((upstream.calls(), upstream.dropped()), (1, 1));
+    waits.abort();
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_newcomer_follows_a_call_of_its_own_replica_that_goes_on_for_others() {
     for writes in [false, true] {
         let upstream = Upstream::new();

@@ -1,7 +1,10 @@
 //! The upstream call of a flight that this replica leads for the fleet.
 
 use crate::http::{
-    body::SharedBody, fetch::FetchContext, fleet::outlived::Outlived, flights::HttpLanding,
+    body::SharedBody,
+    fetch::FetchContext,
+    fleet::{LONGEST, outlived::Outlived},
+    flights::HttpLanding,
     settings::HttpMode,
 };
 use crate::{
@@ -19,10 +22,10 @@ use std::{
     task::{Context, Poll},
     time::Duration,
 };
-use tokio::time::{Sleep, sleep};
+use tokio::time::{Sleep, sleep, timeout};
 
 /// The call of a leader. If it is dropped before the head, while others follow elsewhere, the call
-/// goes on in a task.
+/// goes on in a task, until nobody can wait for it any more.
 pub(super) struct FleetUpstream<C, B, X, M>
 where
     C: Future<Output = Result<Response<B>, X>> + Send + 'static,
@@ -152,9 +155,12 @@ where
                 Self { rest: Some(rest), is_polled: false, is_moved: true, types: PhantomData };
             let call = poll_fn(move |cx| {
                 let _inside = outlived.enter();
-                Pin::new(&mut moved).poll(cx).map(drop)
+                let polled = Pin::new(&mut moved).poll(cx).map(drop);
+                let is_lost = moved.rest.as_ref().is_some_and(|rest| rest.lead.is_lost());
+                if is_lost { Poll::Ready(()) } else { polled }
             });
-            drop(runtime.spawn(call));
+            // Who follows last waits for `LONGEST`, and follows within `LONGEST`.
+            drop(runtime.spawn(async move { drop(timeout(2 * LONGEST, call).await) }));
         }
     }
 }
