@@ -112,6 +112,14 @@ pub(crate) fn contain<R>(run: impl FnOnce() -> R) -> Option<R> {
     }
 }
 
+/// Drops a value of a user's type. A panic of that concerns nobody: the panic hook has printed it.
+#[allow(dead_code, reason = "only HTTP has to")]
+pub(crate) fn drop_contained<V>(value: V) {
+    let mut caught = CaughtPanic::default();
+    caught.drop_caught(value);
+    caught.forget();
+}
+
 /// Wakes all wakers. A waker that panics does not keep the others from being woken. Call it under
 /// no lock.
 pub(crate) fn wake_all(wakers: impl IntoIterator<Item = Waker>) {

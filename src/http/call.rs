@@ -22,7 +22,7 @@ use crate::{
     layer::mode::{ErrorMode, sealed::CallMode},
     layer::settings::Settings,
     observe::{Caller, Event, Work},
-    panics::CaughtPanic,
+    panics::drop_contained,
     stats::PassReason,
 };
 use http::{Method, Request, Response};
@@ -236,9 +236,7 @@ where
         let landing =
             response.map(|response| context.judge::<E::Error, _>(response)).map_err(E::convert);
         // This may drop the last copy of the user's key. A panic in its `Drop` concerns no waiter.
-        let mut caught = CaughtPanic::default();
-        caught.drop_caught(this.context.take());
-        caught.forget();
+        drop_contained(this.context.take());
         Poll::Ready(landing)
     }
 }
@@ -264,7 +262,10 @@ where
             // Only copied here: this runs under a lock.
             let path = crate::http::path::path_bytes(self.head()).into_owned();
             let HttpCall { sending, context, .. } = *self;
-            let call = async move { sending.await.map_err(E::convert) };
+            // The service's future is dropped with the call, not with its response: a panic in its
+            // `Drop` concerns no waiter.
+            let mut sending = Box::pin(sending);
+            let call = future::poll_fn(move |cx| sending.as_mut().poll(cx).map_err(E::convert));
             let context = context.expect(NOT_SENT);
             return Work::new(
                 Box::pin(crate::http::fleet::fetch(fleet, call, context, path)),

@@ -24,6 +24,7 @@ use crate::{
         report::FleetEvent,
         wire::{Answer, Go, WireResult},
     },
+    panics::drop_contained,
     stats::VetoReason,
 };
 use bytes::Bytes;
@@ -32,6 +33,7 @@ use http_body::{Body, Frame, SizeHint};
 use std::{
     any::Any,
     convert::Infallible,
+    future::ready,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -50,17 +52,13 @@ pub(super) async fn fetch<C, B, X, M>(
     path: Vec<u8>,
 ) -> HttpLanding<X>
 where
-    C: Future<Output = Result<Response<B>, X>> + Send + 'static,
+    C: Future<Output = Result<Response<B>, X>> + Send + Unpin + 'static,
     B: Body + Send + 'static,
     B::Error: Into<BoxError>,
     X: Send + Sync + 'static,
     M: HttpMode,
 {
-    let call = Box::pin(call);
-    let Some(key) = context.flight.key() else {
-        let response = call.await?;
-        return Ok(context.judge::<X, _>(response));
-    };
+    let Some(key) = context.flight.key() else { return judged(call, context).await };
     let listing = Arc::new(fleet.list(key, &path));
     context.listing = Some(listing.clone());
     // A call that comes from another flight wants another answer than that of the fleet.
@@ -89,9 +87,9 @@ where
             alone(&fleet, call, context, FleetReason::Vary).await
         }
         Asked::Take(WireResult::Value(answer), waited) => {
-            drop(call);
+            drop_contained(call);
             fleet.fleet().tell(FleetEvent::Taken(waited));
-            Ok(context.judge::<X, _>(whole_response(*answer)))
+            judged(ready(Ok(whole_response(*answer))), context).await
         }
         Asked::Take(WireResult::Go(Go::Veto(number)), _) if veto_of(number).is_some() => {
             // All callers here go at once, as those of the leader's replica do.
@@ -101,9 +99,8 @@ where
             Ok(FlightResponse::leader_calls(
                 reason,
                 Box::pin(async move {
-                    let response =
-                        call.await.map_err(|error| Box::new(error) as Box<dyn Any + Send>)?;
-                    Ok(context.judge::<X, _>(response))
+                    let landing = judged(call, context).await;
+                    landing.map_err(|error| Box::new(error) as Box<dyn Any + Send>)
                 }),
             ))
         }
@@ -165,15 +162,30 @@ async fn alone<C, B, X, M>(
     reason: FleetReason,
 ) -> HttpLanding<X>
 where
-    C: Future<Output = Result<Response<B>, X>>,
+    C: Future<Output = Result<Response<B>, X>> + Unpin,
     B: Body + Send + 'static,
     B::Error: Into<BoxError>,
     X: Send + Sync + 'static,
     M: HttpMode,
 {
     fleet.fleet().tell(FleetEvent::Alone(reason));
-    let response = call.await?;
-    Ok(context.judge::<X, _>(response))
+    judged(call, context).await
+}
+
+/// Awaits and judges the response. What is left of the call is dropped after that: a panic in its
+/// `Drop` concerns no waiter.
+async fn judged<C, B, X, M>(mut call: C, context: FetchContext<M>) -> HttpLanding<X>
+where
+    C: Future<Output = Result<Response<B>, X>> + Unpin,
+    B: Body + Send + 'static,
+    B::Error: Into<BoxError>,
+    X: Send + Sync + 'static,
+    M: HttpMode,
+{
+    let landing = (&mut call).await.map(|response| context.judge::<X, _>(response));
+    drop_contained(call);
+    drop_contained(context);
+    landing
 }
 
 /// Why the response of another replica was vetoed. `None`: it was a refusal, which says nothing

@@ -4,7 +4,12 @@ use crate::support::*;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 use http_body::Frame;
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+};
 use tokio::time::{Instant, sleep};
+use tower::{Layer, ServiceExt, service_fn};
 use tower_singleflight::{
     Fleet, FleetReason, FleetRole, HttpPolicy, Role,
     fleet::testing::{MemoryEngine, Operation},
@@ -412,4 +417,42 @@ async fn a_response_is_held_on_the_replica_that_led_alone() {
     }
     assert_eq!(replicas[0].ask("/x").await.unwrap(), "1");
     assert_eq!(replicas[1].ask("/x").await.unwrap(), "2");
+}
+
+/// A future that panics when it is dropped.
+struct PanicsOnDrop<F>(Pin<Box<F>>);
+
+impl<F: Future> Future for PanicsOnDrop<F> {
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        self.0.as_mut().poll(cx)
+    }
+}
+
+impl<F> Drop for PanicsOnDrop<F> {
+    fn drop(&mut self) {
+        panic!("as ordered");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_whose_drop_panics_after_its_response_answers_all() {
+    for (is_down, fails) in [(false, false), (false, true), (true, false), (true, true)] {
+        let engine = MemoryEngine::new();
+        engine.stop(is_down);
+        let call = move |_: Ask| {
+            PanicsOnDrop(Box::pin(async move {
+                sleep(WORK).await;
+                if fails { Err(Failure) } else { Ok(whole("fine")) }
+            }))
+        };
+        let layer = by_path().fleet(&Fleet::new(engine.clone(), SECRET), "test");
+        let service = layer.layer(service_fn(call));
+        let asked = [(); 3]
+            .map(|()| tokio::spawn(service.clone().oneshot(request(Method::GET, "/x", &[]))));
+        for answer in asked {
+            assert_eq!(answer.await.unwrap().is_err(), fails);
+        }
+    }
 }

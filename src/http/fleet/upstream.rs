@@ -10,7 +10,12 @@ use crate::http::{
 use crate::{
     core::reentry::{self, Ancestors, FlightNumber},
     error::BoxError,
-    fleet::{FleetRole, flight::Lead, lead::Deserted},
+    fleet::{
+        FleetRole,
+        flight::{FleetOutcome, Lead},
+        lead::Deserted,
+    },
+    panics::drop_contained,
 };
 use http::Response;
 use http_body::Body;
@@ -28,7 +33,7 @@ use tokio::time::{Sleep, sleep, timeout};
 /// goes on in a task, until nobody can wait for it any more.
 pub(super) struct FleetUpstream<C, B, X, M>
 where
-    C: Future<Output = Result<Response<B>, X>> + Send + 'static,
+    C: Future<Output = Result<Response<B>, X>> + Send + Unpin + 'static,
     B: Body + Send + 'static,
     B::Error: Into<BoxError>,
     X: Send + Sync + 'static,
@@ -44,7 +49,7 @@ where
 }
 
 struct Rest<C, M: HttpMode> {
-    call: Pin<Box<C>>,
+    call: C,
     context: FetchContext<M>,
     lead: Lead,
     /// The flight that makes the call, and those around it.
@@ -55,19 +60,14 @@ struct Rest<C, M: HttpMode> {
 
 impl<C, B, X, M> FleetUpstream<C, B, X, M>
 where
-    C: Future<Output = Result<Response<B>, X>> + Send + 'static,
+    C: Future<Output = Result<Response<B>, X>> + Send + Unpin + 'static,
     B: Body + Send + 'static,
     B::Error: Into<BoxError>,
     X: Send + Sync + 'static,
     M: HttpMode,
 {
     /// `joinable`: for how long others may follow. Call it inside the flight.
-    pub(super) fn new(
-        call: Pin<Box<C>>,
-        context: FetchContext<M>,
-        lead: Lead,
-        joinable: Duration,
-    ) -> Self {
+    pub(super) fn new(call: C, context: FetchContext<M>, lead: Lead, joinable: Duration) -> Self {
         let too_old = {
             let _inside = lead.runtime().enter();
             Some(Box::pin(sleep(joinable)))
@@ -81,23 +81,31 @@ where
     /// the other replicas.
     fn land(&mut self, result: Result<Response<B>, X>) -> HttpLanding<X> {
         let context = &self.rest.as_ref().expect(POLLED_AGAIN).context;
-        let is_shared = !context.settings.http().bodies.budget.is_spent();
-        let mut response = match result {
-            Err(error) => {
-                let Rest { lead, .. } = self.rest.take().expect(POLLED_AGAIN);
-                lead.failed();
-                return Err(error);
-            }
-            Ok(response) => response,
-        };
-        response.extensions_mut().insert(FleetRole::Leader);
-        let mark = context.settings.http().policy.flight.unshareable_time;
-        let landing = context.judge::<X, _>(response);
-        let outcome = landing.outcome(mark, is_shared);
+        let http = context.settings.http();
+        let is_shared = !http.bodies.budget.is_spent();
+        let landing = result.map(|mut response| {
+            response.extensions_mut().insert(FleetRole::Leader);
+            context.judge::<X, _>(response)
+        });
+        let mark = http.policy.flight.unshareable_time;
+        let outcome = landing.as_ref().ok().map(|landing| landing.outcome(mark, is_shared));
         // Only now: a panic of the policy's closures has to find the rest.
-        let Rest { lead, .. } = self.rest.take().expect(POLLED_AGAIN);
-        lead.head::<SharedBody>(outcome);
-        Ok(landing)
+        self.rest.take().expect(POLLED_AGAIN).end(outcome);
+        landing
+    }
+}
+
+impl<C, M: HttpMode> Rest<C, M> {
+    /// The call has ended. `None`: it failed. A panic in the `Drop` of what is left of it concerns
+    /// no waiter.
+    fn end(self, outcome: Option<FleetOutcome<SharedBody>>) {
+        let Self { call, context, lead, .. } = self;
+        match outcome {
+            Some(outcome) => lead.head(outcome),
+            None => lead.failed(),
+        }
+        drop_contained(call);
+        drop_contained(context);
     }
 }
 
@@ -105,7 +113,7 @@ const POLLED_AGAIN: &str = "a future is not polled after it was ready";
 
 impl<C, B, X, M> Future for FleetUpstream<C, B, X, M>
 where
-    C: Future<Output = Result<Response<B>, X>> + Send + 'static,
+    C: Future<Output = Result<Response<B>, X>> + Send + Unpin + 'static,
     B: Body + Send + 'static,
     B::Error: Into<BoxError>,
     X: Send + Sync + 'static,
@@ -122,7 +130,7 @@ where
             rest.lead.shut();
         }
         this.is_polled = true;
-        let polled = match rest.call.as_mut().poll(cx) {
+        let polled = match Pin::new(&mut rest.call).poll(cx) {
             Poll::Ready(result) => Poll::Ready(this.land(result)),
             Poll::Pending => Poll::Pending,
         };
@@ -133,7 +141,7 @@ where
 
 impl<C, B, X, M> Drop for FleetUpstream<C, B, X, M>
 where
-    C: Future<Output = Result<Response<B>, X>> + Send + 'static,
+    C: Future<Output = Result<Response<B>, X>> + Send + Unpin + 'static,
     B: Body + Send + 'static,
     B::Error: Into<BoxError>,
     X: Send + Sync + 'static,
@@ -142,8 +150,7 @@ where
     fn drop(&mut self) {
         let Some(mut rest) = self.rest.take() else { return };
         if self.is_polled {
-            rest.lead.failed();
-            return;
+            return rest.end(None);
         }
         if !self.is_moved && rest.lead.deserted() == Deserted::GoOn {
             let (number, around) = rest.flight.clone();
@@ -163,14 +170,4 @@ where
             drop(runtime.spawn(async move { drop(timeout(2 * LONGEST, call).await) }));
         }
     }
-}
-
-impl<C, B, X, M> Unpin for FleetUpstream<C, B, X, M>
-where
-    C: Future<Output = Result<Response<B>, X>> + Send + 'static,
-    B: Body + Send + 'static,
-    B::Error: Into<BoxError>,
-    X: Send + Sync + 'static,
-    M: HttpMode,
-{
 }
