@@ -37,7 +37,10 @@ impl<M: Mode> Settings<M> {
     pub(crate) fn for_service(&self) -> Self {
         self.observer().set_name(self.name.as_ref());
         let mode = if self.one_group { self.mode.clone() } else { self.mode.in_separate_group() };
-        Self { mode, name: self.name.clone(), ..*self }
+        // Nobody elsewhere waits for the flights of a separate group.
+        let moves_to_task = self.rules.moves_to_task && self.one_group;
+        let rules = Rules { moves_to_task, ..self.rules };
+        Self { mode, rules, name: self.name.clone(), ..*self }
     }
 
     /// Returns why a call passes, if the layer's switch or filter says so.

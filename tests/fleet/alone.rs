@@ -486,6 +486,22 @@ async fn a_leader_that_leaves_after_a_veto_elsewhere_takes_its_call_along() {
     assert_eq!((replicas[1].handle.in_flight(), replicas[1].handle.waiting()), (0, 0));
 }
 
+tokio::task_local! { static USER: u32; }
+
+#[tokio::test(start_paused = true)]
+async fn a_lone_call_of_a_separate_group_has_no_fleet_and_keeps_its_task_locals() {
+    let upstream = Upstream::with(|_, _| {
+        Box::pin(async {
+            sleep(WORK).await;
+            Ok(whole(&USER.with(u32::to_string)))
+        })
+    });
+    let layer = |layer: FleetLayer| layer.separate_groups();
+    let replica = Replica::with(&upstream, MemoryEngine::new(), |fleet| fleet, layer);
+    assert_eq!(USER.scope(7, text(replica.get("/x"))).await, "7");
+    assert_eq!(replica.engine.operations(), []);
+}
+
 #[test]
 fn outside_a_runtime_a_flight_goes_alone() {
     let upstream =
