@@ -101,7 +101,7 @@ impl CaughtPanic {
 }
 
 /// Returns the value of `run`, or `None` if it panics. The panic hook has printed the panic.
-#[cfg(any(feature = "metrics", feature = "tracing"))]
+#[cfg(any(feature = "fleet", feature = "metrics", feature = "tracing"))]
 pub(crate) fn contain<R>(run: impl FnOnce() -> R) -> Option<R> {
     match catch_unwind(AssertUnwindSafe(run)) {
         Ok(value) => Some(value),

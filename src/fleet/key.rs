@@ -51,6 +51,11 @@ use std::{borrow::Cow, fmt, sync::Arc};
 )]
 pub trait FleetKey {
     /// Writes the key.
+    ///
+    /// # Panics
+    ///
+    /// If it panics as a flight is named, the flight goes alone: see
+    /// [`FleetReason::Key`](crate::FleetReason::Key).
     fn write(&self, to: &mut KeyWriter);
 }
 

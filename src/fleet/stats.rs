@@ -33,6 +33,8 @@ reasons! {
         Patience = "patience",
         /// The engine gave something that makes no sense, or that was changed.
         Garbled = "garbled",
+        /// The key panicked as the flight was named.
+        Key = "key",
     }
 }
 

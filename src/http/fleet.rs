@@ -16,20 +16,23 @@ use crate::http::{
     settings::HttpMode,
 };
 use crate::{
+    core::key::Address,
     error::BoxError,
     fleet::{
         FleetReason, FleetRole,
         ask::Asked,
         engine::Token,
+        name::Subject,
         report::FleetEvent,
         wire::{Answer, Go, WireResult},
     },
-    panics::drop_contained,
+    panics::{contain, drop_contained},
     stats::VetoReason,
 };
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response};
 use http_body::{Body, Frame, SizeHint};
+use listed::Listing;
 use std::{
     any::Any,
     convert::Infallible,
@@ -58,31 +61,28 @@ where
     X: Send + Sync + 'static,
     M: HttpMode,
 {
-    let Some(key) = context.flight.key() else { return judged(call, context).await };
-    let listing = Arc::new(fleet.list(key, &path));
-    context.listing = Some(listing.clone());
-    // A call that comes from another flight wants another answer than that of the fleet.
-    if context.has_followed || !context.vary.is_empty() {
-        return alone(&fleet, call, context, FleetReason::Patience).await;
-    }
-    if fleet.is_forgetting(&listing) {
-        return alone(&fleet, call, context, FleetReason::Sealed).await;
-    }
-    let subject = fleet.subject(key, listing.tag());
+    let enlisted = contain(|| enlist(&fleet, &mut context, &path));
+    let Enlisted { address, listing, subject } = match enlisted.unwrap_or(Err(FleetReason::Key)) {
+        Ok(enlisted) => enlisted,
+        Err(reason) => return alone(&fleet, call, context, reason).await,
+    };
     let name = *subject.name();
     let longest = context.settings.rules.join_within.unwrap_or(LONGEST).min(LONGEST);
     let wait = context.settings.patience.unwrap_or(longest).min(longest);
     let close_here = || {
         let flights = context.settings.table(Flights::<M::Key, X>::new);
-        flights.table.unlist_this_flight(key.address);
+        flights.table.unlist_this_flight(address);
     };
-    match traced(fleet.fleet().ask(subject, wait, close_here)).await {
-        Asked::Lead(mut lead) => {
-            if listing.leads(lead.token()) {
-                lead.shut();
-            }
-            FleetUpstream::new(call, context, *lead, longest).await
+    let mut asked = traced(fleet.fleet().ask(subject, wait, close_here)).await;
+    if let Asked::Lead(lead) = &mut asked {
+        if listing.leads(lead.token()) {
+            lead.shut();
         }
+    }
+    // The context keeps it. So this drops no key, whose `Drop` may panic.
+    drop(listing);
+    match asked {
+        Asked::Lead(lead) => FleetUpstream::new(call, context, *lead, longest).await,
         Asked::Take(WireResult::Value(answer), _) if !agrees(&context, &answer) => {
             alone(&fleet, call, context, FleetReason::Vary).await
         }
@@ -94,7 +94,7 @@ where
         Asked::Take(WireResult::Go(Go::Veto(number)), _) if veto_of(number).is_some() => {
             // All callers here go at once, as those of the leader's replica do.
             fleet.fleet().tell(FleetEvent::Alone(FleetReason::Veto));
-            context.settings.http().unshareable.record(key.address.hash, false);
+            context.settings.http().unshareable.record(address.hash, false);
             let reason = veto_of(number).unwrap_or(VetoReason::Status);
             Ok(FlightResponse::leader_calls(
                 reason,
@@ -124,10 +124,40 @@ where
     }
 }
 
+/// A flight that may ask the fleet.
+struct Enlisted<K> {
+    address: Address,
+    listing: Arc<Listing<K>>,
+    subject: Subject,
+}
+
+/// Lists a flight for the writes on other replicas, and names it. `Err`: why it goes alone.
+///
+/// # Panics
+///
+/// With the panic of the key. The flight stays listed as far as it was.
+fn enlist<M: HttpMode>(
+    fleet: &LayerFleet<M::Key>,
+    context: &mut FetchContext<M>,
+    path: &[u8],
+) -> Result<Enlisted<M::Key>, FleetReason> {
+    let key = context.flight.key().expect("only a flight asks the fleet");
+    let listing = Arc::new(fleet.list(key, path));
+    context.listing = Some(listing.clone());
+    // A call that comes from another flight wants another answer than that of the fleet.
+    if context.has_followed || !context.vary.is_empty() {
+        return Err(FleetReason::Patience);
+    }
+    if fleet.is_forgetting(&listing) {
+        return Err(FleetReason::Sealed);
+    }
+    let subject = fleet.subject(key, listing.tag());
+    Ok(Enlisted { address: key.address, listing, subject })
+}
+
 /// Asks inside a span of its own, which tells how that ended.
 #[cfg(feature = "tracing")]
 async fn traced(ask: impl Future<Output = Asked>) -> Asked {
-    use crate::panics::contain;
     use tracing::{Instrument, Span, debug_span, field::Empty};
 
     let open = || debug_span!(target: "tower_singleflight", "fleet", role = Empty, reason = Empty);

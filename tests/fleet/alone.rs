@@ -1,10 +1,11 @@
 //! When a replica makes its own call, and what that costs.
 
 use crate::support::*;
-use http::{HeaderValue, Response, StatusCode, header};
+use http::{HeaderValue, Method, Response, StatusCode, header};
 use tokio::time::{Instant, sleep};
+use tower::{Layer, ServiceExt};
 use tower_singleflight::{
-    Fleet, FleetReason, HttpPolicy, Role, SingleflightLayer,
+    Fleet, FleetKey, FleetReason, HttpPolicy, KeyWriter, Role, SingleflightLayer,
     fleet::testing::{Fault, MemoryEngine, Operation},
 };
 
@@ -500,6 +501,32 @@ async fn a_lone_call_of_a_separate_group_has_no_fleet_and_keeps_its_task_locals(
     let replica = Replica::with(&upstream, MemoryEngine::new(), |fleet| fleet, layer);
     assert_eq!(USER.scope(7, text(replica.get("/x"))).await, "7");
     assert_eq!(replica.engine.operations(), []);
+}
+
+/// A key that panics as it is named for the fleet.
+#[derive(Hash, PartialEq, Eq)]
+struct Nameless;
+
+impl FleetKey for Nameless {
+    fn write(&self, _: &mut KeyWriter) {
+        panic!("as ordered");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_panics_as_it_is_named_lets_its_flight_go_alone() {
+    for ignores_path in [false, true] {
+        let upstream = Upstream::new();
+        let fleet = Fleet::new(MemoryEngine::new(), SECRET);
+        let policy = HttpPolicy::new().ignore_path(ignores_path);
+        let layer = SingleflightLayer::new(|_| Nameless).policy(policy).fleet(&fleet, "test");
+        let service = layer.layer(upstream.service());
+        let ask = || tokio::spawn(text(service.clone().oneshot(request(Method::GET, "/x", &[]))));
+        for answer in [ask(), ask(), ask()] {
+            assert_eq!(answer.await.unwrap(), "1", "its callers share as without a fleet");
+        }
+        assert_eq!(fleet.stats().alone_by(FleetReason::Key), 1);
+    }
 }
 
 #[test]

@@ -126,7 +126,7 @@ impl Upstream {
         self.dropped.load(SeqCst)
     }
 
-    fn service(&self) -> Inner {
+    pub(crate) fn service(&self) -> Inner {
         let upstream = self.clone();
         BoxCloneSyncService::new(service_fn(move |request: Ask| {
             let upstream = upstream.clone();
