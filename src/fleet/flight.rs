@@ -216,7 +216,31 @@ impl Lead {
         if closed == Closed::Lost && !self.was_shut {
             self.fleet.tell(FleetEvent::LeaseLost);
         }
-        Some(closed)
+        Some(self.without_own(closed))
+    }
+
+    /// Leaves out the tokens of this replica for which nobody waits: a flight that found its own
+    /// replica leading went alone.
+    fn without_own(&self, closed: Closed) -> Closed {
+        let Closed::Followed(mut tokens) = closed else { return closed };
+        let (own, slots) = (self.token().replica(), &self.fleet.node.slots);
+        tokens.retain(|token| token.replica() != own || slots.has(*token));
+        if tokens.is_empty() {
+            self.release();
+            return Closed::Alone;
+        }
+        Closed::Followed(tokens)
+    }
+
+    /// Gives the flight up in a task.
+    fn release(&self) {
+        let (node, name, token) = (self.fleet.node.clone(), *self.subject.name(), self.token());
+        let lease = self.fleet.config.lease;
+        drop(
+            self.runtime.spawn(async move {
+                drop(timeout(lease, node.engine.release(&name, token)).await)
+            }),
+        );
     }
 
     /// Whether the response says that its body is too large.
@@ -326,15 +350,8 @@ fn concat(mut chunks: Vec<Bytes>) -> Bytes {
 
 impl Drop for Lead {
     fn drop(&mut self) {
-        if self.leading.release() != Act::Release {
-            return;
+        if self.leading.release() == Act::Release {
+            self.release();
         }
-        let (node, name, token) = (self.fleet.node.clone(), *self.subject.name(), self.token());
-        let lease = self.fleet.config.lease;
-        drop(
-            self.runtime.spawn(async move {
-                drop(timeout(lease, node.engine.release(&name, token)).await)
-            }),
-        );
     }
 }

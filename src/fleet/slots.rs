@@ -141,6 +141,11 @@ impl TokenSlots {
         waiting.into_iter().for_each(|waiting| self.tell(waiting.token, Told::Lost));
     }
 
+    /// True if this token of this replica can be told something.
+    pub(crate) fn has(&self, token: Token) -> bool {
+        self.0.lock().slots.contains_key(&token)
+    }
+
     pub(crate) fn is_waiting(&self) -> bool {
         self.0.lock().waiting > 0
     }

@@ -529,6 +529,22 @@ async fn a_key_that_panics_as_it_is_named_lets_its_flight_go_alone() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn nothing_is_published_for_callers_that_found_their_own_replica_leading() {
+    let upstream = Upstream::new();
+    let layer = |layer: FleetLayer| layer.max_waiters(1);
+    let replicas = replicas_with(&upstream, 2, |fleet| fleet, layer);
+    let (led, full) = (replicas[0].ask("/x"), replicas[0].ask("/x"));
+    assert_eq!((led.await.unwrap(), full.await.unwrap()), ("1".into(), "2".into()));
+    settle().await;
+    assert_eq!((replicas[0].count(Operation::Land), replicas[0].engine.stored()), (0, 0));
+    let (led, full) = (replicas[0].ask("/x"), replicas[0].ask("/x"));
+    settle().await;
+    let taken = replicas[1].ask("/x");
+    assert_eq!((led.await.unwrap(), full.await.unwrap()), ("3".into(), "4".into()));
+    assert_eq!(taken.await.unwrap(), "3");
+}
+
 #[test]
 fn outside_a_runtime_a_flight_goes_alone() {
     let upstream =
