@@ -91,7 +91,7 @@ impl<K, T> ShardState<K, T> {
 
     #[inline]
     pub(super) fn list(&mut self, address: Address, index: u32) {
-        *self.keys.of(address) += 1;
+        self.keys.add(address);
         if self.first.is_none() {
             self.first = Some(index);
         } else {
@@ -108,7 +108,7 @@ impl<K, T> ShardState<K, T> {
         let entry = &mut self.entries[index];
         entry.is_listed = false;
         let key = mem::replace(&mut entry.key, Key::Own(None));
-        *self.keys.of(entry.address) -= 1;
+        self.keys.remove(entry.address);
         if self.first == Some(index) {
             self.first = None;
         } else if let Ok(found) =
@@ -176,12 +176,27 @@ impl<K, T> ShardState<K, T> {
 
 /// Counts the listed flights by some bits of the hash of their user's key. So a call that has no
 /// other partition to find looks at no slot, as a rule.
-struct KeyCounts([u32; 64]);
+struct KeyCounts([u16; 64]);
 
 impl KeyCounts {
     #[inline]
-    fn of(&mut self, address: Address) -> &mut u32 {
-        &mut self.0[Self::place(address)]
+    fn add(&mut self, address: Address) {
+        self.change(address, |count| count.saturating_add(1));
+    }
+
+    #[inline]
+    fn remove(&mut self, address: Address) {
+        self.change(address, |count| count - 1);
+    }
+
+    /// A full place stays full: its calls look for nothing, and that only costs time. With nothing
+    /// beside the user's key, there is no other partition.
+    #[inline]
+    fn change(&mut self, address: Address, to: impl FnOnce(u16) -> u16) {
+        let count = &mut self.0[Self::place(address)];
+        if address.shard != address.hash && *count < u16::MAX {
+            *count = to(*count);
+        }
     }
 
     #[inline]
