@@ -36,7 +36,7 @@ impl Unanswered {
 
     fn add(&self, flight: (Name, Token)) {
         let mut flights = self.lock();
-        if flights.len() < AT_MOST {
+        if flights.len() < AT_MOST && !flights.contains(&flight) {
             flights.push(flight);
         }
     }

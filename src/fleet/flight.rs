@@ -87,8 +87,7 @@ impl Lead {
             Told::Joined => self.leading.joined(),
             Told::Sealed => self.shut(),
             Told::LeaseLost => {
-                // A flight that was shut, and that no other replica follows, has no lease.
-                if !self.was_shut {
+                if self.has_lease() {
                     self.fleet.tell(FleetEvent::LeaseLost);
                 }
                 self.leading.lost();
@@ -98,22 +97,36 @@ impl Lead {
         }
     }
 
+    /// A flight that was shut, and that no other replica follows, has none.
+    fn has_lease(&self) -> bool {
+        !self.was_shut || self.leading.is_followed()
+    }
+
     /// Closes the flight before its head, so that no other replica follows. The followers go on
     /// waiting.
     pub(crate) fn shut(&mut self) {
         if let Act::Close { tells } = self.leading.shut() {
             self.was_shut = true;
+            self.slot.takes_no_more();
             let (fleet, name, token) = (self.fleet.clone(), *self.subject.name(), self.token());
-            drop(self.runtime.spawn(timeout(LONGEST_SHUT, async move {
+            // The timers are made inside the task: this may run in the drop of a call, outside of
+            // the runtime.
+            drop(self.runtime.spawn(async move {
                 let (engine, lease) = (&fleet.node.engine, fleet.config.lease);
                 // An open flight would be renewed for as long as its call takes.
-                while !matches!(
-                    timeout(CLOSE_WITHIN, engine.close(&name, token, lease, tells)).await,
-                    Ok(Ok(_))
-                ) {
-                    sleep(CLOSE_WITHIN).await;
-                }
-            })));
+                let close = async {
+                    loop {
+                        if engine.is_up() {
+                            let close = engine.close(&name, token, lease, tells);
+                            if let Ok(Ok(_)) = timeout(lease, close).await {
+                                return;
+                            }
+                        }
+                        sleep(LOOK_AGAIN).await;
+                    }
+                };
+                drop(timeout(LONGEST_SHUT, close).await);
+            }));
         }
     }
 
@@ -213,7 +226,7 @@ impl Lead {
             }
         };
         let closed = reply.ok()?.ok()?;
-        if closed == Closed::Lost && !self.was_shut {
+        if closed == Closed::Lost && self.has_lease() {
             self.fleet.tell(FleetEvent::LeaseLost);
         }
         Some(self.without_own(closed))

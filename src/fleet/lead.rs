@@ -120,6 +120,11 @@ impl Leading {
         }
     }
 
+    /// True if another replica waits.
+    pub(crate) fn is_followed(&self) -> bool {
+        self.is_followed
+    }
+
     /// True if it takes no more.
     pub(crate) fn is_shut(&self) -> bool {
         self.state != LeadState::Open

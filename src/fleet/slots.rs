@@ -68,9 +68,20 @@ enum SlotPart {
         lease: Duration,
         /// When its lease began, or was renewed.
         since: Instant,
-        /// Set once its callers here have gone, until a write seals it: calls here may follow it.
+        /// Set once its callers here have gone, until it takes no more: calls here may follow it.
         for_others: Option<MayFollow>,
+        takes_no_more: bool,
     },
+}
+
+impl SlotPart {
+    /// From now on no call here follows it. Gives back what let calls follow it, to be dropped once
+    /// nothing is locked.
+    fn take_no_more(&mut self) -> Option<MayFollow> {
+        let Self::Leads { for_others, takes_no_more, .. } = self else { return None };
+        *takes_no_more = true;
+        for_others.take()
+    }
 }
 
 /// Whether the running code may follow a call of its own replica that goes on for others. It must
@@ -106,8 +117,8 @@ impl TokenSlots {
         let mut state = self.0.lock();
         let mut sealed = None;
         let tell = state.slots.get_mut(&token).map(|entry| {
-            if let (SlotPart::Leads { for_others, .. }, Told::Sealed) = (&mut entry.part, &what) {
-                sealed = for_others.take();
+            if matches!(what, Told::Sealed) {
+                sealed = entry.part.take_no_more();
             }
             entry.tell.clone()
         });
@@ -220,17 +231,34 @@ impl TokenSlot {
 
     /// It leads a flight now.
     pub(crate) fn leads(&self, name: &Name, lease: Duration) {
-        self.plays(SlotPart::Leads { name: *name, lease, since: Instant::now(), for_others: None });
+        self.plays(SlotPart::Leads {
+            name: *name,
+            lease,
+            since: Instant::now(),
+            for_others: None,
+            takes_no_more: false,
+        });
     }
 
-    /// The flight that it leads goes on for others alone.
+    /// The flight that it leads goes on for others alone. Calls here may follow it, unless it takes
+    /// no more.
     pub(crate) fn goes_on_for_others(&self, may_follow: MayFollow) {
         let mut state = self.node.slots.0.lock();
-        if let Some(SlotEntry { part: SlotPart::Leads { for_others, .. }, .. }) =
-            state.slots.get_mut(&self.token)
+        let entry = state.slots.get_mut(&self.token);
+        if let Some(SlotPart::Leads { for_others, takes_no_more: false, .. }) =
+            entry.map(|entry| &mut entry.part)
         {
             *for_others = Some(may_follow);
         }
+    }
+
+    /// The flight that it leads takes no more.
+    pub(crate) fn takes_no_more(&self) {
+        let mut state = self.node.slots.0.lock();
+        let entry = state.slots.get_mut(&self.token);
+        let for_others = entry.and_then(|entry| entry.part.take_no_more());
+        drop(state);
+        drop(for_others);
     }
 
     /// It does neither now.
