@@ -74,8 +74,8 @@ reasons! {
 reasons! {
     /// HTTP: why followers did not get their leader's response, and sent their own requests.
     pub enum VetoReason {
-        /// Its status may not be cached by default, such as 302. Or it is the last
-        /// refusal in a row (`HttpPolicy::refusals`), such as 401.
+        /// Its status may not be cached by default, such as 302. Or it is the last refusal in a row
+        /// (`HttpPolicy::refusals`), such as 401.
         Status = "status",
         /// It sets a cookie.
         SetCookie = "set-cookie",

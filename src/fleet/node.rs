@@ -9,6 +9,7 @@ use crate::{
         slots::{TokenSlot, TokenSlots},
         stats::{FleetCounters, FleetReason},
     },
+    panics::CaughtPanic,
     sync::Mutex,
 };
 use lru::LruCache;
@@ -148,10 +149,13 @@ impl Node {
         }
     }
 
-    /// All layers of this replica take the flights with this tag off their tables.
+    /// All layers of this replica take the flights with this tag off their tables. A panic in the
+    /// `Drop` of a key is passed on after that.
     pub(crate) fn sealed(&self, tag: &Tag) {
         let layers: Vec<_> = self.layers.lock().iter().filter_map(Weak::upgrade).collect();
-        layers.iter().for_each(|layer| layer.sealed(tag));
+        let mut caught = CaughtPanic::default();
+        layers.iter().for_each(|layer| caught.run(|| layer.sealed(tag)));
+        caught.resume();
     }
 
     /// Tells this layer of writes on other replicas.
@@ -295,18 +299,36 @@ impl Node {
         }
     }
 
-    /// Tells the other replicas of a write. The breaker has no say in this: entries may be too late
-    /// for a request, and a seal is still in time.
-    pub(crate) async fn seal(&self, tag: Tag, group: &str, life: Duration, within: Duration) {
-        let epoch = random().map(Epoch::new).filter(|_| self.engine.is_up());
-        let sealed = match epoch {
-            None => false,
-            Some(epoch) => matches!(
-                timeout(within, self.engine.seal(&tag, group, epoch, life)).await,
-                Ok(Ok(()))
-            ),
-        };
-        if sealed { self.counters.seals.add(1) } else { self.counters.seals_lost.add(1) }
+    /// A seal to tell the other replicas of.
+    pub(crate) fn untold(self: &Arc<Self>, tag: Tag) -> Untold {
+        Untold { node: self.clone(), tag, is_told: false }
+    }
+}
+
+/// A seal that the other replicas are to be told of. Dropped before that, it counts as lost.
+pub(crate) struct Untold {
+    node: Arc<Node>,
+    tag: Tag,
+    is_told: bool,
+}
+
+impl Untold {
+    /// Tells them. The breaker has no say in this: entries may be too late for a request, and a
+    /// seal is still in time.
+    pub(crate) async fn tell(mut self, group: &str, life: Duration, within: Duration) {
+        let engine = &self.node.engine;
+        if let Some(epoch) = random().map(Epoch::new).filter(|_| engine.is_up()) {
+            let seal = engine.seal(&self.tag, group, epoch, life);
+            self.is_told = matches!(timeout(within, seal).await, Ok(Ok(())));
+        }
+    }
+}
+
+impl Drop for Untold {
+    fn drop(&mut self) {
+        let counters = &self.node.counters;
+        let counter = if self.is_told { &counters.seals } else { &counters.seals_lost };
+        counter.add(1);
     }
 }
 

@@ -644,7 +644,11 @@ async fn forget_all_takes_time_in_proportion_to_the_flights() {
     for _ in 0..10 {
         ten_times_few += time_to_forget(500).await;
     }
-    let many = time_to_forget(5_000).await;
+    // The least of three: other programs only add to it.
+    let mut many = time_to_forget(5_000).await;
+    for _ in 0..2 {
+        many = many.min(time_to_forget(5_000).await);
+    }
     assert!(many < 2 * ten_times_few, "{many:?}, and {ten_times_few:?} in ten parts");
 }
 
@@ -687,14 +691,44 @@ async fn a_write_through_a_clone_seals_a_call_that_goes_on_for_others() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_answer_of_a_write_does_not_wait_while_the_breaker_is_open() {
-    let replica = &replicas(&Upstream::reading(ms(10)), 1)[0];
-    replica.engine.stop(true);
-    for at in 0..6 {
-        replica.ask(&format!("/{at}")).await.unwrap();
+async fn a_lost_seal_of_an_answered_write_leaves_no_call_of_its_replica_to_follow() {
+    // The write begins before the read, and is answered after it.
+    let upstream = Upstream::with(|number, request| {
+        Box::pin(async move {
+            sleep(if request.method() == Method::GET { ms(400) } else { ms(100) }).await;
+            Ok(whole(&number.to_string()))
+        })
+    });
+    let replicas = replicas(&upstream, 2);
+    let writer = replicas[0].clone();
+    let written = tokio::spawn(async move { writer.write("/x").await });
+    settle().await;
+    let leads = replicas[0].ask("/x");
+    settle().await;
+    let follows = replicas[1].ask("/x");
+    settle().await;
+    leads.abort();
+    settle().await;
+    for _ in 0..2 {
+        replicas[0].engine.fault(Operation::Seal, Fault::LoseOperation);
     }
-    assert!(!replica.fleet.is_up(), "the breaker is open");
-    let start = Instant::now();
-    replica.write("/x").await;
-    assert_eq!(start.elapsed(), ms(0));
+    written.await.unwrap();
+    assert_eq!(replicas[0].ask("/x").await.unwrap(), "3", "a call of its own");
+    assert_eq!(follows.await.unwrap(), "2");
+}
+
+#[test]
+fn a_call_that_is_dropped_outside_a_runtime_closes_its_sealed_flight() {
+    let runtime = paused();
+    let replica = runtime.block_on(async { replicas(&upstream(), 1).remove(0) });
+    let mut call = Box::pin(replica.get("/x"));
+    runtime.block_on(async {
+        assert!(futures_util::poll!(call.as_mut()).is_pending());
+        settle().await;
+    });
+    // Told, and not heard before the drop.
+    replica.handle.forget("/x");
+    drop(call);
+    runtime.block_on(settle());
+    assert_eq!(replica.count(Operation::Seal), 1);
 }

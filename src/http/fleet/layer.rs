@@ -15,6 +15,7 @@ use crate::{
         node::Sealing,
     },
     layer::{hashed_bytes::hashed_bytes, shared::ForgetsElsewhere, tables::GroupTables},
+    panics::CaughtPanic,
 };
 use http::Request;
 use std::{
@@ -166,11 +167,20 @@ impl<K> LayerFleet<K> {
         self.listed.seal(tag, &self.group, &self.fleet.node);
     }
 
+    /// Seals the flights of all layers of this replica: a clone with another policy has flights of
+    /// its own. Returns the panic of a key's `Drop`, if there was one.
+    pub(super) fn seal_replica(&self, tags: &[Tag]) -> CaughtPanic {
+        let mut caught = CaughtPanic::default();
+        tags.iter().for_each(|tag| caught.run(|| self.fleet.node.sealed(tag)));
+        caught
+    }
+
     fn forget_tags(&self, tags: Vec<Tag>) {
         // Before a call can miss the flights here, and find one of another replica.
         let forgetting = self.fleet.node.forgetting(&tags);
-        tags.iter().for_each(|tag| self.fleet.node.sealed(tag));
+        let sealed = self.seal_replica(&tags);
         drop(self.seal_later(tags, Some(forgetting)));
+        sealed.resume();
     }
 
     /// True if the flight's key was forgotten here, and the other replicas may not know of it yet.

@@ -1,7 +1,10 @@
 //! Tells the other replicas of writes and of forgotten keys.
 
-use crate::fleet::{Fleet, engine::Tag, node::Forgetting};
-use crate::http::fleet::LayerFleet;
+use crate::{
+    fleet::{engine::Tag, node::Forgetting},
+    http::fleet::LayerFleet,
+    panics::CaughtPanic,
+};
 use http::Request;
 use std::{hash::Hash, sync::Arc, time::Duration};
 use tokio::{
@@ -19,12 +22,15 @@ const LATE: Duration = Duration::from_secs(1);
 /// How many seals of one call are under way at once.
 const AT_ONCE: usize = 64;
 
+/// A seal on its way to the other replicas, and the panic of a key that was dropped for it here.
+type Sealed = (Option<JoinHandle<()>>, CaughtPanic);
+
 /// Seals the flights of a write on all replicas: when it is made, and when the write is answered or
 /// given up.
 pub(in crate::http) struct FleetSeal {
-    /// Sends the second seal. `None` once that was done.
-    send: Option<Box<dyn Fn() -> Option<JoinHandle<()>> + Send>>,
-    fleet: Fleet,
+    /// Seals. `None` once that was done for the second time.
+    seal: Option<Box<dyn Fn() -> Sealed + Send>>,
+    within: Duration,
 }
 
 impl<K: Hash + Eq + Send + Sync + 'static> LayerFleet<K> {
@@ -35,39 +41,37 @@ impl<K: Hash + Eq + Send + Sync + 'static> LayerFleet<K> {
         key: Option<&K>,
         head: &Request<()>,
     ) -> FleetSeal {
-        let tags = self.tags_of_write(key, head);
-        // All layers of this replica: a clone with another policy has flights of its own.
-        tags.iter().for_each(|tag| self.fleet().node.sealed(tag));
-        let layer = self.clone();
-        let send = Box::new(move || layer.seal_later(tags.clone(), None));
-        drop(send());
-        FleetSeal { send: Some(send), fleet: self.fleet().clone() }
+        let (tags, layer) = (self.tags_of_write(key, head), self.clone());
+        let seal = Box::new(move || {
+            let sealed = layer.seal_replica(&tags);
+            (layer.seal_later(tags.clone(), None), sealed)
+        });
+        let (_, sealed) = seal();
+        let within = self.fleet().config.enter_within;
+        sealed.or_resume(FleetSeal { seal: Some(seal), within })
     }
 }
 
 impl<K> LayerFleet<K> {
-    /// Seals in a task. It goes on if the handle is dropped. `until`: what is dropped when the
-    /// others know.
+    /// Seals on the other replicas, in a task. It goes on if the handle is dropped. `until`: what is
+    /// dropped when the others know.
     pub(super) fn seal_later(
         &self,
         tags: Vec<Tag>,
         until: Option<Forgetting>,
     ) -> Option<JoinHandle<()>> {
         let (fleet, group) = (self.fleet().clone(), self.group().to_owned());
-        let Some(runtime) = fleet.node.runtime() else {
-            fleet.node.counters.seals_lost.add(tags.len() as u64);
-            return None;
-        };
+        let untold: Vec<_> = tags.into_iter().map(|tag| fleet.node.untold(tag)).collect();
         let life = LIFE + 2 * fleet.config.lease;
-        Some(runtime.spawn(async move {
+        Some(fleet.node.runtime()?.spawn(async move {
             let _until = until;
             let mut seals = JoinSet::new();
-            for tag in tags {
+            for untold in untold {
                 if seals.len() == AT_ONCE {
                     drop(seals.join_next().await);
                 }
-                let (node, group) = (fleet.node.clone(), group.clone());
-                seals.spawn(async move { node.seal(tag, &group, life, LATE).await });
+                let group = group.clone();
+                seals.spawn(async move { untold.tell(&group, life, LATE).await });
             }
             while seals.join_next().await.is_some() {}
         }))
@@ -76,19 +80,23 @@ impl<K> LayerFleet<K> {
 
 impl FleetSeal {
     /// The write was answered. Waits until the others know of it, for as long as a request waits
-    /// for the engine: not at all while none is asked.
+    /// for the engine.
     pub(in crate::http) async fn answered(mut self) {
-        let sealed = self.send.take().and_then(|send| send());
-        if let Some(sealed) = sealed.filter(|_| self.fleet.node.is_up()) {
-            drop(timeout(self.fleet.config.enter_within, sealed).await);
+        if let Some(sealed) = self.seal_again() {
+            drop(timeout(self.within, sealed).await);
         }
+    }
+
+    /// A panic in the `Drop` of a key has reached the panic hook: the write has its answer.
+    fn seal_again(&mut self) -> Option<JoinHandle<()>> {
+        let (told, sealed) = self.seal.take()?();
+        sealed.forget();
+        told
     }
 }
 
 impl Drop for FleetSeal {
     fn drop(&mut self) {
-        if let Some(send) = self.send.take() {
-            drop(send());
-        }
+        drop(self.seal_again());
     }
 }
