@@ -55,7 +55,8 @@ pub trait FleetKey {
     /// # Panics
     ///
     /// If it panics as a flight is named, the flight goes alone: see
-    /// [`FleetReason::Key`](crate::FleetReason::Key).
+    /// [`FleetReason::Key`](crate::FleetReason::Key). Under a policy with `ignore_path`, no write
+    /// through another replica reaches such a flight, and a write with such a key panics.
     fn write(&self, to: &mut KeyWriter);
 }
 
