@@ -113,7 +113,6 @@ pub(crate) fn contain<R>(run: impl FnOnce() -> R) -> Option<R> {
 }
 
 /// Drops a value of a user's type. A panic of that concerns nobody: the panic hook has printed it.
-#[allow(dead_code, reason = "only HTTP has to")]
 pub(crate) fn drop_contained<V>(value: V) {
     let mut caught = CaughtPanic::default();
     caught.drop_caught(value);

@@ -6,7 +6,7 @@ use crate::{
         slot::Slot,
     },
     observe::{FlightEnd, Work, spans_are_wanted},
-    panics::{CaughtPanic, Payload},
+    panics::{CaughtPanic, Payload, drop_contained},
 };
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -53,9 +53,7 @@ impl<T> Slot<T> {
 
     #[cold]
     fn panicked(payload: Payload, work: Option<Work<T>>) -> Polled<T> {
-        let mut caught = CaughtPanic::default();
-        caught.drop_caught(work);
-        caught.forget();
+        drop_contained(work);
         Polled::Panicked(payload)
     }
 

@@ -181,22 +181,24 @@ struct KeyCounts([u16; 64]);
 impl KeyCounts {
     #[inline]
     fn add(&mut self, address: Address) {
-        self.change(address, |count| count.saturating_add(1));
+        if let Some(count) = self.of(address) {
+            *count += 1;
+        }
     }
 
     #[inline]
     fn remove(&mut self, address: Address) {
-        self.change(address, |count| count - 1);
+        if let Some(count) = self.of(address) {
+            *count -= 1;
+        }
     }
 
-    /// A full place stays full: its calls look for nothing, and that only costs time. With nothing
-    /// beside the user's key, there is no other partition.
+    /// `None`: the flight has nothing beside its user's key, so that it is no other partition. Or
+    /// its place is full, and stays so: its calls may look in vain, which costs time alone.
     #[inline]
-    fn change(&mut self, address: Address, to: impl FnOnce(u16) -> u16) {
+    fn of(&mut self, address: Address) -> Option<&mut u16> {
         let count = &mut self.0[Self::place(address)];
-        if address.shard != address.hash && *count < u16::MAX {
-            *count = to(*count);
-        }
+        (address.shard != address.hash && *count < u16::MAX).then_some(count)
     }
 
     #[inline]

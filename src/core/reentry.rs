@@ -77,9 +77,7 @@ impl Ancestors {
 
     #[cold]
     fn inside(number: FlightNumber) -> Self {
-        let mut parents = parents();
-        parents.insert(number);
-        PARENT_COUNT.store(parents.len(), Relaxed);
+        let parents = add_parent(number);
         Self::around_all().of_which_live(&parents).with(number)
     }
 
@@ -148,12 +146,17 @@ fn parents() -> std::sync::MutexGuard<'static, BTreeSet<FlightNumber>> {
     PARENTS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The flight has ended, but its work goes on until [`ended`] is called once more.
-#[allow(dead_code, reason = "only a fleet's does")]
-pub(crate) fn outlived(number: FlightNumber) {
+fn add_parent(number: FlightNumber) -> std::sync::MutexGuard<'static, BTreeSet<FlightNumber>> {
     let mut parents = parents();
     parents.insert(number);
     PARENT_COUNT.store(parents.len(), Relaxed);
+    parents
+}
+
+/// The flight has ended, but its work goes on until [`ended`] is called once more.
+#[allow(dead_code, reason = "only a fleet's does")]
+pub(crate) fn outlived(number: FlightNumber) {
+    drop(add_parent(number));
 }
 
 /// The flight has ended, and is not being polled: no code runs inside it any more.

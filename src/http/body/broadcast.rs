@@ -298,8 +298,8 @@ impl Broadcast {
         self.state.lock().is_end(position)
     }
 
-    /// Changes the state. What only looks at it, or leaves nothing for after the lock, takes the lock
-    /// alone: that is cheaper.
+    /// Changes the state. What only looks at it, or leaves nothing for after the lock, takes the
+    /// lock alone: that is cheaper.
     fn with<R>(&self, change: impl FnOnce(&mut BodyState, &mut Deferred) -> R) -> R {
         // Created before the lock is taken, so that it is dropped after the lock is released.
         let mut deferred = Deferred::default();

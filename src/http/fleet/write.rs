@@ -53,8 +53,8 @@ impl<K: Hash + Eq + Send + Sync + 'static> LayerFleet<K> {
 }
 
 impl<K> LayerFleet<K> {
-    /// Seals on the other replicas, in a task. It goes on if the handle is dropped. `until`: what is
-    /// dropped when the others know.
+    /// Seals on the other replicas, in a task. It goes on if the handle is dropped. `until`: what
+    /// is dropped when the others know.
     pub(super) fn seal_later(
         &self,
         tags: Vec<Tag>,
