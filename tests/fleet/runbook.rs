@@ -82,32 +82,30 @@ async fn requests_go_alone_because_the_engine_is_full() {
     replicas.iter().for_each(|replica| replica.went_alone(1, FleetReason::Busy));
 }
 
-#[tokio::test(start_paused = true)]
-async fn requests_go_alone_because_the_engine_lost_the_result() {
-    look_at("`alone`, `gone`");
+/// A replica goes alone, because something happens to a result while it is on its way.
+async fn a_result_is_spoilt(spoil: impl FnOnce(&MemoryEngine), reason: FleetReason) {
     let replicas = replicas(&Upstream::answering(WORK, |_| whole(&"x".repeat(100_000))), 2);
     replicas[1].engine.delay(ms(10));
     let asked = [replicas[0].ask("/x"), replicas[1].ask("/x")];
     sleep(WORK + ms(5)).await;
-    replicas[0].engine.evict_payloads();
+    spoil(&replicas[0].engine);
     for answer in asked {
         assert_eq!(answer.await.unwrap().len(), 100_000);
     }
-    replicas[1].went_alone(1, FleetReason::Gone);
+    replicas[1].went_alone(1, reason);
+}
+
+#[tokio::test(start_paused = true)]
+async fn requests_go_alone_because_the_engine_lost_the_result() {
+    look_at("`alone`, `gone`");
+    a_result_is_spoilt(MemoryEngine::evict_payloads, FleetReason::Gone).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn requests_go_alone_because_another_program_writes_to_the_keys() {
     look_at("`alone`, `garbled`");
-    let replicas = replicas(&Upstream::answering(WORK, |_| whole(&"x".repeat(100_000))), 2);
-    replicas[1].engine.delay(ms(10));
-    let asked = [replicas[0].ask("/x"), replicas[1].ask("/x")];
-    sleep(WORK + ms(5)).await;
-    replicas[0].engine.garble_payloads(|_| "of another program".into());
-    for answer in asked {
-        assert_eq!(answer.await.unwrap().len(), 100_000);
-    }
-    replicas[1].went_alone(1, FleetReason::Garbled);
+    let garble = |engine: &MemoryEngine| engine.garble_payloads(|_| "of another program".into());
+    a_result_is_spoilt(garble, FleetReason::Garbled).await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -258,6 +258,18 @@ pub(crate) fn replicas_with(
     (0..number).map(|_| Replica::with(upstream, engine.another(), &fleet, &layer)).collect()
 }
 
+/// Makes the call of one replica go on for another alone: its callers here have gone. Gives the
+/// answer to the other.
+pub(crate) async fn goes_on_for(other: &Replica, leader: &Replica) -> JoinHandle<String> {
+    let led = leader.ask("/x");
+    settle().await;
+    let taken = other.ask("/x");
+    settle().await;
+    led.abort();
+    settle().await;
+    taken
+}
+
 /// The whole body of an answer.
 pub(crate) async fn text(answer: impl Future<Output = Answer>) -> String {
     let body = answer.await.expect("the call is answered").into_body();

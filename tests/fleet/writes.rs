@@ -590,12 +590,7 @@ async fn a_write_through_a_layer_with_another_policy_seals_the_flights_of_its_pa
 async fn a_call_that_goes_on_for_others_is_not_followed_after(change: impl FnOnce(&Replica)) {
     let upstream = upstream();
     let replicas = replicas(&upstream, 2);
-    let leader = replicas[0].ask("/x");
-    settle().await;
-    let follower = replicas[1].ask("/x");
-    settle().await;
-    leader.abort();
-    settle().await;
+    let follower = goes_on_for(&replicas[1], &replicas[0]).await;
     assert_eq!((upstream.calls(), upstream.dropped()), (1, 0), "it goes on");
     change(&replicas[0]);
     settle().await;
@@ -675,12 +670,7 @@ async fn a_write_through_a_clone_seals_a_call_that_goes_on_for_others() {
         let reads = Replica::of(&upstream, engine.clone(), fleet.clone(), layer);
         let clone = Replica::of(&upstream, engine.clone(), fleet, clone);
         let elsewhere = Replica::new(&upstream, engine.another());
-        let leads = reads.ask("/x");
-        settle().await;
-        let follows = elsewhere.ask("/x");
-        settle().await;
-        leads.abort();
-        settle().await;
+        let follows = goes_on_for(&elsewhere, &reads).await;
         for _ in 0..4 {
             engine.fault(Operation::Seal, Fault::LoseOperation);
         }
@@ -703,12 +693,7 @@ async fn a_lost_seal_of_an_answered_write_leaves_no_call_of_its_replica_to_follo
     let writer = replicas[0].clone();
     let written = tokio::spawn(async move { writer.write("/x").await });
     settle().await;
-    let leads = replicas[0].ask("/x");
-    settle().await;
-    let follows = replicas[1].ask("/x");
-    settle().await;
-    leads.abort();
-    settle().await;
+    let follows = goes_on_for(&replicas[1], &replicas[0]).await;
     for _ in 0..2 {
         replicas[0].engine.fault(Operation::Seal, Fault::LoseOperation);
     }
