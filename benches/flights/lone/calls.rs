@@ -17,7 +17,7 @@ use std::{
     sync::LazyLock,
     task::{Context, Poll, Waker},
 };
-use tokio::runtime::Builder;
+use tokio::runtime::{Builder, Runtime};
 use tower::{Layer, Service, service_fn};
 use tower_singleflight::SingleflightLayer;
 
@@ -66,8 +66,7 @@ where
     L: Layer<Bare, Service: Service<Request<Full<Bytes>>, Response = Response<B>, Error: Debug>>,
     B: Body<Error: Debug>,
 {
-    // A layer for timeouts asks for its timer.
-    let runtime = Builder::new_current_thread().enable_time().build().unwrap();
+    let runtime = runtime();
     let _in = runtime.enter();
     let mut service = layer.layer(bare);
     for _ in 0..plan.calls {
@@ -85,11 +84,18 @@ pub(crate) fn http_beside_others<L, B>(plan: Plan, layer: L)
 where
     L: Layer<Bare, Service: Service<Request<Full<Bytes>>, Response = Response<B>, Error: Debug>>,
 {
+    let runtime = runtime();
+    let _in = runtime.enter();
     let mut service = layer.layer(Bare::default());
     for _ in 0..plan.calls / AT_ONCE {
         let call = |nth| Box::pin(service.call(request(&PATHS[nth as usize])));
         drive_all((0..AT_ONCE).map(call).collect());
     }
+}
+
+/// A layer for timeouts asks for its timer.
+fn runtime() -> Runtime {
+    Builder::new_current_thread().enable_time().build().unwrap()
 }
 
 const AT_ONCE: u64 = 50;
